@@ -1,0 +1,133 @@
+"""Seconds per point outside the training loop, measured with a workload that does nothing.
+
+    python benchmarks/overhead.py                # all four ways, about 3 minutes on two cores
+    python benchmarks/overhead.py --ways slots-1 slots-auto
+
+Ways: `slots-1` (slots, one point a tile), `slots-auto` (slots, tiles by measured time),
+`points` (a Tune trial per point), `process` (one Python process per point that imports what a
+fine-tune needs, the way of shell-script sweeps). Every row is the wall time of the sweep between
+the first point handed out and the last one written, divided by its points; start-up of Ray, paid
+once a sweep, is left out and printed beside it.
+"""
+
+import argparse
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from fractal_ray.engine.base import Progress
+from fractal_ray.engine.ray_cluster import cluster
+from fractal_ray.outcome import Outcome, RunRecord
+from fractal_ray.space import Point
+from fractal_ray.spec import parse_spec
+from fractal_ray.sweep import Sweep
+from fractal_ray.workloads.base import Prepared
+
+EXPECTED_MS = {"slots-1": 3.0, "slots-auto": 0.1, "points": 30.0}
+SIDES = {"slots-1": 64, "slots-auto": 400, "points": 20}
+PROCESSES = 6
+
+
+class Nothing:
+    """Every point trains at once."""
+
+    recipe: Mapping[str, Any] = {"matrix_lr": 1.0, "unembedding_lr": 1.0}
+    device = "cpu"
+
+    def prepare(self) -> Prepared:
+        return Prepared("nothing", None)
+
+    def open(self, shared: Any, device: str) -> "Nothing":
+        return self
+
+    def evaluate(self, points: Sequence[Point]) -> Iterator[RunRecord]:
+        for _ in points:
+            yield RunRecord(Outcome.TRAINED)
+
+
+class Watch:
+    """Notes when the sweep's clock stood where; the first and last states give the time."""
+
+    def __init__(self) -> None:
+        self.states: list[tuple[float, Progress]] = []
+
+    def __call__(self, progress: Progress) -> None:
+        self.states.append((time.perf_counter(), progress))
+
+    def seconds_per_point(self) -> float:
+        """From the first state in which a point was done to the last, steady state only."""
+        running = [(at, state.done) for at, state in self.states if state.done]
+        (start, first), (end, last) = running[0], running[-1]
+        return (end - start) / (last - first)
+
+
+def sweep_ms(way: str, side: int) -> float:
+    """Milliseconds per point of one sweep of side x side points."""
+    with tempfile.TemporaryDirectory() as folder:
+        spec = parse_spec(
+            {
+                "name": way,
+                "workload": {"model": "preset:tiny", "data": {"source": "stdlib_qa"}},
+                "axes": {
+                    "x": {"param": "unembedding_lr", "min": 1e-6, "max": 1.0},
+                    "y": {"param": "matrix_lr", "min": 1e-6, "max": 1.0},
+                },
+                "stages": [{"grid": {"points": side}}],
+                "points_per_tile": 1 if way == "slots-1" else "auto",
+                "trials": "points" if way == "points" else "slots",
+                "storage": folder,
+            }
+        )
+        watch = Watch()
+        Sweep(spec, Nothing()).run("ray", view=watch)
+        return watch.seconds_per_point() * 1000
+
+
+def process_ms() -> float:
+    """Milliseconds per point with one Python process per point, two at a time."""
+    code = "import torch, datasets, wandb, nanochat.finetune"
+
+    def one(_: int) -> None:
+        subprocess.run([sys.executable, "-c", code], check=True)
+
+    one(0)
+    start = time.perf_counter()
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(one, range(PROCESSES)))
+    return (time.perf_counter() - start) / PROCESSES * 1000
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--ways", nargs="+", default=[*SIDES, "process"])
+    parser.add_argument("--repeats", type=int, default=3)
+    options = parser.parse_args()
+    print(
+        f"{'way':<12} {'points':>8} {'ms/point, median of ' + str(options.repeats):>24}"
+        f" {'min':>8} {'max':>8} {'expected below':>15}"
+    )
+    start = time.perf_counter()
+    with cluster(None, num_cpus=2):
+        ray_start = time.perf_counter() - start
+        for way in options.ways:
+            points = PROCESSES if way == "process" else SIDES[way] ** 2
+            runs = [
+                process_ms() if way == "process" else sweep_ms(way, SIDES[way])
+                for _ in range(options.repeats)
+            ]
+            expected = f"{EXPECTED_MS[way]:g}" if way in EXPECTED_MS else "-"
+            print(
+                f"{way:<12} {points:>8} {statistics.median(runs):>24.3f}"
+                f" {min(runs):>8.3f} {max(runs):>8.3f} {expected:>15}",
+                flush=True,
+            )
+    print(f"start of Ray, once a sweep: {ray_start:.1f} s")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,108 @@
+"""From a dataset to numbers: counts, the boundary, and its dimension with what is known of it."""
+
+from collections import Counter
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from fractal_ray.boundary import Raster, boundary_cells, labels
+from fractal_ray.dimension.boxcount import STDERR_NOTE, boxcount
+from fractal_ray.dimension.nulls import smooth_range, verdict
+from fractal_ray.outcome import Outcome
+from fractal_ray.relabel import outcomes
+from fractal_ray.sweep import Sweep
+
+
+@dataclass(frozen=True)
+class Analysis:
+    """What a sweep shows so far.
+
+    `dimension` is None where it cannot be defended; `smooth_low` to `smooth_high` is what straight
+    lines and circles give with the same estimator on a lattice of the same size.
+    """
+
+    name: str
+    boundary: str
+    points: int
+    outcomes: dict[str, int]
+    nodes: int
+    unknown_nodes: int
+    boundary_cells: int
+    unknown_cells: int
+    yes_ratio: float | None
+    dimension: float | None
+    stderr: float | None
+    box_sizes: tuple[int, ...]
+    box_counts: tuple[int, ...]
+    fit_sizes: tuple[int, ...]
+    smooth_low: float | None
+    smooth_high: float | None
+    verdict: str
+    warnings: tuple[str, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for JSON."""
+        return asdict(self)
+
+    def lines(self) -> list[str]:
+        """The same for a reader."""
+        counts = ", ".join(f"{n} {name}" for name, n in self.outcomes.items())
+        lines = [
+            f"{self.name}: {self.points} points ({counts})",
+            f"boundary '{self.boundary}': {self.boundary_cells} boundary cells"
+            + (f", {self.unknown_cells} cells not known" if self.unknown_cells else ""),
+        ]
+        if self.dimension is None:
+            lines.append(f"dimension: none given, {self.verdict}")
+        else:
+            sizes = f"{min(self.fit_sizes)} to {max(self.fit_sizes)} cells"
+            lines.append(
+                f"box-counting dimension {self.dimension:.2f} over boxes of {sizes}"
+                f" (± {self.stderr:.2f}, {STDERR_NOTE})"
+            )
+            lines.append(
+                f"smooth curves on this lattice give {self.smooth_low:.2f} to"
+                f" {self.smooth_high:.2f}: {self.verdict}"
+            )
+        return lines + [f"note: {warning}" for warning in self.warnings]
+
+
+def analyze(sweep: Sweep, *, skip_corrupt: bool = False) -> tuple[Analysis, Raster]:
+    """Measure the boundary of a sweep's last stage.
+
+    Parameters
+    ----------
+    sweep
+        The sweep; only its dataset is read.
+    skip_corrupt
+        Leave out parts that cannot be read instead of raising.
+    """
+    table = sweep.table(skip_corrupt=skip_corrupt)
+    raster = sweep.raster(table)
+    spec = sweep.spec
+    yes = labels(raster, spec.label.boundary)
+    cells = boundary_cells(yes)
+    found = boxcount(cells.mixed)
+    smooth = smooth_range(*cells.mixed.shape) if found.dimension is not None else None
+    counts = Counter(outcomes(table, spec.label.criterion))
+    known = int(raster.known.sum())
+    result = Analysis(
+        name=spec.name,
+        boundary=spec.label.boundary,
+        points=table.num_rows,
+        outcomes={outcome.value: counts[outcome] for outcome in Outcome},
+        nodes=raster.outcome.size,
+        unknown_nodes=raster.outcome.size - known,
+        boundary_cells=cells.n_mixed,
+        unknown_cells=cells.n_unknown,
+        yes_ratio=float((yes == 1).sum() / known) if known else None,
+        dimension=found.dimension,
+        stderr=found.stderr,
+        box_sizes=tuple(found.sizes.tolist()),
+        box_counts=tuple(found.counts.tolist()),
+        fit_sizes=found.fit_sizes,
+        smooth_low=smooth[0] if smooth else None,
+        smooth_high=smooth[1] if smooth else None,
+        verdict=verdict(found, smooth or (float("nan"), float("nan"))),
+        warnings=found.warnings,
+    )
+    return result, raster

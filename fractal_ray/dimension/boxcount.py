@@ -1,0 +1,197 @@
+"""Box-counting dimension of a mask of boundary cells.
+
+``D = -slope of log N(s) against log s``, where N(s) is how many boxes of side s hold a boundary
+cell (Minkowski-Bouligand). Three choices decide whether the number is right:
+
+* **Boxes.** Sides are powers of two and boxes lie aligned in a square *window* whose side is the
+  largest power of two in the mask, so every box is whole at every size. Padding a mask up to a
+  power of two leaves ragged boxes, which bend the slope: 33 cells need 5 boxes of 8, not 4.125.
+* **Other shapes.** A mask that is no window is covered by the fewest windows, spread evenly and
+  overlapping where they must, and their counts are added up. Nothing is cut off, and each window
+  is an honest count of its own. Taking the smallest count over all box origins instead was tried:
+  on random lines and circles it reads 1.03 to 1.06 at 16 to 64 points where this reads 1.01 to
+  1.03, for a hundred times the work.
+* **Range.** By default 8 cells .. N/16, N being the *points* on the short side (cells + 1). Below
+  8 cells the lattice shows, above N/16 the frame does. A smaller lattice leaves fewer than three
+  sizes there; it is fitted over 1 .. N/4 and says so in `BoxCount.warnings`.
+
+The fit is unweighted least squares. Weighting by counts would hand the fit to the smallest boxes,
+where a dense set saturates: noise and carpets would read low.
+"""
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+MIN_SIZES: Final = 3
+"""A line through fewer points leaves no residual to judge it by."""
+
+STDERR_NOTE: Final = "least-squares SE, understates the real error"
+"""What must stand beside every `BoxCount.stderr` (Gorski et al., arXiv 1111.5749)."""
+
+
+@dataclass(frozen=True)
+class BoxCount:
+    """What box counting found.
+
+    Parameters
+    ----------
+    shape
+        Rows and columns of the mask, in cells.
+    n_boundary
+        How many cells of the mask are set.
+    sizes
+        (k,) int64 box sides in cells: 1, 2, 4 .. the window's side. Empty for an empty mask.
+    counts
+        (k,) int64 occupied boxes of each side, summed over the windows. Where windows overlap a
+        cell counts in each, at every size alike, so ``counts[0]`` may exceed `n_boundary`.
+    slopes
+        (k - 1,) float64 local dimensions ``log2(counts[i] / counts[i + 1])``, in [0, 2]; NaN
+        without boundary.
+    fit_sizes
+        Box sides that entered the fit.
+    dimension
+        In [0, 2]. None without boundary cells or with fewer than three sizes to fit.
+    stderr
+        Standard error of the slope, or None like `dimension`. See `STDERR_NOTE`.
+    warnings
+        Sentences that belong beside the number, for a reader.
+    """
+
+    shape: tuple[int, int]
+    n_boundary: int
+    sizes: NDArray[np.int64]
+    counts: NDArray[np.int64]
+    slopes: NDArray[np.float64]
+    fit_sizes: tuple[int, ...]
+    dimension: float | None
+    stderr: float | None
+    warnings: tuple[str, ...]
+
+    @property
+    def coarse_count(self) -> int:
+        """Occupied boxes of the largest fitted side; 0 if nothing was to be fitted."""
+        return int(self.counts[self.sizes == max(self.fit_sizes, default=-1)].sum())
+
+
+def boxcount(mixed: NDArray[np.bool_], *, sizes: Iterable[int] | None = None) -> BoxCount:
+    """Estimate the box-counting dimension of a set of cells.
+
+    Parameters
+    ----------
+    mixed
+        (rows, columns) bool, True in boundary cells (`BoundaryCells.mixed`). Any shape; one whose
+        short side is a power of two, or one less, is used best.
+    sizes
+        Box sides to fit, powers of two not above the window's side; chosen as the module says if
+        None. Counts are returned for every size in either case.
+
+    Raises
+    ------
+    ValueError
+        If `mixed` is not a two-dimensional boolean array, or a size is no power of two within the
+        window.
+    """
+    if mixed.ndim != 2 or mixed.dtype != np.bool_:
+        raise ValueError(f"need a 2-D bool mask, not {mixed.dtype} of shape {mixed.shape}")
+    rows, columns = mixed.shape
+    window = _window(min(rows, columns))
+    ladder = np.array([1 << k for k in range(window.bit_length())], dtype=np.int64)
+    chosen, notes = _default_sizes(ladder, min(rows, columns) + 1)
+    if sizes is not None:
+        chosen, notes = _checked(sizes, window), []
+    counts = _counts(mixed, window)
+    occupied = bool(counts.any())
+    dimension, stderr = None, None
+    if not occupied:
+        notes = ["no boundary cell"]
+    elif len(chosen) < MIN_SIZES:
+        notes = [*notes, f"only {len(chosen)} box sizes: no dimension is given"]
+    else:
+        dimension, stderr = _fit(chosen, counts[np.isin(ladder, chosen)])
+    return BoxCount(
+        shape=(rows, columns),
+        n_boundary=int(np.count_nonzero(mixed)),
+        sizes=ladder,
+        counts=counts,
+        slopes=np.log2(counts[:-1] / counts[1:]) if occupied else np.full(counts[1:].size, np.nan),
+        fit_sizes=chosen,
+        dimension=dimension,
+        stderr=stderr,
+        warnings=tuple(notes),
+    )
+
+
+def _window(side: int) -> int:
+    """Largest power of two that is not above `side`, 0 for 0."""
+    return 1 << (side.bit_length() - 1) if side else 0
+
+
+def _default_sizes(ladder: NDArray[np.int64], points: int) -> tuple[tuple[int, ...], list[str]]:
+    """Box sides to fit on a lattice with `points` points on its short side, and what to warn of."""
+    preferred = tuple(int(s) for s in ladder if 8 <= s <= points // 16)
+    if len(preferred) >= MIN_SIZES:
+        return preferred, []
+    fallback = tuple(int(s) for s in ladder if s <= points // 4)
+    note = (
+        f"{points} points on the short side leave {len(preferred)} box sizes from 8 cells to 1/16 "
+        "of it; fitted from 1 cell to 1/4 of it, where lattice and frame bend the slope"
+    )
+    return fallback, [note]
+
+
+def _checked(sizes: Iterable[int], window: int) -> tuple[int, ...]:
+    """Sort and deduplicate the caller's sizes, refusing those that do not tile the window."""
+    chosen = tuple(sorted({int(s) for s in sizes}))
+    for size in chosen:
+        if size < 1 or size & (size - 1) or size > window:
+            raise ValueError(f"box size {size} is no power of two from 1 to {window}")
+    return chosen
+
+
+def _counts(mixed: NDArray[np.bool_], window: int) -> NDArray[np.int64]:
+    """Occupied boxes of side 1, 2, 4 .. `window`, summed over windows that cover the mask."""
+    rows, columns = mixed.shape
+    total = np.zeros(window.bit_length(), dtype=np.int64)
+    for row in _origins(rows, window):
+        for column in _origins(columns, window):
+            total += _pyramid(mixed[row : row + window, column : column + window])
+    return total
+
+
+def _origins(length: int, window: int) -> list[int]:
+    """First cells of the fewest windows that cover `length` cells, evenly spread."""
+    if not window:
+        return []
+    # The rounding is the same from either end, so flipping a mask changes no window: an exact
+    # half (only the middle of an odd number of windows can be one) keeps its own.
+    count = -(-length // window)
+    slack = length - window
+    left = [i * slack // (count - 1) for i in range(count // 2)] if count > 1 else []
+    middle = [slack // 2] if count % 2 else []
+    return [*left, *middle, *(slack - start for start in reversed(left))]
+
+
+def _pyramid(square: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """Occupied aligned boxes of every dyadic side of a 2^k square: each level ORs the last."""
+    counts = [np.count_nonzero(square)]
+    while square.shape[0] > 1:
+        square = square[0::2] | square[1::2]
+        square = square[:, 0::2] | square[:, 1::2]
+        counts.append(np.count_nonzero(square))
+    return np.array(counts, dtype=np.int64)
+
+
+def _fit(sizes: tuple[int, ...], counts: NDArray[np.int64]) -> tuple[float, float]:
+    """Slope of log count against log(1 / size) and its standard error, by least squares."""
+    x = -np.log(np.array(sizes, dtype=np.float64))
+    y = np.log(counts)
+    x, y = x - x.mean(), y - y.mean()
+    spread = float(x @ x)
+    slope = float(x @ y) / spread
+    residual = y - slope * x
+    return slope, math.sqrt(float(residual @ residual) / (len(sizes) - 2) / spread)

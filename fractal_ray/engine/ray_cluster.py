@@ -1,0 +1,122 @@
+"""Start or join a Ray cluster; a Ray that we start is reachable from this machine only."""
+
+import os
+import secrets
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from fractal_ray.errors import SweepError
+
+# Ray's default on Linux is to listen on every interface. Without multi-node support, the state of
+# its macOS and Windows builds, every listener is on loopback.
+_LOOPBACK_ONLY = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
+
+_QUIET = {
+    # Worker processes keep the directory they were started in, so relative paths stay true.
+    "RAY_CHDIR_TO_TRIAL_DIR": "0",
+    # CSV, JSON and TensorBoard files per trial; the dataset holds everything they would.
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    # The newer output prints a table at the start even with verbose=0.
+    "RAY_AIR_NEW_OUTPUT": "0",
+    # Ctrl-C raises KeyboardInterrupt here, and the dispatcher writes what it holds.
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",
+}
+
+
+@contextmanager
+def cluster(address: str | None, num_cpus: int | None = None) -> Iterator[None]:
+    """A Ray cluster for the duration of a sweep.
+
+    Parameters
+    ----------
+    address
+        An existing cluster, joined as it is; None takes ``RAY_ADDRESS``, and without that a
+        cluster of our own is started on this machine and shut down at the end. A session that is
+        initialised already (a notebook, a test) is used and left running.
+    num_cpus
+        Logical CPUs of a cluster of our own; None for the machine's.
+
+    Raises
+    ------
+    SweepError
+        When the address cannot be joined.
+    """
+    address = address or os.environ.get("RAY_ADDRESS")
+    with _environment(_QUIET if address else {**_QUIET, **_LOOPBACK_ONLY, **_token()}):
+        import ray
+
+        if ray.is_initialized():
+            yield
+            return
+        if address:
+            _join(address)
+        else:
+            _start(num_cpus)
+        try:
+            yield
+        finally:
+            ray.shutdown()
+
+
+def _join(address: str) -> None:
+    import ray
+
+    try:
+        ray.init(address=address, log_to_driver=False, logging_level="ERROR")
+    except (ConnectionError, RuntimeError, ValueError) as error:
+        reason = " ".join(str(error).split())
+        raise SweepError(
+            f"no Ray cluster to join at {address!r}: {reason}\n"
+            "Start one with `ray start --head`, give another --address, or leave --address and"
+            " RAY_ADDRESS out to start one on this machine."
+        ) from error
+
+
+def _start(num_cpus: int | None) -> None:
+    import ray
+    from ray._private import ray_constants
+
+    # Read from the environment when ray is imported, which may have been before our time.
+    ray_constants.ENABLE_RAY_CLUSTER = False
+    ray.init(
+        num_cpus=num_cpus,
+        include_dashboard=False,
+        log_to_driver=False,
+        logging_level="ERROR",
+    )
+
+
+def _token() -> Mapping[str, str]:
+    """Token authentication with a secret of this session's own, kept in the environment only."""
+    return {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
+
+
+@contextmanager
+def _environment(values: Mapping[str, str]) -> Iterator[None]:
+    before: dict[str, Any] = {name: os.environ.get(name) for name in values}
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
+
+def room_for(cpu: float, gpu: float) -> int:
+    """How many slots of this size the cluster has room for now."""
+    import ray
+
+    return sum(_room_on(node["Resources"], cpu, gpu) for node in ray.nodes() if node["Alive"])
+
+
+def _room_on(resources: Mapping[str, float], cpu: float, gpu: float) -> int:
+    room = int(resources.get("CPU", 0) / cpu + 1e-9)
+    if gpu:
+        cards = int(resources.get("GPU", 0))
+        # A fraction never spans cards; Ray counts in steps of 1e-4.
+        room = min(room, cards * int(1 / gpu + 1e-4) if gpu < 1 else cards // int(gpu))
+    return room

@@ -1,0 +1,79 @@
+"""Colours and settings that all figures share.
+
+Nothing here touches matplotlib's global state for good: `shared_style` lends the settings for the
+length of a ``with`` block, one thread at a time.
+"""
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Final
+
+import matplotlib
+from matplotlib.colors import LinearSegmentedColormap
+
+from fractal_ray.outcome import Outcome
+
+_VALUE_STOPS: Final = (
+    (0.00, "#8B0000"),
+    (0.10, "#B22222"),
+    (0.20, "#CD5C5C"),
+    (0.30, "#FA8072"),
+    (0.40, "#FFC0CB"),
+    (0.50, "#FFFFFF"),
+    (0.55, "#E0FFFF"),
+    (0.65, "#ADD8E6"),
+    (0.75, "#87CEEB"),
+    (0.85, "#4169E1"),
+    (0.92, "#0000CD"),
+    (1.00, "#00008B"),
+)
+
+VALUE_COLORS: Final = LinearSegmentedColormap.from_list("fractal_value", list(_VALUE_STOPS), N=1024)
+"""Red (does not train) over white to blue (trains), fractal-llm's twelve stops (features V1)."""
+
+OUTCOME_COLORS: Final = {
+    Outcome.TRAINED: "#0072B2",
+    Outcome.NOT_IMPROVED: "#F0E442",
+    Outcome.DIVERGED: "#D55E00",
+}
+"""Blue, yellow and vermilion of Okabe and Ito: told apart in every common colour blindness."""
+
+OUTCOME_NAMES: Final = {
+    Outcome.TRAINED: "trained",
+    Outcome.NOT_IMPROVED: "not improved",
+    Outcome.DIVERGED: "diverged",
+}
+"""Outcomes as legends write them."""
+
+BLANK_COLOR: Final = "#D9D9D9"
+"""Measured points that a panel has nothing to say about."""
+
+MISSING_COLOR: Final = "#F7F7F7"
+MISSING_HATCH: Final = "////"
+MISSING_EDGE: Final = "#969696"
+
+_SETTINGS: Final[dict[str, Any]] = {
+    "axes.labelsize": 12,
+    "axes.titlesize": 13,
+    "figure.titlesize": 15,
+    "font.family": "DejaVu Sans",
+    "font.size": 11,
+    "hatch.linewidth": 0.8,
+    "legend.fontsize": 11,
+    "legend.frameon": False,
+    "savefig.dpi": 150,
+    # Without a salt an SVG of the same figure differs from run to run.
+    "svg.hashsalt": "fractal-ray",
+}
+_ONE_AT_A_TIME = threading.RLock()
+
+
+@contextmanager
+def shared_style() -> Iterator[None]:
+    """Draw or save with the shared settings, then put the caller's back.
+
+    matplotlib keeps its settings in one global, so the block is held by one thread at a time.
+    """
+    with _ONE_AT_A_TIME, matplotlib.rc_context(_SETTINGS):
+        yield

@@ -1,0 +1,133 @@
+"""What `run` shows while it runs: one screen on a terminal, plain lines elsewhere."""
+
+import sys
+import time
+from types import TracebackType
+from typing import Self, TextIO
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from fractal_ray.engine.base import Progress
+
+# The Okabe-Ito colours of the figures; unknown points are dim.
+_COLOURS = {0: "#0072b2", 1: "#e69f00", 2: "#d55e00"}
+_UNKNOWN = "grey23"
+_NAMES = {"trained": 0, "not_improved": 1, "diverged": 2}
+_LINE_SECONDS = 5.0
+
+
+def duration(seconds: float | None) -> str:
+    """Seconds as ``1:02:03`` or ``2:03``; "-" when unknown."""
+    if seconds is None:
+        return "-"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
+
+
+def one_line(progress: Progress) -> str:
+    """The whole state in one line, for logs."""
+    counts = ", ".join(f"{n} {name}" for name, n in progress.outcomes.items())
+    line = (
+        f"{progress.done}/{progress.total} points ({counts}), {progress.failures} failures,"
+        f" {progress.rate:.2f} points/s, {duration(progress.eta)} to go"
+    )
+    return f"{line}; {progress.trouble}" if progress.trouble else line
+
+
+class LineView:
+    """One plain line every few seconds, and a last one at the end."""
+
+    def __init__(self, stream: TextIO = sys.stderr) -> None:
+        self._stream = stream
+        self._last = time.monotonic()
+        self._text = ""
+
+    def __call__(self, progress: Progress) -> None:
+        """Take a state; print it when the last line is old or the sweep is over."""
+        now = time.monotonic()
+        text = one_line(progress)
+        if text != self._text and (progress.finished or now - self._last >= _LINE_SECONDS):
+            print(text, file=self._stream, flush=True)
+            self._last, self._text = now, text
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        """Nothing to put away."""
+
+
+class ScreenView:
+    """A live screen: bar, rate, time to go, counts, and the map filling in."""
+
+    def __init__(self, title: str, console: Console) -> None:
+        self._title = title
+        self._live = Live(console=console, refresh_per_second=4)
+
+    def __call__(self, progress: Progress) -> None:
+        """Show a state."""
+        self._live.update(screen(self._title, progress))
+
+    def __enter__(self) -> Self:
+        self._live.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        tb: TracebackType | None,
+    ) -> None:
+        """Leave the last state on the terminal."""
+        self._live.stop()
+
+
+def screen(title: str, progress: Progress) -> RenderableType:
+    """The live screen of one state."""
+    head = Text.assemble((title, "bold"), f"  stage {progress.stage}")
+    bar = Table.grid(padding=(0, 1))
+    done = ProgressBar(total=max(1, progress.total), completed=progress.done, width=40)
+    bar.add_row(done, f"{progress.done}/{progress.total} points")
+    facts = (
+        f"{progress.rate:.2f} points/s · {duration(progress.seconds)} so far ·"
+        f" {duration(progress.eta)} to go · {progress.slots} slots busy"
+    )
+    parts: list[RenderableType] = [head, bar, Text(facts), _counts(progress)]
+    if progress.trouble:
+        parts.append(Text(progress.trouble, style="bold red"))
+    parts.append(Text(f"\n{progress.y_param} ↑", style="dim"))
+    parts.append(map_text(progress.map))
+    parts.append(Text(f"{progress.x_param} →", style="dim"))
+    return Group(*parts)
+
+
+def _counts(progress: Progress) -> Text:
+    text = Text()
+    for name, count in progress.outcomes.items():
+        text.append("■ ", style=_COLOURS[_NAMES[name]])
+        text.append(f"{name} {count}   ")
+    text.append(f"failures {progress.failures}", style="bold red" if progress.failures else "")
+    if progress.gave_up:
+        text.append(f" ({progress.gave_up} points given up)", style="bold red")
+    if progress.reused:
+        text.append(f"   {progress.reused} from the dataset", style="dim")
+    return text
+
+
+def map_text(rows: list[list[int]]) -> Text:
+    """The small map, two lattice rows a line of half blocks, y upwards."""
+    text = Text()
+    upright = rows[::-1]
+    for top, bottom in zip(upright[::2], [*upright[1::2], None], strict=False):
+        for column, code in enumerate(top):
+            upper = _COLOURS.get(code, _UNKNOWN)
+            lower = _COLOURS.get(bottom[column], _UNKNOWN) if bottom else "default"
+            text.append("▀", style=f"{upper} on {lower}")
+        text.append("\n")
+    text.rstrip()
+    return text

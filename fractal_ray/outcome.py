@@ -1,0 +1,116 @@
+"""What a finished run showed, and the criterion that turns a loss curve into it.
+
+Divergence is an answer and is kept; a run that ended for a reason of the machine (out of memory, a
+lost worker) is a *failure* and never reaches this module.
+"""
+
+import math
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+
+class Outcome(StrEnum):
+    """The three answers a run can give."""
+
+    TRAINED = "trained"
+    """Finite throughout, and the mean of the last losses is below threshold x the first."""
+    NOT_IMPROVED = "not_improved"
+    """Finite throughout, and not below."""
+    DIVERGED = "diverged"
+    """A loss was infinite or not a number; the run stopped there."""
+
+
+@dataclass(frozen=True, slots=True)
+class Criterion:
+    """How a loss curve becomes an outcome (features D2, D3, D5; fractal-llm's rule by default).
+
+    Parameters
+    ----------
+    window
+        How many of the last losses are averaged, at least 1. A shorter curve uses all it has.
+    threshold
+        A run is `trained` when ``mean(last window losses) / first loss < threshold``.
+    """
+
+    window: int = 20
+    threshold: float = 1.0
+
+    def tail(self, losses: ArrayLike) -> float:
+        """Mean of the last `window` losses, NaN for an empty curve."""
+        curve = np.asarray(losses, dtype=np.float64)
+        return float(curve[-self.window :].mean()) if curve.size else math.nan
+
+    def ratio(self, losses: ArrayLike) -> float:
+        """Tail mean over first loss: NaN for an empty curve, +inf for a first loss <= 0 (D3)."""
+        curve = np.asarray(losses, dtype=np.float64)
+        if not curve.size:
+            return math.nan
+        first = float(curve[0])
+        return self.tail(curve) / first if math.isfinite(first) and first > 0 else math.inf
+
+    def outcome(self, losses: ArrayLike, diverged_step: int | None) -> Outcome:
+        """Label a curve; `diverged_step` is the step of the first non-finite loss, or None."""
+        if diverged_step is not None:
+            return Outcome.DIVERGED
+        ratio = self.ratio(losses)
+        improved = math.isfinite(ratio) and ratio < self.threshold
+        return Outcome.TRAINED if improved else Outcome.NOT_IMPROVED
+
+
+NO_LOSSES: NDArray[np.float32] = np.empty(0, dtype=np.float32)
+NO_LOSSES.flags.writeable = False
+
+
+@dataclass(frozen=True, slots=True)
+class RunRecord:
+    """What one run measured: enough to label it again without training again.
+
+    `losses` holds the finite losses in order, float32. `final_loss` is the last loss seen, the
+    non-finite one included. `seconds` is the time inside the training loop.
+    """
+
+    outcome: Outcome
+    reason: str = ""
+    diverged_step: int | None = None
+    first_loss: float = math.nan
+    tail_loss: float = math.nan
+    ratio: float = math.nan
+    final_loss: float = math.nan
+    best_loss: float = math.nan
+    losses: NDArray[np.float32] = field(default_factory=lambda: NO_LOSSES)
+    steps: int = 0
+    tokens_seen: int = 0
+    seconds: float = 0.0
+
+    @classmethod
+    def from_curve(
+        cls,
+        losses: NDArray[np.float32],
+        criterion: Criterion,
+        *,
+        diverged_step: int | None,
+        final_loss: float,
+        steps: int,
+        tokens_seen: int,
+        seconds: float,
+    ) -> "RunRecord":
+        """Summarise a loss curve under `criterion`."""
+        outcome = criterion.outcome(losses, diverged_step)
+        reason = f"non-finite loss at step {diverged_step}" if diverged_step is not None else ""
+        return cls(
+            outcome=outcome,
+            reason=reason,
+            diverged_step=diverged_step,
+            first_loss=float(losses[0]) if losses.size else math.nan,
+            tail_loss=criterion.tail(losses),
+            ratio=criterion.ratio(losses),
+            final_loss=final_loss,
+            best_loss=float(losses.min()) if losses.size else math.nan,
+            losses=losses,
+            steps=steps,
+            tokens_seen=tokens_seen,
+            seconds=seconds,
+        )

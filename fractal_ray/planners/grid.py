@@ -1,0 +1,33 @@
+"""The stage `grid`: every node of a frame's base lattice."""
+
+from collections.abc import Sequence
+from itertools import islice
+
+from fractal_ray.planners.base import Result
+from fractal_ray.space import Frame, Point
+
+
+class GridPlanner:
+    """Asks for all nodes of level 0 of `frame`, coarse to fine."""
+
+    def __init__(self, frame: Frame) -> None:
+        self.frame = frame
+        self._todo = frame.points()
+        self.backlog = (frame.cells_x + 1) * (frame.cells_y + 1)
+        self._waiting: set[tuple[int, int]] = set()
+
+    @property
+    def done(self) -> bool:
+        """True when every node was asked for and told."""
+        return not self.backlog and not self._waiting
+
+    def ask(self, n: int) -> list[Point]:
+        """Up to `n` nodes not asked for yet."""
+        points = list(islice(self._todo, n))
+        self.backlog -= len(points)
+        self._waiting.update((point.ix, point.iy) for point in points)
+        return points
+
+    def tell(self, results: Sequence[Result]) -> None:
+        """Tick nodes off; a grid decides nothing from what they showed."""
+        self._waiting.difference_update((point.ix, point.iy) for point, _ in results)

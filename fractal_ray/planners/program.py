@@ -1,0 +1,62 @@
+"""Stages in order: each planner starts when the one before it is done."""
+
+from collections.abc import Callable, Sequence
+
+from fractal_ray.planners.base import Planner, Result
+from fractal_ray.space import Frame, Point
+
+StageMaker = Callable[[Planner | None], Planner]
+"""Makes a stage's planner from the finished planner of the stage before (None for the first)."""
+
+
+class Program:
+    """A planner made of stages.
+
+    Parameters
+    ----------
+    stages
+        ``(name, maker)`` in order, at least one.
+    """
+
+    def __init__(self, stages: Sequence[tuple[str, StageMaker]]) -> None:
+        if not stages:
+            raise ValueError("a program needs at least one stage")
+        self._stages = list(stages)
+        self._index = 0
+        self._current = stages[0][1](None)
+
+    @property
+    def stage(self) -> str:
+        """Name of the stage that runs now, ``"0:grid"``."""
+        return f"{self._index}:{self._stages[self._index][0]}"
+
+    @property
+    def frame(self) -> Frame:
+        """The frame that the current stage fills."""
+        return self._current.frame
+
+    @property
+    def backlog(self) -> int:
+        """Points that the current stage could be asked for."""
+        self._advance()
+        return self._current.backlog
+
+    @property
+    def done(self) -> bool:
+        """True when the last stage is done."""
+        self._advance()
+        return self._current.done
+
+    def ask(self, n: int) -> list[Point]:
+        """Up to `n` points of the current stage."""
+        self._advance()
+        return self._current.ask(n)
+
+    def tell(self, results: Sequence[Result]) -> None:
+        """Results of the current stage; no other has points out."""
+        self._current.tell(results)
+
+    def _advance(self) -> None:
+        while self._current.done and self._index + 1 < len(self._stages):
+            self._index += 1
+            self._current = self._stages[self._index][1](self._current)

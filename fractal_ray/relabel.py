@@ -1,0 +1,49 @@
+"""Outcomes of stored runs under another window or threshold, without training again."""
+
+import itertools
+import math
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from fractal_ray.outcome import Criterion, Outcome
+
+
+def outcomes(table: pa.Table, criterion: Criterion) -> list[Outcome]:
+    """Outcome of every row under `criterion`.
+
+    Parameters
+    ----------
+    table
+        Rows with `outcome`, `losses` and `diverged_step`.
+
+    Notes
+    -----
+    A row without a loss curve (a workload with known answers) keeps the outcome it has. Divergence
+    depends on no criterion.
+    """
+    stored = [Outcome(text) for text in table.column("outcome").to_pylist()]
+    ratios = _ratios(table.column("losses").combine_chunks(), criterion)
+    changed = []
+    for outcome, ratio in zip(stored, ratios.tolist(), strict=True):
+        if outcome is Outcome.DIVERGED or ratio is None or math.isnan(ratio):
+            changed.append(outcome)
+        else:
+            improved = ratio < criterion.threshold
+            changed.append(Outcome.TRAINED if improved else Outcome.NOT_IMPROVED)
+    return changed
+
+
+def outcomes_by_id(table: pa.Table, criterion: Criterion) -> dict[str, Outcome]:
+    """Outcome under `criterion` by point_id."""
+    ids = table.column("point_id").to_pylist()
+    return dict(zip(ids, outcomes(table, criterion), strict=True))
+
+
+def _ratios(losses: pa.ListArray, criterion: Criterion) -> NDArray[np.float64]:
+    """Tail mean over first loss of every curve, NaN where there is none."""
+    offsets = losses.offsets.to_numpy()
+    flat = losses.values.to_numpy(zero_copy_only=False)
+    curves = (flat[start:end] for start, end in itertools.pairwise(offsets))
+    return np.array([criterion.ratio(curve) for curve in curves], dtype=np.float64)

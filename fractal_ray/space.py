@@ -1,0 +1,146 @@
+"""Axes, frames and points: integer lattice addresses <-> exact float64 values.
+
+A value depends only on the axis and on the *fraction* ``address / cells``, so a lattice and its
+halving share their common points bit for bit. Values are computed in 50-digit decimal arithmetic
+and rounded once: the same bits on every machine, whatever its maths library, because a point's
+identity is made of them.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from decimal import Context, Decimal
+from functools import lru_cache
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+Scale = Literal["log", "linear"]
+
+# libmpdec rounds exp and ln correctly at this precision, so the result is platform-independent.
+_DECIMAL = Context(prec=50)
+
+
+@dataclass(frozen=True, slots=True)
+class Axis:
+    """One swept hyperparameter.
+
+    Parameters
+    ----------
+    param
+        Name of the recipe field.
+    scale
+        "log" (equal ratios between neighbours) or "linear" (equal differences).
+    min, max
+        Ends of the range in real values, ``min < max``; ``min > 0`` on a log scale.
+    integer
+        Round values half-to-even to whole numbers; neighbouring addresses may then share a value.
+    """
+
+    param: str
+    scale: Scale
+    min: float
+    max: float
+    integer: bool = False
+
+    def value(self, address: int, cells: int) -> float:
+        """Value at `address` of a lattice of `cells` cells, ``0 <= address <= cells``."""
+        if not 0 <= address <= cells:
+            raise ValueError(f"address {address} outside 0..{cells} on axis {self.param}")
+        if address == 0:
+            return self.min
+        if address == cells:
+            return self.max
+        # The decimal number that was written, not the binary one next to it: a range from 1e-6
+        # to 1e-1 then has 1e-3 among its values, as another sweep's range may.
+        lo, hi = Decimal(repr(self.min)), Decimal(repr(self.max))
+        if self.scale == "log":
+            lo, hi = _DECIMAL.ln(lo), _DECIMAL.ln(hi)
+        fraction = _DECIMAL.divide(Decimal(address), Decimal(cells))
+        value = _DECIMAL.fma(fraction, _DECIMAL.subtract(hi, lo), lo)
+        if self.scale == "log":
+            value = _DECIMAL.exp(value)
+        return float(value.to_integral_value()) if self.integer else float(value)
+
+    def values(self, cells: int) -> NDArray[np.float64]:
+        """All values of a lattice of `cells` cells, (cells + 1,), never decreasing, read-only."""
+        return _values(self, cells)
+
+    def addresses(self, values: NDArray[np.float64], cells: int) -> NDArray[np.int64]:
+        """Addresses of exact lattice values, -1 where a value is not on the lattice.
+
+        Of several addresses that share a value (an integer axis, or a range finer than float64)
+        the lowest is returned.
+        """
+        lattice = self.values(cells)
+        found = np.searchsorted(lattice, values, side="left").astype(np.int64)
+        exact = lattice[np.minimum(found, cells)] == values
+        return np.where(exact, found, -1)
+
+    def distinct(self, cells: int) -> int:
+        """How many different values a lattice of `cells` cells really has."""
+        return int(np.unique(self.values(cells)).size)
+
+
+@lru_cache(maxsize=256)
+def _values(axis: Axis, cells: int) -> NDArray[np.float64]:
+    values = np.array([axis.value(i, cells) for i in range(cells + 1)], dtype=np.float64)
+    values.flags.writeable = False
+    return values
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """One lattice node: one pair of values, one training run.
+
+    `ix`, `iy` count from the low end of the axes on the lattice of `level`, so the address stays
+    true however much deeper the frame is refined later.
+    """
+
+    frame: int
+    level: int
+    ix: int
+    iy: int
+    x: float
+    y: float
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """A rectangle of the axes plane with an integer lattice over it.
+
+    Parameters
+    ----------
+    id
+        Number of the frame within its sweep, from 0.
+    x, y
+        The axes, cut to the frame's range.
+    cells_x, cells_y
+        Cells along each side at level 0, at least 1; level L has ``cells << L``.
+    """
+
+    id: int
+    x: Axis
+    y: Axis
+    cells_x: int
+    cells_y: int
+
+    def point(self, level: int, ix: int, iy: int) -> Point:
+        """The node at (ix, iy) of the lattice of `level`."""
+        x = float(self.x.values(self.cells_x << level)[ix])
+        y = float(self.y.values(self.cells_y << level)[iy])
+        return Point(self.id, level, ix, iy, x, y)
+
+    def points(self, level: int = 0) -> Iterator[Point]:
+        """All nodes of a level, coarse to fine, so that a map fills in evenly."""
+        nx, ny = (self.cells_x << level) + 1, (self.cells_y << level) + 1
+        stride = 1
+        while stride * 2 < max(nx, ny):
+            stride *= 2
+        coarser = 0
+        while stride:
+            for iy in range(0, ny, stride):
+                for ix in range(0, nx, stride):
+                    if not coarser or ix % coarser or iy % coarser:
+                        yield self.point(level, ix, iy)
+            coarser, stride = stride, stride // 2

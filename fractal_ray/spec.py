@@ -1,0 +1,349 @@
+"""The plan language: a sweep's YAML, validated before anything starts.
+
+Every mistake is reported at once, one line each: where it stands, what was given, what is allowed.
+"""
+
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, Literal, Self
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from fractal_ray.errors import SweepError, nearest
+from fractal_ray.outcome import Criterion
+from fractal_ray.space import Axis, Frame, Scale
+from nanochat.recipe import Recipe
+from nanochat.sources import check_source
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class DataSpec(_Model):
+    """Conversations to fine-tune on."""
+
+    source: str
+    """`stdlib_qa` (shipped), a JSONL file, a folder with `<split>.jsonl`, or `hf:repo[@rev]`."""
+    split: str = "train"
+    max_seq_len: int = Field(1024, ge=2)
+    limit: int | None = Field(None, ge=1)
+    """Use only the first so many conversations."""
+
+
+class NanochatSpec(_Model):
+    """The workload `nanochat`: fine-tune a checkpoint at every point."""
+
+    kind: Literal["nanochat"] = "nanochat"
+    model: str
+    """A checkpoint folder, `preset:tiny`, or `hf:repo[@rev]`."""
+    data: DataSpec
+    recipe: dict[str, Any] = Field(default_factory=dict)
+
+    @field_validator("model")
+    @classmethod
+    def _known_form(cls, model: str) -> str:
+        check_source(model)
+        return model
+
+    @field_validator("recipe")
+    @classmethod
+    def _valid_recipe(cls, recipe: dict[str, Any]) -> dict[str, Any]:
+        Recipe.from_mapping(recipe)
+        return recipe
+
+
+class AxisSpec(_Model):
+    """One axis in real values."""
+
+    param: str
+    scale: Scale = "log"
+    min: float
+    max: float
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if self.scale == "log" and self.min <= 0:
+            raise ValueError(f"a log axis needs min > 0; min is {self.min:g}")
+        if self.min >= self.max:
+            raise ValueError(f"min must be below max; min is {self.min:g}, max is {self.max:g}")
+        return self
+
+
+class AxesSpec(_Model):
+    """The plane: x to the right, y upwards."""
+
+    x: AxisSpec
+    y: AxisSpec
+
+    @model_validator(mode="after")
+    def _different(self) -> Self:
+        if self.x.param == self.y.param:
+            raise ValueError(f"x and y both sweep {self.x.param!r}; the axes must differ")
+        return self
+
+
+class GridStage(_Model):
+    """Every node of a lattice over the axes."""
+
+    points: int | tuple[int, int]
+    """Nodes along each side, or [along x, along y]; at least 2."""
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Nodes along x and along y."""
+        return (self.points, self.points) if isinstance(self.points, int) else self.points
+
+    @model_validator(mode="after")
+    def _two(self) -> Self:
+        if min(self.shape) < 2:
+            raise ValueError(f"points must be at least 2 along each side; given {self.points}")
+        return self
+
+
+class StageSpec(_Model):
+    """One step of the plan."""
+
+    grid: GridStage
+
+    @property
+    def name(self) -> str:
+        """The stage's kind."""
+        return "grid"
+
+
+class LabelSpec(_Model):
+    """The yes/no drawn on the map, and the rule behind `trained`."""
+
+    boundary: Literal["trainable", "stable"] = "trainable"
+    window: int = Field(20, ge=1)
+    threshold: float = Field(1.0, gt=0)
+
+    @property
+    def criterion(self) -> Criterion:
+        """The rule that labels a loss curve."""
+        return Criterion(self.window, self.threshold)
+
+
+class ResourcesSpec(_Model):
+    """What one slot takes of the cluster, and how many slots there are."""
+
+    cpu: float = Field(1.0, gt=0)
+    gpu: float = Field(0.0, ge=0)
+    slots: int | Literal["auto"] = "auto"
+    """Workers for the whole sweep; auto: as many as the cluster has room for at the start."""
+
+    @field_validator("gpu")
+    @classmethod
+    def _whole_above_one(cls, gpu: float) -> float:
+        if gpu > 1 and gpu != int(gpu):
+            raise ValueError(f"gpu above 1 must be a whole number; given {gpu:g}")
+        return gpu
+
+    @field_validator("slots")
+    @classmethod
+    def _some(cls, slots: int | str) -> int | str:
+        if isinstance(slots, int) and slots < 1:
+            raise ValueError(f"slots must be at least 1 or auto; given {slots}")
+        return slots
+
+
+class CostSpec(_Model):
+    """What `plan` reckons with. An estimate of yours, never used by a run."""
+
+    tokens_per_second: float = Field(gt=0)
+    """All tokens, prompts included, that one slot trains on in a second."""
+    supervised_fraction: float = Field(1.0, gt=0, le=1)
+    """Share of tokens that carry a label; `num_tokens` counts only those."""
+
+
+class SweepSpec(_Model):
+    """A whole sweep."""
+
+    name: str
+    workload: NanochatSpec
+    axes: AxesSpec
+    stages: tuple[StageSpec, ...] = Field(min_length=1)
+    label: LabelSpec = LabelSpec()
+    resources: ResourcesSpec = ResourcesSpec()
+    points_per_tile: int | Literal["auto"] = "auto"
+    """Points a slot takes at a time; auto: by measured time, about 2 s of work."""
+    trials: Literal["slots", "points"] = "slots"
+    """One Tune trial per slot, or (small grids) one per point with Tune's own tables."""
+    storage: str = "results"
+    """Folder or pyarrow URI that holds sweeps, one folder each."""
+    cost: CostSpec | None = None
+
+    @field_validator("name")
+    @classmethod
+    def _folder_name(cls, name: str) -> str:
+        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
+            raise ValueError(f"name becomes a folder: letters, digits, . _ - only; given {name!r}")
+        return name
+
+    @field_validator("points_per_tile")
+    @classmethod
+    def _some(cls, points: int | str) -> int | str:
+        if isinstance(points, int) and points < 1:
+            raise ValueError(f"points_per_tile must be at least 1 or auto; given {points}")
+        return points
+
+    @model_validator(mode="after")
+    def _sweepable(self) -> Self:
+        recipe = Recipe.from_mapping(self.workload.recipe)
+        fields = Recipe.numeric_fields()
+        for side, axis in (("x", self.axes.x), ("y", self.axes.y)):
+            if axis.param not in fields:
+                raise ValueError(
+                    f"axes.{side}.param: {axis.param!r} is not a numeric recipe field"
+                    f"{nearest(axis.param, fields)}; allowed: {', '.join(sorted(fields))}"
+                )
+            if fields[axis.param] is int and not (axis.min.is_integer() and axis.max.is_integer()):
+                raise ValueError(
+                    f"axes.{side}: {axis.param} takes whole numbers; given"
+                    f" {axis.min!r} to {axis.max!r}"
+                )
+            if axis.param == "seed" and not recipe.shuffle:
+                raise ValueError(
+                    f"axes.{side}: seed changes nothing while the data stay in file order;"
+                    " set recipe.shuffle: true"
+                )
+            for end in (axis.min, axis.max):
+                recipe.with_values({axis.param: end})
+        return self
+
+    def axis(self, side: Literal["x", "y"]) -> Axis:
+        """The axis `x` or `y` in lattice form."""
+        given = self.axes.x if side == "x" else self.axes.y
+        integer = Recipe.numeric_fields()[given.param] is int
+        return Axis(given.param, given.scale, given.min, given.max, integer)
+
+    def frame(self, index: int) -> Frame:
+        """The frame that stage number `index` fills."""
+        nx, ny = self.stages[index].grid.shape
+        return Frame(index, self.axis("x"), self.axis("y"), nx - 1, ny - 1)
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML in which 1e-6 is a number, as every reader of a learning rate expects."""
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"^[-+]?(\d[\d_]*\.?[\d_]*|\.\d[\d_]*)[eE][-+]?\d+$"),
+    list("-+.0123456789"),
+)
+
+
+def parse_yaml(text: str) -> Any:
+    """Parse YAML text; 1e-6 is a float."""
+    return yaml.load(text, Loader=_Loader)
+
+
+def load_spec(path: str | Path, overrides: Iterable[str] = ()) -> SweepSpec:
+    """Read and validate a spec.
+
+    Parameters
+    ----------
+    path
+        The YAML file.
+    overrides
+        ``"axes.x.max=0.1"``: dotted key, then a YAML value; applied in order before validation.
+
+    Raises
+    ------
+    SweepError
+        Naming every mistake, one a line.
+    """
+    file = Path(path)
+    if not file.is_file():
+        shipped = ", ".join(sorted(str(p) for p in Path("sweeps").glob("*.yaml")))
+        raise SweepError(f"no spec at {file}" + (f"; here: {shipped}" if shipped else ""))
+    try:
+        raw = parse_yaml(file.read_text())
+    except yaml.YAMLError as error:
+        raise SweepError(f"{file} is not valid YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(raw, dict):
+        raise SweepError(f"{file} must hold a mapping (name, workload, axes, stages, ...)")
+    for override in overrides:
+        _apply(raw, override)
+    return parse_spec(raw, origin=str(file))
+
+
+def parse_spec(raw: Mapping[str, Any], *, origin: str = "spec") -> SweepSpec:
+    """Validate a mapping; raises `SweepError` naming every mistake, one a line."""
+    try:
+        return SweepSpec.model_validate(raw)
+    except ValidationError as error:
+        lines = [f"  {_explain(problem)}" for problem in error.errors()]
+        raise SweepError("\n".join([f"{origin} is not a valid sweep:", *lines])) from error
+
+
+def _apply(raw: dict[str, Any], override: str) -> None:
+    key, sep, text = override.partition("=")
+    if not sep:
+        raise SweepError(f"--set takes key=value, for example axes.x.max=0.1; given {override!r}")
+    *path, last = key.strip().split(".")
+    node: Any = raw
+    for part in path:
+        node = _child(node, part, key)
+    if isinstance(node, list):
+        node[_index(node, last, key)] = parse_yaml(text)
+    elif isinstance(node, dict):
+        node[last] = parse_yaml(text)
+    else:
+        raise SweepError(f"--set {key}: there is nothing to set below {'.'.join(path)!r}")
+
+
+def _child(node: Any, part: str, key: str) -> Any:
+    if isinstance(node, list):
+        return node[_index(node, part, key)]
+    if not isinstance(node, dict):
+        raise SweepError(f"--set {key}: {part!r} stands below a plain value")
+    if node.get(part) is None:
+        node[part] = {}
+    return node[part]
+
+
+def _index(node: list[Any], part: str, key: str) -> int:
+    if part.isdigit() and int(part) < len(node):
+        return int(part)
+    raise SweepError(f"--set {key}: {part!r} is not one of the list's places 0..{len(node) - 1}")
+
+
+def _explain(problem: Any) -> str:
+    location = [str(part) for part in problem["loc"]]
+    where = ".".join(location) or "sweep"
+    if problem["type"] == "extra_forbidden":
+        allowed = _keys_at(location[:-1])
+        known = f"; allowed: {', '.join(sorted(allowed))}" if allowed else ""
+        return f"{where}: unknown key{nearest(location[-1], allowed)}{known}"
+    if problem["type"] == "missing":
+        return f"{where}: missing"
+    message = problem["msg"].removeprefix("Value error, ")
+    message = message[0].lower() + message[1:]
+    if problem["type"] == "value_error":
+        return message if message.startswith("axes.") else f"{where}: {message}"
+    return f"{where}: {message}; given {problem['input']!r}"
+
+
+def _keys_at(location: list[str]) -> list[str]:
+    """Keys that the model at a place of the spec allows."""
+    schema: Any = SweepSpec.model_json_schema()
+    definitions = schema.get("$defs", {})
+    for part in location:
+        schema = _resolve(schema, definitions)
+        items = schema.get("items") if part.isdigit() else schema.get("properties", {}).get(part)
+        if items is None:
+            return []
+        schema = items
+    return list(_resolve(schema, definitions).get("properties", {}))
+
+
+def _resolve(schema: Any, definitions: Any) -> Any:
+    for option in [schema, *schema.get("anyOf", []), *schema.get("allOf", [])]:
+        if "$ref" in option:
+            return definitions[option["$ref"].rsplit("/", 1)[-1]]
+    return schema

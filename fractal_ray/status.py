@@ -1,0 +1,75 @@
+"""How far a sweep is, from its dataset alone."""
+
+from collections import Counter
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import pyarrow.compute as pc
+
+from fractal_ray.cost import reckon
+from fractal_ray.outcome import Outcome
+from fractal_ray.relabel import outcomes
+from fractal_ray.sweep import Sweep
+
+
+@dataclass(frozen=True)
+class Status:
+    """Counts of a dataset. `points` are distinct; `planned` is what the spec asks for in all."""
+
+    name: str
+    location: str
+    points: int
+    planned: int
+    outcomes: dict[str, int]
+    failures: int
+    seconds: float
+    tokens_seen: int
+    parts: int
+    last_written: str | None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for JSON."""
+        return asdict(self)
+
+    def lines(self) -> list[str]:
+        """The same for a reader."""
+        counts = ", ".join(f"{n} {name}" for name, n in self.outcomes.items())
+        lines = [
+            f"{self.name}: {self.points} of {self.planned} points ({counts})",
+            f"failures: {self.failures}",
+            f"spent in training: {self.seconds:,.0f} s, {self.tokens_seen:,} supervised tokens",
+            f"dataset: {self.location} ({self.parts} parts)",
+        ]
+        return [*lines, f"last written: {self.last_written}"] if self.last_written else lines
+
+
+def read_status(sweep: Sweep, *, skip_corrupt: bool = False) -> Status:
+    """Read the counts."""
+    store = sweep.store()
+    columns = ["outcome", "losses", "diverged_step", "seconds", "tokens_seen", "created_at"]
+    table = store.read(columns, skip_corrupt=skip_corrupt)
+    counts = Counter(outcomes(table, sweep.spec.label.criterion))
+    last = pc.max(table.column("created_at")).as_py()
+    return Status(
+        name=sweep.spec.name,
+        location=sweep.location,
+        points=table.num_rows,
+        planned=reckon(sweep.spec).runs,
+        outcomes={outcome.value: counts[outcome] for outcome in Outcome},
+        failures=store.read_failures(skip_corrupt=skip_corrupt).num_rows,
+        seconds=float(pc.sum(table.column("seconds")).as_py() or 0.0),
+        tokens_seen=int(pc.sum(table.column("tokens_seen")).as_py() or 0),
+        parts=store.part_count(),
+        last_written=last.isoformat(timespec="seconds") if last else None,
+    )
+
+
+def failure_groups(sweep: Sweep, *, skip_corrupt: bool = False) -> list[dict[str, Any]]:
+    """Failures grouped by their error, most frequent first, each with its latest traceback."""
+    table = sweep.store().read_failures(skip_corrupt=skip_corrupt)
+    groups: dict[str, dict[str, Any]] = {}
+    for row in table.select(["error", "traceback", "kind"]).to_pylist():
+        group = groups.setdefault(row["error"], {"error": row["error"], "count": 0})
+        group["count"] += 1
+        group["kind"], group["traceback"] = row["kind"], row["traceback"]
+    return sorted(groups.values(), key=lambda group: -group["count"])

@@ -1,0 +1,376 @@
+"""The Parquet dataset of a sweep: the only truth about what has been run.
+
+One row per evaluation in append-only part files; a part is written under a temporary name, synced
+and renamed, so a reader never sees half a file and a crash leaves nothing that looks finished.
+Layout and columns: docs/storage.md.
+"""
+
+import json
+import os
+import re
+import time
+import uuid
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.dataset as ds
+import pyarrow.fs as pafs
+import pyarrow.parquet as pq
+
+from fractal_ray.errors import SweepError
+from fractal_ray.outcome import RunRecord
+from fractal_ray.space import Point
+
+SCHEMA_VERSION = 1
+_METADATA_KEY = b"fractal_ray"
+_PART = re.compile(r"part-[^/]+\.parquet")
+
+_WHERE = [
+    ("point_id", pa.string()),
+    ("stage", pa.string()),
+    ("ix", pa.int64()),
+    ("iy", pa.int64()),
+    ("x", pa.float64()),
+    ("y", pa.float64()),
+    ("seed", pa.int64()),
+]
+_WHO = [
+    ("host", pa.string()),
+    ("device", pa.string()),
+    ("attempt", pa.int32()),
+    ("fingerprint", pa.string()),
+    ("created_at", pa.timestamp("us", tz="UTC")),
+]
+_PARTITION = pa.schema([("frame", pa.int32()), ("level", pa.int32())])
+
+POINTS_SCHEMA = pa.schema(
+    [
+        *_WHERE,
+        ("outcome", pa.string()),
+        ("reason", pa.string()),
+        ("diverged_step", pa.int64()),
+        ("first_loss", pa.float64()),
+        ("tail_loss", pa.float64()),
+        ("ratio", pa.float64()),
+        ("final_loss", pa.float64()),
+        ("best_loss", pa.float64()),
+        ("losses", pa.list_(pa.float32())),
+        ("steps", pa.int64()),
+        ("tokens_seen", pa.int64()),
+        ("seconds", pa.float64()),
+        *_WHO,
+    ]
+)
+FAILURES_SCHEMA = pa.schema(
+    [
+        *_WHERE,
+        ("kind", pa.string()),
+        ("error", pa.string()),
+        ("traceback", pa.string()),
+        ("gave_up", pa.bool_()),
+        *_WHO,
+    ]
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where a row comes from: the columns that evaluations and failures share."""
+
+    point_id: str
+    stage: str
+    point: Point
+    seed: int
+    host: str
+    device: str
+    attempt: int
+    fingerprint: str
+    created_at: datetime = field(default_factory=lambda: datetime.now(UTC))
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """A row of `points/`: a run that finished, whatever it showed."""
+
+    origin: Origin
+    record: RunRecord
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A row of `failures/`: a run that a machine or a bug ended.
+
+    `kind` is "error" (an exception), "lost_worker" (the process is gone) or "open" (the worker
+    could not load the workload). `gave_up` is True on the row after which it is not tried again.
+    """
+
+    origin: Origin
+    kind: str
+    error: str
+    traceback: str
+    gave_up: bool
+
+
+Row = TypeVar("Row", Evaluation, Failure)
+
+
+class Store:
+    """The dataset of one sweep.
+
+    Parameters
+    ----------
+    location
+        Folder, or a URI that pyarrow's file systems know (``s3://bucket/prefix/name``).
+    metadata
+        JSON-able facts kept in every part's schema: axis definitions, criterion, versions.
+    """
+
+    def __init__(self, location: str, metadata: dict[str, Any] | None = None) -> None:
+        self.location = location
+        self.filesystem, self.root = _filesystem(location)
+        self._local = isinstance(self.filesystem, pafs.LocalFileSystem)
+        facts = {"schema_version": SCHEMA_VERSION, **(metadata or {})}
+        self._metadata = {_METADATA_KEY: json.dumps(facts, sort_keys=True).encode()}
+
+    # Writing -------------------------------------------------------------------------------
+
+    def append(self, rows: Sequence[Evaluation]) -> None:
+        """Write evaluations, one part per frame and level; on return they are on disk."""
+        self._append("points", rows, _points_table)
+
+    def append_failures(self, rows: Sequence[Failure]) -> None:
+        """Write failures; on return they are on disk."""
+        self._append("failures", rows, _failures_table)
+
+    def compact(self) -> None:
+        """Join the parts of each frame and level into one; safe to interrupt.
+
+        The joined part appears before the old ones go: in between a reader meets rows twice and
+        drops the second. A part that cannot be read is left alone.
+        """
+        for folder, parts in self._by_folder(self._parts("points")).items():
+            readable = [part for part in parts if self._readable(part)]
+            if len(readable) > 1:
+                table = _drop_duplicates(self._read_parts(readable, POINTS_SCHEMA))
+                self._write(table.select(POINTS_SCHEMA.names), folder)
+                for part in readable:
+                    self._delete(part)
+
+    def write_text(self, name: str, text: str) -> None:
+        """Write a small file beside the dataset, whole or not at all."""
+        self._put(f"{self.root}/{name}", text.encode())
+
+    # Reading -------------------------------------------------------------------------------
+
+    def read(self, columns: Sequence[str] | None = None, *, skip_corrupt: bool = False) -> pa.Table:
+        """All evaluations, a point that was written twice only once.
+
+        Parameters
+        ----------
+        columns
+            Names to read, `frame` and `level` among them if wanted; None for all.
+        skip_corrupt
+            Leave out parts that cannot be read instead of raising.
+
+        Raises
+        ------
+        SweepError
+            Naming the parts that cannot be read.
+        """
+        wanted = None if columns is None else sorted({*columns, "point_id"})
+        table = self._read("points", POINTS_SCHEMA, wanted, skip_corrupt)
+        table = _drop_duplicates(table)
+        return table if columns is None else table.select(list(columns))
+
+    def read_failures(self, *, skip_corrupt: bool = False) -> pa.Table:
+        """All failures, in the order they were written."""
+        return self._read("failures", FAILURES_SCHEMA, None, skip_corrupt)
+
+    def read_text(self, name: str) -> str | None:
+        """Text of a small file beside the dataset, None when there is none."""
+        path = f"{self.root}/{name}"
+        if self.filesystem.get_file_info(path).type != pafs.FileType.File:
+            return None
+        with self.filesystem.open_input_stream(path) as stream:
+            return stream.read().decode()
+
+    def is_empty(self) -> bool:
+        """True when nothing was ever written here by a sweep."""
+        return self.read_text("sweep.json") is None and not self._parts("points")
+
+    def part_count(self) -> int:
+        """How many part files hold the evaluations."""
+        return len(self._parts("points"))
+
+    # Inside --------------------------------------------------------------------------------
+
+    def _append(
+        self, kind: str, rows: Sequence[Row], to_table: Callable[[list[Row]], pa.Table]
+    ) -> None:
+        groups: dict[str, list[Row]] = {}
+        for row in rows:
+            point = row.origin.point
+            folder = f"{self.root}/{kind}/frame={point.frame}/level={point.level}"
+            groups.setdefault(folder, []).append(row)
+        for folder, group in groups.items():
+            self._write(to_table(group), folder)
+
+    def _write(self, table: pa.Table, folder: str) -> None:
+        sink = pa.BufferOutputStream()
+        pq.write_table(table.replace_schema_metadata(self._metadata), sink, compression="zstd")
+        # The time comes first so that names sort in the order of writing.
+        name = f"part-{time.time_ns():020d}-{uuid.uuid4().hex[:8]}.parquet"
+        self._put(f"{folder}/{name}", sink.getvalue())
+
+    def _put(self, path: str, data: bytes | pa.Buffer) -> None:
+        if not self._local:
+            # An object store shows an object only when its upload has ended.
+            with self._open_remote(path) as stream:
+                stream.write(data)
+            return
+        final = Path(path)
+        final.parent.mkdir(parents=True, exist_ok=True)
+        temporary = final.with_name(f".{final.name}.{uuid.uuid4().hex[:8]}.tmp")
+        try:
+            with temporary.open("wb") as file:
+                file.write(memoryview(data))
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(final)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+
+    def _open_remote(self, path: str) -> pa.NativeFile:
+        try:
+            return self.filesystem.open_output_stream(path)
+        except FileNotFoundError:  # not an object store: folders are real there
+            self.filesystem.create_dir(path.rsplit("/", 1)[0], recursive=True)
+            return self.filesystem.open_output_stream(path)
+
+    def _delete(self, part: str) -> None:
+        self.filesystem.delete_file(part)
+
+    def _parts(self, kind: str) -> list[str]:
+        selector = pafs.FileSelector(f"{self.root}/{kind}", allow_not_found=True, recursive=True)
+        found = (info.path for info in self.filesystem.get_file_info(selector))
+        return sorted(path for path in found if _PART.fullmatch(path.rsplit("/", 1)[-1]))
+
+    @staticmethod
+    def _by_folder(parts: Iterable[str]) -> dict[str, list[str]]:
+        folders: dict[str, list[str]] = {}
+        for part in parts:
+            folders.setdefault(part.rsplit("/", 1)[0], []).append(part)
+        return folders
+
+    def _read(
+        self, kind: str, schema: pa.Schema, columns: list[str] | None, skip_corrupt: bool
+    ) -> pa.Table:
+        parts = self._parts(kind)
+        try:
+            return self._read_parts(parts, schema, columns)
+        except (pa.ArrowException, OSError) as error:
+            bad = [part for part in parts if not self._readable(part)]
+            if not bad:
+                raise
+            if not skip_corrupt:
+                raise SweepError(_corrupt_message(bad, len(parts))) from error
+            return self._read_parts([p for p in parts if p not in set(bad)], schema, columns)
+
+    def _read_parts(
+        self, parts: list[str], schema: pa.Schema, columns: list[str] | None = None
+    ) -> pa.Table:
+        full = pa.schema([*schema, *_PARTITION])
+        if not parts:
+            empty = full.empty_table()
+            return empty if columns is None else empty.select(columns)
+        dataset = ds.dataset(
+            parts,
+            schema=full,
+            format="parquet",
+            filesystem=self.filesystem,
+            partitioning=ds.partitioning(_PARTITION, flavor="hive"),
+        )
+        return dataset.to_table(columns=columns)
+
+    def _readable(self, part: str) -> bool:
+        try:
+            with self.filesystem.open_input_file(part) as file:
+                pq.ParquetFile(file).read()
+        except (pa.ArrowException, OSError):
+            return False
+        return True
+
+
+def _filesystem(location: str) -> tuple[pafs.FileSystem, str]:
+    if "://" not in location:
+        return pafs.LocalFileSystem(), str(Path(location).expanduser().absolute())
+    try:
+        filesystem, root = pafs.FileSystem.from_uri(location)
+    except (pa.ArrowException, OSError, ValueError) as error:
+        raise SweepError(
+            f"storage {location!r} is not a folder or a URI that pyarrow knows: {error}"
+        ) from error
+    return filesystem, root.rstrip("/")
+
+
+def _corrupt_message(bad: list[str], total: int) -> str:
+    names = "\n".join(f"  {part}" for part in bad)
+    return (
+        f"{len(bad)} of {total} parts of the dataset cannot be read:\n{names}\n"
+        "Their points count as not run. To go on without them: --skip-corrupt. To mend it: restore"
+        " the files from a copy, or delete them and run the same command again."
+    )
+
+
+def _drop_duplicates(table: pa.Table) -> pa.Table:
+    ids = table.column("point_id").to_numpy(zero_copy_only=False)
+    _, first = np.unique(ids.astype(str), return_index=True) if len(ids) else (None, [])
+    if len(first) == len(ids):
+        return table
+    return table.take(pa.array(np.sort(first)))
+
+
+def _where(rows: Sequence[Evaluation] | Sequence[Failure]) -> dict[str, list[Any]]:
+    origins = [row.origin for row in rows]
+    points = [origin.point for origin in origins]
+    return {
+        "point_id": [origin.point_id for origin in origins],
+        "stage": [origin.stage for origin in origins],
+        "ix": [point.ix for point in points],
+        "iy": [point.iy for point in points],
+        "x": [point.x for point in points],
+        "y": [point.y for point in points],
+        "seed": [origin.seed for origin in origins],
+        "host": [origin.host for origin in origins],
+        "device": [origin.device for origin in origins],
+        "attempt": [origin.attempt for origin in origins],
+        "fingerprint": [origin.fingerprint for origin in origins],
+        "created_at": [origin.created_at for origin in origins],
+    }
+
+
+def _points_table(rows: list[Evaluation]) -> pa.Table:
+    records = [row.record for row in rows]
+    columns: dict[str, Any] = _where(rows)
+    for name in POINTS_SCHEMA.names:
+        if name not in columns and name not in ("losses", "outcome"):
+            columns[name] = [getattr(record, name) for record in records]
+    columns["outcome"] = [record.outcome.value for record in records]
+    lengths = np.array([len(record.losses) for record in records], dtype=np.int32)
+    offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32)
+    flat = np.concatenate([record.losses for record in records], dtype=np.float32)
+    columns["losses"] = pa.ListArray.from_arrays(pa.array(offsets), pa.array(flat))
+    return pa.table(columns, schema=POINTS_SCHEMA)
+
+
+def _failures_table(rows: list[Failure]) -> pa.Table:
+    columns: dict[str, Any] = _where(rows)
+    for name in ("kind", "error", "traceback", "gave_up"):
+        columns[name] = [getattr(row, name) for row in rows]
+    return pa.table(columns, schema=FAILURES_SCHEMA)

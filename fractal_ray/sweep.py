@@ -1,0 +1,298 @@
+"""A sweep: a spec plus the dataset that it fills. What the command line and notebooks use.
+
+from fractal_ray.sweep import Sweep
+sweep = Sweep.open("sweeps/quickstart.yaml")
+sweep.run(engine="local")
+sweep.table().to_pandas()
+"""
+
+import functools
+import json
+import platform
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import pyarrow as pa
+
+import fractal_ray
+from fractal_ray.boundary import OUTCOME_CODES, Raster
+from fractal_ray.engine.base import Progress, View
+from fractal_ray.engine.dispatcher import DispatcherSpec
+from fractal_ray.errors import SweepError
+from fractal_ray.planners.grid import GridPlanner
+from fractal_ray.planners.program import Program
+from fractal_ray.relabel import outcomes
+from fractal_ray.space import Frame
+from fractal_ray.spec import SweepSpec, load_spec, parse_spec
+from fractal_ray.store import Store
+
+if TYPE_CHECKING:
+    from fractal_ray.workloads.base import Prepared, Workload
+
+EngineName = Literal["ray", "local"]
+HEADER = "sweep.json"
+
+
+def _no_view(progress: Progress) -> None:
+    """Watch nothing."""
+
+
+def make_program(frames: tuple[Frame, ...]) -> Program:
+    """The planner of a sweep whose stages fill `frames` in order."""
+    return Program([("grid", lambda _, frame=frame: GridPlanner(frame)) for frame in frames])
+
+
+class Sweep:
+    """A spec and its dataset.
+
+    Parameters
+    ----------
+    spec
+        The validated spec.
+    workload
+        What runs a point; None for the one that the spec names.
+    """
+
+    def __init__(self, spec: SweepSpec, workload: "Workload | None" = None) -> None:
+        self.spec = spec
+        self._workload = workload
+        if "://" in spec.storage:
+            self.location = f"{spec.storage.rstrip('/')}/{spec.name}"
+        else:
+            self.location = str((Path(spec.storage).expanduser() / spec.name).absolute())
+
+    @classmethod
+    def open(cls, path: str | Path, overrides: tuple[str, ...] = ()) -> "Sweep":
+        """Open a sweep from its YAML, or from the folder that its dataset is in.
+
+        Raises
+        ------
+        SweepError
+            When the spec is not valid or the folder holds no sweep.
+        """
+        if not Path(path).is_dir():
+            return cls(load_spec(path, overrides))
+        text = Store(str(path)).read_text(HEADER)
+        if text is None:
+            raise SweepError(f"{path} holds no sweep: there is no {HEADER} in it")
+        sweep = cls(parse_spec(json.loads(text)["spec"], origin=f"{path}/{HEADER}"))
+        sweep.location = str(Path(path).absolute())
+        return sweep
+
+    # Running --------------------------------------------------------------------------------
+
+    def run(
+        self,
+        engine: EngineName = "ray",
+        *,
+        address: str | None = None,
+        num_cpus: int | None = None,
+        view: View = _no_view,
+        say: Callable[[str], None] = lambda text: None,
+        skip_corrupt: bool = False,
+    ) -> Progress:
+        """Run every point that the dataset does not hold yet.
+
+        Parameters
+        ----------
+        engine
+            "ray" (Ray Tune on a cluster) or "local" (this process).
+        address
+            Ray cluster to join; None starts one on this machine.
+        num_cpus
+            Logical CPUs of a cluster of our own.
+        view, say
+            Called with the progress, and with one line before each slow step.
+        skip_corrupt
+            Count the points of parts that cannot be read as not run, instead of raising.
+
+        Returns
+        -------
+        Progress
+            The state at the end.
+
+        Raises
+        ------
+        SweepError
+            For a mistake in what was asked: nothing was run or written.
+        SweepStoppedError
+            When the sweep cannot go on; what was finished is in the dataset.
+        """
+        workload = self._workload or self._named_workload()
+        say("loading the model and tokenising the data")
+        prepared = workload.prepare()
+        self._claim(prepared.fingerprint, workload)
+        dispatcher = self._dispatcher_spec(prepared.fingerprint, workload, skip_corrupt)
+        device = "cuda" if self.spec.resources.gpu else "cpu"
+        if engine == "local":
+            from fractal_ray.engine.local import run_local
+
+            return run_local(dispatcher, workload, prepared, device=device, view=view)
+        return self._run_ray(dispatcher, workload, prepared, device, address, num_cpus, view, say)
+
+    def _run_ray(
+        self,
+        dispatcher: DispatcherSpec,
+        workload: "Workload",
+        prepared: "Prepared",
+        device: str,
+        address: str | None,
+        num_cpus: int | None,
+        view: View,
+        say: Callable[[str], None],
+    ) -> Progress:
+        from fractal_ray.engine.ray_cluster import cluster
+
+        say("starting Ray" if address is None else f"joining Ray at {address}")
+        with cluster(address, num_cpus):
+            from fractal_ray.engine.ray_tune import run_ray_tune
+
+            resources = self.spec.resources
+            return run_ray_tune(
+                dispatcher,
+                workload,
+                prepared,
+                device=device,
+                view=view,
+                cpu=resources.cpu,
+                gpu=resources.gpu,
+                slots=resources.slots if isinstance(resources.slots, int) else None,
+                trials=self.spec.trials,
+                tables=None if "://" in self.location else Path(self.location) / "tune",
+            )
+
+    def _named_workload(self) -> "Workload":
+        from fractal_ray.workloads.nanochat import NanochatWorkload
+
+        return NanochatWorkload.from_spec(self.spec)
+
+    def _dispatcher_spec(
+        self, fingerprint: str, workload: "Workload", skip_corrupt: bool
+    ) -> DispatcherSpec:
+        spec = self.spec
+        frames = tuple(spec.frame(index) for index in range(len(spec.stages)))
+        tile = spec.points_per_tile if isinstance(spec.points_per_tile, int) else None
+        return DispatcherSpec(
+            program=functools.partial(make_program, frames),
+            location=self.location,
+            metadata={
+                "axes": spec.axes.model_dump(),
+                "label": spec.label.model_dump(),
+                "fingerprint": fingerprint,
+                "fractal_ray": fractal_ray.__version__,
+                "python": platform.python_version(),
+            },
+            fingerprint=fingerprint,
+            recipe=dict(workload.recipe),
+            x_param=spec.axes.x.param,
+            y_param=spec.axes.y.param,
+            criterion=spec.label.criterion,
+            points_per_tile=1 if spec.trials == "points" else tile,
+            skip_corrupt=skip_corrupt,
+        )
+
+    def _claim(self, fingerprint: str, workload: "Workload") -> None:
+        """Write the header of a new sweep, or check that the folder holds this one's data."""
+        store = self.store()
+        swept = {self.spec.axes.x.param, self.spec.axes.y.param}
+        ours = {
+            "fingerprint": fingerprint,
+            "recipe": {k: v for k, v in workload.recipe.items() if k not in swept},
+            "axes": self.spec.axes.model_dump(),
+        }
+        text = store.read_text(HEADER)
+        if text is None and not store.is_empty():
+            raise SweepError(
+                f"{self.location} holds a dataset without {HEADER}, so whose it is cannot be"
+                " checked; restore that file, or take another name or --storage"
+            )
+        if text is not None:
+            theirs = json.loads(text)
+            differences = _differences(theirs, ours)
+            if differences:
+                raise SweepError(
+                    f"{self.location} holds the data of another sweep; nothing was changed.\n"
+                    + "\n".join(f"  {line}" for line in differences)
+                    + "\nTake another name (--set name=...) or another --storage."
+                )
+        header = {
+            "schema_version": 1,
+            "created_at": json.loads(text)["created_at"] if text else _now(),
+            **ours,
+            "spec": self.spec.model_dump(mode="json"),
+        }
+        store.write_text(HEADER, json.dumps(header, indent=2) + "\n")
+
+    # Reading --------------------------------------------------------------------------------
+
+    def store(self) -> Store:
+        """The dataset."""
+        return Store(self.location)
+
+    def table(self, *, skip_corrupt: bool = False) -> pa.Table:
+        """All evaluations, one row a point (docs/storage.md lists the columns)."""
+        return self.store().read(skip_corrupt=skip_corrupt)
+
+    def raster(self, table: pa.Table | None = None, *, stage: int = -1) -> Raster:
+        """The lattice of a stage's frame with outcomes under the spec's label.
+
+        Parameters
+        ----------
+        table
+            Rows to draw from; None reads the dataset.
+        stage
+            Which stage's frame; the last by default.
+        """
+        index = range(len(self.spec.stages))[stage]
+        return fill_raster(
+            self.spec, self.spec.frame(index), self.table() if table is None else table
+        )
+
+
+def fill_raster(spec: SweepSpec, frame: Frame, table: pa.Table) -> Raster:
+    """Put rows on a frame's lattice by their exact values; nodes without a row stay unknown."""
+    x = np.asarray(frame.x.values(frame.cells_x))
+    y = np.asarray(frame.y.values(frame.cells_y))
+    ix = frame.x.addresses(table.column("x").to_numpy(), frame.cells_x)
+    iy = frame.y.addresses(table.column("y").to_numpy(), frame.cells_y)
+    found = (ix >= 0) & (iy >= 0)
+    codes = np.array(
+        [OUTCOME_CODES[outcome] for outcome in outcomes(table, spec.label.criterion)], dtype=np.int8
+    )
+    outcome = np.full((y.size, x.size), -1, dtype=np.int8)
+    loss = np.full((y.size, x.size), np.nan)
+    outcome[iy[found], ix[found]] = codes[found]
+    loss[iy[found], ix[found]] = table.column("final_loss").to_numpy()[found]
+    # Addresses that share a value (an integer axis) share the run.
+    rows = frame.y.addresses(y, frame.cells_y)
+    columns = frame.x.addresses(x, frame.cells_x)
+    return Raster(
+        outcome=outcome[np.ix_(rows, columns)],
+        loss=loss[np.ix_(rows, columns)],
+        x=x,
+        y=y,
+        x_name=frame.x.param,
+        y_name=frame.y.param,
+        x_scale=frame.x.scale,
+        y_scale=frame.y.scale,
+    )
+
+
+def _differences(theirs: dict[str, Any], ours: dict[str, Any], at: str = "") -> list[str]:
+    lines = []
+    for key in sorted({*theirs, *ours}) if at else sorted(ours):
+        where = f"{at}{key}"
+        there, here = theirs.get(key), ours.get(key)
+        if isinstance(there, dict) and isinstance(here, dict):
+            lines += _differences(there, here, f"{where}.")
+        elif there != here:
+            what = "the model or the data differ: fingerprint" if key == "fingerprint" else where
+            lines.append(f"{what} is {there!r} there, {here!r} here")
+    return lines
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")

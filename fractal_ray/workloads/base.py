@@ -1,0 +1,60 @@
+"""The contract of workloads: what runs a point. No Ray inside."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from fractal_ray.identity import Setting
+from fractal_ray.outcome import RunRecord
+from fractal_ray.space import Point
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What the driver makes once and every worker opens.
+
+    Parameters
+    ----------
+    fingerprint
+        Names everything outside the recipe that changes a run's numbers: weights, data, code.
+    shared
+        Plain data, large arrays as numpy. Workers may get it read-only and shared between them:
+        never write into it.
+    """
+
+    fingerprint: str
+    shared: Any
+
+
+class Runner(Protocol):
+    """A workload opened on one worker."""
+
+    @property
+    def device(self) -> str:
+        """What computes here, in words, for the dataset."""
+        ...
+
+    def evaluate(self, points: Sequence[Point]) -> Iterator[RunRecord]:
+        """Run points; one record per point, in their order.
+
+        Divergence is a record. An exception means that the run failed: the records yielded before
+        it stand, and it never becomes an outcome.
+        """
+        ...
+
+
+class Workload(Protocol):
+    """What a sweep evaluates. Instances are small and picklable."""
+
+    @property
+    def recipe(self) -> Mapping[str, Setting]:
+        """Every setting of the fixed recipe; part of a point's identity."""
+        ...
+
+    def prepare(self) -> Prepared:
+        """Load and tokenise, once, in the driver."""
+        ...
+
+    def open(self, shared: Any, device: str) -> Runner:
+        """Make ready on a worker. `device` is "cpu" or "cuda"."""
+        ...

@@ -1,0 +1,199 @@
+"""The workload `nanochat`: fine-tune a checkpoint at every point.
+
+The checkpoint is read and the conversations are tokenised once, in the driver. Between points a
+worker restores the master weights in place; it never reads a file or builds a model again.
+"""
+
+import hashlib
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fractal_ray.identity import Setting
+from fractal_ray.outcome import Criterion, RunRecord
+from fractal_ray.space import Point
+from fractal_ray.spec import DataSpec, SweepSpec
+from fractal_ray.workloads.base import Prepared
+from nanochat.recipe import Recipe
+
+if TYPE_CHECKING:
+    from nanochat.data import Batches, Examples
+    from nanochat.gpt import GPTConfig
+
+# Changes when the mathematics of a run changes, so that old rows are not mistaken for new ones.
+NUMERICS = "nanochat-1"
+
+
+@dataclass(frozen=True)
+class Shared:
+    """What goes to the object store: plain arrays, read-only for every worker."""
+
+    config: "GPTConfig"
+    weights: dict[str, NDArray[np.float32]]
+    examples: "Examples"
+    pad_id: int
+
+
+class NanochatWorkload:
+    """Fine-tunes one checkpoint on one data set.
+
+    Parameters
+    ----------
+    model
+        Source of the checkpoint (`nanochat.sources`).
+    data
+        Conversations and how long they may be.
+    recipe
+        The fixed recipe; the axes override two of its fields.
+    x_param, y_param
+        Fields that the axes sweep.
+    criterion
+        The rule that labels a loss curve.
+    """
+
+    def __init__(
+        self,
+        model: str,
+        data: DataSpec,
+        recipe: Recipe,
+        x_param: str,
+        y_param: str,
+        criterion: Criterion,
+    ) -> None:
+        self._model = model
+        self._data = data
+        self._recipe = recipe
+        self._params = (x_param, y_param)
+        self._criterion = criterion
+
+    @classmethod
+    def from_spec(cls, spec: SweepSpec) -> "NanochatWorkload":
+        """The workload that a spec asks for."""
+        return cls(
+            spec.workload.model,
+            spec.workload.data,
+            Recipe.from_mapping(spec.workload.recipe),
+            spec.axes.x.param,
+            spec.axes.y.param,
+            spec.label.criterion,
+        )
+
+    @property
+    def recipe(self) -> Mapping[str, Setting]:
+        """Every field of the fixed recipe."""
+        return {
+            name: value if isinstance(value, bool | int | float | str) else ",".join(value)
+            for name, value in self._recipe.to_dict().items()
+        }
+
+    def prepare(self) -> Prepared:
+        """Read the checkpoint, tokenise the conversations."""
+        from nanochat.checkpoint import load_checkpoint
+        from nanochat.data import load_conversations, tokenize_conversations
+        from nanochat.errors import NanochatError
+        from nanochat.sources import resolve_model
+        from nanochat.tokenizer import Tokenizer
+
+        folder = resolve_model(self._model)
+        checkpoint = load_checkpoint(folder.checkpoint_dir)
+        tokenizer = Tokenizer.load(folder.tokenizer_dir)
+        if tokenizer.vocab_size != checkpoint.config.vocab_size:
+            raise NanochatError(
+                f"the tokenizer in {folder.tokenizer_dir} has {tokenizer.vocab_size} tokens, the"
+                f" model in {folder.checkpoint_dir} {checkpoint.config.vocab_size}: they do not"
+                " belong together"
+            )
+        data = self._data
+        conversations = load_conversations(data.source, data.split, data.limit)
+        examples = tokenize_conversations(conversations, tokenizer, data.max_seq_len)
+        if not len(examples):
+            raise NanochatError(f"no conversation of {data.source} ({data.split}) has an answer")
+        # float32 whatever the file holds: bfloat16 has no numpy type, and upcasting loses nothing.
+        weights = {key: value.float().numpy() for key, value in checkpoint.state.items()}
+        pad_id = tokenizer.special["<|assistant_end|>"]
+        parts = (NUMERICS, checkpoint.fingerprint, tokenizer.fingerprint, examples.fingerprint)
+        fingerprint = hashlib.sha256("\n".join(parts).encode()).hexdigest()[:32]
+        return Prepared(fingerprint, Shared(checkpoint.config, weights, examples, pad_id))
+
+    def open(self, shared: Shared, device: str) -> "NanochatRunner":
+        """Build the model on `device`, with weights of this worker's own."""
+        if device == "cuda" and self._recipe.deterministic:
+            # Read when CUDA starts; cuBLAS is deterministic only with a fixed workspace.
+            os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        return NanochatRunner(shared, self._recipe, self._params, self._criterion, device)
+
+
+class NanochatRunner:
+    """The workload on one worker: one model, one set of master weights, cached batches."""
+
+    def __init__(
+        self,
+        shared: Shared,
+        recipe: Recipe,
+        params: tuple[str, str],
+        criterion: Criterion,
+        device: str,
+    ) -> None:
+        import torch
+
+        from nanochat.gpt import GPT
+
+        if device == "cuda" and not torch.cuda.is_available():
+            raise RuntimeError(
+                "resources.gpu asks for a GPU and torch sees none on this worker;"
+                " set resources.gpu: 0 to run on the CPU"
+            )
+        self._model = GPT(shared.config).to(device)
+        # Copies: the arrays may be the object store's own memory, which every worker shares.
+        self._master: dict[str, torch.Tensor] = {
+            key: torch.tensor(array, device=device) for key, array in shared.weights.items()
+        }
+        self._weights = self._model.state_dict()
+        self._shared, self._recipe, self._params = shared, recipe, params
+        self._criterion, self._device = criterion, device
+        self._batches: dict[tuple[Any, ...], Batches] = {}
+        self.device = torch.cuda.get_device_name() if device == "cuda" else "cpu"
+
+    def evaluate(self, points: Sequence[Point]) -> Iterator[RunRecord]:
+        """Fine-tune at each point, always from the master weights."""
+        from nanochat.finetune import finetune
+
+        for point in points:
+            recipe = self._recipe.with_values(
+                dict(zip(self._params, (point.x, point.y), strict=True))
+            )
+            self._restore()
+            result = finetune(self._model, self._batches_for(recipe), recipe)
+            yield RunRecord.from_curve(
+                result.losses,
+                self._criterion,
+                diverged_step=result.diverged_step,
+                final_loss=result.final_loss,
+                steps=result.steps,
+                tokens_seen=result.tokens_seen,
+                seconds=result.seconds,
+            )
+
+    def _restore(self) -> None:
+        import torch
+
+        with torch.no_grad():
+            for key, tensor in self._weights.items():
+                tensor.copy_(self._master[key])
+
+    def _batches_for(self, recipe: Recipe) -> "Batches":
+        """Batches are the same for every point unless an axis changes them."""
+        from nanochat.data import make_batches
+
+        key = (recipe.device_batch_size, recipe.shuffle, recipe.seed if recipe.shuffle else None)
+        if key not in self._batches:
+            if len(self._batches) >= 8:
+                self._batches.pop(next(iter(self._batches)))
+            self._batches[key] = make_batches(
+                self._shared.examples, recipe, self._shared.pad_id, self._device
+            )
+        return self._batches[key]

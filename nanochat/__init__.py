@@ -1,0 +1,1 @@
+"""A small GPT in nanochat's own checkpoint format, and the fine-tune of it that a map measures."""

@@ -1,0 +1,44 @@
+"""Files that are there whole or not at all."""
+
+import os
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, BinaryIO
+
+
+def write_atomically(path: Path, write: Callable[[BinaryIO], Any]) -> None:
+    """Write a file under a temporary name beside it, then give it its name.
+
+    Parameters
+    ----------
+    path : Path
+        Replaced if it exists. Its folder is made if it does not.
+    write : callable
+        Gets the file, opened for bytes. If it raises, nothing is left behind.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # The name differs in each process and thread, so that two writers do not mix their bytes.
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
+    try:
+        with temporary.open("xb") as file:
+            write(file)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    sync_folder(path.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the names in a folder last through a power cut, where the system can."""
+    try:
+        handle = os.open(folder, os.O_RDONLY)
+    except OSError:  # Windows opens no folders
+        return
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

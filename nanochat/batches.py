@@ -1,0 +1,143 @@
+"""Batches of examples, collated once and used by every fine-tune that shares them."""
+
+from collections import OrderedDict
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from nanochat.errors import NanochatError
+from nanochat.examples import Examples
+from nanochat.gpt import IGNORED
+from nanochat.recipe import Recipe
+
+CACHED_BATCHES = 8192
+
+
+class Batches:
+    """Endless sequence of batches: ``batches[i]`` is made when first asked for, then kept.
+
+    It goes through the examples epoch after epoch; the last batch of an epoch holds what is left
+    and may be smaller. Batches are shared: do not write to them.
+
+    Parameters
+    ----------
+    examples : Examples
+    batch_size : int
+        At least 1.
+    shuffle_seed : int or None
+        A permutation drawn from (seed, epoch) in each epoch; None keeps the order.
+    pad_id : int
+        Token that fills rows up to the longest of the batch.
+    device : str or torch.device
+        Where the tensors are kept.
+    """
+
+    def __init__(
+        self,
+        examples: Examples,
+        batch_size: int,
+        shuffle_seed: int | None,
+        pad_id: int,
+        device: str | torch.device = "cpu",
+    ) -> None:
+        if len(examples) == 0:
+            raise NanochatError("there are no examples to make batches of")
+        self.examples = examples
+        self.batch_size = batch_size
+        self.shuffle_seed = shuffle_seed
+        self.pad_id = pad_id
+        self.device = torch.device(device)
+        self._orders: dict[int, NDArray[np.int64]] = {}
+        self._cache: OrderedDict[int, tuple[Tensor, Tensor, int]] = OrderedDict()
+
+    @property
+    def key(self) -> tuple[int, int | None]:
+        """`Recipe.batch_key` of the recipes these batches are for."""
+        return self.batch_size, self.shuffle_seed
+
+    @property
+    def per_epoch(self) -> int:
+        """Batches in an epoch, at least 1."""
+        return -(-len(self.examples) // self.batch_size)
+
+    @property
+    def first_supervised(self) -> int:
+        """Supervised tokens in the first batch, at least 1."""
+        return self.supervised(0)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
+        """Batch `index` (0, 1, ... without end).
+
+        Returns
+        -------
+        inputs : int64 tensor (B, T)
+            T is one less than the tokens of the longest example of the batch.
+        targets : int64 tensor (B, T)
+            The tokens that follow, -1 where they are not supervised.
+        """
+        inputs, targets, _ = self._get(index)
+        return inputs, targets
+
+    def supervised(self, index: int) -> int:
+        """Supervised tokens in batch `index`."""
+        return self._get(index)[2]
+
+    def _get(self, index: int) -> tuple[Tensor, Tensor, int]:
+        if index < 0:
+            raise IndexError(f"batch {index}: counted from 0")
+        # Without shuffling every epoch is the first one.
+        index = index % self.per_epoch if self.shuffle_seed is None else index
+        if index not in self._cache:
+            if len(self._cache) >= CACHED_BATCHES:
+                self._cache.popitem(last=False)
+            inputs, targets = self._collate(self._members(index))
+            count = int((targets != IGNORED).sum())
+            self._cache[index] = (inputs.to(self.device), targets.to(self.device), count)
+        return self._cache[index]
+
+    def _members(self, index: int) -> NDArray[np.int64]:
+        epoch, batch = divmod(index, self.per_epoch)
+        return self._order(epoch)[batch * self.batch_size : (batch + 1) * self.batch_size]
+
+    def _order(self, epoch: int) -> NDArray[np.int64]:
+        if epoch not in self._orders:
+            count = len(self.examples)
+            if self.shuffle_seed is None:
+                order = np.arange(count)
+            else:
+                order = np.random.default_rng((self.shuffle_seed, epoch)).permutation(count)
+            self._orders = {epoch: order}
+        return self._orders[epoch]
+
+    def _collate(self, members: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
+        data = self.examples
+        longest = int(data.lengths[members].max()) - 1
+        inputs = np.full((len(members), longest), self.pad_id, np.int64)
+        targets = np.full((len(members), longest), IGNORED, np.int64)
+        for row, member in enumerate(members):
+            start, end = data.offsets[member], data.offsets[member + 1]
+            length = end - start - 1
+            inputs[row, :length] = data.ids[start : end - 1]
+            spoken = data.mask[start + 1 : end] != 0
+            targets[row, :length] = np.where(spoken, data.ids[start + 1 : end], IGNORED)
+        return torch.from_numpy(inputs), torch.from_numpy(targets)
+
+
+def make_batches(
+    examples: Examples, recipe: Recipe, pad_id: int, device: str | torch.device = "cpu"
+) -> Batches:
+    """Batches for every recipe with this `Recipe.batch_key`.
+
+    Parameters
+    ----------
+    examples : Examples
+    recipe : Recipe
+        Its batch size, and its seed where it shuffles.
+    pad_id : int
+        Id of ``<|assistant_end|>``, which is what fine-tunes pad with.
+    device : str or torch.device
+    """
+    batch_size, seed = recipe.batch_key()
+    return Batches(examples, batch_size, seed, pad_id, device)

@@ -1,0 +1,189 @@
+"""Checkpoints in nanochat's format: ``model_%06d.pt`` with the weights, ``meta_%06d.json`` beside.
+
+Only generation 0 is read; weights of later generations are refused by name rather than computed
+wrongly.
+"""
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from nanochat.atomic import write_atomically
+from nanochat.errors import NanochatError
+from nanochat.gpt import GPT, GPTConfig
+
+_COMPILED = "_orig_mod."  # what torch.compile puts before every key
+_VOCABULARY = ("transformer.wte.weight", "lm_head.weight")
+_LATER = ("resid_lambdas", "x0_lambdas", "value_embeds", "ve_gate", "smear_", "backout_lambda")
+
+
+@dataclass(frozen=True, eq=False)
+class Checkpoint:
+    """Weights and what is known about them.
+
+    Attributes
+    ----------
+    state : dict of str to tensor
+        On the CPU, in the dtypes of the file (mapped, not read, until used).
+    config : GPTConfig
+    step : int
+        From the file's name.
+    meta : dict
+        The meta file.
+    """
+
+    state: dict[str, Tensor]
+    config: GPTConfig
+    step: int
+    meta: dict[str, Any]
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 (hex) of the config and of every tensor's name, dtype, shape and bytes."""
+        digest = hashlib.sha256(json.dumps(asdict(self.config), sort_keys=True).encode())
+        for key in sorted(self.state):
+            tensor = self.state[key]
+            digest.update(f"\n{key} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+            digest.update(tensor.contiguous().view(torch.uint8).numpy())
+        return digest.hexdigest()
+
+
+def save_checkpoint(folder: Path, model: GPT, step: int, meta: Mapping[str, Any]) -> Path:
+    """Write a model's weights and meta file; what is cut short leaves no checkpoint.
+
+    Parameters
+    ----------
+    folder : Path
+        Made if needed.
+    model : GPT
+    step : int
+        0 to 999,999; becomes part of the names.
+    meta : mapping
+        Plain JSON values. ``step`` and ``model_config`` are added.
+
+    Returns
+    -------
+    Path
+        The meta file: written last, it is what makes the checkpoint one.
+    """
+    model_path, meta_path = _paths(Path(folder), step)
+    content = {**meta, "step": step, "model_config": asdict(model.config)}
+    text = json.dumps(content, indent=2, allow_nan=False) + "\n"
+    state = {key: tensor.detach().cpu() for key, tensor in model.state_dict().items()}
+    meta_path.unlink(missing_ok=True)  # an old one must not vouch for new weights
+    write_atomically(model_path, lambda file: torch.save(state, file))
+    write_atomically(meta_path, lambda file: file.write(text.encode()))
+    return meta_path
+
+
+def find_checkpoint(folder: Path, step: int | None = None) -> int:
+    """Step of the checkpoint in a folder: the one asked for, or the newest that is complete.
+
+    Raises
+    ------
+    NanochatError
+        Where there is none with both of its files.
+    """
+    folder = Path(folder)
+    names = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
+    found = {
+        int(match[1])
+        for name in names
+        if (match := re.fullmatch(r"model_(\d{6,})\.pt", name)) and f"meta_{match[1]}.json" in names
+    }
+    if step is None and found:
+        return max(found)
+    if step is None or step not in found:
+        wanted = "model_*.pt with its meta_*.json" if step is None else f"step {step}"
+        have = f"; it has steps {sorted(found)}" if found else ""
+        raise NanochatError(f"no checkpoint in {folder}: {wanted} is missing{have}")
+    return step
+
+
+def load_checkpoint(folder: Path, step: int | None = None) -> Checkpoint:
+    """Read a checkpoint and make sure that it is one of this model.
+
+    Parameters
+    ----------
+    folder : Path
+    step : int, optional
+        The newest complete one if not given.
+
+    Raises
+    ------
+    NanochatError
+        Names the file, and the key where a tensor is missing, too many, or of the wrong shape.
+    """
+    step = find_checkpoint(folder, step)
+    model_path, meta_path = _paths(Path(folder), step)
+    meta, config = _read_meta(meta_path)
+    try:
+        loaded = torch.load(model_path, map_location="cpu", weights_only=True, mmap=True)
+    except Exception as error:  # a damaged file raises nearly anything
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise NanochatError(f"{model_path} cannot be read: {reason}") from error
+    if not isinstance(loaded, dict) or not all(torch.is_tensor(v) for v in loaded.values()):
+        raise NanochatError(f"{model_path} holds something other than named tensors")
+    state = {str(key).removeprefix(_COMPILED): tensor for key, tensor in loaded.items()}
+    _check_state(model_path, config, state)
+    return Checkpoint(state, config, step, meta)
+
+
+def build_model(config: GPTConfig, state: Mapping[str, Tensor]) -> GPT:
+    """Model on the CPU with float32 copies of weights, which may have padded vocabulary rows."""
+    model = GPT(config, vocab_rows=state["lm_head.weight"].size(0))
+    model.load_state_dict(dict(state))
+    return model
+
+
+def _paths(folder: Path, step: int) -> tuple[Path, Path]:
+    return folder / f"model_{step:06d}.pt", folder / f"meta_{step:06d}.json"
+
+
+def _read_meta(path: Path) -> tuple[dict[str, Any], GPTConfig]:
+    try:
+        meta = json.loads(path.read_bytes())
+        given = dict(meta["model_config"])
+        config = GPTConfig(**{field.name: given[field.name] for field in fields(GPTConfig)})
+    except KeyError as error:
+        raise NanochatError(f"{path}: no {error.args[0]}") from error
+    except (TypeError, ValueError) as error:
+        raise NanochatError(f"{path}: {error}") from error
+    windows = str(given.get("window_pattern", "L"))
+    if set(windows) != {"L"}:
+        raise NanochatError(
+            f"{path}: window_pattern {windows!r}: a later generation of nanochat, not supported"
+        )
+    return meta, config
+
+
+def _check_state(path: Path, config: GPTConfig, state: Mapping[str, Tensor]) -> None:
+    for key in state:
+        if any(name in key for name in _LATER):
+            raise NanochatError(
+                f"{path}: {key} belongs to a later generation of nanochat (after 10 January 2026), "
+                f"not supported"
+            )
+    with torch.device("meta"):
+        expected = {key: tuple(v.shape) for key, v in GPT(config).state_dict().items()}
+    for key in [*expected, *state]:
+        if key not in state:
+            raise NanochatError(f"{path}: no tensor {key}")
+        if key not in expected:
+            raise NanochatError(f"{path}: unexpected tensor {key}")
+    rows = state["lm_head.weight"].size(0) if state["lm_head.weight"].dim() else 0
+    for key, shape in expected.items():
+        # Newer files pad the vocabulary; both matrices alike.
+        wanted = (max(rows, config.vocab_size), shape[1]) if key in _VOCABULARY else shape
+        if tuple(state[key].shape) != wanted:
+            raise NanochatError(
+                f"{path}: {key} has shape {tuple(state[key].shape)}; the config wants {wanted}"
+            )

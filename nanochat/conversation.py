@@ -1,0 +1,63 @@
+"""What a conversation is: a list of messages, and the rules it must keep."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from nanochat.errors import NanochatError
+
+PART_TYPES = ("text", "python", "python_output")
+
+
+def check_conversation(messages: Any) -> None:
+    """Refuse what cannot be rendered.
+
+    A conversation is a list of messages ``{"role": ..., "content": ...}``: an optional system
+    message, then user and assistant in turn, the user first. Content is text; an assistant's may
+    also be a list of parts ``{"type": ..., "text": ...}`` with a type of `PART_TYPES`.
+
+    Raises
+    ------
+    NanochatError
+        Says which message is wrong and how; messages are counted from 1.
+    """
+    if not isinstance(messages, Sequence) or isinstance(messages, str):
+        raise NanochatError(f"messages must be a list, not {type(messages).__name__}")
+    if not messages:
+        raise NanochatError("there are no messages")
+    roles = [_role(number, message) for number, message in enumerate(messages, 1)]
+    lead = 1 if roles[0] == "system" else 0
+    if len(roles) == lead:
+        raise NanochatError("a system message must be followed by a user message")
+    for number, role in enumerate(roles[lead:], lead + 1):
+        expected = ("user", "assistant")[(number - lead - 1) % 2]
+        if role != expected:
+            raise NanochatError(f"message {number} is from {role!r}; {expected!r} is expected")
+    for number, message in enumerate(messages, 1):
+        _check_content(number, roles[number - 1], message.get("content"))
+
+
+def _role(number: int, message: Any) -> str:
+    if not isinstance(message, Mapping):
+        raise NanochatError(f"message {number} is a {type(message).__name__}, not an object")
+    role = message.get("role")
+    if role not in ("system", "user", "assistant"):
+        raise NanochatError(f"message {number} has role {role!r} (system, user or assistant)")
+    return role
+
+
+def _check_content(number: int, role: str, content: Any) -> None:
+    if isinstance(content, str):
+        return
+    kind = type(content).__name__
+    if role != "assistant":
+        raise NanochatError(f"message {number}: content of {role!r} must be text, not {kind}")
+    if not isinstance(content, Sequence):
+        raise NanochatError(f"message {number}: content must be text or parts, not {kind}")
+    for part in content:
+        if not isinstance(part, Mapping) or not isinstance(part.get("text"), str):
+            raise NanochatError(f"message {number}: a part must be an object with text")
+        if part.get("type") not in PART_TYPES:
+            allowed = ", ".join(PART_TYPES)
+            raise NanochatError(
+                f"message {number}: part of type {part.get('type')!r} (allowed: {allowed})"
+            )

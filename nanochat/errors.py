@@ -1,0 +1,31 @@
+"""The one exception that means "the input is at fault", and help with misspelt names."""
+
+import difflib
+from collections.abc import Iterable
+
+
+class NanochatError(ValueError):
+    """Input that cannot be used; the message is one line for the person who gave it."""
+
+
+def unknown_name(kind: str, given: str, allowed: Iterable[str]) -> NanochatError:
+    """Error for a name that does not exist.
+
+    Parameters
+    ----------
+    kind : str
+        What the name should have named, e.g. ``"setting"``.
+    given : str
+        The name as given.
+    allowed : iterable of str
+        Every name that would have been accepted.
+
+    Returns
+    -------
+    NanochatError
+        To be raised; its message holds the nearest allowed name, if one is near, and the list.
+    """
+    names = sorted(allowed)
+    near = difflib.get_close_matches(given, names, n=1)
+    hint = f"; did you mean {near[0]!r}?" if near else ""
+    return NanochatError(f"unknown {kind} {given!r}{hint} (allowed: {', '.join(names)})")

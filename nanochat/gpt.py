@@ -1,0 +1,290 @@
+"""The model: nanochat's GPT of October 2025 to January 2026 (generation 0: d20, d32, d34).
+
+Rotary positions, RMS norm of queries and keys, squared ReLU, grouped queries, untied head, logits
+soft-capped at 15, and norms without weights. State-dict keys are nanochat's own, so that published
+checkpoints load as they are. Not covered: key/value cache, distributed training, later generations.
+"""
+
+from dataclasses import dataclass
+from typing import Literal, Self
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from nanochat.errors import NanochatError
+
+ROPE_BASE = 10_000
+ROPE_REACH = 10  # table length in units of sequence_len
+SOFT_CAP = 15.0
+IGNORED = -1  # target that is not supervised
+
+
+@dataclass(frozen=True)
+class GPTConfig:
+    """Shape of the model; the fields are those of ``model_config`` in a checkpoint's meta file.
+
+    Attributes
+    ----------
+    sequence_len : int
+        Tokens the model was trained on at once. It accepts up to ten times as many.
+    vocab_size : int
+        Logits that come out. The two vocabulary matrices may have more rows (padding).
+    n_layer, n_head, n_kv_head, n_embd : int
+        Blocks, query heads, key/value heads (a divisor of `n_head`), width (`n_head` times an
+        even head size).
+
+    Raises
+    ------
+    NanochatError
+        On construction, where the numbers do not fit together.
+    """
+
+    sequence_len: int
+    vocab_size: int
+    n_layer: int
+    n_head: int
+    n_kv_head: int
+    n_embd: int
+
+    def __post_init__(self) -> None:
+        for name, value in vars(self).items():
+            if not isinstance(value, int) or value < 1:
+                raise NanochatError(f"model {name} must be a whole number above 0, not {value!r}")
+        if self.n_embd % self.n_head or (self.n_embd // self.n_head) % 2:
+            raise NanochatError(
+                f"model n_embd must be n_head times an even head size, not {self.n_embd} for "
+                f"{self.n_head} heads"
+            )
+        if self.n_head % self.n_kv_head:
+            raise NanochatError(
+                f"model n_kv_head must divide n_head ({self.n_head}), not {self.n_kv_head}"
+            )
+
+    @classmethod
+    def from_depth(
+        cls,
+        depth: int,
+        *,
+        vocab_size: int,
+        sequence_len: int,
+        model_dim: int | None = None,
+        head_dim: int = 128,
+        n_kv_head: int | None = None,
+    ) -> Self:
+        """Config from the one dial of nanochat: width 64·depth, heads of `head_dim`, rounded up.
+
+        Parameters
+        ----------
+        depth : int
+            Number of blocks.
+        model_dim : int, optional
+            Width in place of 64·depth.
+        head_dim : int
+            Size of a head that decides how many there are; they share the width equally.
+        n_kv_head : int, optional
+            Key/value heads in place of one per query head.
+        """
+        width = depth * 64 if model_dim is None else model_dim
+        heads = max(1, (width + head_dim - 1) // head_dim)
+        kv_heads = heads if n_kv_head is None else n_kv_head
+        return cls(sequence_len, vocab_size, depth, heads, kv_heads, width)
+
+    @property
+    def head_dim(self) -> int:
+        """Size of a head."""
+        return self.n_embd // self.n_head
+
+
+class _Linear(nn.Linear):
+    """Linear map without bias whose weight is left unset: building a model draws no numbers."""
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__(inputs, outputs, bias=False)
+
+    def reset_parameters(self) -> None:
+        pass
+
+
+class _Embedding(nn.Embedding):
+    def reset_parameters(self) -> None:
+        pass
+
+
+def _norm(x: Tensor) -> Tensor:
+    return F.rms_norm(x, (x.size(-1),))
+
+
+def _rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    """Turn the halves of each head by minus the position's angle; (B, T, H, hd) to the same."""
+    first, second = x.chunk(2, dim=-1)
+    turned = torch.cat([first * cos + second * sin, second * cos - first * sin], dim=-1)
+    return turned.to(x.dtype)
+
+
+class _Attention(nn.Module):
+    def __init__(self, config: GPTConfig) -> None:
+        super().__init__()
+        self.head_dim = config.head_dim
+        self.grouped = config.n_kv_head != config.n_head
+        self.c_q = _Linear(config.n_embd, config.n_head * config.head_dim)
+        self.c_k = _Linear(config.n_embd, config.n_kv_head * config.head_dim)
+        self.c_v = _Linear(config.n_embd, config.n_kv_head * config.head_dim)
+        self.c_proj = _Linear(config.n_embd, config.n_embd)
+
+    def forward(self, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+        batch, time, _ = x.shape
+        heads = (batch, time, -1, self.head_dim)
+        q = _norm(_rotate(self.c_q(x).view(heads), cos, sin)).transpose(1, 2)
+        k = _norm(_rotate(self.c_k(x).view(heads), cos, sin)).transpose(1, 2)
+        v = self.c_v(x).view(heads).transpose(1, 2)
+        y = F.scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=self.grouped)
+        return self.c_proj(y.transpose(1, 2).reshape(batch, time, -1))
+
+
+class _MLP(nn.Module):
+    def __init__(self, config: GPTConfig) -> None:
+        super().__init__()
+        self.c_fc = _Linear(config.n_embd, 4 * config.n_embd)
+        self.c_proj = _Linear(4 * config.n_embd, config.n_embd)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.c_proj(F.relu(self.c_fc(x)).square())
+
+
+class _Block(nn.Module):
+    def __init__(self, config: GPTConfig) -> None:
+        super().__init__()
+        self.attn = _Attention(config)
+        self.mlp = _MLP(config)
+
+    def forward(self, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+        x = x + self.attn(_norm(x), cos, sin)
+        return x + self.mlp(_norm(x))
+
+
+class GPT(nn.Module):
+    """Causal language model. Its weights are unset until `init_weights` or `load_state_dict`.
+
+    Parameters
+    ----------
+    config : GPTConfig
+    vocab_rows : int, optional
+        Rows of the two vocabulary matrices, at least ``config.vocab_size`` (the default).
+    """
+
+    cos: Tensor
+    sin: Tensor
+
+    def __init__(self, config: GPTConfig, vocab_rows: int | None = None) -> None:
+        super().__init__()
+        self.config = config
+        rows = config.vocab_size if vocab_rows is None else vocab_rows
+        self.transformer = nn.ModuleDict(
+            {
+                "wte": _Embedding(rows, config.n_embd),
+                "h": nn.ModuleList(_Block(config) for _ in range(config.n_layer)),
+            }
+        )
+        self.lm_head = _Linear(config.n_embd, rows)
+        cos, sin = _rotary_table(ROPE_REACH * config.sequence_len, config.head_dim)
+        self.register_buffer("cos", cos, persistent=False)
+        self.register_buffer("sin", sin, persistent=False)
+
+    @property
+    def wte(self) -> nn.Embedding:
+        """Token embedding."""
+        return self.transformer["wte"]  # pyright: ignore[reportReturnType]
+
+    @property
+    def blocks(self) -> nn.ModuleList:
+        """The blocks, first to last."""
+        return self.transformer["h"]  # pyright: ignore[reportReturnType]
+
+    @torch.no_grad()
+    def init_weights(self, generator: torch.Generator) -> None:
+        """Draw the weights a base training starts from.
+
+        ==========================  =======================================================
+        ``wte``                     N(0, 1)
+        ``c_q c_k c_v c_fc``        N(0, σ), σ = min(1, √(out/in)) / √in
+        ``c_proj`` and ``lm_head``  0, so that every block starts as the identity
+        ==========================  =======================================================
+
+        Parameters
+        ----------
+        generator : torch.Generator
+            Source of the numbers, on the model's device; the global one is not touched.
+        """
+        for name, weight in self.named_parameters():
+            if name.endswith(("c_proj.weight", "lm_head.weight")):
+                weight.zero_()
+            elif name.endswith("wte.weight"):
+                weight.normal_(generator=generator)
+            else:
+                outputs, inputs = weight.shape
+                std = min(1.0, (outputs / inputs) ** 0.5) / inputs**0.5
+                weight.normal_(std=std, generator=generator)
+
+    def forward(
+        self,
+        idx: Tensor,
+        targets: Tensor | None = None,
+        loss_reduction: Literal["mean", "sum", "none"] = "mean",
+    ) -> Tensor:
+        """Logits, or the cross-entropy of targets.
+
+        Parameters
+        ----------
+        idx : int64 tensor (B, T)
+            Token ids; T at most ten times ``sequence_len``.
+        targets : int64 tensor (B, T), optional
+            Next-token ids, -1 where there is nothing to predict.
+        loss_reduction : {"mean", "sum", "none"}
+            Over the supervised positions. "none" gives (B·T,), 0 where unsupervised.
+
+        Returns
+        -------
+        float32 tensor
+            Logits (B, T, V), within ±15; with `targets` the loss in nats.
+
+        Raises
+        ------
+        NanochatError
+            Where the text is longer than the rotary table.
+        """
+        time = idx.size(1)
+        if time > self.cos.size(0):
+            raise NanochatError(f"text of {time} tokens; this model reaches {self.cos.size(0)}")
+        cos, sin = self.cos[:time, None], self.sin[:time, None]
+        x = _norm(self.wte(idx))
+        for block in self.blocks:
+            x = block(x, cos, sin)
+        logits = self.lm_head(_norm(x))[..., : self.config.vocab_size].float()
+        logits = SOFT_CAP * torch.tanh(logits / SOFT_CAP)
+        if targets is None:
+            return logits
+        return F.cross_entropy(
+            logits.flatten(0, 1),
+            targets.flatten(),
+            ignore_index=IGNORED,
+            reduction=loss_reduction,
+        )
+
+    @torch.inference_mode()
+    def generate_greedy(self, ids: list[int], max_new_tokens: int) -> list[int]:
+        """The most probable continuation, token by token (the whole text is read every time)."""
+        text = list(ids)
+        for _ in range(max_new_tokens):
+            logits = self(torch.tensor([text], device=self.cos.device))
+            text.append(int(logits[0, -1].argmax()))
+        return text[len(ids) :]
+
+
+def _rotary_table(length: int, head_dim: int) -> tuple[Tensor, Tensor]:
+    """Cosine and sine of position × frequency, each bfloat16 (length, head_dim / 2)."""
+    channel = torch.arange(0, head_dim, 2, dtype=torch.float32)
+    frequency = 1.0 / (ROPE_BASE ** (channel / head_dim))
+    angle = torch.outer(torch.arange(length, dtype=torch.float32), frequency)
+    # Published weights were trained with tables rounded to bfloat16.
+    return angle.cos().bfloat16(), angle.sin().bfloat16()

@@ -1,0 +1,73 @@
+"""Process-wide settings of torch, changed for the time of a call and put back after it."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+
+_CUBLAS = "CUBLAS_WORKSPACE_CONFIG"
+
+
+@contextmanager
+def isolated(device: torch.device, deterministic: bool) -> Iterator[None]:
+    """Run a block with settings of its own and leave no trace of it.
+
+    Whatever happens inside, afterwards the random numbers of the CPU and of `device`, the
+    algorithm, cuDNN, and TF32 settings and the number of threads are as they were.
+
+    Parameters
+    ----------
+    device : torch.device
+        Where the block computes.
+    deterministic : bool
+        Inside: deterministic algorithms only, no TF32, no cuDNN benchmark; on a CPU one thread,
+        because the order of a sum depends on the number of threads.
+    """
+    gpus = [device] if device.type == "cuda" else []
+    saved = _save()
+    try:
+        with torch.random.fork_rng(devices=gpus):
+            if deterministic:
+                _be_deterministic(device)
+            yield
+    finally:
+        _restore(saved)
+
+
+def _be_deterministic(device: torch.device) -> None:
+    torch.use_deterministic_algorithms(True)
+    torch.backends.cudnn.benchmark = False
+    torch.backends.cudnn.deterministic = True
+    torch.set_float32_matmul_precision("highest")
+    torch.backends.cudnn.allow_tf32 = False
+    if device.type == "cpu":
+        torch.set_num_threads(1)
+    else:
+        os.environ.setdefault(_CUBLAS, ":4096:8")  # cuBLAS refuses determinism without it
+
+
+def _save() -> tuple:
+    return (
+        torch.are_deterministic_algorithms_enabled(),
+        torch.is_deterministic_algorithms_warn_only_enabled(),
+        torch.backends.cudnn.benchmark,
+        torch.backends.cudnn.deterministic,
+        torch.backends.cudnn.allow_tf32,
+        torch.get_float32_matmul_precision(),
+        torch.get_num_threads(),
+        os.environ.get(_CUBLAS),
+    )
+
+
+def _restore(saved: tuple) -> None:
+    algorithms, warn_only, benchmark, cudnn, cudnn_tf32, matmul, threads, workspace = saved
+    torch.use_deterministic_algorithms(algorithms, warn_only=warn_only)
+    torch.backends.cudnn.benchmark = benchmark
+    torch.backends.cudnn.deterministic = cudnn
+    torch.backends.cudnn.allow_tf32 = cudnn_tf32
+    torch.set_float32_matmul_precision(matmul)
+    if torch.get_num_threads() != threads:
+        torch.set_num_threads(threads)
+    if workspace is None:
+        os.environ.pop(_CUBLAS, None)

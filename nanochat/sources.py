@@ -1,0 +1,116 @@
+"""Where models come from: a folder, ``preset:tiny``, or ``hf:owner/name``.
+
+Importing this loads no torch; `check_source` needs neither torch nor a network.
+"""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from nanochat.errors import NanochatError
+from nanochat.hub import split_revision
+from nanochat.presets import get_preset
+
+_HUB_FILES = ("*model_*.pt", "*meta_*.json", "*tokenizer.pkl", "*tokenizer.json")
+
+
+@dataclass(frozen=True)
+class ModelFolder:
+    """Where the two halves of a model lie.
+
+    Attributes
+    ----------
+    checkpoint_dir : Path
+        Folder with ``model_*.pt`` and ``meta_*.json``.
+    tokenizer_dir : Path
+        Folder with ``tokenizer.json`` or ``tokenizer.pkl``.
+    """
+
+    checkpoint_dir: Path
+    tokenizer_dir: Path
+
+
+def base_dir() -> Path:
+    """Folder for what is made or kept between runs: NANOCHAT_BASE_DIR, or ~/.cache/nanochat."""
+    given = os.environ.get("NANOCHAT_BASE_DIR")
+    return Path(given).expanduser() if given else Path.home() / ".cache" / "nanochat"
+
+
+def check_source(source: str) -> None:
+    """Refuse a source that cannot be resolved; nothing is made, downloaded or loaded.
+
+    Raises
+    ------
+    NanochatError
+        For an unknown preset, a malformed repository, or a folder without a model.
+    """
+    if source.startswith("preset:"):
+        get_preset(source.removeprefix("preset:"))
+    elif source.startswith("hf:"):
+        split_revision(source)
+    else:
+        _find(_existing(source), source)
+
+
+def resolve_model(source: str) -> ModelFolder:
+    """Folders of a model, which is made or downloaded first where need be.
+
+    Parameters
+    ----------
+    source : str
+        A folder (files in it, or in its ``checkpoints/``; the tokenizer among them, in
+        ``tokenizer/``, or in nanochat's own place beside ``base_checkpoints``);
+        ``preset:NAME`` (made on first use); ``hf:owner/name[@revision]``.
+
+    Raises
+    ------
+    NanochatError
+        Names what was tried.
+    """
+    if source.startswith("preset:"):
+        from nanochat.pretrain import pretrain
+
+        return _find(pretrain(source.removeprefix("preset:")), source)
+    if source.startswith("hf:"):
+        return _find(_download(source), source)
+    return _find(_existing(source), source)
+
+
+def _existing(source: str) -> Path:
+    folder = Path(source).expanduser()
+    if not folder.is_dir():
+        raise NanochatError(
+            f"model {source!r}: no such folder (a model is a folder, preset:NAME, or hf:owner/name)"
+        )
+    return folder
+
+
+def _find(folder: Path, source: str) -> ModelFolder:
+    checkpoint_dirs = [folder, folder / "checkpoints"]
+    checkpoints = _first(checkpoint_dirs, ["model_*.pt"], "model_*.pt", source)
+    tokenizer_dirs = [folder / "tokenizer", checkpoints.parent / "tokenizer", folder, checkpoints]
+    if checkpoints.parent.name.endswith("_checkpoints"):  # $NANOCHAT_BASE_DIR/base_checkpoints/d20
+        tokenizer_dirs.append(checkpoints.parent.parent / "tokenizer")
+    names = ["tokenizer.json", "tokenizer.pkl"]
+    return ModelFolder(checkpoints, _first(tokenizer_dirs, names, " or ".join(names), source))
+
+
+def _first(folders: list[Path], patterns: list[str], wanted: str, source: str) -> Path:
+    for folder in folders:
+        if any(any(folder.glob(pattern)) for pattern in patterns):
+            return folder
+    tried = ", ".join(dict.fromkeys(map(str, folders)))
+    raise NanochatError(f"model {source!r}: no {wanted} (looked in {tried})")
+
+
+def _download(source: str) -> Path:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import RepositoryNotFoundError, RevisionNotFoundError
+
+    repository, revision = split_revision(source)
+    try:
+        folder = snapshot_download(repository, revision=revision, allow_patterns=list(_HUB_FILES))
+    except (RepositoryNotFoundError, RevisionNotFoundError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise NanochatError(f"model {source!r}: not found on the hub ({reason})") from error
+    return Path(folder)

@@ -1,0 +1,281 @@
+"""The dispatcher by itself: leases, attempts, tile sizes, writing, coming back."""
+
+import functools
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fractal_ray.engine.base import RunFailure, Tile, TileResult, evaluate_tile
+from fractal_ray.engine.dispatcher import Dispatcher, DispatcherSpec
+from fractal_ray.outcome import Criterion
+from fractal_ray.planners.grid import GridPlanner
+from fractal_ray.planners.program import Program
+from fractal_ray.space import Axis, Frame
+from fractal_ray.store import Store
+from tests.fractal_ray.workloads_for_tests import Disc
+
+
+class Clock:
+    """Seconds that pass when told to."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def program(side: int, integer: bool = False) -> Program:
+    x = Axis("unembedding_lr", "log", 1.0, 3.0, integer) if integer else _axis("unembedding_lr")
+    frame = Frame(0, x, _axis("matrix_lr"), side - 1, side - 1)
+    return Program([("grid", lambda _: GridPlanner(frame))])
+
+
+def _axis(name: str) -> Axis:
+    return Axis(name, "log", 1e-4, 1.0)
+
+
+def make(folder: Path, side: int = 3, clock: Clock | None = None, **changes: Any) -> Dispatcher:
+    integer = changes.pop("integer", False)
+    spec = DispatcherSpec(
+        program=functools.partial(program, side, integer),
+        location=str(folder),
+        metadata={},
+        fingerprint="disc",
+        recipe=dict(Disc.recipe),
+        x_param="unembedding_lr",
+        y_param="matrix_lr",
+        criterion=Criterion(),
+        **changes,
+    )
+    return Dispatcher(spec, clock or Clock())
+
+
+def worker() -> Disc:
+    disc = Disc()
+    return disc.open(disc.prepare().shared, "cpu")
+
+
+def finish(dispatcher: Dispatcher, slot: int = 0) -> int:
+    """Work until the dispatcher says stop; the number of points run."""
+    runner, result, count = worker(), None, 0
+    for _ in range(1000):
+        reply = dispatcher.exchange(slot, result)
+        if not isinstance(reply, Tile):
+            assert reply == "stop"
+            return count
+        result = evaluate_tile(runner, reply)
+        count += len(reply.points)
+    raise AssertionError("never stops")
+
+
+def tile(dispatcher: Dispatcher, slot: int) -> Tile:
+    reply = dispatcher.take(slot)
+    assert isinstance(reply, Tile)
+    return reply
+
+
+def failed(taken: Tile, error: str = "MemoryError: no room") -> TileResult:
+    failures = tuple(RunFailure(error, f"trace of {error}") for _ in taken.points)
+    return TileResult(taken.id, failures, 0.1, "host", "cpu")
+
+
+def rows(dispatcher: Dispatcher, folder: Path) -> list[dict[str, Any]]:
+    dispatcher.close()
+    return Store(str(folder)).read().to_pylist()
+
+
+def test_every_point_is_run_once_and_written(tmp_path: Path) -> None:
+    dispatcher = make(tmp_path, side=5)
+    assert finish(dispatcher) == 25
+    found = rows(dispatcher, tmp_path)
+    assert {(row["ix"], row["iy"]) for row in found} == {(i, j) for i in range(5) for j in range(5)}
+    assert {row["attempt"] for row in found} == {1}
+    assert {row["seed"] for row in found} == {7}
+    assert {row["stage"] for row in found} == {"0:grid"}
+
+
+def test_a_second_dispatcher_runs_only_what_is_missing(tmp_path: Path) -> None:
+    first = make(tmp_path, side=5, points_per_tile=4)
+    runner = worker()
+    first.deliver(0, evaluate_tile(runner, tile(first, 0)))
+    tile(first, 0)  # in flight when the first one dies
+    first.flush()
+    second = make(tmp_path, side=5)
+    assert finish(second) == 21
+    progress = second.progress()
+    assert (progress.done, progress.reused, progress.total) == (25, 4, 25)
+    assert len(rows(second, tmp_path)) == 25
+    assert finish(make(tmp_path, side=5)) == 0
+
+
+def test_a_lost_lease_is_run_again_point_by_point(tmp_path: Path) -> None:
+    dispatcher = make(tmp_path, points_per_tile=4)
+    lost = tile(dispatcher, 0)
+    dispatcher.release(0, "killed")
+    again = [tile(dispatcher, slot) for slot in (1, 2, 3, 4)]
+    assert [len(one.points) for one in again] == [1, 1, 1, 1]
+    assert {one.points[0] for one in again} == set(lost.points)
+
+
+def test_a_slot_that_comes_back_empty_handed_has_lost_its_lease(tmp_path: Path) -> None:
+    dispatcher = make(tmp_path, points_per_tile=2)
+    lost = tile(dispatcher, 0)
+    assert tile(dispatcher, 0).points[0] in lost.points
+    assert dispatcher.progress().failures == 1
+
+
+def test_a_result_of_a_released_lease_is_dropped(tmp_path: Path) -> None:
+    dispatcher = make(tmp_path, points_per_tile=9)
+    late = evaluate_tile(worker(), tile(dispatcher, 0))
+    dispatcher.release(0, "timed out")
+    dispatcher.deliver(0, late)
+    assert dispatcher.progress().done == 0
+    assert finish(dispatcher) == 9
+    assert len(rows(dispatcher, tmp_path)) == 9
+
+
+def test_a_point_that_kills_its_worker_is_found_and_given_up(tmp_path: Path) -> None:
+    dispatcher = make(tmp_path, points_per_tile=9, max_attempts=3)
+    runner = worker()
+    for _ in range(100):
+        reply = dispatcher.take(0)
+        if not isinstance(reply, Tile):
+            break
+        if any((point.ix, point.iy) == (1, 1) for point in reply.points):
+            dispatcher.release(0, "killed")
+        else:
+            dispatcher.deliver(0, evaluate_tile(runner, reply))
+    progress = dispatcher.progress()
+    assert progress.finished
+    assert progress.error is None
+    assert (progress.done, progress.gave_up) == (8, 1)
+    assert {(row["ix"], row["iy"]) for row in rows(dispatcher, tmp_path)} == {
+        (i, j) for i in range(3) for j in range(3)
+    } - {(1, 1)}
+    failures = Store(str(tmp_path)).read_failures().to_pylist()
+    alone = [row for row in failures if (row["ix"], row["iy"]) == (1, 1)]
+    assert [row["gave_up"] for row in alone][-3:] == [False, False, True]
+    assert {row["kind"] for row in failures} == {"lost_worker"}
+
+
+def test_a_failure_is_tried_again_and_never_becomes_an_outcome(tmp_path: Path) -> None:
+    dispatcher = make(tmp_path, points_per_tile=1)
+    runner = worker()
+    dispatcher.deliver(0, evaluate_tile(runner, tile(dispatcher, 0)))
+    taken = tile(dispatcher, 0)
+    dispatcher.deliver(0, failed(taken))
+    assert dispatcher.progress().done == 1
+    assert finish(dispatcher) == 8
+    (row,) = [r for r in rows(dispatcher, tmp_path) if r["attempt"] == 2]
+    assert (row["ix"], row["iy"]) == (taken.points[0].ix, taken.points[0].iy)
+    (failure,) = Store(str(tmp_path)).read_failures().to_pylist()
+    assert failure["traceback"] == "trace of MemoryError: no room"
+    assert failure["attempt"] == 1
+
+
+def test_three_first_points_that_fail_alike_end_the_sweep(tmp_path: Path) -> None:
+    dispatcher = make(tmp_path, points_per_tile=1)
+    for slot in range(3):
+        taken = tile(dispatcher, slot)
+        dispatcher.deliver(slot, failed(taken, "TypeError: a bug"))
+    assert dispatcher.take(9) == "stop"
+    error = dispatcher.progress().error
+    assert error is not None
+    assert "trace of TypeError: a bug" in error
+
+
+def test_workers_that_cannot_open_end_the_sweep_unless_some_can(tmp_path: Path) -> None:
+    dispatcher = make(tmp_path, points_per_tile=1)
+    failure = RunFailure("OSError: unreadable", "trace")
+    dispatcher.open_failed(failure, "a")
+    dispatcher.open_failed(failure, "a")
+    dispatcher.deliver(0, evaluate_tile(worker(), tile(dispatcher, 0)))
+    dispatcher.open_failed(failure, "a")
+    assert dispatcher.progress().error is None
+    dispatcher.open_failed(failure, "a")
+    dispatcher.open_failed(failure, "a")
+    assert "trace" in (dispatcher.progress().error or "")
+
+
+def test_tiles_grow_to_the_time_asked_for(tmp_path: Path) -> None:
+    dispatcher = make(tmp_path, side=40, tile_seconds=2.0)
+    runner, sizes = worker(), []
+    for _ in range(6):
+        taken = tile(dispatcher, 0)
+        sizes.append(len(taken.points))
+        slow = evaluate_tile(runner, taken)
+        seconds = 0.1 * len(taken.points)
+        dispatcher.deliver(0, TileResult(slow.tile_id, slow.results, seconds, "h", "cpu"))
+    assert sizes[:3] == [1, 4, 16]
+    assert all(19 <= size <= 20 for size in sizes[3:])
+
+
+def test_the_last_points_are_shared_out(tmp_path: Path) -> None:
+    dispatcher = make(tmp_path, side=4)
+    runner = worker()
+    sizes = []
+    for slot in (0, 1, 0, 1, 0, 1):
+        taken = tile(dispatcher, slot)
+        sizes.append(len(taken.points))
+        result = evaluate_tile(runner, taken)
+        dispatcher.deliver(slot, TileResult(result.tile_id, result.results, 1e-6, "h", "cpu"))
+    assert max(sizes) <= 4, "no slot takes more than half of what is left to both"
+
+
+def test_nodes_that_share_their_values_share_one_run(tmp_path: Path) -> None:
+    dispatcher = make(tmp_path, side=6, integer=True)
+    assert finish(dispatcher) == 18  # x is one of 1, 2, 3
+    assert dispatcher.progress().done == 36
+    assert len(rows(dispatcher, tmp_path)) == 18
+
+
+def test_rows_wait_for_at_most_the_flush_time(tmp_path: Path) -> None:
+    clock = Clock()
+    dispatcher = make(tmp_path, side=5, clock=clock, points_per_tile=5, flush_seconds=2.0)
+    runner = worker()
+    dispatcher.deliver(0, evaluate_tile(runner, tile(dispatcher, 0)))
+    assert Store(str(tmp_path)).part_count() == 0
+    clock.now = 2.0
+    dispatcher.progress()
+    assert Store(str(tmp_path)).read().num_rows == 5
+
+
+def test_storage_that_refuses_for_a_while_loses_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = Clock()
+    dispatcher = make(tmp_path, side=5, clock=clock, points_per_tile=5, storage_patience=60.0)
+    runner = worker()
+    with monkeypatch.context() as patch:
+
+        def refuse(self: Store, table: Any, folder: str) -> None:
+            raise OSError(28, "No space left on device")
+
+        patch.setattr(Store, "_write", refuse)
+        dispatcher.deliver(0, evaluate_tile(runner, tile(dispatcher, 0)))
+        clock.now = 10
+        progress = dispatcher.progress()
+        assert "No space left" in progress.trouble
+        assert progress.error is None
+    clock.now = 20
+    assert dispatcher.progress().trouble == ""
+    assert Store(str(tmp_path)).read().num_rows == 5
+
+
+def test_storage_that_refuses_for_good_ends_the_sweep(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = Clock()
+    dispatcher = make(tmp_path, clock=clock, points_per_tile=5, storage_patience=60.0)
+    dispatcher.deliver(0, evaluate_tile(worker(), tile(dispatcher, 0)))
+
+    def refuse(self: Store, table: Any, folder: str) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Store, "_write", refuse)
+    for clock.now in (10, 80):
+        dispatcher.progress()
+    assert "No space left" in (dispatcher.progress().error or "")
+    assert dispatcher.take(0) == "stop"

@@ -1,0 +1,184 @@
+"""Both engines give the same dataset, whatever the order, the tiles, and what dies on the way."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pyarrow as pa
+import pytest
+
+from fractal_ray.engine.base import SweepStoppedError
+from fractal_ray.sweep import Sweep
+from tests.fractal_ray.workloads_for_tests import Broken, Disc, Flaky, Killer, Unopenable
+
+Maker = Callable[..., Sweep]
+
+# What may differ between two runs of the same point: when, how long, which try.
+_CIRCUMSTANCES = ("created_at", "seconds", "attempt", "host", "device")
+
+
+def contents(table: pa.Table) -> list[dict[str, Any]]:
+    """Rows without their circumstances, in one order; floats by their bits."""
+    names = [name for name in table.column_names if name not in _CIRCUMSTANCES]
+    rows = table.select(names).sort_by("point_id").to_pylist()
+    return [{name: repr(value) for name, value in row.items()} for row in rows]
+
+
+def run(sweep: Sweep, engine: Any = "local") -> list[dict[str, Any]]:
+    sweep.run(engine)
+    return contents(sweep.table())
+
+
+@pytest.fixture
+def expected(make_sweep: Maker) -> list[dict[str, Any]]:
+    """The dataset of an unbroken local run."""
+    return run(make_sweep(name="expected"))
+
+
+@pytest.mark.parametrize("tile", ["auto", 1, 7, 100])
+def test_local_gives_the_same_with_any_tile(
+    make_sweep: Maker, expected: list[dict[str, Any]], tile: Any
+) -> None:
+    assert run(make_sweep(name="tiles", points_per_tile=tile)) == expected
+
+
+@pytest.mark.usefixtures("ray_session")
+class TestRay:
+    """On a Ray that the tests share."""
+
+    @pytest.mark.parametrize("tile", ["auto", 1, 7])
+    def test_the_same_as_local_with_any_tile(
+        self, make_sweep: Maker, expected: list[dict[str, Any]], tile: Any
+    ) -> None:
+        assert run(make_sweep(name="r", points_per_tile=tile), "ray") == expected
+
+    def test_a_trial_per_point(
+        self, make_sweep: Maker, expected: list[dict[str, Any]]
+    ) -> None:
+        sweep = make_sweep(name="p", trials="points")
+        assert run(sweep, "ray") == expected
+        assert (Path(sweep.location) / "tune" / "points").is_dir(), "Tune's own tables"
+
+    def test_it_goes_on_where_local_stopped(
+        self, make_sweep: Maker, expected: list[dict[str, Any]]
+    ) -> None:
+        first = make_sweep(name="m", stages=[{"grid": {"points": 5}}])
+        first.run("local")
+        second = make_sweep(name="m")
+        progress = second.run("ray")
+        assert (progress.reused, progress.done) == (25, 81)
+        ids = {row["point_id"]: row["losses"] for row in contents(second.table())}
+        assert ids == {row["point_id"]: row["losses"] for row in expected}
+
+    def test_killed_workers_cost_nothing_but_time(
+        self, make_sweep: Maker, expected: list[dict[str, Any]], tmp_path: Path
+    ) -> None:
+        sweep = make_sweep(Killer(tmp_path, times=2), name="k", points_per_tile=5)
+        assert run(sweep, "ray") == expected
+        failures = sweep.store().read_failures().to_pylist()
+        assert {row["kind"] for row in failures} == {"lost_worker"}
+
+    def test_a_worker_that_cannot_open_ends_the_sweep_with_its_traceback(
+        self, make_sweep: Maker
+    ) -> None:
+        with pytest.raises(SweepStoppedError, match="weights are unreadable"):
+            make_sweep(Unopenable(), name="u").run("ray")
+
+    def test_more_slots_than_room_still_end(
+        self, make_sweep: Maker, expected: list[dict[str, Any]]
+    ) -> None:
+        assert run(make_sweep(name="s", resources={"cpu": 1, "slots": 5}), "ray") == expected
+
+    def test_no_room_at_all_is_said(self, make_sweep: Maker) -> None:
+        with pytest.raises(SweepStoppedError, match=r"no node .* has room .* gpu=1"):
+            make_sweep(name="g", resources={"gpu": 1}).run("ray")
+
+    def test_listens_on_loopback_only(self) -> None:
+        family = psutil.Process().children(recursive=True)
+        addresses = [
+            connection.laddr.ip
+            for process in [psutil.Process(), *family]
+            for connection in process.net_connections("inet")
+            if connection.status == psutil.CONN_LISTEN
+        ]
+        assert addresses, "Ray listens somewhere"
+        assert set(addresses) <= {"127.0.0.1", "::1"}
+
+    def test_asks_for_a_token(self) -> None:
+        import ray
+
+        code = (
+            "import ray; ray.init(address='{}', log_to_driver=False); print('joined')".format(
+                ray.get_runtime_context().gcs_address
+            )
+        )
+        assert "joined" not in _python(code, RAY_AUTH_MODE="disabled", RAY_AUTH_TOKEN="")
+        assert "joined" not in _python(code, RAY_AUTH_MODE="token", RAY_AUTH_TOKEN="f" * 64)
+
+
+def _python(code: str, **environment: str) -> str:
+    import os
+    import subprocess
+    import sys
+
+    try:
+        done = subprocess.run(
+            [sys.executable, "-c", code],
+            env={**os.environ, **environment},
+            capture_output=True,
+            text=True,
+            timeout=30,
+        )
+    except subprocess.TimeoutExpired:
+        return "no answer"
+    return done.stdout
+
+
+def test_failures_are_retried_and_recorded_apart(
+    make_sweep: Maker, expected: list[dict[str, Any]], tmp_path: Path
+) -> None:
+    sweep = make_sweep(Flaky(tmp_path, times=2), name="f", points_per_tile=10)
+    assert run(sweep) == expected
+    failures = sweep.store().read_failures().to_pylist()
+    assert {row["kind"] for row in failures} == {"error"}
+    assert all("MemoryError" in row["traceback"] for row in failures)
+    assert not any(row["gave_up"] for row in failures)
+
+
+def test_points_given_up_are_unknown_and_tried_again_next_time(
+    make_sweep: Maker, expected: list[dict[str, Any]], tmp_path: Path
+) -> None:
+    sweep = make_sweep(Flaky(tmp_path, times=4), name="f", points_per_tile=10)
+    progress = sweep.run("local")
+    assert progress.gave_up == 27
+    raster = sweep.raster()
+    assert (raster.outcome[::3] == -1).all()
+    assert (raster.outcome[1::3] >= 0).all()
+    assert run(make_sweep(Flaky(tmp_path, times=4), name="f")) == expected
+
+
+def test_a_bug_ends_the_sweep_with_its_traceback(make_sweep: Maker) -> None:
+    with pytest.raises(SweepStoppedError) as caught:
+        make_sweep(Broken(), name="b").run("local")
+    assert "TypeError: unsupported operand" in str(caught.value)
+    assert "in record" in str(caught.value), "the whole traceback"
+
+
+def test_a_complete_sweep_opens_nothing(make_sweep: Maker) -> None:
+    make_sweep(name="c").run("local")
+    assert make_sweep(Unopenable(), name="c").run("local").reused == 81
+
+
+def test_ctrl_c_keeps_what_was_finished(make_sweep: Maker) -> None:
+    class Interrupted(Disc):
+        def record(self, point: Any) -> Any:
+            if (point.ix, point.iy) == (5, 5):
+                raise KeyboardInterrupt
+            return super().record(point)
+
+    sweep = make_sweep(Interrupted(), name="i", points_per_tile=3)
+    with pytest.raises(KeyboardInterrupt):
+        sweep.run("local")
+    assert 0 < sweep.table().num_rows < 81
+    assert make_sweep(name="i").run("local").done == 81

@@ -1,0 +1,113 @@
+"""The store: layout, readers of others, parts that cannot be read."""
+
+from pathlib import Path
+
+import duckdb
+import numpy as np
+import polars as pl
+import pyarrow.parquet as pq
+import pytest
+
+from fractal_ray.errors import SweepError
+from fractal_ray.outcome import Outcome, RunRecord
+from fractal_ray.space import Point
+from fractal_ray.store import Evaluation, Failure, Origin, Store
+
+
+def origin(number: int, level: int = 0) -> Origin:
+    point = Point(0, level, number, 2 * number, 0.1 * number, 0.2 * number)
+    return Origin(f"{number:032x}", "0:grid", point, 1, "host", "cpu", 1, "f")
+
+
+def evaluation(number: int, level: int = 0) -> Evaluation:
+    losses = np.linspace(2, 1, 5, dtype=np.float32)
+    return Evaluation(origin(number, level), RunRecord(Outcome.TRAINED, losses=losses, steps=5))
+
+
+def test_layout_and_metadata(tmp_path: Path) -> None:
+    store = Store(str(tmp_path / "a sweep"), {"axes": {"x": "lr"}})
+    store.append([evaluation(1), evaluation(2, level=1)])
+    store.append_failures([Failure(origin(3), "error", "E: e", "trace", False)])
+    parts = sorted(p.relative_to(tmp_path / "a sweep") for p in tmp_path.rglob("*.parquet"))
+    assert [str(part.parent) for part in parts] == [
+        "failures/frame=0/level=0",
+        "points/frame=0/level=0",
+        "points/frame=0/level=1",
+    ]
+    metadata = pq.read_schema(tmp_path / "a sweep" / parts[1]).metadata[b"fractal_ray"]
+    assert metadata == b'{"axes": {"x": "lr"}, "schema_version": 1}'
+    assert not list(tmp_path.rglob("*.tmp"))
+
+
+def test_duckdb_and_polars_open_it(tmp_path: Path) -> None:
+    store = Store(str(tmp_path))
+    store.append([evaluation(number, level=number % 2) for number in range(6)])
+    pattern = f"{tmp_path}/points/**/*.parquet"
+    query = f"select level, count(*), sum(x) from read_parquet('{pattern}', hive_partitioning=true)"
+    found = duckdb.sql(query + " group by level order by level").fetchall()
+    assert [(level, count) for level, count, _ in found] == [(0, 3), (1, 3)]
+    frame = pl.scan_parquet(pattern, hive_partitioning=True).filter(pl.col("level") == 1).collect()
+    assert sorted(frame["ix"].to_list()) == [1, 3, 5]
+    assert frame["losses"][0].to_list() == [2.0, 1.75, 1.5, 1.25, 1.0]
+
+
+def test_a_corrupt_part_is_named_and_skipped_only_when_asked(tmp_path: Path) -> None:
+    store = Store(str(tmp_path))
+    store.append([evaluation(1)])
+    store.append([evaluation(2)])
+    first = sorted(tmp_path.rglob("*.parquet"))[0]
+    first.write_bytes(first.read_bytes()[:100])
+    with pytest.raises(SweepError) as caught:
+        store.read()
+    assert str(first) in str(caught.value)
+    assert "--skip-corrupt" in str(caught.value)
+    assert "1 of 2 parts" in str(caught.value)
+    assert store.read(skip_corrupt=True).column("ix").to_pylist() == [2]
+
+
+def test_bad_bytes_inside_a_part_are_found_too(tmp_path: Path) -> None:
+    store = Store(str(tmp_path))
+    store.append([evaluation(number) for number in range(50)])
+    (part,) = tmp_path.rglob("*.parquet")
+    data = bytearray(part.read_bytes())
+    data[4:400] = bytes(396)
+    part.write_bytes(bytes(data))
+    with pytest.raises(SweepError, match=part.name):
+        store.read()
+
+
+def test_compaction_leaves_a_corrupt_part_alone(tmp_path: Path) -> None:
+    store = Store(str(tmp_path))
+    for number in range(4):
+        store.append([evaluation(number)])
+    bad = sorted(tmp_path.rglob("*.parquet"))[1]
+    bad.write_bytes(b"not parquet")
+    store.compact()
+    assert bad.exists()
+    assert store.part_count() == 2
+    assert sorted(store.read(skip_corrupt=True).column("ix").to_pylist()) == [0, 2, 3]
+
+
+def test_an_empty_dataset_reads_as_no_rows(tmp_path: Path) -> None:
+    store = Store(str(tmp_path / "nothing"))
+    assert store.is_empty()
+    assert store.read().num_rows == 0
+    assert store.read(["x", "frame"]).column_names == ["x", "frame"]
+    assert store.read_failures().num_rows == 0
+
+
+def test_a_location_that_is_nothing(tmp_path: Path) -> None:
+    with pytest.raises(SweepError, match="nosuch"):
+        Store("nosuch://bucket/x")
+
+
+def test_file_systems_that_are_not_local() -> None:
+    store = Store("mock:///bucket/sweep")
+    store.append([evaluation(1), evaluation(2)])
+    store.append([evaluation(2), evaluation(3)])
+    store.write_text("sweep.json", "{}")
+    assert store.read_text("sweep.json") == "{}"
+    assert store.read(["ix"]).column("ix").to_pylist() == [1, 2, 3]
+    store.compact()
+    assert store.part_count() == 1
+    assert sorted(store.read(["ix"]).column("ix").to_pylist()) == [1, 2, 3]
