@@ -8,7 +8,7 @@ import json
 import signal
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -172,7 +172,12 @@ def run(
             print(f"{text} ...", file=sys.stderr, flush=True)
 
     try:
-        with _stop_signals(), _view(sweep.spec.name, hide=quiet or as_json) as view:
+        with (
+            _stop_signals(),
+            # Ray prints what it has to say of lost workers on stdout, which belongs to --json.
+            redirect_stdout(sys.stderr),
+            _view(sweep.spec.name, hide=quiet or as_json) as view,
+        ):
 
             def watched(progress: "Progress") -> None:
                 nonlocal started

@@ -1,4 +1,4 @@
-"""Names of repositories on the Hugging Face hub: ``hf:owner/name`` or ``hf:owner/name@revision``."""
+"""Names of repositories on the Hugging Face hub: `hf:owner/name`, `hf:owner/name@revision`."""
 
 import re
 

@@ -70,21 +70,21 @@ class Muon(Optimizer):
     def step(self, closure: None = None) -> None:  # type: ignore[override]
         """Update every matrix that has a gradient."""
         for group in self.param_groups:
-            params = [p for p in group["params"] if p.grad is not None]
+            params = [param for param in group["params"] if param.grad is not None]
             if not params:
                 continue
-            updates = [self._momentum(p, group["momentum"]) for p in params]
+            updates = [self._nesterov(param, param.grad, group["momentum"]) for param in params]
             rows, columns = params[0].shape
             lr = group["lr"] * max(1.0, rows / columns) ** 0.5
             for param, update in zip(params, orthogonalize(torch.stack(updates)), strict=True):
                 param.add_(update, alpha=-lr)
 
-    def _momentum(self, param: Tensor, momentum: float) -> Tensor:
+    def _nesterov(self, param: Tensor, grad: Tensor, momentum: float) -> Tensor:
         state = self.state[param]
         if not state:
             state["momentum_buffer"] = torch.zeros_like(param)
-        buffer = state["momentum_buffer"].lerp_(param.grad, 1 - momentum)
-        return torch.lerp(param.grad, buffer, momentum)
+        buffer = state["momentum_buffer"].lerp_(grad, 1 - momentum)
+        return torch.lerp(grad, buffer, momentum)
 
 
 def build_optimizers(model: GPT, recipe: Recipe) -> list[Optimizer]:

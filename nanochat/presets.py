@@ -46,10 +46,10 @@ PRESETS = {
         vocab_size=512,
         n_layer=2,
         n_head=2,
-        n_kv_head=2,
-        n_embd=64,
+        n_kv_head=1,
+        n_embd=48,
         sequence_len=128,
-        steps=200,
+        steps=100,
         rows=16,
     ),
 }

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from nanochat.checkpoint import find_checkpoint, save_checkpoint
-from nanochat.data import load_conversations
+from nanochat.data import Conversation, load_conversations
 from nanochat.errors import NanochatError
 from nanochat.gpt import GPT, GPTConfig
 from nanochat.isolation import isolated
@@ -56,8 +56,8 @@ def pretrain(preset: str, folder: Path | None = None, progress: Progress | None 
         For an unknown preset, or a folder with something else in it.
     """
     settings = get_preset(preset)
-    texts = [_plain_text(messages) for messages in load_conversations(settings.data)]
-    key = _key(settings, texts)
+    conversations = load_conversations(settings.data)
+    key = _key(settings, conversations)
     folder = base_dir() / "presets" / f"{preset}-{key[:12]}" if folder is None else Path(folder)
     if _is_done(folder, key):
         return folder
@@ -66,20 +66,20 @@ def pretrain(preset: str, folder: Path | None = None, progress: Progress | None 
     folder.parent.mkdir(parents=True, exist_ok=True)
     building = folder.with_name(f".{folder.name}.{uuid.uuid4().hex}.tmp")
     try:
-        _build(building, preset, settings, key, texts, progress)
+        _build(building, preset, settings, key, conversations, progress)
         _publish(building, folder, key)
     finally:
         shutil.rmtree(building, ignore_errors=True)
     return folder
 
 
-def _plain_text(messages: list[dict]) -> str:
-    """What the assistant says: the questions and the chat format are left for the fine-tune."""
-    return "\n".join(m["content"] for m in messages if m["role"] == "assistant")
+def _said(conversations: list[Conversation], *roles: str) -> list[str]:
+    """Text of the messages of these roles, in order."""
+    return [m["content"] for messages in conversations for m in messages if m["role"] in roles]
 
 
-def _key(settings: Preset, texts: list[str]) -> str:
-    content = json.dumps([CODE_VERSION, asdict(settings), texts], sort_keys=True)
+def _key(settings: Preset, conversations: list[Conversation]) -> str:
+    content = json.dumps([CODE_VERSION, asdict(settings), conversations], sort_keys=True)
     return hashlib.sha256(content.encode()).hexdigest()
 
 
@@ -106,11 +106,13 @@ def _build(
     name: str,
     settings: Preset,
     key: str,
-    texts: list[str],
+    conversations: list[Conversation],
     progress: Progress | None,
 ) -> None:
-    tokenizer = Tokenizer.train(texts, settings.vocab_size)
+    tokenizer = Tokenizer.train(_said(conversations, "user", "assistant"), settings.vocab_size)
     tokenizer.save(folder / "tokenizer")
+    # Questions only: a model that knew the answers would leave the fine-tune nothing to learn.
+    texts = _said(conversations, "user")
     bos = tokenizer.special["<|bos|>"]
     stream = torch.tensor([token for text in texts for token in [bos, *tokenizer.encode(text)]])
     with isolated(torch.device("cpu"), deterministic=True):

@@ -95,7 +95,7 @@ class Tokenizer:
         if ordinary < _BYTES:
             least = _BYTES + len(SPECIAL_TOKENS)
             raise NanochatError(f"vocab_size must be at least {least}, not {vocab_size}")
-        trainer = rustbpe.Tokenizer()
+        trainer = rustbpe.Tokenizer()  # pyright: ignore[reportAttributeAccessIssue]
         trainer.train_from_iterator(iter(texts), ordinary, pattern=SPLIT_PATTERN)
         ranks = {bytes(token): rank for token, rank in trainer.get_mergeable_ranks()}
         if len(ranks) < ordinary:

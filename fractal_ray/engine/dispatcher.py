@@ -156,12 +156,14 @@ class Dispatcher:
         if not alone:
             self._record_failure(lease.jobs[0], "lost_worker", error, error, "", "", gave_up=False)
 
-    def open_failed(self, failure: RunFailure, host: str) -> None:
-        """A worker could not open the workload; three in a row with no result end the sweep."""
+    def open_failed(self, failure: RunFailure, host: str) -> bool:
+        """A worker could not open the workload; three in a row with no result end the sweep.
+        True when it has ended."""
         self._open_failures += 1
         self._trouble = f"a worker on {host} could not start: {failure.error}"
         if self._open_failures >= 3:
             self.error = f"no worker can open the workload:\n{failure.traceback}"
+        return self.finished
 
     # What the driver calls ------------------------------------------------------------------
 

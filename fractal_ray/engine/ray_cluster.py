@@ -1,5 +1,6 @@
 """Start or join a Ray cluster; a Ray that we start is reachable from this machine only."""
 
+import functools
 import os
 import secrets
 from collections.abc import Iterator, Mapping
@@ -76,9 +77,11 @@ def _join(address: str) -> None:
 def _start(num_cpus: int | None) -> None:
     import ray
     from ray._private import ray_constants
+    from ray._raylet import Config  # pyright: ignore[reportAttributeAccessIssue]
 
-    # Read from the environment when ray is imported, which may have been before our time.
+    # Both were read from the environment when ray was imported, which may be before our time.
     ray_constants.ENABLE_RAY_CLUSTER = False
+    Config.initialize("")
     ray.init(
         num_cpus=num_cpus,
         include_dashboard=False,
@@ -87,9 +90,12 @@ def _start(num_cpus: int | None) -> None:
     )
 
 
+@functools.cache
 def _token() -> Mapping[str, str]:
-    """Token authentication with a secret of this session's own, kept in the environment only."""
-    return {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
+    """Token authentication with a secret of this process, kept in the environment only. Ray reads
+    it once per process, so a second cluster of ours has the same."""
+    secret = os.environ.get("RAY_AUTH_TOKEN") or secrets.token_hex(32)
+    return {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secret}
 
 
 @contextmanager

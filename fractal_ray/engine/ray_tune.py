@@ -5,6 +5,8 @@ dispatcher until the planner is done. `trials: points` makes every point a Tune 
 through the same Trainable. Tune's restore is not used: the dataset is the truth.
 """
 
+import logging
+import socket
 import tempfile
 import threading
 import time
@@ -30,10 +32,11 @@ from fractal_ray.engine.base import (
 from fractal_ray.engine.dispatcher import Dispatcher, DispatcherSpec
 from fractal_ray.engine.ray_cluster import room_for
 from fractal_ray.space import Point
-from fractal_ray.workloads.base import Prepared, Workload
+from fractal_ray.workloads.base import Prepared, Runner, Workload
 
 _POLL_SECONDS = 0.5
 _WAIT_SECONDS = 0.05
+_OVER = {"done": True, "sweep_over": True, "points": 0, "tile_seconds": 0.0}
 
 
 class Slot(tune.Trainable):
@@ -48,15 +51,17 @@ class Slot(tune.Trainable):
         dispatcher: Any,
         device: str,
     ) -> None:
-        """Open the workload. A failure is told to the dispatcher, which may end the sweep."""
+        """Open the workload. What goes wrong is told at the first step: an exception here would
+        have Tune start the worker again for ever."""
         self._dispatcher = dispatcher
         self._result: TileResult | None = None
+        self._runner: Runner | None = None
+        self._unopened: RunFailure | None = None
         self.reset_config(config)
         try:
             self._runner = workload.open(shared, device)
         except Exception as error:
-            _get(dispatcher.open_failed.remote(describe(error), ray.util.get_node_ip_address()))
-            raise
+            self._unopened = describe(error)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         """Take another trial's configuration and keep the workload (`trials: points`)."""
@@ -66,22 +71,34 @@ class Slot(tune.Trainable):
 
     def step(self) -> dict[str, Any]:
         """One tile from the dispatcher, or the one point of this trial."""
-        return self._point_step(self._tile) if self._tile else self._slot_step()
+        if self._runner is None:
+            return self._open_failed(self._unopened)
+        if self._tile is not None:
+            return self._point_step(self._runner, self._tile)
+        return self._slot_step(self._runner)
 
-    def _slot_step(self) -> dict[str, Any]:
+    def _open_failed(self, failure: RunFailure | None) -> dict[str, Any]:
+        """Once more in a new process, unless the dispatcher has seen enough of this."""
+        failure = failure or RunFailure("the workload is not open", "")
+        host = socket.gethostname()
+        if _get(self._dispatcher.open_failed.remote(failure, host)):
+            return _OVER
+        raise RuntimeError(failure.error)
+
+    def _slot_step(self, runner: Runner) -> dict[str, Any]:
         result, self._result = self._result, None
         reply = _get(self._dispatcher.exchange.remote(self._slot, result))
         while reply == "wait":
             time.sleep(_WAIT_SECONDS)
             reply = _get(self._dispatcher.take.remote(self._slot))
         if reply == "stop":
-            return {"done": True, "sweep_over": True, "points": 0, "tile_seconds": 0.0}
-        self._result = evaluate_tile(self._runner, reply)
+            return _OVER
+        self._result = evaluate_tile(runner, reply)
         seconds = self._result.seconds
         return {"sweep_over": False, "points": len(reply.points), "tile_seconds": seconds}
 
-    def _point_step(self, tile: Tile) -> dict[str, Any]:
-        result = evaluate_tile(self._runner, tile)
+    def _point_step(self, runner: Runner, tile: Tile) -> dict[str, Any]:
+        result = evaluate_tile(runner, tile)
         _get(self._dispatcher.deliver.remote(self._slot, result))
         (item,) = result.results
         if isinstance(item, RunFailure):
@@ -234,7 +251,11 @@ def run_ray_tune(
                 ),
                 {"cpu": cpu, "gpu": gpu},
             )
-            with _watching(dispatcher, view), tempfile.TemporaryDirectory() as scratch:
+            with (
+                _quiet_tune(),
+                _watching(dispatcher, view),
+                tempfile.TemporaryDirectory() as scratch,
+            ):
                 if trials == "points":
                     _fit_points(trainable, dispatcher, spec, slots, tables or Path(scratch))
                 else:
@@ -303,6 +324,18 @@ def _fit_points(
             checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
         ),
     ).fit()
+
+
+@contextmanager
+def _quiet_tune() -> Iterator[None]:
+    """Tune logs the traceback of every lost worker; the dispatcher records and counts them."""
+    logger = logging.getLogger("ray.tune")
+    before = logger.level
+    logger.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)
 
 
 @contextmanager

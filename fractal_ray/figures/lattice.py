@@ -4,13 +4,16 @@ Every tile is centred on its point and reaches half way to its neighbours; point
 let a hatched ground show through and are never filled in.
 """
 
+import math
 from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.cm import ScalarMappable
 from matplotlib.collections import LineCollection
 from matplotlib.patches import Patch, Rectangle
+from matplotlib.ticker import MaxNLocator
 from numpy.typing import ArrayLike, NDArray
 
 from fractal_ray.boundary import Raster
@@ -33,19 +36,39 @@ def edges(centres: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.r_[2 * centres[0] - middle[0], middle, 2 * centres[-1] - middle[-1]]
 
 
-def axis_label(name: str, scale: str) -> str:
-    """Axis title in the units that `coordinates` draws in."""
-    return f"log10({name})" if scale == "log" else name
+def tick_units(low: float, high: float) -> tuple[float, float]:
+    """Origin and unit in which ticks between `low` and `high` are short numbers.
+
+    (0, 1) unless the range is a thousand times narrower than its values (a deep zoom: origin near
+    the middle), or the values are below 1e-3 or from 1e5 on. Ours rather than matplotlib's own
+    offset, which it prints across the axis label.
+    """
+    size, span = max(abs(low), abs(high)), high - low
+    if span < 1e-3 * size:
+        order = math.floor(math.log10(span))
+        return round((low + high) / 2, -order), 10.0**order
+    if 1e-3 <= size < 1e5:
+        return 0.0, 1.0
+    return 0.0, 10.0 ** math.floor(math.log10(size))
+
+
+def axis_label(name: str, scale: str, origin: float = 0.0, unit: float = 1.0) -> str:
+    """Axis title in the units that `coordinates` draws in and `tick_units` counts in."""
+    label = f"log10({name})" if scale == "log" else name
+    if unit == 1.0:
+        return label
+    return (
+        f"{label} / {unit:.0e}" if origin == 0 else f"{label} = {origin:.15g} + tick x {unit:.0e}"
+    )
 
 
 def set_frame(axes: Axes, raster: Raster) -> None:
-    """Hatch the ground of a square panel, label its axes and set their limits to the tiles."""
+    """Hatch the ground of a panel, label its axes and set their limits to the tiles."""
     x, y = _tile_edges(raster)
     axes.set_xlim(x[0], x[-1])
     axes.set_ylim(y[0], y[-1])
-    axes.set_box_aspect(1)
-    axes.set_xlabel(axis_label(raster.x_name, raster.x_scale))
-    axes.set_ylabel(axis_label(raster.y_name, raster.y_scale))
+    _name_axis(axes.xaxis, x, raster.x_name, raster.x_scale)
+    _name_axis(axes.yaxis, y, raster.y_name, raster.y_scale)
     if not raster.known.all():
         ground = Rectangle((0, 0), 1, 1, transform=axes.transAxes, zorder=0, **_missing_look())
         axes.add_patch(ground)
@@ -91,6 +114,14 @@ def _missing_look() -> dict[str, Any]:
         "hatch": MISSING_HATCH,
         "linewidth": 0,
     }
+
+
+def _name_axis(axis: Axis, ends: NDArray[np.float64], name: str, scale: str) -> None:
+    origin, unit = tick_units(float(ends[0]), float(ends[-1]))
+    axis.set_label_text(axis_label(name, scale, origin, unit))
+    axis.set_major_locator(MaxNLocator(nbins=6, steps=[1, 2, 2.5, 5, 10]))
+    if unit != 1.0:
+        axis.set_major_formatter(lambda value, _: f"{(value - origin) / unit:.4g}")
 
 
 def _tile_edges(raster: Raster) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

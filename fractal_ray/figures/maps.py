@@ -92,7 +92,7 @@ def three_panel(raster: Raster, *, title: str, label: str = "trainable", note: s
 def outcome_map(
     raster: Raster, *, title: str, boundary: str = "trainable", note: str = ""
 ) -> Figure:
-    """Draw the three outcomes, the missing points and the boundary cells, 8.5 x 7 in.
+    """Draw the three outcomes, the missing points and the boundary cells, 9 x 7 in.
 
     Parameters
     ----------
@@ -105,7 +105,7 @@ def outcome_map(
     """
     cells = boundary_cells(labels(raster, boundary))
     with shared_style():
-        figure = _figure((8.5, 7), title, note)
+        figure = _figure((9, 7), title, note)
         axes = figure.subplots()
         set_frame(axes, raster)
         colors = ListedColormap([OUTCOME_COLORS[o] for o in OUTCOME_CODES])
@@ -120,9 +120,9 @@ def outcome_map(
             for outcome, code in OUTCOME_CODES.items()
         ]
         handles += missing_patch(raster)
-        border = f"boundary cells, {boundary} ({cells.n_mixed})"
+        border = f"boundary cells,\n{boundary} ({cells.n_mixed})"
         handles.append(Patch(facecolor="none", edgecolor="black", linewidth=1.4, label=border))
-        figure.legend(handles=handles, loc="outside right center", title="points")
+        figure.legend(handles=handles, loc="outside right center")
         return figure
 
 
@@ -174,8 +174,9 @@ def _value_panel(figure: Figure, axes: Axes, raster: Raster, boundary: str) -> N
     values = value_map(raster, boundary)
     tiles = draw_tiles(axes, raster, values, raster.known, cmap=VALUE_COLORS, vmin=-1, vmax=1)
     axes.set_title(f"{boundary.capitalize()} and how well")
-    bar = figure.colorbar(tiles, ax=axes, shrink=0.8, label="value")
-    bar.set_ticks([-1, 0.3, 1], labels=[f"-1: {_NO[boundary]}", "0.3: highest loss", "1: lowest"])
+    meaning = f"0.3 (highest loss) to 1 (lowest)\n-1: {_NO[boundary]}"
+    bar = figure.colorbar(tiles, ax=axes, shrink=0.8, label=meaning)
+    bar.set_ticks([-1, 0, 0.3, 1], labels=["-1", "0", "0.3", "1"])
     _legend(axes, missing_patch(raster))
 
 
@@ -219,6 +220,6 @@ def _patch(name: str, color: Any) -> Patch:
 def _legend(axes: Axes, handles: list[Patch]) -> None:
     """Put a legend under a panel, clear of its axis title; nothing for no entries."""
     if handles:
-        axes.legend(
-            handles=handles, loc="upper center", bbox_to_anchor=(0.5, -0.14), ncols=len(handles)
-        )
+        # In units of the panel's height, below an axis title of one line or two.
+        below = -0.18 if "\n" in axes.get_xlabel() else -0.13
+        axes.legend(handles=handles, loc="upper center", bbox_to_anchor=(0.5, below), ncols=2)

@@ -53,7 +53,7 @@ MISSING_COLOR: Final = "#F7F7F7"
 MISSING_HATCH: Final = "////"
 MISSING_EDGE: Final = "#969696"
 
-_SETTINGS: Final[dict[str, Any]] = {
+_SETTINGS: Final[dict[Any, Any]] = {
     "axes.labelsize": 12,
     "axes.titlesize": 13,
     "figure.titlesize": 15,

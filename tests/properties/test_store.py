@@ -1,5 +1,6 @@
 """The store: what was appended is read, whatever happens between write and rename."""
 
+import contextlib
 import math
 import tempfile
 from pathlib import Path
@@ -132,11 +133,9 @@ def test_a_crash_inside_compaction_loses_nothing(
                 raise KeyboardInterrupt
             Path(path).unlink()
 
-        with mock.patch.object(Store, "_delete", delete_some):
-            try:
-                store.compact()
-            except KeyboardInterrupt:
-                pass
+        crash = contextlib.suppress(KeyboardInterrupt)
+        with mock.patch.object(Store, "_delete", delete_some), crash:
+            store.compact()
         assert set(store.read(["point_id"]).column("point_id").to_pylist()) == before
         Store(folder).compact()
         table = Store(folder).read(["point_id"])

@@ -1,0 +1,241 @@
+"""Value maps by exact number, figures by what stands in their panels."""
+
+import threading
+from dataclasses import replace
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+import pytest
+from matplotlib.colors import to_hex
+from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
+
+from fractal_ray.boundary import Raster
+from fractal_ray.figures.lattice import axis_label, edges, tick_units
+from fractal_ray.figures.maps import outcome_map, save, three_panel, value_map
+from fractal_ray.figures.style import VALUE_COLORS, shared_style
+
+
+@pytest.fixture
+def raster() -> Raster:
+    """2 x 3 points with every outcome and one hole: trained, trained, diverged / hole, not, trained."""
+    nan, inf = np.nan, np.inf
+    return Raster(
+        outcome=np.array([[0, 0, 2], [-1, 1, 0]], dtype=np.int8),
+        loss=np.array([[1.0, 2.0, inf], [nan, 9.0, 3.0]]),
+        x=np.array([1e-3, 1e-2, 1e-1]),
+        y=np.array([10.0, 20.0]),
+        x_name="matrix_lr",
+        y_name="num_steps",
+        x_scale="log",
+        y_scale="linear",
+    )
+
+
+def image(axes) -> AxesImage:
+    return axes.images[-1]
+
+
+def legend_texts(axes) -> list[str]:
+    legend = axes.get_legend()
+    return [text.get_text() for text in legend.get_texts()] if legend else []
+
+
+def test_value_map_of_trainable(raster: Raster) -> None:
+    expected = [[1.0, 0.65, -1.0], [np.nan, -1.0, 0.3]]
+    np.testing.assert_allclose(value_map(raster), expected, rtol=1e-15)
+
+
+def test_value_map_of_stable_counts_not_improved_as_yes(raster: Raster) -> None:
+    expected = [[1.0, 1 - 0.7 / 8, -1.0], [np.nan, 0.3, 1 - 0.7 * 2 / 8]]
+    np.testing.assert_allclose(value_map(raster, "stable"), expected, rtol=1e-15)
+
+
+def test_value_map_of_equal_losses_is_one(raster: Raster) -> None:
+    equal = value_map(replace(raster, loss=np.full((2, 3), 1.5)))
+    np.testing.assert_array_equal(equal, [[1, 1, -1], [np.nan, -1, 1]])
+
+
+def test_value_map_without_losses_keeps_the_labels(raster: Raster) -> None:
+    bare = value_map(replace(raster, loss=np.full((2, 3), np.nan)))
+    np.testing.assert_array_equal(bare, [[1, 1, -1], [np.nan, -1, 1]])
+    loss = raster.loss.copy()
+    loss[0, 1] = np.nan
+    assert value_map(replace(raster, loss=loss))[0, 1] == 0.3
+
+
+@pytest.mark.parametrize(
+    ("position", "color"),
+    [(0.0, "#8b0000"), (0.5, "#ffffff"), (0.75, "#87ceeb"), (1.0, "#00008b")],
+)
+def test_value_colors_have_the_stops_of_the_source(position: float, color: str) -> None:
+    red, green, blue, _ = VALUE_COLORS(position)
+    expected = [int(color[i : i + 2], 16) for i in (1, 3, 5)]
+    assert np.abs(np.array([red, green, blue]) * 255 - expected).max() <= 2
+
+
+def test_three_panels(raster: Raster) -> None:
+    figure = three_panel(raster, title="frame 0", note="D = 1.1")
+    left, centre, right = figure.axes[:3]
+    assert figure.get_size_inches().tolist() == [18, 6]
+    assert figure.get_suptitle() == "frame 0\nD = 1.1"
+    np.testing.assert_array_equal(image(left).get_array(), np.ma.masked_invalid(value_map(raster)))
+    assert image(left).get_clim() == (-1, 1)
+    assert image(left).get_cmap().name == VALUE_COLORS.name
+    shown = np.ma.getmaskarray(image(centre).get_array())
+    assert (~shown).tolist() == [[True, True, False], [False, False, True]]
+    assert image(centre).get_clim() == (1, 3)
+    assert image(centre).get_cmap().name == "viridis_r"
+    assert image(right).get_array().filled(9).tolist() == [[1, 1, 0], [9, 0, 1]]
+    assert legend_texts(right) == ["trainable (3)", "not trainable (2)", "not known (1)"]
+    assert len(figure.axes) == 5, "two colour bars"
+    assert all(bar.get_ylabel() for bar in figure.axes[3:])
+
+
+def test_tiles_are_centred_on_their_points(raster: Raster) -> None:
+    for axes in three_panel(raster, title="").axes[:3]:
+        assert image(axes).get_extent() == pytest.approx([-3.5, -0.5, 5, 25])
+        assert axes.get_xlim() == pytest.approx((-3.5, -0.5))
+        assert axes.get_ylim() == pytest.approx((5, 25))
+        assert axes.get_xlabel() == "log10(matrix_lr)"
+        assert axes.get_ylabel() == "num_steps"
+        assert axes.get_title()
+
+
+def test_rows_go_up_and_columns_to_the_right(raster: Raster) -> None:
+    figure = outcome_map(raster, title="")
+    figure.set_dpi(100)
+    figure.canvas.draw()
+    pixels = np.asarray(figure.canvas.buffer_rgba())
+    axes = figure.axes[0]
+
+    def color(x: float, y: float) -> str:
+        column, row = axes.transData.transform((x, y))
+        return to_hex(pixels[pixels.shape[0] - 1 - int(row), int(column), :3] / 255)
+
+    assert color(-3.2, 7) == "#0072b2"
+    assert color(-0.8, 7) == "#d55e00"
+    assert color(-1.8, 23) == "#f0e442"
+
+
+def test_missing_points_stay_unpainted_and_are_named(raster: Raster) -> None:
+    for axes in three_panel(raster, title="").axes[:3]:
+        for layer in axes.images:
+            assert np.ma.getmaskarray(layer.get_array())[1, 0]
+        assert "not known (1)" in legend_texts(axes)
+    whole = replace(raster, outcome=np.abs(raster.outcome))
+    for axes in three_panel(whole, title="").axes[:3]:
+        assert not any("not known" in text for text in legend_texts(axes))
+
+
+def test_outcome_map_counts_and_outlines(raster: Raster) -> None:
+    figure = outcome_map(raster, title="frame 0")
+    names = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert names[:4] == ["trained (3)", "not improved (1)", "diverged (1)", "not known (1)"]
+    assert names[4] == "boundary cells,\ntrainable (2)"
+    segments = np.array(figure.axes[0].collections[0].get_segments())
+    # Both cells are mixed, so the line runs round the pair: from point to point, none between.
+    assert len(segments) == 6
+    assert segments[..., 0].min() == -3
+    assert segments[..., 0].max() == -1
+    assert {segments[..., 1].min(), segments[..., 1].max()} == {10, 20}
+    stable = outcome_map(raster, title="", boundary="stable").legends[0].get_texts()
+    assert stable[4].get_text() == "boundary cells,\nstable (1)"
+
+
+@pytest.mark.parametrize("code", [0, 1, 2, -1])
+@pytest.mark.parametrize("shape", [(1, 1), (1, 3), (2, 2), (9, 9)])
+def test_extremes_can_be_drawn(code: int, shape: tuple[int, int], tmp_path: Path) -> None:
+    ny, nx = shape
+    raster = Raster(
+        outcome=np.full(shape, code, dtype=np.int8),
+        loss=np.full(shape, 1.0 if code == 0 else np.nan),
+        x=np.logspace(-3, -2, nx),
+        y=np.logspace(-6, -1, ny),
+        x_name="a",
+        y_name="b",
+        x_scale="log",
+        y_scale="log",
+    )
+    assert save(three_panel(raster, title="all alike"), tmp_path / "a.png").stat().st_size > 10_000
+    assert save(outcome_map(raster, title="all alike"), tmp_path / "b.png").stat().st_size > 5_000
+
+
+def test_edges() -> None:
+    assert edges(np.array([1.0, 2.0, 4.0])).tolist() == [0.5, 1.5, 3.0, 5.0]
+    assert edges(np.array([7.0])).tolist() == [6.5, 7.5]
+    assert edges(np.array([3.0, 3.0])).tolist() == [2.5, 3.0, 3.5]
+
+
+def test_deep_zooms_get_short_ticks() -> None:
+    assert tick_units(-6, -1) == (0, 1)
+    assert tick_units(0, 3e-5) == (0, 1e-5)
+    origin, unit = tick_units(-2.9084877984, -2.9084877980)
+    assert unit == pytest.approx(1e-10)
+    assert abs(origin + 2.9084877982) < 1e-9
+    assert axis_label("lr", "log") == "log10(lr)"
+    assert axis_label("lr", "log", -2.5, 1e-8) == "log10(lr)\n= -2.5 + tick x 1e-08"
+    assert axis_label("lr", "linear", 0, 1e-5) == "lr / 1e-05"
+
+
+@pytest.mark.parametrize(
+    ("suffix", "magic"), [(".png", b"\x89PNG"), (".svg", b"<?xml"), (".pdf", b"%PDF")]
+)
+def test_save_writes_whole_files_that_do_not_change(
+    raster: Raster, tmp_path: Path, suffix: str, magic: bytes
+) -> None:
+    path = tmp_path / "new" / f"map{suffix}"
+    figure = outcome_map(raster, title="t")
+    assert save(figure, path) == path
+    first = path.read_bytes()
+    assert first.startswith(magic)
+    assert not figure.axes
+    save(outcome_map(raster, title="t"), path)
+    assert path.read_bytes() == first
+    assert [p.name for p in path.parent.iterdir()] == [path.name]
+
+
+def test_save_refuses_other_suffixes(raster: Raster, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"map\.bmp.*\.png, \.svg, \.pdf"):
+        save(outcome_map(raster, title="t"), tmp_path / "map.bmp")
+
+
+def test_failed_save_leaves_the_old_file(
+    raster: Raster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "map.png"
+    path.write_bytes(b"old")
+
+    def half(_self: Figure, part: Path, **_kwargs: object) -> None:
+        part.write_bytes(b"half")
+        raise OSError("disk full")
+
+    monkeypatch.setattr(Figure, "savefig", half)
+    with pytest.raises(OSError, match="disk full"):
+        save(outcome_map(raster, title="t"), path)
+    assert path.read_bytes() == b"old"
+    assert [p.name for p in tmp_path.iterdir()] == ["map.png"]
+
+
+def test_threads_draw_and_leave_the_settings_alone(raster: Raster, tmp_path: Path) -> None:
+    before = dict(matplotlib.rcParams)
+    failures: list[BaseException] = []
+
+    def draw(number: int) -> None:
+        try:
+            save(outcome_map(raster, title="t"), tmp_path / f"{number}.png")
+        except BaseException as error:
+            failures.append(error)
+
+    threads = [threading.Thread(target=draw, args=(number,)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not failures
+    assert len({path.read_bytes() for path in tmp_path.iterdir()}) == 1
+    assert dict(matplotlib.rcParams) == before
+    with shared_style():
+        assert matplotlib.rcParams["svg.hashsalt"] == "fractal-ray"
+    assert dict(matplotlib.rcParams) == before

@@ -1,0 +1,163 @@
+"""Fine-tunes against fifteen runs of fractal-llm's own loop, and what a run leaves behind."""
+
+import dataclasses
+import random
+
+import numpy as np
+import pytest
+import torch
+
+from nanochat.checkpoint import build_model
+from nanochat.data import make_batches
+from nanochat.errors import NanochatError
+from nanochat.finetune import finetune, planned_steps
+from nanochat.recipe import Recipe
+
+# The reference ran on a CPU, where its loop uses no autocast: float32 throughout.
+PLAIN = Recipe(dtype="float32", num_iterations=3)
+
+
+@pytest.mark.parametrize("number", range(15))
+def test_reference_curve_is_reproduced(curves, number, model, examples, pad_id):
+    row = curves[number]
+    recipe = Recipe.from_mapping({"dtype": "float32", **row["settings"]})
+    result = finetune(model, make_batches(examples, recipe, pad_id), recipe)
+    expected = np.asarray(row["losses"])
+    assert result.steps == result.planned_steps == row["steps"] == len(result.losses)
+    assert result.tokens_seen == row["tokens_seen"]
+    np.testing.assert_allclose(result.losses[:10], expected[:10], rtol=1e-3)
+    np.testing.assert_allclose(result.losses, expected, rtol=1e-2)
+    assert result.final_loss == pytest.approx(row["final_loss"], rel=1e-2)
+    assert (result.diverged_step is None) is row["stable"]
+    ratio = result.losses[-20:].mean() / result.losses[0]
+    assert ratio == pytest.approx(row["trainable_ratio"], rel=1e-2)
+    assert bool(ratio < 1) is row["converged"]
+
+
+def test_reference_has_fifteen_curves(curves):
+    assert len(curves) == 15
+
+
+def test_same_bits_whatever_the_callers_threads(checkpoint, examples, pad_id):
+    batches = make_batches(examples, PLAIN, pad_id)
+    losses = []
+    for threads in (1, 2):
+        torch.set_num_threads(threads)
+        try:
+            result = finetune(build_model(checkpoint.config, checkpoint.state), batches, PLAIN)
+            assert torch.get_num_threads() == threads
+        finally:
+            torch.set_num_threads(1)
+        losses.append(result.losses)
+    assert losses[0].dtype == np.float32
+    assert np.array_equal(losses[0], losses[1])
+
+
+def test_divergence_is_a_result(model, examples, pad_id):
+    recipe = dataclasses.replace(PLAIN, unembedding_lr=1e30, matrix_lr=1e30, num_iterations=20)
+    result = finetune(model, make_batches(examples, recipe, pad_id), recipe)
+    assert result.diverged_step is not None
+    assert result.steps == result.diverged_step == len(result.losses) < result.planned_steps == 20
+    assert np.isfinite(result.losses).all()
+    assert not np.isfinite(result.final_loss)
+
+
+def test_divergence_at_the_first_loss(model, examples, pad_id):
+    with torch.no_grad():
+        model.lm_head.weight.fill_(torch.nan)
+    result = finetune(model, make_batches(examples, PLAIN, pad_id), PLAIN)
+    assert (result.diverged_step, result.steps, result.tokens_seen) == (0, 0, 0)
+    assert result.losses.shape == (0,)
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_narrow_types_stay_near_float32(checkpoint, examples, pad_id, dtype):
+    curves = []
+    for kind in ("float32", dtype):
+        recipe = dataclasses.replace(PLAIN, dtype=kind, matrix_lr=0.02)
+        model = build_model(checkpoint.config, checkpoint.state)
+        curves.append(finetune(model, make_batches(examples, recipe, pad_id), recipe).losses)
+        assert all(weight.dtype == torch.float32 for weight in model.parameters())
+    np.testing.assert_allclose(curves[1], curves[0], rtol=5e-3)
+    assert not np.array_equal(curves[1], curves[0])
+
+
+def _settings():
+    return {
+        "deterministic": torch.are_deterministic_algorithms_enabled(),
+        "warn_only": torch.is_deterministic_algorithms_warn_only_enabled(),
+        "benchmark": torch.backends.cudnn.benchmark,
+        "cudnn": torch.backends.cudnn.deterministic,
+        "cudnn_tf32": torch.backends.cudnn.allow_tf32,
+        "matmul": torch.get_float32_matmul_precision(),
+        "threads": torch.get_num_threads(),
+        "grad": torch.is_grad_enabled(),
+        "rng": torch.get_rng_state().tolist(),
+        "numpy": np.random.get_state()[1].tolist(),  # noqa: NPY002
+        "python": random.getstate(),
+    }
+
+
+@pytest.mark.parametrize("deterministic", [True, False])
+@pytest.mark.parametrize("fails", [True, False])
+def test_nothing_is_left_changed(model, examples, pad_id, deterministic, fails, capfd):
+    torch.backends.cudnn.benchmark = True
+    torch.set_float32_matmul_precision("high")
+    model.eval()
+    model.blocks[0].requires_grad_(False)
+    flags = [weight.requires_grad for weight in model.parameters()]
+    before = _settings()
+    recipe = dataclasses.replace(PLAIN, deterministic=deterministic)
+    batches = make_batches(examples, recipe, pad_id)
+    try:
+        if fails:
+            model.lm_head.register_forward_hook(_out_of_memory)
+            with pytest.raises(torch.OutOfMemoryError):
+                finetune(model, batches, recipe)
+        else:
+            finetune(model, batches, recipe)
+        assert _settings() == before
+    finally:
+        torch.backends.cudnn.benchmark = False
+        torch.set_float32_matmul_precision("highest")
+    assert not any(module.training for module in model.modules())
+    assert [weight.requires_grad for weight in model.parameters()] == flags
+    assert all(weight.grad is None for weight in model.parameters())
+    assert capfd.readouterr() == ("", "")
+
+
+def _out_of_memory(*_):
+    raise torch.OutOfMemoryError("no memory left")
+
+
+def test_works_where_gradients_are_switched_off(model, examples, pad_id):
+    before = model.lm_head.weight.clone()
+    with torch.no_grad():
+        finetune(model, make_batches(examples, PLAIN, pad_id), PLAIN)
+        assert not torch.is_grad_enabled()
+    assert not torch.equal(before, model.lm_head.weight)
+
+
+def test_no_group_trained_only_measures(model, examples, pad_id):
+    recipe = dataclasses.replace(PLAIN, trainable_param_groups=())
+    before = {name: weight.clone() for name, weight in model.named_parameters()}
+    result = finetune(model, make_batches(examples, recipe, pad_id), recipe)
+    assert result.steps == 3
+    assert all(torch.equal(before[name], weight) for name, weight in model.named_parameters())
+
+
+def test_batches_must_fit_the_recipe(model, examples, pad_id):
+    batches = make_batches(examples, PLAIN, pad_id)
+    with pytest.raises(NanochatError, match="batches made for"):
+        finetune(model, batches, dataclasses.replace(PLAIN, device_batch_size=4))
+
+
+def test_steps_come_from_the_first_batch(examples, pad_id):
+    batches = make_batches(examples, PLAIN, pad_id)
+    first = batches.first_supervised
+    for tokens, steps in [(1, 1), (first, 1), (first + 1, 2), (10 * first, 10)]:
+        recipe = Recipe(num_tokens=tokens)
+        assert planned_steps(batches, recipe) == steps
+    accumulated = Recipe(num_tokens=10 * first, target_examples_per_step=16)
+    assert planned_steps(batches, accumulated) == 5
+    assert planned_steps(batches, Recipe(num_iterations=77)) == 77
