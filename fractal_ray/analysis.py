@@ -82,7 +82,11 @@ def analyze(sweep: Sweep, *, skip_corrupt: bool = False) -> tuple[Analysis, Rast
     yes = labels(raster, spec.label.boundary)
     cells = boundary_cells(yes)
     found = boxcount(cells.mixed)
-    smooth = smooth_range(*cells.mixed.shape) if found.dimension is not None else None
+    smooth = None
+    if found.dimension is not None:
+        smooth = smooth_range(
+            *cells.mixed.shape, sizes=found.fit_sizes, n_boundary=found.n_boundary
+        )
     counts = Counter(outcomes(table, spec.label.criterion))
     known = int(raster.known.sum())
     result = Analysis(

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from fractal_ray.errors import SweepError, nearest
 from fractal_ray.outcome import Criterion
 from fractal_ray.space import Axis, Frame, Scale
-from nanochat.recipe import Recipe
+from nanochat.recipe import DERIVED, Recipe
 from nanochat.sources import check_source
 
 
@@ -210,6 +210,11 @@ class SweepSpec(_Model):
                     f"axes.{side}: seed changes nothing while the data stay in file order;"
                     " set recipe.shuffle: true"
                 )
+            if getattr(Recipe(), axis.param) == DERIVED and axis.min <= 0:
+                raise ValueError(
+                    f"axes.{side}: {axis.param} must stay above 0; min is {axis.min:g}"
+                    " (-1 in a recipe means 'not given')"
+                )
             for end in (axis.min, axis.max):
                 recipe.with_values({axis.param: end})
         return self
@@ -285,23 +290,27 @@ def _apply(raw: dict[str, Any], override: str) -> None:
     key, sep, text = override.partition("=")
     if not sep:
         raise SweepError(f"--set takes key=value, for example axes.x.max=0.1; given {override!r}")
+    try:
+        value = parse_yaml(text)
+    except yaml.YAMLError as error:
+        raise SweepError(f"--set {key}: {text!r} is not a valid YAML value") from error
     *path, last = key.strip().split(".")
     node: Any = raw
     for part in path:
         node = _child(node, part, key)
     if isinstance(node, list):
-        node[_index(node, last, key)] = parse_yaml(text)
+        node[_index(node, last, key)] = value
     elif isinstance(node, dict):
-        node[last] = parse_yaml(text)
+        node[last] = value
     else:
-        raise SweepError(f"--set {key}: there is nothing to set below {'.'.join(path)!r}")
+        raise SweepError(f"--set {key}: there is nothing to set below a plain value")
 
 
 def _child(node: Any, part: str, key: str) -> Any:
     if isinstance(node, list):
         return node[_index(node, part, key)]
     if not isinstance(node, dict):
-        raise SweepError(f"--set {key}: {part!r} stands below a plain value")
+        raise SweepError(f"--set {key}: there is nothing to set below a plain value")
     if node.get(part) is None:
         node[part] = {}
     return node[part]

@@ -52,7 +52,7 @@ class Checkpoint:
         for key in sorted(self.state):
             tensor = self.state[key]
             digest.update(f"\n{key} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
-            digest.update(memoryview(tensor.contiguous().view(torch.uint8).numpy()))  # no copy
+            digest.update(tensor.contiguous().view(torch.uint8).numpy().data)
         return digest.hexdigest()
 
 

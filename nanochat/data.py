@@ -5,6 +5,7 @@
 
 import itertools
 import json
+import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -80,18 +81,22 @@ def _file_rows(path: Path) -> Iterator[tuple[str, Any]]:
     # Here, because loading it takes seconds that workers who get examples ready-made need not pay.
     from datasets import load_dataset
 
-    # As text, streamed: rows whose content is now a string, now a list, are no Arrow table, and
-    # nothing is put into a cache.
-    lines = load_dataset("text", data_files=str(path), split="train", streaming=True)
-    for number, line in enumerate(lines, 1):
-        text = line["text"]
-        if not text.strip():
-            continue
-        where = f"{path}, row {number}"
-        try:
-            yield where, json.loads(text)
-        except ValueError as error:
-            raise NanochatError(f"{where}: not JSON ({error})") from error
+    with tempfile.TemporaryDirectory() as locks:  # it leaves a lock file even when streaming
+        # As text, streamed: rows whose content is now a string, now a list, are no Arrow table,
+        # and nothing is put into a cache.
+        lines = load_dataset(
+            "text", data_files=str(path), split="train", streaming=True, cache_dir=locks
+        )
+        for number, line in enumerate(lines, 1):
+            text = line["text"]
+            if not text.strip():
+                continue
+            where = f"{path}, row {number}"
+            try:
+                row = json.loads(text)
+            except ValueError as error:
+                raise NanochatError(f"{where}: not JSON ({error})") from error
+            yield where, row
 
 
 def _hub_rows(source: str, split: str) -> Iterator[tuple[str, Any]]:
@@ -101,7 +106,8 @@ def _hub_rows(source: str, split: str) -> Iterator[tuple[str, Any]]:
     repository, revision = split_revision(source)
     try:
         rows = load_dataset(repository, revision=revision, split=split, streaming=True)
-    except (DatasetNotFoundError, ValueError) as error:  # ValueError: there is no such split
+    # ValueError: there is no such split.
+    except (DatasetNotFoundError, ConnectionError, ValueError) as error:
         raise NanochatError(f"{source}: {error}") from error
     for number, row in enumerate(rows, 1):
         yield f"{source}, row {number}", row

@@ -26,6 +26,6 @@ def unknown_name(kind: str, given: str, allowed: Iterable[str]) -> NanochatError
         To be raised; its message holds the nearest allowed name, if one is near, and the list.
     """
     names = sorted(allowed)
-    near = difflib.get_close_matches(given, names, n=1)
+    near = difflib.get_close_matches(given, names, n=1, cutoff=0.5)
     hint = f"; did you mean {near[0]!r}?" if near else ""
     return NanochatError(f"unknown {kind} {given!r}{hint} (allowed: {', '.join(names)})")

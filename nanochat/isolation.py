@@ -14,7 +14,8 @@ def isolated(device: torch.device, deterministic: bool) -> Iterator[None]:
     """Run a block with settings of its own and leave no trace of it.
 
     Whatever happens inside, afterwards the random numbers of the CPU and of `device`, the
-    algorithm, cuDNN, and TF32 settings and the number of threads are as they were.
+    algorithm, cuDNN, and TF32 settings and the number of threads are as they were. These belong to
+    the process: do not run two such blocks in threads of one process at the same time.
 
     Parameters
     ----------

@@ -105,12 +105,12 @@ def _first(folders: list[Path], patterns: list[str], wanted: str, source: str) -
 
 def _download(source: str) -> Path:
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import RepositoryNotFoundError, RevisionNotFoundError
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
     repository, revision = split_revision(source)
     try:
         folder = snapshot_download(repository, revision=revision, allow_patterns=list(_HUB_FILES))
-    except (RepositoryNotFoundError, RevisionNotFoundError) as error:
+    except (HfHubHTTPError, LocalEntryNotFoundError) as error:
         reason = str(error).strip().splitlines()[0]
-        raise NanochatError(f"model {source!r}: not found on the hub ({reason})") from error
+        raise NanochatError(f"model {source!r}: not fetched from the hub ({reason})") from error
     return Path(folder)

@@ -32,6 +32,7 @@ def smooth_range(
     seed: int = 0,
     count: int = 32,
     sizes: tuple[int, ...] | None = None,
+    n_boundary: int | None = None,
 ) -> tuple[float, float]:
     """Smallest and largest dimension that smooth curves (true D = 1) show on this lattice.
 
@@ -43,10 +44,14 @@ def smooth_range(
     seed
         Of the curves' positions; the same arguments always give the same range.
     count
-        Curves drawn, at least 3: a third each of straight lines, circles and pairs of circles. A
+        Curves drawn, at least 4: a quarter each of straight lines, circles, circles around a
+        corner of large boxes and pairs of circles. A
         new curve of the same kinds falls above the range with probability 1 / (count + 1).
     sizes
-        Box sides to fit, as in `boxcount`; pass ``BoxCount.fit_sizes`` of a fit with own sizes.
+        Box sides to fit, as in `boxcount`; pass ``BoxCount.fit_sizes`` of the fit to be judged.
+    n_boundary
+        Boundary cells of the set to be judged. A small ring reads higher than a large one, so
+        circles go down to the one with half as many cells; None: to 1/4 of the short side.
 
     Returns
     -------
@@ -55,11 +60,14 @@ def smooth_range(
     Raises
     ------
     ValueError
-        If `count` is below 3, or as `boxcount` does for `sizes`.
+        If `count` is below 4, or as `boxcount` does for `sizes`.
     """
-    if count < 3:
-        raise ValueError(f"count is {count}; a range needs at least 3 curves")
-    return _smooth_range(n_rows, n_cols, seed, count, sizes)
+    if count < 4:
+        raise ValueError(f"count is {count}; a range needs at least 4 curves")
+    side = min(n_rows, n_cols)
+    # A circle of radius r crosses about 8 r cells.
+    smallest = side / 4 if n_boundary is None else min(side / 4, max(2.0, n_boundary / 16))
+    return _smooth_range(n_rows, n_cols, seed, count, sizes, smallest)
 
 
 def verdict(found: BoxCount, smooth: tuple[float, float]) -> str:
@@ -90,12 +98,12 @@ def verdict(found: BoxCount, smooth: tuple[float, float]) -> str:
 
 @lru_cache(maxsize=64)
 def _smooth_range(
-    n_rows: int, n_cols: int, seed: int, count: int, sizes: tuple[int, ...] | None
+    n_rows: int, n_cols: int, seed: int, count: int, sizes: tuple[int, ...] | None, smallest: float
 ) -> tuple[float, float]:
     rng = np.random.default_rng(seed)
     dimensions = []
     for number in range(count):
-        mask = _smooth_mask(rng, n_rows, n_cols, kind=number % 3)
+        mask = _smooth_mask(rng, n_rows, n_cols, smallest, kind=number % 4)
         dimension = boxcount(mask, sizes=sizes).dimension
         if dimension is None:
             return math.nan, math.nan
@@ -104,25 +112,33 @@ def _smooth_range(
 
 
 def _smooth_mask(
-    rng: np.random.Generator, n_rows: int, n_cols: int, kind: int
+    rng: np.random.Generator, n_rows: int, n_cols: int, smallest: float, kind: int
 ) -> NDArray[np.bool_]:
-    """(n_rows, n_cols) cells that a random line (kind 0), circle (1) or two circles (2) cross.
+    """(n_rows, n_cols) cells that a random line (kind 0), circle (1), circle around a corner of
+    large boxes (2) or two circles (3) cross.
 
     A curve that only clips a corner says nothing of the lattice, so lines and centres lie in the
     middle half of the frame. Shapes are drawn in units of one cell, so a circle is one on any
-    aspect ratio. Two circles may merge; islands read higher than one long curve, because each
-    loses the same few boxes at its turns at every size.
+    aspect ratio. Small rings, rings in the middle of four boxes and islands read higher than one
+    long curve, because each loses the same few boxes at its turns at every size; two circles may
+    merge.
     """
     y = np.arange(n_rows + 1, dtype=np.float32)[:, None]
     x = np.arange(n_cols + 1, dtype=np.float32)[None, :]
     inside = np.zeros((n_rows + 1, n_cols + 1), dtype=np.bool_)
-    for _ in range(max(kind, 1)):
+    side = min(n_rows, n_cols)
+    circles = 2 if kind == 3 else 1
+    for _ in range(circles):
         cy, cx = (rng.uniform(0.25, 0.75, 2) * (n_rows, n_cols)).astype(np.float32)
-        angle = rng.uniform(0, math.pi)
-        radius = rng.uniform(0.25, 0.5) * min(n_rows, n_cols) / max(kind, 1)
+        if kind == 2:
+            box = max(1, side // 4)
+            cy, cx = np.float32(round(cy / box) * box), np.float32(round(cx / box) * box)
         if kind:
+            least, most = smallest / circles, max(smallest, side / 2) / circles
+            radius = least * (most / least) ** rng.uniform()
             inside |= (x - cx) ** 2 + (y - cy) ** 2 < np.float32(radius**2)
         else:
+            angle = rng.uniform(0, math.pi)
             along, across = np.float32(math.cos(angle)), np.float32(math.sin(angle))
             inside |= (x - cx) * along + (y - cy) * across > 0
     return boundary_cells(inside.astype(np.int8)).mixed

@@ -38,13 +38,18 @@ class RunFailure:
 
 @dataclass(frozen=True, slots=True)
 class TileResult:
-    """What a slot brings back: one record or failure per point of the tile, in order."""
+    """What a slot brings back: one record or failure per point of the tile, in order.
+
+    `broken` is the exception that ended the run of the tile as a whole, with the index of the
+    first point it left without a record; from there on points were run one at a time.
+    """
 
     tile_id: int
     results: tuple[RunRecord | RunFailure, ...]
     seconds: float
     host: str
     device: str
+    broken: tuple[int, RunFailure] | None = None
 
 
 @dataclass(frozen=True)
@@ -94,6 +99,7 @@ def evaluate_tile(runner: Runner, tile: Tile) -> TileResult:
     is counted against the point that caused it and its neighbours keep their results."""
     start = time.perf_counter()
     results: list[RunRecord | RunFailure] = []
+    broken = None
     try:
         for record in runner.evaluate(tile.points):
             results.append(record)  # noqa: PERF402 - what came before an exception is kept
@@ -101,11 +107,12 @@ def evaluate_tile(runner: Runner, tile: Tile) -> TileResult:
         if len(tile.points) == 1:
             results.append(describe(error))
         else:
+            broken = len(results), describe(error)
             results.extend(_one_by_one(runner, tile.points[len(results) :]))
     if len(results) != len(tile.points):
         raise RuntimeError(f"{len(results)} records for a tile of {len(tile.points)} points")
     seconds = time.perf_counter() - start
-    return TileResult(tile.id, tuple(results), seconds, socket.gethostname(), runner.device)
+    return TileResult(tile.id, tuple(results), seconds, socket.gethostname(), runner.device, broken)
 
 
 def _one_by_one(runner: Runner, points: Sequence[Point]) -> Iterator[RunRecord | RunFailure]:

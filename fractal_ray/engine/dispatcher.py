@@ -148,13 +148,14 @@ class Dispatcher:
             return
         alone = len(lease.jobs) == 1
         error = f"WorkerLost: {why}" + ("" if alone else f" ({len(lease.jobs)} points in its tile)")
+        failure = RunFailure(error, error)
         for job in lease.jobs:
             if alone:
-                self._fail(job, "lost_worker", RunFailure(error, error), "", "")
+                self._fail(job, "lost_worker", failure, None)
             else:
                 self._again.append(job)
         if not alone:
-            self._record_failure(lease.jobs[0], "lost_worker", error, error, "", "", gave_up=False)
+            self._record_failure(lease.jobs[0], "lost_worker", failure, None, gave_up=False)
 
     def open_failed(self, failure: RunFailure, host: str) -> bool:
         """A worker could not open the workload; three in a row with no result end the sweep.
@@ -288,9 +289,12 @@ class Dispatcher:
         seconds = result.seconds / len(lease.jobs)
         old = self._point_seconds
         self._point_seconds = seconds if old is None else 0.7 * old + 0.3 * seconds
+        if result.broken is not None:
+            index, failure = result.broken
+            self._record_failure(lease.jobs[index], "error", failure, result, gave_up=False)
         for job, item in zip(lease.jobs, result.results, strict=True):
             if isinstance(item, RunFailure):
-                self._fail(job, "error", item, result.host, result.device)
+                self._fail(job, "error", item, result)
             else:
                 self._succeed(job, item, result)
 
@@ -301,11 +305,9 @@ class Dispatcher:
         self._rows.append(Evaluation(self._origin(job, result.host, result.device), record))
         self._tell([job.point, *job.aliases], record.outcome)
 
-    def _fail(self, job: _Job, kind: str, failure: RunFailure, host: str, device: str) -> None:
+    def _fail(self, job: _Job, kind: str, failure: RunFailure, result: TileResult | None) -> None:
         gave_up = self._failed_attempts[job.id] + 1 >= self._spec.max_attempts
-        self._record_failure(
-            job, kind, failure.error, failure.traceback, host, device, gave_up=gave_up
-        )
+        self._record_failure(job, kind, failure, result, gave_up=gave_up)
         self._failed_attempts[job.id] += 1
         if gave_up:
             del self._flying[job.id]
@@ -322,11 +324,19 @@ class Dispatcher:
             )
 
     def _record_failure(
-        self, job: _Job, kind: str, error: str, trace: str, host: str, device: str, *, gave_up: bool
+        self,
+        job: _Job,
+        kind: str,
+        failure: RunFailure,
+        result: TileResult | None,
+        *,
+        gave_up: bool,
     ) -> None:
+        """A row for `failures/`; `result` is None when the worker is gone and cannot be named."""
         self._failures += 1
+        host, device = (result.host, result.device) if result else ("", "")
         origin = self._origin(job, host, device)
-        self._failure_rows.append(Failure(origin, kind, error, trace, gave_up))
+        self._failure_rows.append(Failure(origin, kind, failure.error, failure.traceback, gave_up))
 
     def _origin(self, job: _Job, host: str, device: str) -> Origin:
         point, spec = job.point, self._spec

@@ -12,6 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.cm import ScalarMappable
 from matplotlib.collections import LineCollection
+from matplotlib.colors import ListedColormap
 from matplotlib.patches import Patch, Rectangle
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import ArrayLike, NDArray
@@ -57,9 +58,9 @@ def axis_label(name: str, scale: str, origin: float = 0.0, unit: float = 1.0) ->
     label = f"log10({name})" if scale == "log" else name
     if unit == 1.0:
         return label
-    return (
-        f"{label} / {unit:.0e}" if origin == 0 else f"{label} = {origin:.15g} + tick x {unit:.0e}"
-    )
+    if origin == 0.0:
+        return f"{label} / {unit:.0e}"
+    return f"{label}\n= {origin:.15g} + tick x {unit:.0e}"
 
 
 def set_frame(axes: Axes, raster: Raster) -> None:
@@ -87,8 +88,16 @@ def draw_tiles(
 
 
 def outline_cells(axes: Axes, raster: Raster, mixed: NDArray[np.bool_]) -> None:
-    """Draw a line around the (ny - 1, nx - 1) cells that are set; a cell spans four points."""
+    """Draw a line around the (ny - 1, nx - 1) cells that are set; a cell spans four points.
+
+    On lattices of more than 1024 points a side, where a cell is less than a pixel, cells are
+    painted black instead.
+    """
     x, y = coordinates(raster.x, raster.x_scale), coordinates(raster.y, raster.y_scale)
+    if max(raster.outcome.shape) > 1024:
+        black = np.ma.masked_array(mixed, mask=~mixed)
+        axes.pcolorfast(x, y, black, zorder=3, cmap=ListedColormap(["black"]))
+        return
     padded = np.pad(mixed, 1)
     row, column = np.nonzero(padded[:, 1:-1][:-1] != padded[:, 1:-1][1:])
     flat = np.stack([np.c_[x[column], y[row]], np.c_[x[column + 1], y[row]]], axis=1)

@@ -19,7 +19,7 @@ from fractal_ray.figures.style import VALUE_COLORS, shared_style
 
 @pytest.fixture
 def raster() -> Raster:
-    """2 x 3 points with every outcome and one hole: trained, trained, diverged / hole, not, trained."""
+    """2 x 3 points with every outcome and one hole."""
     nan, inf = np.nan, np.inf
     return Raster(
         outcome=np.array([[0, 0, 2], [-1, 1, 0]], dtype=np.int8),
@@ -160,6 +160,16 @@ def test_extremes_can_be_drawn(code: int, shape: tuple[int, int], tmp_path: Path
     )
     assert save(three_panel(raster, title="all alike"), tmp_path / "a.png").stat().st_size > 10_000
     assert save(outcome_map(raster, title="all alike"), tmp_path / "b.png").stat().st_size > 5_000
+
+
+def test_large_lattices_paint_boundary_cells_instead(raster: Raster) -> None:
+    outcome = np.zeros((2, 1025), dtype=np.int8)
+    outcome[:, 700:] = 2
+    wide = replace(raster, outcome=outcome, loss=np.ones(outcome.shape), x=np.logspace(-3, 0, 1025))
+    axes = outcome_map(wide, title="").axes[0]
+    assert not axes.collections
+    assert np.flatnonzero(~np.ma.getmaskarray(image(axes).get_array())).tolist() == [699]
+    assert image(axes).get_extent() == pytest.approx([-3, 0, 10, 20])
 
 
 def test_edges() -> None:

@@ -1,0 +1,5 @@
+"""``python -m fractal_ray`` is ``fractal-ray``."""
+
+from fractal_ray.cli import main
+
+main()

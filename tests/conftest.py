@@ -1,0 +1,17 @@
+"""What every test stands on: a cache of the test session's own, and no cluster of the user's."""
+
+from collections.abc import Iterator
+
+import pytest
+
+
+@pytest.fixture(scope="session", autouse=True)
+def own_surroundings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Presets are made once a session, in a folder that goes away; RAY_ADDRESS is not followed."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("NANOCHAT_BASE_DIR", str(tmp_path_factory.mktemp("nanochat")))
+        for name in ("RAY_ADDRESS", "RAY_AUTH_TOKEN", "RAY_AUTH_MODE"):
+            patch.delenv(name, raising=False)
+        # Tests run several processes beside each other on few cores.
+        patch.setenv("OMP_NUM_THREADS", "1")
+        yield

@@ -1,0 +1,269 @@
+"""The command line as a user meets it: real processes, real fine-tunes, real kills."""
+
+import contextlib
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from fractal_ray.store import Store
+from fractal_ray.sweep import Sweep
+from tests.fractal_ray.test_engines import contents
+
+SPEC = "sweeps/quickstart.yaml"
+SMALL = ("--set", "workload.recipe.num_tokens=6000", "--set", "stages.0.grid.points=6")
+
+Command = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture
+def command(tmp_path: Path) -> Command:
+    """``command("run", ...)``: the installed program, in this repository, with its own storage."""
+
+    def run(*arguments: str, timeout: float = 120) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "fractal_ray", *arguments],
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+        )
+
+    return run
+
+
+@pytest.fixture
+def storage(tmp_path: Path) -> str:
+    return str(tmp_path / "my results")
+
+
+@pytest.fixture(scope="module")
+def unbroken(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, list[dict[str, Any]]]:
+    """Folder and contents of the small sweep, run by the local engine without a break."""
+    folder = str(tmp_path_factory.mktemp("unbroken"))
+    overrides = (*SMALL[1::2], f"storage={json.dumps(folder)}")
+    sweep = Sweep.open(SPEC, overrides)
+    sweep.run("local")
+    return sweep.location, contents(sweep.table())
+
+
+def one_message(done: subprocess.CompletedProcess[str]) -> str:
+    """The message of a user's mistake: exit code 2, no traceback, nothing on stdout."""
+    assert done.returncode == 2, done.stderr
+    assert "Traceback" not in done.stderr
+    assert done.stdout == ""
+    return done.stderr
+
+
+def test_run_on_ray_gives_what_local_gives(
+    command: Command, storage: str, unbroken: tuple[str, list[dict[str, Any]]]
+) -> None:
+    done = command("run", SPEC, *SMALL, "--storage", storage, "--json")
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert found["points"] == found["done"] == 36
+    assert Path(found["figure"]).stat().st_size > 10_000
+    assert contents(Sweep.open(found["dataset"]).table()) == unbroken[1]
+    assert "Traceback" not in done.stderr
+
+    again = json.loads(command("run", SPEC, *SMALL, "--storage", storage, "--json").stdout)
+    assert again["reused"] == 36
+
+
+@pytest.mark.parametrize("engine", ["ray", "local"])
+def test_a_killed_sweep_goes_on_to_the_same_dataset(
+    command: Command, storage: str, unbroken: tuple[str, list[dict[str, Any]]], engine: str
+) -> None:
+    arguments = ["run", SPEC, *SMALL, "--storage", storage, "--engine", engine, "--quiet"]
+    with started(*arguments) as process:
+        wait_for_points(f"{storage}/quickstart", 5)
+        process.kill()
+        process.wait(timeout=30)
+    kept = Store(f"{storage}/quickstart").read(["point_id"]).num_rows
+    assert 5 <= kept < 36
+    done = command(*arguments[:-1], "--json")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["reused"] >= kept
+    assert contents(Sweep.open(f"{storage}/quickstart").table()) == unbroken[1]
+
+
+@pytest.mark.parametrize(
+    ("engine", "stop"), [("ray", signal.SIGINT), ("ray", signal.SIGTERM), ("local", signal.SIGINT)]
+)
+def test_ctrl_c_says_how_to_go_on(storage: str, engine: str, stop: signal.Signals) -> None:
+    arguments = ["run", SPEC, *SMALL, "--storage", storage, "--engine", engine, "--quiet"]
+    with started(*arguments) as process:
+        wait_for_points(f"{storage}/quickstart", 3)
+        process.send_signal(stop)
+        _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "Traceback" not in errors
+    assert "To go on: fractal-ray run" in errors
+    (count,) = re.findall(r"(\d+) points are in", errors)
+    assert Store(f"{storage}/quickstart").read(["point_id"]).num_rows == int(count) >= 3
+
+
+@contextmanager
+def started(*arguments: str) -> Iterator[subprocess.Popen[str]]:
+    """A background run. Whatever happens, it and its Ray, known by a mark in their environment,
+    are ended by id."""
+    mark = uuid.uuid4().hex
+    process = subprocess.Popen(
+        [sys.executable, "-m", "fractal_ray", *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "TEST_MARK": mark},
+    )
+    try:
+        yield process
+    finally:
+        for left in psutil.process_iter():
+            with contextlib.suppress(psutil.Error):
+                if left.environ().get("TEST_MARK") == mark:
+                    left.kill()
+        process.wait(timeout=30)
+
+
+def wait_for_points(folder: str, count: int) -> None:
+    """Until the dataset holds so many points."""
+    for _ in range(600):
+        if Store(folder).read(["point_id"]).num_rows >= count:
+            return
+        time.sleep(0.1)
+    raise AssertionError(f"{folder} never got {count} points")
+
+
+def test_help_is_complete_and_quick(command: Command) -> None:
+    start = time.perf_counter()
+    text = command("--help").stdout
+    assert time.perf_counter() - start < 3  # 0.5 s on a quiet machine, see benchmarks/startup.py
+    for verb in ("plan", "run", "status", "analyze", "plot"):
+        assert verb in text
+        assert "Options" in command(verb, "--help").stdout
+
+
+def test_imports_are_light() -> None:
+    code = "import sys, fractal_ray, fractal_ray.cli, nanochat; print(*sys.modules)"
+    modules = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout
+    assert not {"torch", "ray", "numpy", "pyarrow", "pydantic", "wandb"} & set(modules.split())
+
+
+def test_plan_needs_no_network_and_no_torch(command: Command) -> None:
+    done = command("plan", "sweeps/d20_docvqa_matrix_unembedding.yaml")
+    assert "4,096 points" in done.stdout
+    assert "1,024,000,000 supervised tokens" in done.stdout
+    assert "50.3 GPU-hours" in done.stdout
+    half = command("plan", "sweeps/d20_docvqa_matrix_unembedding.yaml", "--json",
+                   "--tokens-per-second", "226000")  # fmt: skip
+    assert json.loads(half.stdout)["gpu_hours"] == pytest.approx(50.34 / 2, abs=0.01)
+    code = (
+        "import sys; from fractal_ray.spec import load_spec; load_spec('sweeps/quickstart.yaml');"
+        "assert not {'torch', 'ray', 'datasets'} & set(sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+class TestMistakes:
+    """Each is one message and exit code 2 (the spec's own are in test_spec.py)."""
+
+    def test_unknown_key(self, command: Command) -> None:
+        message = one_message(command("run", SPEC, "--set", "axes.x.maximum=1"))
+        assert "axes.x.maximum: unknown key; did you mean 'max'?" in message
+
+    def test_a_missing_model_folder(self, command: Command, storage: str) -> None:
+        message = one_message(
+            command(
+                "run", SPEC, "--set", "workload.model=/no/such/model", "--storage", storage, "-q"
+            )
+        )
+        assert "/no/such/model" in message
+        assert "preset:tiny" in message
+        assert not Path(storage).exists()
+
+    def test_a_row_without_messages(self, command: Command, storage: str, tmp_path: Path) -> None:
+        data = tmp_path / "bad.jsonl"
+        good = {
+            "messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}]
+        }
+        data.write_text(json.dumps(good) + '\n{"text": "no messages"}\n')
+        message = one_message(
+            command(
+                "run", SPEC, "--set", f"workload.data.source={data}", "--storage", storage, "-q"
+            )
+        )
+        assert str(data) in message
+        assert "2" in message
+        assert "messages" in message
+
+    def test_another_sweeps_folder(
+        self, command: Command, unbroken: tuple[str, list[dict[str, Any]]]
+    ) -> None:
+        folder = str(Path(unbroken[0]).parent)
+        message = one_message(
+            command("run", SPEC, *SMALL, "--storage", folder, "--set", "axes.x.max=5.0", "-q")
+        )
+        assert unbroken[0] in message
+        assert "axes.x.max is 10.0 there, 5.0 here" in message
+
+    def test_a_corrupt_part(self, command: Command, storage: str) -> None:
+        run = ("run", SPEC, *SMALL, "--set", "stages.0.grid.points=2", "--storage", storage, "-q")
+        assert command(*run, "--engine", "local").returncode == 0
+        (part,) = Path(storage).rglob("part-*.parquet")
+        part.write_bytes(part.read_bytes()[:200])
+        for verb in (("run",), ("status",), ("analyze",), ("plot",)):
+            arguments = (*verb, SPEC, *SMALL, "--set", "stages.0.grid.points=2")
+            extra = ("-q", "--engine", "local") if verb == ("run",) else ()
+            message = one_message(command(*arguments, "--storage", storage, *extra))
+            assert str(part) in message
+            assert "--skip-corrupt" in message
+        done = command(*run, "--engine", "local", "--skip-corrupt", "--json")
+        assert json.loads(done.stdout)["points"] == 4
+        assert part.exists()
+
+    def test_no_cluster_at_the_address(self, command: Command, storage: str) -> None:
+        message = one_message(
+            command("run", SPEC, *SMALL, "--storage", storage, "--address", "127.0.0.1:1", "-q")
+        )
+        assert "no Ray cluster to join at '127.0.0.1:1'" in message
+
+    def test_not_a_folder_of_a_sweep(self, command: Command, tmp_path: Path) -> None:
+        assert "holds no sweep" in one_message(command("status", str(tmp_path)))
+
+    def test_a_figure_of_an_unknown_kind(
+        self, command: Command, unbroken: tuple[str, list[dict[str, Any]]], tmp_path: Path
+    ) -> None:
+        message = one_message(command("plot", unbroken[0], "--out", str(tmp_path / "map.gif")))
+        assert ".png" in message
+
+
+def test_status_analyze_and_plot_read_the_folder(
+    command: Command, unbroken: tuple[str, list[dict[str, Any]]], tmp_path: Path
+) -> None:
+    folder = unbroken[0]
+    assert "36 of 36 points" in command("status", folder).stdout
+    assert json.loads(command("status", folder, "--json").stdout)["points"] == 36
+    assert "boundary cells" in command("analyze", folder).stdout
+    for figure in ("panels", "outcomes"):
+        out = tmp_path / f"{figure}.svg"
+        assert command("plot", folder, "--figure", figure, "--out", str(out)).stdout.strip() == str(
+            out
+        )
+        assert "<svg" in out.read_text()[:600]
+
+
+def test_lines_when_the_output_is_no_terminal(command: Command, storage: str) -> None:
+    done = command("run", SPEC, *SMALL, "--set", "stages.0.grid.points=2", "--storage", storage,
+                   "--engine", "local")  # fmt: skip
+    assert "4/4 points" in done.stderr.splitlines()[-1]
+    assert f"dataset: {storage}/quickstart" in done.stdout

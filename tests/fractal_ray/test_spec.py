@@ -1,0 +1,131 @@
+"""The plan language: what is refused, and in which words."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fractal_ray.errors import SweepError
+from fractal_ray.spec import load_spec, parse_spec, parse_yaml
+from tests.fractal_ray.conftest import raw_spec
+
+
+def axes(**x: Any) -> dict[str, Any]:
+    y = {"param": "matrix_lr", "min": 1e-4, "max": 1.0}
+    return {"x": {"param": "unembedding_lr", "min": 1e-4, "max": 1.0, **x}, "y": y}
+
+
+def workload(**changes: Any) -> dict[str, Any]:
+    return {"model": "preset:tiny", "data": {"source": "stdlib_qa"}, **changes}
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"axis": {}}, ["axis: unknown key", "did you mean 'axes'", "workload"]),
+        ({"axes": axes(maximum=1)}, ["axes.x.maximum: unknown key", "'max'", "scale"]),
+        ({"axes": axes(min=2.0)}, ["axes.x: min must be below max", "min is 2, max is 1"]),
+        ({"axes": axes(min=1.0)}, ["axes.x: min must be below max"]),
+        ({"axes": axes(min=0)}, ["axes.x: a log axis needs min > 0; min is 0"]),
+        (
+            {"axes": axes(min=-1, scale="linear")},
+            ["axes.x: unembedding_lr must stay above 0; min is -1"],
+        ),
+        ({"axes": axes(param="matrixlr")}, ["axes.x.param", "'matrixlr'", "'matrix_lr'"]),
+        ({"axes": axes(param="dtype")}, ["'dtype' is not a numeric recipe field"]),
+        ({"axes": axes(param="matrix_lr")}, ["x and y both sweep 'matrix_lr'"]),
+        ({"axes": axes(param="num_tokens", min=1.5, max=9)}, ["num_tokens takes whole numbers"]),
+        ({"axes": axes(param="seed", min=1, max=9)}, ["recipe.shuffle: true"]),
+        ({"axes": axes(scale="logarithmic")}, ["axes.x.scale", "'log'", "'logarithmic'"]),
+        ({"axes": axes(max="many")}, ["axes.x.max", "'many'"]),
+        ({"axes": axes(max=float("inf"))}, ["axes.x.max"]),
+        ({"stages": []}, ["stages"]),
+        ({"stages": [{"grd": {"points": 3}}]}, ["stages.0.grd: unknown key", "'grid'"]),
+        ({"stages": [{"grid": {"points": 1}}]}, ["stages.0.grid: points must be at least 2"]),
+        ({"stages": [{"grid": {"point": 3}}]}, ["stages.0.grid.point: unknown key", "'points'"]),
+        ({"workload": workload(modl="x")}, ["workload.modl: unknown key", "'model'"]),
+        ({"workload": workload(recipe={"matrx_lr": 1})}, ["workload.recipe", "'matrix_lr'"]),
+        ({"workload": workload(recipe={"num_tokens": 0})}, ["num_tokens", "0"]),
+        ({"workload": workload(recipe={"trainable": "heads"})}, ["heads"]),
+        ({"workload": workload(model="s3:x")}, ["workload.model"]),
+        ({"workload": workload(kind="mlp")}, ["workload.kind", "'mlp'"]),
+        ({"label": {"threshold": 0}}, ["label.threshold", "0"]),
+        ({"label": {"boundary": "converged"}}, ["label.boundary", "'trainable'", "'converged'"]),
+        ({"resources": {"gpu": 1.5}}, ["resources.gpu: gpu above 1 must be a whole number"]),
+        ({"resources": {"slots": 0}}, ["resources.slots"]),
+        ({"points_per_tile": 0}, ["points_per_tile must be at least 1 or auto"]),
+        ({"name": "a/b"}, ["name becomes a folder", "'a/b'"]),
+    ],
+)
+def test_mistakes_are_named(changes: dict[str, Any], words: list[str]) -> None:
+    with pytest.raises(SweepError) as caught:
+        parse_spec(raw_spec(**changes))
+    for word in words:
+        assert word in str(caught.value)
+
+
+def test_all_mistakes_are_reported_at_once() -> None:
+    with pytest.raises(SweepError) as caught:
+        parse_spec(raw_spec(stagess=[], label={"window": 0}, axes=axes(min=0)))
+    assert len(str(caught.value).splitlines()) == 4
+
+
+def test_numbers_without_a_dot_are_numbers() -> None:
+    assert parse_yaml("[1e-6, 1E+3, 2_500, 3e5, .5e1, 1.5e-3]") == [
+        1e-6,
+        1e3,
+        2500,
+        3e5,
+        5.0,
+        1.5e-3,
+    ]
+    assert parse_yaml("[e1, 1e, hf:x, 1e-6x]") == ["e1", "1e", "hf:x", "1e-6x"]
+
+
+def test_integer_axes_round() -> None:
+    spec = parse_spec(raw_spec(axes=axes(param="num_tokens", min=10, max=1000)))
+    values = spec.frame(0).x.values(8)
+    assert all(value == int(value) for value in values)
+
+
+@pytest.mark.parametrize("path", sorted(Path("sweeps").glob("*.yaml")), ids=lambda p: p.stem)
+def test_shipped_sweeps_are_valid(path: Path) -> None:
+    assert load_spec(path).stages
+
+
+def test_overrides(tmp_path: Path) -> None:
+    spec = load_spec(
+        "sweeps/quickstart.yaml",
+        ["axes.x.max=1e-2", "stages.0.grid.points=[3, 4]", "workload.recipe.seed=5", "name=other"],
+    )
+    assert spec.axes.x.max == 1e-2
+    assert spec.stages[0].grid.shape == (3, 4)
+    assert spec.workload.recipe["seed"] == 5
+    assert spec.name == "other"
+
+
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [
+        ("axes.x.max", "--set takes key=value"),
+        ("axes.x.mxa=3", "did you mean 'max'"),
+        ("stages.4.grid.points=3", "not one of the list's places 0..0"),
+        ("name.x=3", "below a plain value"),
+        ("axes.x.max=[", "not a valid YAML value"),
+    ],
+)
+def test_bad_overrides(override: str, words: str) -> None:
+    with pytest.raises(SweepError, match=words.replace("[", r"\[")):
+        load_spec("sweeps/quickstart.yaml", [override])
+
+
+def test_files_that_are_no_spec(tmp_path: Path) -> None:
+    with pytest.raises(SweepError, match="no spec at"):
+        load_spec(tmp_path / "nothing.yaml")
+    bad = tmp_path / "bad.yaml"
+    bad.write_text("a: [1,\nb: 2")
+    with pytest.raises(SweepError, match="not valid YAML"):
+        load_spec(bad)
+    bad.write_text("- 1\n")
+    with pytest.raises(SweepError, match="must hold a mapping"):
+        load_spec(bad)

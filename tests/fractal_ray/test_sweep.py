@@ -1,0 +1,194 @@
+"""Sweeps and their folders: identity, whose data it is, rasters, relabelling, cost, analysis."""
+
+import dataclasses
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+import pytest
+
+from fractal_ray.analysis import analyze
+from fractal_ray.boundary import OUTCOME_CODES
+from fractal_ray.cost import reckon
+from fractal_ray.errors import SweepError
+from fractal_ray.identity import PointIdentity
+from fractal_ray.outcome import Outcome
+from fractal_ray.space import Point
+from fractal_ray.spec import load_spec, parse_spec
+from fractal_ray.status import failure_groups, read_status
+from fractal_ray.sweep import Sweep
+from fractal_ray.workloads.base import Prepared
+from tests.fractal_ray.conftest import raw_spec
+from tests.fractal_ray.workloads_for_tests import Disc, Flaky
+
+Maker = Callable[..., Sweep]
+
+
+def point(x: float, y: float) -> Point:
+    return Point(0, 0, 0, 0, x, y)
+
+
+class TestIdentity:
+    recipe: ClassVar = {"matrix_lr": -1.0, "unembedding_lr": -1.0, "num_tokens": 1000, "seed": 1}
+
+    def test_axes_may_be_swapped(self) -> None:
+        one = PointIdentity("f", self.recipe, "matrix_lr", "unembedding_lr")
+        two = PointIdentity("f", self.recipe, "unembedding_lr", "matrix_lr")
+        assert one(point(0.1, 0.2)) == two(point(0.2, 0.1)) != one(point(0.2, 0.1))
+
+    def test_a_fixed_setting_and_a_swept_one_are_the_same(self) -> None:
+        one = PointIdentity("f", {**self.recipe, "seed": 4}, "matrix_lr", "unembedding_lr")
+        two = PointIdentity("f", {**self.recipe, "unembedding_lr": 0.2}, "matrix_lr", "seed")
+        assert one(point(0.1, 0.2)) == two(point(0.1, 4.0))
+
+    def test_everything_counts(self) -> None:
+        base = PointIdentity("f", self.recipe, "matrix_lr", "unembedding_lr")
+        seeded = PointIdentity("f", {**self.recipe, "seed": 2}, "matrix_lr", "unembedding_lr")
+        other = PointIdentity("g", self.recipe, "matrix_lr", "unembedding_lr")
+        next_up = point(np.nextafter(0.1, 1), 0.2)
+        ids = [
+            base(point(0.1, 0.2)),
+            base(next_up),
+            seeded(point(0.1, 0.2)),
+            other(point(0.1, 0.2)),
+        ]
+        assert len(set(ids)) == 4
+
+    def test_it_never_changes(self) -> None:
+        identity = PointIdentity("f", self.recipe, "matrix_lr", "unembedding_lr")
+        assert identity(point(0.1, 0.2)) == "53ba7d89be2c4d0fd96febcdbb79e775"
+
+
+def test_a_folder_of_another_sweep_is_named_and_left_alone(make_sweep: Maker) -> None:
+    make_sweep().run("local")
+    axes = raw_spec()["axes"]
+    other = make_sweep(axes={**axes, "x": {**axes["x"], "max": 2.0}})
+    before = {p: p.read_bytes() for p in Path(other.location).rglob("*") if p.is_file()}
+    with pytest.raises(SweepError) as caught:
+        other.run("local")
+    assert other.location in str(caught.value)
+    assert "axes.x.max is 1.0 there, 2.0 here" in str(caught.value)
+    assert before == {p: p.read_bytes() for p in Path(other.location).rglob("*") if p.is_file()}
+
+
+def test_another_model_is_another_sweep(make_sweep: Maker) -> None:
+    class Other(Disc):
+        def prepare(self) -> Prepared:
+            return dataclasses.replace(super().prepare(), fingerprint="other")
+
+    make_sweep().run("local")
+    with pytest.raises(SweepError, match="the model or the data differ"):
+        make_sweep(Other()).run("local")
+
+
+def test_a_dataset_without_its_header_is_not_taken(make_sweep: Maker) -> None:
+    sweep = make_sweep()
+    sweep.run("local")
+    (Path(sweep.location) / "sweep.json").unlink()
+    with pytest.raises(SweepError, match=r"without sweep\.json"):
+        make_sweep().run("local")
+
+
+def test_stages_label_and_resources_may_change(make_sweep: Maker) -> None:
+    make_sweep(stages=[{"grid": {"points": 3}}]).run("local")
+    progress = make_sweep(
+        stages=[{"grid": {"points": 3}}, {"grid": {"points": 5}}],
+        label={"threshold": 0.9},
+        points_per_tile=2,
+    ).run("local")
+    # 9 of the first stage, and the 9 of 25 that the finer lattice shares with it
+    assert (progress.reused, progress.done) == (18, 34)
+
+
+def test_raster_shows_the_disc(make_sweep: Maker) -> None:
+    sweep = make_sweep(stages=[{"grid": {"points": [17, 9]}}])
+    sweep.run("local")
+    raster = sweep.raster()
+    assert raster.outcome.shape == (9, 17)
+    radius = np.hypot(np.log10(raster.x)[None, :] + 2, np.log10(raster.y)[:, None] + 2)
+    assert np.array_equal(raster.outcome == OUTCOME_CODES[Outcome.DIVERGED], radius > 1.9)
+    assert (raster.outcome[radius < 0.9] == OUTCOME_CODES[Outcome.TRAINED]).all()
+    middle = raster.outcome[(radius > 1.1) & (radius < 1.8)]
+    assert (middle == OUTCOME_CODES[Outcome.NOT_IMPROVED]).all()
+
+
+def test_another_threshold_labels_the_same_runs_again(make_sweep: Maker) -> None:
+    loose, strict = make_sweep(label={"threshold": 1.0}), make_sweep(label={"threshold": 0.8})
+    loose.run("local")
+    assert strict.run("local").reused == 81
+    trained = {
+        name: int((sweep.raster().outcome == 0).sum())
+        for name, sweep in (("loose", loose), ("strict", strict))
+    }
+    assert 0 < trained["strict"] < trained["loose"]
+
+
+def test_open_by_folder(make_sweep: Maker, tmp_path: Path) -> None:
+    sweep = make_sweep()
+    sweep.run("local")
+    moved = tmp_path / "moved here"
+    Path(sweep.location).rename(moved)
+    again = Sweep.open(moved)
+    assert again.table().num_rows == 81
+    assert analyze(again)[0].points == 81
+    with pytest.raises(SweepError, match="holds no sweep"):
+        Sweep.open(tmp_path)
+
+
+def test_analysis_of_a_disc_is_smooth(make_sweep: Maker) -> None:
+    sweep = make_sweep(stages=[{"grid": {"points": 65}}])
+    sweep.run("local")
+    result, _ = analyze(sweep)
+    assert result.verdict == "consistent with smooth"
+    assert result.dimension is not None
+    assert abs(result.dimension - 1) < 0.1
+    assert result.unknown_nodes == 0
+    assert sum(result.outcomes.values()) == 65 * 65
+    assert json.loads(json.dumps(result.to_dict()))["name"] == "disc"
+
+
+def test_analysis_of_nothing(make_sweep: Maker) -> None:
+    result, raster = analyze(make_sweep())
+    assert result.dimension is None
+    assert result.verdict == "no boundary"
+    assert result.unknown_nodes == raster.outcome.size == 81
+
+
+def test_status_counts(make_sweep: Maker, tmp_path: Path) -> None:
+    sweep = make_sweep(Flaky(tmp_path, times=1), points_per_tile=3)
+    sweep.run("local")
+    status = read_status(sweep)
+    assert (status.points, status.planned, status.failures) == (81, 81, 27)
+    assert sum(status.outcomes.values()) == 81
+    (group,) = failure_groups(sweep)
+    assert group["count"] == status.failures
+    assert "MemoryError: no room, visit 0" in group["traceback"]
+
+
+class TestCost:
+    def test_the_published_map(self) -> None:
+        cost = reckon(load_spec("sweeps/d20_docvqa_matrix_unembedding.yaml"))
+        assert cost.runs == 4096
+        assert cost.supervised_tokens == 4096 * 250_000
+        assert cost.slot_hours == pytest.approx(4096 * 250_000 / 0.05 / 113_000 / 3600)
+
+    def test_tokens_on_an_axis_are_added_up(self) -> None:
+        axes = raw_spec()["axes"]
+        tokens = {"param": "num_tokens", "min": 1000, "max": 4000}
+        spec = parse_spec(
+            raw_spec(axes={**axes, "x": tokens}, stages=[{"grid": {"points": [3, 2]}}])
+        )
+        assert reckon(spec).supervised_tokens == 2 * (1000 + 2000 + 4000)
+
+    def test_shared_nodes_run_once(self) -> None:
+        grids = [{"grid": {"points": 3}}, {"grid": {"points": 5}}]
+        assert [stage.runs for stage in reckon(parse_spec(raw_spec(stages=grids))).stages] == [
+            9,
+            16,
+        ]
+        axes = raw_spec()["axes"]
+        few = {"param": "device_batch_size", "min": 1, "max": 3}
+        spec = parse_spec(raw_spec(axes={**axes, "x": few}))
+        assert reckon(spec).runs == 3 * 9

@@ -1,0 +1,178 @@
+"""Rows that are read, rows that are refused, and the batches made of them."""
+
+import json
+import os
+import pickle
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+
+from nanochat.data import Examples, load_conversations, make_batches, tokenize_conversations
+from nanochat.errors import NanochatError
+from nanochat.recipe import Recipe
+
+ASK = {"role": "user", "content": "Hello?"}
+ANSWER = {"role": "assistant", "content": "Hi."}
+PARTS = {"role": "assistant", "content": [{"type": "python", "text": "1+1"}]}
+
+
+def _write(path, *rows):
+    lines = [row if isinstance(row, str) else json.dumps(row, ensure_ascii=False) for row in rows]
+    path.write_text("".join(line + "\n" for line in lines), encoding="utf-8")
+    return str(path)
+
+
+def test_shipped_conversations():
+    assert len(load_conversations("stdlib_qa", split="validation")) == 256
+    train = load_conversations("stdlib_qa", limit=5)
+    assert len(train) == 5
+    assert train[0][0]["content"].startswith("What does the Python function `collections.Counter")
+
+
+def test_both_row_shapes_and_mixed_content(tmp_path):
+    odd = [{"role": "user", "content": "line\u2028separator\r and \x85"}, ANSWER]
+    source = _write(tmp_path / "a b.jsonl", {"messages": [ASK, ANSWER]}, "", [ASK, PARTS], odd)
+    expected = [[ASK, ANSWER], [ASK, PARTS], odd]
+    assert load_conversations(source) == expected
+    assert load_conversations(source, limit=2) == expected[:2]
+
+
+def test_a_folder_has_splits(tmp_path):
+    _write(tmp_path / "validation.jsonl", [ASK, ANSWER])
+    assert load_conversations(str(tmp_path), split="validation") == [[ASK, ANSWER]]
+    with pytest.raises(NanochatError, match=r"train\.jsonl"):
+        load_conversations(str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ("{broken", "not JSON"),
+        ({"text": "hi"}, r"no messages \(keys: text\)"),
+        ({}, r"no messages \(keys: none\)"),
+        ([], "there are no messages"),
+        ("3", "messages must be a list, not int"),
+        ([ANSWER, ASK], "message 1 is from 'assistant'; 'user' is expected"),
+        ([ASK, ASK], "message 2 is from 'user'; 'assistant' is expected"),
+        ([{"role": "system", "content": "x"}, ANSWER], "message 2 is from 'assistant'"),
+        ([{"role": "system", "content": "x"}], "must be followed by a user message"),
+        ([{"role": "tool", "content": "x"}], "message 1 has role 'tool'"),
+        (["hi"], "message 1 is a str, not an object"),
+        ([{"role": "user", "content": [{"type": "text", "text": "x"}]}], "must be text, not list"),
+        ([{"role": "user"}], "content of 'user' must be text, not NoneType"),
+        ([ASK, {"role": "assistant", "content": 3}], "message 2: content must be text or parts"),
+        ([ASK, {"role": "assistant", "content": [{"type": "image", "text": ""}]}], "'image'"),
+        ([ASK, {"role": "assistant", "content": ["x"]}], "a part must be an object with text"),
+    ],
+)
+def test_a_bad_row_is_named(tmp_path, row, message):
+    source = _write(tmp_path / "data.jsonl", [ASK, ANSWER], "", row)
+    with pytest.raises(NanochatError, match=message) as caught:
+        load_conversations(source)
+    assert str(caught.value).startswith(f"{source}, row 3: ")
+    assert "\n" not in str(caught.value)
+
+
+def test_nothing_there_is_an_error(tmp_path):
+    with pytest.raises(NanochatError, match=r"no conversations at .*stdlib_qa, a \.jsonl file"):
+        load_conversations("stdlib")
+    with pytest.raises(NanochatError, match="no conversations"):
+        load_conversations(_write(tmp_path / "empty.jsonl", ""))
+    with pytest.raises(NanochatError, match="hf:owner/name"):
+        load_conversations("hf:a b/c")
+
+
+def test_reading_leaves_no_files(tmp_path):
+    home = tmp_path / "home"
+    home.mkdir()
+    code = "from nanochat.data import load_conversations; load_conversations('stdlib_qa')"
+    keep = {key: value for key, value in os.environ.items() if not key.startswith(("HF_", "XDG_"))}
+    subprocess.run([sys.executable, "-c", code], env={**keep, "HOME": str(home)}, check=True)
+    assert [path for path in home.rglob("*") if path.is_file()] == []
+
+
+def test_examples_of_conversations(tokenizer):
+    long = {"role": "assistant", "content": "word " * 200}
+    conversations = [[ASK, ANSWER], [ASK, long], [{"role": "user", "content": "x " * 99}, ANSWER]]
+    examples = tokenize_conversations(conversations, tokenizer, 40)
+    assert (len(examples), examples.truncated, examples.skipped) == (2, 2, 1)
+    assert (examples.ids.dtype, examples.mask.dtype, examples.offsets.dtype) == (
+        np.int32,
+        np.uint8,
+        np.int64,
+    )
+    ids, mask = tokenizer.render_conversation(conversations[0], 40)
+    assert examples.ids[: len(ids)].tolist() == ids
+    assert examples.lengths.tolist() == [len(ids), 40]
+    assert examples.num_supervised == sum(mask) + examples.mask[len(ids) :].sum()
+    assert tokenize_conversations(conversations[:1], tokenizer, len(ids)).truncated == 0
+
+
+def test_nothing_to_predict_is_an_error(tokenizer):
+    with pytest.raises(NanochatError, match="none of the 1 conversations"):
+        tokenize_conversations([[ASK]], tokenizer, 64)
+    with pytest.raises(NanochatError, match="max_seq_len must be at least 2"):
+        tokenize_conversations([[ASK, ANSWER]], tokenizer, 1)
+
+
+def test_fingerprint_is_of_the_content(examples):
+    same = Examples(examples.ids.copy(), examples.mask.copy(), examples.offsets.copy())
+    assert same.fingerprint == examples.fingerprint
+    mask = examples.mask.copy()
+    mask[-1] ^= 1
+    assert Examples(examples.ids, mask, examples.offsets).fingerprint != examples.fingerprint
+
+
+def test_read_only_and_pickled_examples_work(examples):
+    again = pickle.loads(pickle.dumps(examples))
+    for array in (again.ids, again.mask, again.offsets):
+        array.flags.writeable = False
+    one, other = (make_batches(data, Recipe(), 0)[3] for data in (examples, again))
+    assert torch.equal(one[0], other[0])
+    assert torch.equal(one[1], other[1])
+
+
+def test_batches_are_padded_shifted_and_kept(examples, pad_id):
+    batches = make_batches(examples, Recipe(device_batch_size=3), pad_id)
+    inputs, targets = batches[0]
+    assert inputs.dtype == targets.dtype == torch.int64
+    assert inputs.shape == (3, examples.lengths[:3].max() - 1)
+    for row in range(3):
+        start, end = examples.offsets[row : row + 2]
+        length = end - start - 1
+        assert inputs[row, :length].tolist() == examples.ids[start : end - 1].tolist()
+        assert (inputs[row, length:] == pad_id).all()
+        assert (targets[row, length:] == -1).all()
+        spoken = targets[row, :length] >= 0
+        assert spoken.tolist() == (examples.mask[start + 1 : end] > 0).tolist()
+        assert targets[row, :length][spoken].tolist() == (
+            examples.ids[start + 1 : end][spoken.numpy()].tolist()
+        )
+    assert batches[0][0] is inputs
+    assert batches.first_supervised == int((targets >= 0).sum()) == batches.supervised(0)
+
+
+def test_epochs_follow_each_other(examples, pad_id):
+    batches = make_batches(examples, Recipe(device_batch_size=300), pad_id)
+    assert batches.per_epoch == 2
+    assert [batches[index][0].size(0) for index in range(4)] == [300, 100, 300, 100]
+    assert batches[2][0] is batches[0][0]
+    with pytest.raises(IndexError):
+        batches[-1]
+
+
+def test_shuffling_is_seeded_and_differs_by_epoch(examples, pad_id):
+    def firsts(recipe, start):
+        batches = make_batches(examples, recipe, pad_id)
+        rows = [tuple(row.tolist()) for i in range(2) for row in batches[start + i][0][:, :20]]
+        return rows, sorted(rows)
+
+    recipe = Recipe(device_batch_size=200, shuffle=True)
+    first, members = firsts(recipe, 0)
+    assert first == firsts(recipe, 0)[0]
+    for other in (firsts(recipe, 2), firsts(recipe.with_values({"seed": 1}), 0)):
+        assert other[0] != first
+        assert other[1] == members
