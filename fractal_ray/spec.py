@@ -28,8 +28,8 @@ class DataSpec(_Model):
     source: str
     """`stdlib_qa` (shipped), a JSONL file, a folder with `<split>.jsonl`, or `hf:repo[@rev]`."""
     split: str = "train"
-    max_seq_len: int = Field(1024, ge=2)
-    limit: int | None = Field(None, ge=1)
+    max_seq_len: int = Field(default=1024, ge=2)
+    limit: int | None = Field(default=None, ge=1)
     """Use only the first so many conversations."""
 
 
@@ -118,8 +118,8 @@ class LabelSpec(_Model):
     """The yes/no drawn on the map, and the rule behind `trained`."""
 
     boundary: Literal["trainable", "stable"] = "trainable"
-    window: int = Field(20, ge=1)
-    threshold: float = Field(1.0, gt=0)
+    window: int = Field(default=20, ge=1)
+    threshold: float = Field(default=1.0, gt=0)
 
     @property
     def criterion(self) -> Criterion:
@@ -130,8 +130,8 @@ class LabelSpec(_Model):
 class ResourcesSpec(_Model):
     """What one slot takes of the cluster, and how many slots there are."""
 
-    cpu: float = Field(1.0, gt=0)
-    gpu: float = Field(0.0, ge=0)
+    cpu: float = Field(default=1.0, gt=0)
+    gpu: float = Field(default=0.0, ge=0)
     slots: int | Literal["auto"] = "auto"
     """Workers for the whole sweep; auto: as many as the cluster has room for at the start."""
 
@@ -155,7 +155,7 @@ class CostSpec(_Model):
 
     tokens_per_second: float = Field(gt=0)
     """All tokens, prompts included, that one slot trains on in a second."""
-    supervised_fraction: float = Field(1.0, gt=0, le=1)
+    supervised_fraction: float = Field(default=1.0, gt=0, le=1)
     """Share of tokens that carry a label; `num_tokens` counts only those."""
 
 

@@ -4,7 +4,7 @@ from collections import Counter
 from dataclasses import asdict, dataclass
 from typing import Any
 
-import pyarrow.compute as pc
+import numpy as np
 
 from fractal_ray.cost import reckon
 from fractal_ray.outcome import Outcome
@@ -49,7 +49,7 @@ def read_status(sweep: Sweep, *, skip_corrupt: bool = False) -> Status:
     columns = ["outcome", "losses", "diverged_step", "seconds", "tokens_seen", "created_at"]
     table = store.read(columns, skip_corrupt=skip_corrupt)
     counts = Counter(outcomes(table, sweep.spec.label.criterion))
-    last = pc.max(table.column("created_at")).as_py()
+    last = max(table.column("created_at").to_pylist(), default=None)
     return Status(
         name=sweep.spec.name,
         location=sweep.location,
@@ -57,8 +57,8 @@ def read_status(sweep: Sweep, *, skip_corrupt: bool = False) -> Status:
         planned=reckon(sweep.spec).runs,
         outcomes={outcome.value: counts[outcome] for outcome in Outcome},
         failures=store.read_failures(skip_corrupt=skip_corrupt).num_rows,
-        seconds=float(pc.sum(table.column("seconds")).as_py() or 0.0),
-        tokens_seen=int(pc.sum(table.column("tokens_seen")).as_py() or 0),
+        seconds=float(np.sum(table.column("seconds").to_numpy())),
+        tokens_seen=int(np.sum(table.column("tokens_seen").to_numpy())),
         parts=store.part_count(),
         last_written=last.isoformat(timespec="seconds") if last else None,
     )

@@ -20,7 +20,7 @@ import pyarrow as pa
 import fractal_ray
 from fractal_ray.boundary import OUTCOME_CODES, Raster
 from fractal_ray.engine.base import Progress, View
-from fractal_ray.engine.dispatcher import DispatcherSpec
+from fractal_ray.engine.dispatcher import Dispatcher, DispatcherSpec
 from fractal_ray.errors import SweepError
 from fractal_ray.planners.grid import GridPlanner
 from fractal_ray.planners.program import Program
@@ -126,6 +126,10 @@ class Sweep:
         prepared = workload.prepare()
         self._claim(prepared.fingerprint, workload)
         dispatcher = self._dispatcher_spec(prepared.fingerprint, workload, skip_corrupt)
+        complete = _progress_if_complete(dispatcher)
+        if complete is not None:
+            view(complete)
+            return complete
         device = "cuda" if self.spec.resources.gpu else "cpu"
         if engine == "local":
             from fractal_ray.engine.local import run_local
@@ -279,6 +283,12 @@ def fill_raster(spec: SweepSpec, frame: Frame, table: pa.Table) -> Raster:
         x_scale=frame.x.scale,
         y_scale=frame.y.scale,
     )
+
+
+def _progress_if_complete(spec: DispatcherSpec) -> Progress | None:
+    """The last state of a sweep with nothing left to run, so that no cluster is started for it."""
+    dispatcher = Dispatcher(spec)
+    return dispatcher.progress() if dispatcher.take(0) == "stop" else None
 
 
 def _differences(theirs: dict[str, Any], ours: dict[str, Any], at: str = "") -> list[str]:

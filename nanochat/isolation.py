@@ -3,9 +3,11 @@
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 
+_deterministic: Any = torch.utils.deterministic
 _CUBLAS = "CUBLAS_WORKSPACE_CONFIG"
 
 
@@ -38,6 +40,8 @@ def isolated(device: torch.device, deterministic: bool) -> Iterator[None]:
 
 def _be_deterministic(device: torch.device) -> None:
     torch.use_deterministic_algorithms(True)
+    # It would fill every new tensor with NaN, for code that reads memory it has not written.
+    _deterministic.fill_uninitialized_memory = False
     torch.backends.cudnn.benchmark = False
     torch.backends.cudnn.deterministic = True
     torch.set_float32_matmul_precision("highest")
@@ -52,6 +56,7 @@ def _save() -> tuple:
     return (
         torch.are_deterministic_algorithms_enabled(),
         torch.is_deterministic_algorithms_warn_only_enabled(),
+        _deterministic.fill_uninitialized_memory,
         torch.backends.cudnn.benchmark,
         torch.backends.cudnn.deterministic,
         torch.backends.cudnn.allow_tf32,
@@ -62,8 +67,9 @@ def _save() -> tuple:
 
 
 def _restore(saved: tuple) -> None:
-    algorithms, warn_only, benchmark, cudnn, cudnn_tf32, matmul, threads, workspace = saved
+    algorithms, warn_only, fill, benchmark, cudnn, cudnn_tf32, matmul, threads, workspace = saved
     torch.use_deterministic_algorithms(algorithms, warn_only=warn_only)
+    _deterministic.fill_uninitialized_memory = fill
     torch.backends.cudnn.benchmark = benchmark
     torch.backends.cudnn.deterministic = cudnn
     torch.backends.cudnn.allow_tf32 = cudnn_tf32

@@ -45,8 +45,8 @@ def smooth_range(
         Of the curves' positions; the same arguments always give the same range.
     count
         Curves drawn, at least 4: a quarter each of straight lines, circles, circles around a
-        corner of large boxes and pairs of circles. A
-        new curve of the same kinds falls above the range with probability 1 / (count + 1).
+        corner of large boxes and pairs of circles. A new curve of the same kinds falls above the
+        range with probability 1 / (count + 1).
     sizes
         Box sides to fit, as in `boxcount`; pass ``BoxCount.fit_sizes`` of the fit to be judged.
     n_boundary

@@ -103,7 +103,8 @@ class Dispatcher:
         self._tiles = 0
         self._tile_size = spec.points_per_tile or 1
         self._point_seconds: float | None = None
-        self._started = self._flushed = clock()
+        self._started: float | None = None  # the first tile; workers need time to come up
+        self._flushed = clock()
         self._refused_since: float | None = None
         self._counts: Counter[str] = Counter()
         self._reused = self._done = self._failures = self._gave_up = self._open_failures = 0
@@ -188,7 +189,7 @@ class Dispatcher:
             failures=self._failures,
             gave_up=self._gave_up,
             slots=len(self._leases),
-            seconds=self._clock() - self._started,
+            seconds=0.0 if self._started is None else self._clock() - self._started,
             x_param=self._spec.x_param,
             y_param=self._spec.y_param,
             map=self._map.rows(),
@@ -229,6 +230,7 @@ class Dispatcher:
         jobs = self._collect(self._size_of_next_tile())
         if not jobs:
             return None
+        self._started = self._clock() if self._started is None else self._started
         self._tiles += 1
         tile = Tile(self._tiles, tuple(job.point for job in jobs))
         self._leases[slot] = _Lease(tile, jobs)

@@ -1,6 +1,7 @@
 """Start or join a Ray cluster; a Ray that we start is reachable from this machine only."""
 
 import functools
+import logging
 import os
 import secrets
 from collections.abc import Iterator, Mapping
@@ -64,7 +65,7 @@ def _join(address: str) -> None:
     import ray
 
     try:
-        ray.init(address=address, log_to_driver=False, logging_level="ERROR")
+        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
     except (ConnectionError, RuntimeError, ValueError) as error:
         reason = " ".join(str(error).split())
         raise SweepError(
@@ -86,7 +87,7 @@ def _start(num_cpus: int | None) -> None:
         num_cpus=num_cpus,
         include_dashboard=False,
         log_to_driver=False,
-        logging_level="ERROR",
+        logging_level=logging.ERROR,
     )
 
 

@@ -17,6 +17,7 @@ from typing import Any
 
 import ray
 from ray import tune
+from ray.exceptions import GetTimeoutError, RayError
 from ray.tune.search import Searcher
 
 from fractal_ray.engine.base import (
@@ -42,7 +43,7 @@ _OVER = {"done": True, "sweep_over": True, "points": 0, "tile_seconds": 0.0}
 class Slot(tune.Trainable):
     """A worker: the workload opened once, then a tile (or a point) a step."""
 
-    def setup(
+    def setup(  # pyright: ignore[reportIncompatibleMethodOverride] - tune.with_parameters
         self,
         config: dict[str, Any],
         *,
@@ -347,7 +348,7 @@ def _watching(dispatcher: Any, view: View) -> Iterator[None]:
         while not stop.wait(_POLL_SECONDS):
             try:
                 view(ray.get(dispatcher.progress.remote(), timeout=30))
-            except (ray.exceptions.RayError, ray.exceptions.GetTimeoutError):
+            except (RayError, GetTimeoutError):
                 continue  # The dispatcher is coming back.
 
     thread = threading.Thread(target=watch, name="progress", daemon=True)

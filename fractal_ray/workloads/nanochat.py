@@ -110,8 +110,6 @@ class NanochatWorkload:
         data = self._data
         conversations = load_conversations(data.source, data.split, data.limit)
         examples = tokenize_conversations(conversations, tokenizer, data.max_seq_len)
-        if not len(examples):
-            raise NanochatError(f"no conversation of {data.source} ({data.split}) has an answer")
         # float32 whatever the file holds: bfloat16 has no numpy type, and upcasting loses nothing.
         weights = {key: value.float().numpy() for key, value in checkpoint.state.items()}
         pad_id = tokenizer.special["<|assistant_end|>"]
@@ -147,7 +145,9 @@ class NanochatRunner:
                 "resources.gpu asks for a GPU and torch sees none on this worker;"
                 " set resources.gpu: 0 to run on the CPU"
             )
-        self._model = GPT(shared.config).to(device)
+        # Some checkpoints pad the vocabulary with rows beyond its size.
+        rows = shared.weights["lm_head.weight"].shape[0]
+        self._model = GPT(shared.config, vocab_rows=rows).to(device)
         # Copies: the arrays may be the object store's own memory, which every worker shares.
         self._master: dict[str, torch.Tensor] = {
             key: torch.tensor(array, device=device) for key, array in shared.weights.items()
@@ -189,7 +189,7 @@ class NanochatRunner:
         """Batches are the same for every point unless an axis changes them."""
         from nanochat.data import make_batches
 
-        key = (recipe.device_batch_size, recipe.shuffle, recipe.seed if recipe.shuffle else None)
+        key = recipe.batch_key()
         if key not in self._batches:
             if len(self._batches) >= 8:
                 self._batches.pop(next(iter(self._batches)))

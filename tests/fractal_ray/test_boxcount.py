@@ -50,7 +50,7 @@ def test_sierpinski_triangle_is_exact(k: int) -> None:
     assert found.slopes == pytest.approx([math.log2(3)] * k)
 
 
-@pytest.mark.parametrize("side", [16, 24, 32, 33, 48, 64, 100, 512, 600])
+@pytest.mark.parametrize("side", [24, 32, 33, 48, 64, 100, 512, 600])
 def test_square_and_lines_are_exact_on_any_lattice(side: int) -> None:
     assert dimension(np.ones((side, side), dtype=bool)) == pytest.approx(2, abs=1e-12)
     for row in (0, side // 3, side - 1):
@@ -61,7 +61,7 @@ def test_square_and_lines_are_exact_on_any_lattice(side: int) -> None:
 
 
 # The missing last row of cells costs log2(side + 1) - log2(side) at the smallest box.
-@pytest.mark.parametrize(("side", "off"), [(15, 0.05), (31, 0.015), (63, 0.005), (511, 0.005)])
+@pytest.mark.parametrize(("side", "off"), [(31, 0.025), (63, 0.01), (511, 0.005)])
 def test_square_and_lines_one_cell_short(side: int, off: float) -> None:
     assert dimension(np.ones((side, side), dtype=bool)) == pytest.approx(2, abs=2 * off)
     for row in (0, side // 3, side - 1):
@@ -71,11 +71,11 @@ def test_square_and_lines_one_cell_short(side: int, off: float) -> None:
         assert dimension(line.T) == pytest.approx(1, abs=off)
 
 
-@pytest.mark.parametrize("points", [16, 17, 32, 64, 65, 256])
+@pytest.mark.parametrize("points", [32, 33, 64, 65, 256])
 @pytest.mark.parametrize("shift", [-0.2, 0.0, 0.15])
 def test_slanted_lines_are_curves(points: int, shift: float) -> None:
     y, x = grid(points)
-    tolerance = 0.15 if points < 32 else 0.08
+    tolerance = 0.08
     for slope in (1, -1, 0.4, -1.7):
         mask = cells_of(y - points / 2 > slope * (x - points / 2) + shift * points)
         assert dimension(mask) == pytest.approx(1, abs=tolerance), slope
@@ -194,6 +194,39 @@ def test_4096_squared_in_two_seconds() -> None:
     assert time.process_time() - start < 2
 
 
+def judged(mask: np.ndarray) -> str:
+    """The verdict as `analyze` reaches it."""
+    found = boxcount(mask)
+    smooth = smooth_range(*mask.shape, sizes=found.fit_sizes, n_boundary=found.n_boundary)
+    return verdict(found, smooth)
+
+
+@pytest.mark.parametrize("points", [24, 32, 64, 65, 128, 256])
+def test_smooth_borders_are_hardly_ever_called_rough(points: int) -> None:
+    rng = np.random.default_rng(points)
+    y, x = grid(points)
+    readings = []
+    for _ in range(60):
+        (cy, cx), radius = rng.uniform(0, points, 2), rng.uniform(points / 10, points / 2)
+        readings.append(judged(cells_of(np.hypot(x - cx, y - cy) < radius)))
+        corner = rng.uniform(0.2, 0.8, 2) * points
+        readings.append(judged(cells_of((x < corner[0]) & (y < corner[1]))))
+    assert readings.count(ROUGH) <= 2
+    assert readings.count(SMOOTH) > 60
+
+
+def test_a_ring_in_the_middle_of_four_boxes_is_smooth() -> None:
+    # It reads 1.22 when boxes of a quarter of the frame are let into the fit.
+    y, x = grid(65)
+    assert judged(cells_of(np.hypot(x - 32, y - 32) < 16)) == SMOOTH
+
+
+@pytest.mark.parametrize("points", [8, 16, 17])
+def test_a_handful_of_points_is_too_small_to_say(points: int) -> None:
+    y, x = grid(points)
+    assert judged(cells_of(y > 0.3 * x + points / 4)) == TOO_SMALL
+
+
 def smooth_shapes(points: int) -> dict[str, np.ndarray]:
     """The shapes to which fractal-llm's estimator gives 1.14 to 1.27 at 64 points."""
     y, x = grid(points)
@@ -207,11 +240,11 @@ def smooth_shapes(points: int) -> dict[str, np.ndarray]:
     }
 
 
-@pytest.mark.parametrize("points", [17, 32, 64, 65, 256])
+@pytest.mark.parametrize("points", [32, 33, 64, 65, 256])
 @pytest.mark.parametrize("name", list(smooth_shapes(4)))
 def test_smooth_shapes_are_called_smooth(name: str, points: int) -> None:
     mask = cells_of(smooth_shapes(points)[name])
-    assert verdict(boxcount(mask), smooth_range(*mask.shape)) == SMOOTH
+    assert judged(mask) == SMOOTH
 
 
 def test_incumbents_reported_value_is_not_what_a_smooth_edge_reads_here() -> None:
@@ -224,15 +257,14 @@ def test_incumbents_reported_value_is_not_what_a_smooth_edge_reads_here() -> Non
 
 def test_everything_trainable_has_no_boundary() -> None:
     mask = cells_of(np.ones((64, 64), dtype=bool))
-    assert verdict(boxcount(mask), smooth_range(63, 63)) == NO_BOUNDARY
+    assert judged(mask) == NO_BOUNDARY
 
 
 @pytest.mark.parametrize("points", [32, 64, 256])
 def test_noise_is_rough_and_near_two(points: int) -> None:
     mask = cells_of(np.random.default_rng(1).random((points, points)) < 0.5)
-    found = boxcount(mask)
     assert dimension(mask) == pytest.approx(2, abs=0.1)
-    assert verdict(found, smooth_range(*mask.shape)) == ROUGH
+    assert judged(mask) == ROUGH
 
 
 @pytest.mark.parametrize(
@@ -245,7 +277,7 @@ def test_julia_border_is_rough(c: complex, half_width: float, points: int) -> No
     for _ in range(100):
         z = np.where(abs(z) < 4, z * z + c, 4)
     mask = cells_of(abs(z) < 2.5)
-    assert verdict(boxcount(mask), smooth_range(*mask.shape)) == ROUGH
+    assert judged(mask) == ROUGH
 
 
 def test_a_few_flipped_points_are_too_small_to_say() -> None:
@@ -253,14 +285,14 @@ def test_a_few_flipped_points_are_too_small_to_say() -> None:
         inside = np.zeros((64, 64), dtype=bool)
         inside[tuple(np.random.default_rng(flips).integers(1, 63, (2, flips)))] = True
         mask = cells_of(inside)
-        assert verdict(boxcount(mask), smooth_range(63, 63)) == TOO_SMALL
+        assert judged(mask) == TOO_SMALL
 
 
 def test_verdict_without_a_range_to_compare_with() -> None:
     assert verdict(boxcount(sierpinski(6)), (math.nan, math.nan)) == TOO_SMALL
 
 
-@pytest.mark.parametrize("cells", [15, 16, 31, 32, 63, 64, 255, 256])
+@pytest.mark.parametrize("cells", [31, 32, 63, 64, 255, 256])
 def test_smooth_range_holds_the_truth_and_is_repeatable(cells: int) -> None:
     low, high = smooth_range(cells, cells)
     assert 0.75 < low < 1 < high < 1.4
@@ -274,5 +306,5 @@ def test_smooth_range_follows_sizes_and_shape() -> None:
     assert smooth_range(63, 63, sizes=(1, 2, 4)) != smooth_range(63, 63)
     assert smooth_range(63, 200)[0] < 1 < smooth_range(63, 200)[1]
     assert all(math.isnan(end) for end in smooth_range(7, 7))
-    with pytest.raises(ValueError, match="at least 3"):
+    with pytest.raises(ValueError, match="at least 4"):
         smooth_range(63, 63, count=2)

@@ -214,7 +214,7 @@ class TestMistakes:
             command("run", SPEC, *SMALL, "--storage", folder, "--set", "axes.x.max=5.0", "-q")
         )
         assert unbroken[0] in message
-        assert "axes.x.max is 10.0 there, 5.0 here" in message
+        assert "axes.x.max is 1.0 there, 5.0 here" in message
 
     def test_a_corrupt_part(self, command: Command, storage: str) -> None:
         run = ("run", SPEC, *SMALL, "--set", "stages.0.grid.points=2", "--storage", storage, "-q")
