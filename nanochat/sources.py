@@ -4,6 +4,7 @@ Importing this loads no torch; `check_source` needs neither torch nor a network.
 """
 
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from nanochat.errors import NanochatError
 from nanochat.hub import split_revision
 from nanochat.presets import get_preset
 
+_FORMS = "a model is a folder, preset:NAME, or hf:owner/name[@revision]"
 _HUB_FILES = ("*model_*.pt", "*meta_*.json", "*tokenizer.pkl", "*tokenizer.json")
 
 
@@ -37,19 +39,21 @@ def base_dir() -> Path:
 
 
 def check_source(source: str) -> None:
-    """Refuse a source that cannot be resolved; nothing is made, downloaded or loaded.
+    """Refuse a source that could be resolved nowhere; nothing is made, downloaded or loaded.
+
+    A folder may lie on another machine, so whether it exists is left to `resolve_model`.
 
     Raises
     ------
     NanochatError
-        For an unknown preset, a malformed repository, or a folder without a model.
+        For an unknown preset or scheme, or a malformed repository.
     """
     if source.startswith("preset:"):
         get_preset(source.removeprefix("preset:"))
     elif source.startswith("hf:"):
         split_revision(source)
-    else:
-        _find(_existing(source), source)
+    elif re.match(r"\w\w+:", source):
+        raise NanochatError(f"model {source!r}: unknown scheme ({_FORMS})")
 
 
 def resolve_model(source: str) -> ModelFolder:
@@ -67,6 +71,7 @@ def resolve_model(source: str) -> ModelFolder:
     NanochatError
         Names what was tried.
     """
+    check_source(source)
     if source.startswith("preset:"):
         from nanochat.pretrain import pretrain
 
@@ -79,9 +84,7 @@ def resolve_model(source: str) -> ModelFolder:
 def _existing(source: str) -> Path:
     folder = Path(source).expanduser()
     if not folder.is_dir():
-        raise NanochatError(
-            f"model {source!r}: no such folder (a model is a folder, preset:NAME, or hf:owner/name)"
-        )
+        raise NanochatError(f"model {source!r}: no such folder ({_FORMS})")
     return folder
 
 

@@ -4,6 +4,9 @@ import functools
 import logging
 import os
 import secrets
+import signal
+import socket
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -51,10 +54,11 @@ def cluster(address: str | None, num_cpus: int | None = None) -> Iterator[None]:
         if ray.is_initialized():
             yield
             return
-        if address:
-            _join(address)
-        else:
-            _start(num_cpus)
+        with _own_sigterm():
+            if address:
+                _join(address)
+            else:
+                _start(num_cpus)
         try:
             yield
         finally:
@@ -65,14 +69,22 @@ def _join(address: str) -> None:
     import ray
 
     try:
+        _knock(address)
         ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
-    except (ConnectionError, RuntimeError, ValueError) as error:
+    except (OSError, RuntimeError, ValueError) as error:
         reason = " ".join(str(error).split())
         raise SweepError(
             f"no Ray cluster to join at {address!r}: {reason}\n"
             "Start one with `ray start --head`, give another --address, or leave --address and"
             " RAY_ADDRESS out to start one on this machine."
         ) from error
+
+
+def _knock(address: str) -> None:
+    """Fail at once where nobody listens; Ray itself tries for minutes."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if host and port.isdigit():
+        socket.create_connection((host, int(port)), timeout=10).close()
 
 
 def _start(num_cpus: int | None) -> None:
@@ -111,6 +123,17 @@ def _environment(values: Mapping[str, str]) -> Iterator[None]:
                 os.environ.pop(name, None)
             else:
                 os.environ[name] = value
+
+
+@contextmanager
+def _own_sigterm() -> Iterator[None]:
+    """Keep the caller's answer to SIGTERM; Ray puts one of its own in place."""
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    finally:
+        if callable(before) and threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, before)
 
 
 def room_for(cpu: float, gpu: float) -> int:

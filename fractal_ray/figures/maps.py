@@ -19,6 +19,7 @@ from matplotlib.patches import Patch
 from numpy.typing import NDArray
 
 from fractal_ray.boundary import OUTCOME_CODES, Raster, boundary_cells, labels
+from fractal_ray.errors import SweepError
 from fractal_ray.figures.lattice import draw_tiles, missing_patch, outline_cells, set_frame
 from fractal_ray.figures.style import (
     BLANK_COLOR,
@@ -149,7 +150,7 @@ def save(figure: Figure, path: str | os.PathLike[str]) -> Path:
     target = Path(path)
     suffix = target.suffix.lower()
     if suffix not in FORMATS:
-        raise ValueError(f"cannot write {target.name!r}: use one of {', '.join(FORMATS)}")
+        raise SweepError(f"cannot write {target.name!r}: use one of {', '.join(FORMATS)}")
     target.parent.mkdir(parents=True, exist_ok=True)
     part = target.with_name(f".{target.name}.{uuid.uuid4().hex}.part")
     try:

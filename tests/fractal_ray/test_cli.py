@@ -80,7 +80,7 @@ def test_run_on_ray_gives_what_local_gives(
     assert again["reused"] == 36
 
 
-@pytest.mark.parametrize("engine", ["ray", "local"])
+@pytest.mark.parametrize("engine", ["ray", pytest.param("local", marks=pytest.mark.slow)])
 def test_a_killed_sweep_goes_on_to_the_same_dataset(
     command: Command, storage: str, unbroken: tuple[str, list[dict[str, Any]]], engine: str
 ) -> None:
@@ -98,7 +98,12 @@ def test_a_killed_sweep_goes_on_to_the_same_dataset(
 
 
 @pytest.mark.parametrize(
-    ("engine", "stop"), [("ray", signal.SIGINT), ("ray", signal.SIGTERM), ("local", signal.SIGINT)]
+    ("engine", "stop"),
+    [
+        pytest.param("ray", signal.SIGINT, marks=pytest.mark.slow),
+        ("ray", signal.SIGTERM),
+        ("local", signal.SIGINT),
+    ],
 )
 def test_ctrl_c_says_how_to_go_on(storage: str, engine: str, stop: signal.Signals) -> None:
     arguments = ["run", SPEC, *SMALL, "--storage", storage, "--engine", engine, "--quiet"]
@@ -188,7 +193,7 @@ class TestMistakes:
             )
         )
         assert "/no/such/model" in message
-        assert "preset:tiny" in message
+        assert "a model is a folder, preset:NAME, or hf:" in message
         assert not Path(storage).exists()
 
     def test_a_row_without_messages(self, command: Command, storage: str, tmp_path: Path) -> None:

@@ -47,7 +47,10 @@ def workload(**changes: Any) -> dict[str, Any]:
         ({"workload": workload(recipe={"matrx_lr": 1})}, ["workload.recipe", "'matrix_lr'"]),
         ({"workload": workload(recipe={"num_tokens": 0})}, ["num_tokens", "0"]),
         ({"workload": workload(recipe={"trainable": "heads"})}, ["heads"]),
-        ({"workload": workload(model="s3:x")}, ["workload.model"]),
+        (
+            {"workload": workload(model="s3:x")},
+            ["workload.model", "'s3:x': unknown scheme", "preset:NAME"],
+        ),
         ({"workload": workload(kind="mlp")}, ["workload.kind", "'mlp'"]),
         ({"label": {"threshold": 0}}, ["label.threshold", "0"]),
         ({"label": {"boundary": "converged"}}, ["label.boundary", "'trainable'", "'converged'"]),

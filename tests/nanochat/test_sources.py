@@ -36,7 +36,6 @@ def test_base_dir_is_taken_from_the_environment(monkeypatch, tmp_path):
     assert base_dir() == Path.home() / ".cache" / "nanochat"
 
 
-@pytest.mark.parametrize("resolve", [resolve_model, check_source])
 @pytest.mark.parametrize(
     ("source", "message"),
     [
@@ -44,12 +43,12 @@ def test_base_dir_is_taken_from_the_environment(monkeypatch, tmp_path):
         ("hf:", "is not of the form hf:owner/name"),
         ("hf:a/b@", "is not of the form"),
         ("hf:a/b/c", "is not of the form"),
-        ("nowhere/at/all", "no such folder .a model is a folder, preset:NAME, or hf:owner/name"),
+        ("s3:bucket", "unknown scheme .a model is a folder, preset:NAME, or hf:owner/name"),
     ],
 )
-def test_bad_sources_are_refused(resolve, source, message):
+def test_bad_sources_are_refused(source, message):
     with pytest.raises(NanochatError, match=message):
-        resolve(source)
+        check_source(source)
 
 
 def test_a_folder_without_a_model_names_what_was_tried(tmp_path, golden_folder):
@@ -57,7 +56,13 @@ def test_a_folder_without_a_model_names_what_was_tried(tmp_path, golden_folder):
         resolve_model(str(tmp_path))
     shutil.copytree(golden_folder / "checkpoints", tmp_path / "checkpoints")
     with pytest.raises(NanochatError, match=r"no tokenizer\.json or tokenizer\.pkl .looked in"):
-        check_source(str(tmp_path))
+        resolve_model(str(tmp_path))
+
+
+def test_a_folder_that_is_elsewhere_is_refused_only_when_it_is_needed():
+    check_source("nowhere/at/all")
+    with pytest.raises(NanochatError, match=r"no such folder .a model is a folder"):
+        resolve_model("nowhere/at/all")
 
 
 def test_hub_repositories_are_fetched_and_found(monkeypatch, golden_folder):
