@@ -121,7 +121,7 @@ class Sweep:
         SweepStoppedError
             When the sweep cannot go on; what was finished is in the dataset.
         """
-        workload = self._workload or self._named_workload()
+        workload = self.workload()
         say("loading the model and tokenising the data")
         prepared = workload.prepare()
         self._claim(prepared.fingerprint, workload)
@@ -168,7 +168,10 @@ class Sweep:
                 tables=None if "://" in self.location else Path(self.location) / "tune",
             )
 
-    def _named_workload(self) -> "Workload":
+    def workload(self) -> "Workload":
+        """What runs a point: the one given, or the one that the spec names."""
+        if self._workload is not None:
+            return self._workload
         from fractal_ray.workloads.nanochat import NanochatWorkload
 
         return NanochatWorkload.from_spec(self.spec)

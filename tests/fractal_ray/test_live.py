@@ -1,0 +1,95 @@
+"""What a run shows of itself."""
+
+import io
+from dataclasses import replace
+
+import pytest
+from rich.console import Console
+
+from fractal_ray.engine.base import Progress
+from fractal_ray.live import LineView, duration, map_text, one_line, screen
+
+HALF_WAY = Progress(
+    stage="0:grid",
+    total=100,
+    done=60,
+    reused=10,
+    running=4,
+    outcomes={"trained": 30, "not_improved": 20, "diverged": 10},
+    failures=2,
+    gave_up=1,
+    slots=2,
+    seconds=25.0,
+    x_param="unembedding_lr",
+    y_param="matrix_lr",
+    map=[[0, 0, 1], [0, 1, 2], [-1, -1, -1]],
+)
+
+
+def shown(progress: Progress) -> str:
+    console = Console(width=100, record=True, file=io.StringIO())
+    console.print(screen("quickstart", progress))
+    return console.export_text()
+
+
+def test_rate_and_time_to_go_leave_out_what_was_reused() -> None:
+    assert HALF_WAY.rate == 2.0
+    assert HALF_WAY.eta == 20.0
+    assert replace(HALF_WAY, seconds=0.0).eta is None
+
+
+def test_screen_says_everything() -> None:
+    text = shown(replace(HALF_WAY, trouble="storage refuses, trying again: disk full"))
+    for part in (
+        "quickstart",
+        "60/100 points",
+        "2.00 points/s",
+        "0:20 to go",
+        "trained 30",
+        "diverged 10",
+        "failures 2 (1 points given up)",
+        "10 from the dataset",
+        "disk full",
+        "matrix_lr",
+        "unembedding_lr",
+    ):
+        assert part in text
+
+
+@pytest.mark.parametrize("height", [1, 2, 3, 32])
+def test_map_has_one_half_block_per_point(height: int) -> None:
+    text = map_text([[0, 1, 2, -1]] * height)
+    lines = text.plain.splitlines()
+    assert len(lines) == (height + 1) // 2
+    assert set(lines) == {"▀▀▀▀"}
+
+
+def test_map_points_upwards() -> None:
+    low, high = [0, 0], [2, 2]
+    colours = [str(span.style) for span in map_text([low, high]).spans]
+    assert colours[0].startswith("#d55e00 on #0072b2"), "diverged above, trained below"
+
+
+def test_lines_come_every_few_seconds_and_at_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]
+    monkeypatch.setattr("fractal_ray.live.time.monotonic", lambda: now[0])
+    stream = io.StringIO()
+    view = LineView(stream)
+    for second in range(12):
+        now[0] = float(second)
+        view(replace(HALF_WAY, done=60 + second))
+    view(replace(HALF_WAY, done=100, finished=True))
+    view(replace(HALF_WAY, done=100, finished=True))
+    lines = stream.getvalue().splitlines()
+    assert [line.split()[0] for line in lines] == ["65/100", "70/100", "100/100"]
+
+
+def test_one_line_names_trouble() -> None:
+    assert one_line(replace(HALF_WAY, trouble="disk full")).endswith("; disk full")
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(None, "-"), (0.4, "0:00"), (61, "1:01"), (3723, "1:02:03")]
+)
+def test_durations(seconds: float | None, text: str) -> None:
+    assert duration(seconds) == text

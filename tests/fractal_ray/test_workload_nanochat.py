@@ -1,0 +1,175 @@
+"""The nanochat workload: points do not see each other, and nothing shared is written to."""
+
+import hashlib
+import json
+import pickle
+import shutil
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import numpy as np
+import pytest
+import torch
+
+from fractal_ray.outcome import RunRecord
+from fractal_ray.space import Point
+from fractal_ray.spec import parse_spec
+from fractal_ray.workloads.base import Prepared
+from fractal_ray.workloads.nanochat import NanochatRunner, NanochatWorkload
+from nanochat.errors import NanochatError
+from nanochat.tokenizer import Tokenizer
+from tests.fractal_ray.conftest import raw_spec
+
+GOLDEN = Path(__file__).parents[1] / "golden" / "nanochat_tiny"
+
+
+def make(model: str = str(GOLDEN), **changes: Any) -> NanochatWorkload:
+    raw = raw_spec(**changes)
+    raw["workload"]["model"] = model
+    raw["workload"]["data"]["limit"] = 200
+    return NanochatWorkload.from_spec(parse_spec(raw))
+
+
+@pytest.fixture(scope="module")
+def prepared() -> Prepared:
+    return make().prepare()
+
+
+@pytest.fixture(scope="module")
+def runner(prepared: Prepared) -> NanochatRunner:
+    return make().open(prepared.shared, "cpu")
+
+
+def point(x: float, y: float) -> Point:
+    return Point(0, 0, 0, 0, x, y)
+
+
+def bits(record: RunRecord) -> tuple[Any, ...]:
+    return record.losses.tobytes(), record.outcome, record.steps, record.tokens_seen
+
+
+POINTS = [point(1e-3, 1e-3), point(10.0, 10.0), point(0.03, 0.1), point(1e-3, 1e-3)]
+
+
+def test_a_point_does_not_depend_on_those_before_it(runner: NanochatRunner) -> None:
+    forward = [bits(record) for record in runner.evaluate(POINTS)]
+    backward = [bits(record) for record in runner.evaluate(POINTS[::-1])][::-1]
+    alone = [bits(next(iter(runner.evaluate([one])))) for one in POINTS]
+    assert forward == backward == alone
+    assert forward[0] == forward[3]
+    assert len(set(forward)) == 3
+
+
+def test_it_is_the_published_fine_tune(runner: NanochatRunner) -> None:
+    """Against a run of fractal-llm's own loop (tests/golden): the axes reach the recipe."""
+    rows = json.loads((GOLDEN / "finetune_curves.json").read_text())["rows"]
+    golden = next(row for row in rows if row["settings"].get("matrix_lr") == 0.02)
+    workload = make(
+        workload={
+            "model": "",
+            "data": {"source": "stdlib_qa", "max_seq_len": 128},
+            "recipe": {"num_tokens": golden["settings"]["num_tokens"], "dtype": "float32"},
+        }
+    )
+    opened = workload.open(workload.prepare().shared, "cpu")
+    (record,) = opened.evaluate([point(golden["settings"]["unembedding_lr"], 0.02)])
+    np.testing.assert_allclose(record.losses, golden["losses"], rtol=1e-3)
+    assert (record.steps, record.tokens_seen) == (golden["steps"], golden["tokens_seen"])
+    assert record.ratio == pytest.approx(golden["trainable_ratio"], rel=1e-4)
+    assert (record.outcome == "trained") is golden["converged"]
+
+
+def test_shared_arrays_may_be_read_only_and_stay_as_they_were(prepared: Prepared) -> None:
+    shared = pickle.loads(pickle.dumps(prepared.shared))
+    arrays = [*shared.weights.values(), shared.examples.ids, shared.examples.mask]
+    for array in arrays:
+        array.flags.writeable = False
+    before = [hashlib.sha256(array.tobytes()).digest() for array in arrays]
+    opened = make().open(shared, "cpu")
+    list(opened.evaluate([point(10.0, 10.0)]))
+    assert before == [hashlib.sha256(array.tobytes()).digest() for array in arrays]
+
+
+def test_between_points_nothing_is_read_built_or_tokenised(runner: NanochatRunner) -> None:
+    list(runner.evaluate(POINTS[:1]))
+    forbidden = [
+        "nanochat.checkpoint.load_checkpoint",
+        "nanochat.data.load_conversations",
+        "nanochat.examples.tokenize_conversations",
+        "nanochat.tokenizer.Tokenizer.load",
+        "nanochat.gpt.GPT.__init__",
+        "nanochat.batches.Batches._collate",
+        "builtins.open",
+    ]
+    patches = [mock.patch(name, side_effect=AssertionError(name)) for name in forbidden]
+    for patch in patches:
+        patch.start()
+    try:
+        assert len(list(runner.evaluate(POINTS))) == len(POINTS)
+    finally:
+        mock.patch.stopall()
+
+
+@pytest.mark.parametrize(
+    ("param", "low", "high", "recipe"),
+    [
+        ("num_tokens", 500, 2000, {}),
+        ("device_batch_size", 2, 8, {}),
+        ("warmup_frac", 0.0, 0.9, {}),
+        ("weight_decay", 0.0, 1.0, {"unembedding_lr": 0.1}),
+        ("embedding_lr", 1e-3, 0.3, {"trainable": "all"}),
+        ("learning_rate", 1e-3, 0.1, {"matrix_lr": -1}),
+        ("seed", 1, 2, {"shuffle": True}),
+    ],
+)
+def test_any_numeric_field_is_an_axis(
+    prepared: Prepared, param: str, low: float, high: float, recipe: dict[str, Any]
+) -> None:
+    y = "final_lr_frac"
+    axes = {
+        "x": {"param": param, "scale": "linear", "min": low, "max": high},
+        "y": {"param": y, "scale": "linear", "min": 0.0, "max": 1.0},
+    }
+    raw = raw_spec(axes=axes)["workload"]
+    raw["recipe"] = {"num_tokens": 1500, "dtype": "float32", "matrix_lr": 0.02, **recipe}
+    workload = make(axes=axes, workload=raw)
+    opened = workload.open(prepared.shared, "cpu")
+    first, second = (bits(one) for one in opened.evaluate([point(low, 0.5), point(high, 0.5)]))
+    assert first != second
+
+
+def test_divergence_is_an_outcome(prepared: Prepared) -> None:
+    axes = raw_spec()["axes"]
+    raw = raw_spec()["workload"]
+    raw["recipe"] = {"num_tokens": 6000, "dtype": "float32", "weight_decay": 1.0}
+    workload = make(axes={**axes, "x": {**axes["x"], "max": 1e30}}, workload=raw)
+    opened = workload.open(prepared.shared, "cpu")
+    (record,) = opened.evaluate([point(1e25, 1e-3)])
+    assert record.outcome == "diverged"
+    assert record.diverged_step == record.steps == len(record.losses)
+    assert not np.isfinite(record.final_loss)
+    assert np.isfinite(record.losses).all()
+
+
+def test_fingerprints_name_model_data_and_length(prepared: Prepared) -> None:
+    assert make().prepare().fingerprint == prepared.fingerprint
+    shorter = raw_spec()["workload"]
+    shorter["data"]["max_seq_len"] = 64
+    assert make(workload=shorter).prepare().fingerprint != prepared.fingerprint
+    assert make(model="preset:tiny").prepare().fingerprint != prepared.fingerprint
+    assert make().recipe["trainable_param_groups"] == "matrix,unembedding"
+
+
+def test_a_tokenizer_of_another_model_is_refused(tmp_path: Path) -> None:
+    shutil.copytree(GOLDEN / "checkpoints", tmp_path / "checkpoints")
+    Tokenizer.train(["some other text"] * 9, 270).save(tmp_path / "tokenizer")
+    with pytest.raises(NanochatError, match=r"270 tokens.*512.*do not belong together"):
+        make(model=str(tmp_path)).prepare()
+
+
+def test_a_gpu_that_is_not_there(prepared: Prepared) -> None:
+    if torch.cuda.is_available():
+        pytest.skip("this machine has a GPU")
+    with pytest.raises(RuntimeError, match=r"resources\.gpu: 0"):
+        make().open(prepared.shared, "cuda")
