@@ -21,9 +21,8 @@ from nanochat.errors import NanochatError
 from nanochat.gpt import GPT, GPTConfig
 from nanochat.isolation import isolated
 from nanochat.optim import build_optimizers, set_lr_factor
-from nanochat.presets import Preset, get_preset
+from nanochat.presets import Preset, base_dir, get_preset
 from nanochat.recipe import Recipe
-from nanochat.sources import base_dir
 from nanochat.tokenizer import Tokenizer
 
 CODE_VERSION = 1  # raise it when a change here gives another model

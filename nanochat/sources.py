@@ -3,7 +3,6 @@
 Importing this loads no torch; `check_source` needs neither torch nor a network.
 """
 
-import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,12 +29,6 @@ class ModelFolder:
 
     checkpoint_dir: Path
     tokenizer_dir: Path
-
-
-def base_dir() -> Path:
-    """Folder for what is made or kept between runs: NANOCHAT_BASE_DIR, or ~/.cache/nanochat."""
-    given = os.environ.get("NANOCHAT_BASE_DIR")
-    return Path(given).expanduser() if given else Path.home() / ".cache" / "nanochat"
 
 
 def check_source(source: str) -> None:

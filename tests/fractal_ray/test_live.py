@@ -27,7 +27,7 @@ HALF_WAY = Progress(
 
 
 def shown(progress: Progress) -> str:
-    console = Console(width=100, record=True, file=io.StringIO())
+    console = Console(width=120, record=True, file=io.StringIO())
     console.print(screen("quickstart", progress))
     return console.export_text()
 

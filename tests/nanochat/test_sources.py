@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from nanochat.errors import NanochatError
-from nanochat.sources import ModelFolder, base_dir, check_source, resolve_model
+from nanochat.presets import base_dir
+from nanochat.sources import ModelFolder, check_source, resolve_model
 
 
 def test_nested_layout(golden_folder):
