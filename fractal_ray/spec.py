@@ -3,6 +3,7 @@
 Every mistake is reported at once, one line each: where it stands, what was given, what is allowed.
 """
 
+import copy
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -272,15 +273,18 @@ def load_spec(path: str | Path, overrides: Iterable[str] = ()) -> SweepSpec:
         raise SweepError(f"{file} is not valid YAML: {' '.join(str(error).split())}") from error
     if not isinstance(raw, dict):
         raise SweepError(f"{file} must hold a mapping (name, workload, axes, stages, ...)")
+    return parse_spec(raw, overrides, origin=str(file))
+
+
+def parse_spec(
+    raw: Mapping[str, Any], overrides: Iterable[str] = (), *, origin: str = "spec"
+) -> SweepSpec:
+    """Validate a mapping after overrides; raises `SweepError` naming every mistake, one a line."""
+    changed = copy.deepcopy(dict(raw))
     for override in overrides:
-        _apply(raw, override)
-    return parse_spec(raw, origin=str(file))
-
-
-def parse_spec(raw: Mapping[str, Any], *, origin: str = "spec") -> SweepSpec:
-    """Validate a mapping; raises `SweepError` naming every mistake, one a line."""
+        _apply(changed, override)
     try:
-        return SweepSpec.model_validate(raw)
+        return SweepSpec.model_validate(changed)
     except ValidationError as error:
         lines = [f"  {_explain(problem)}" for problem in error.errors()]
         raise SweepError("\n".join([f"{origin} is not a valid sweep:", *lines])) from error

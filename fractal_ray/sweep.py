@@ -78,7 +78,9 @@ class Sweep:
         text = Store(str(path)).read_text(HEADER)
         if text is None:
             raise SweepError(f"{path} holds no sweep: there is no {HEADER} in it")
-        sweep = cls(parse_spec(json.loads(text)["spec"], origin=f"{path}/{HEADER}"))
+        if any(override.startswith("storage=") for override in overrides):
+            raise SweepError(f"{path} is a dataset's folder; --storage goes with a spec's YAML")
+        sweep = cls(parse_spec(json.loads(text)["spec"], overrides, origin=f"{path}/{HEADER}"))
         sweep.location = str(Path(path).absolute())
         return sweep
 

@@ -133,6 +133,10 @@ def test_open_by_folder(make_sweep: Maker, tmp_path: Path) -> None:
     again = Sweep.open(moved)
     assert again.table().num_rows == 81
     assert analyze(again)[0].points == 81
+    strict = Sweep.open(moved, ("label.threshold=0.5",))
+    assert analyze(strict)[0].outcomes["trained"] < analyze(again)[0].outcomes["trained"]
+    with pytest.raises(SweepError, match="--storage goes with a spec"):
+        Sweep.open(moved, ('storage="/elsewhere"',))
     with pytest.raises(SweepError, match="holds no sweep"):
         Sweep.open(tmp_path)
 
