@@ -1,7 +1,12 @@
 """Both engines give the same dataset, whatever the order, the tiles, and what dies on the way."""
 
 import contextlib
+import json
 import os
+import subprocess
+import sys
+import threading
+import time
 from collections.abc import Callable
 from ipaddress import ip_address
 from pathlib import Path
@@ -33,6 +38,11 @@ def contents(table: pa.Table) -> list[dict[str, Any]]:
 def run(sweep: Sweep, engine: Any = "local") -> list[dict[str, Any]]:
     sweep.run(engine)
     return contents(sweep.table())
+
+
+def family() -> list[psutil.Process]:
+    """This process and everything that it has started."""
+    return [psutil.Process(), *psutil.Process().children(recursive=True)]
 
 
 @pytest.fixture
@@ -97,9 +107,45 @@ class TestRay:
         with pytest.raises(SweepStoppedError, match=r"no node .* has room .* gpu=1"):
             make_sweep(name="g", resources={"gpu": 1}).run("ray")
 
+    def test_a_killed_dispatcher_is_rebuilt_from_the_dataset(
+        self, make_sweep: Maker, expected: list[dict[str, Any]]
+    ) -> None:
+        sweep = make_sweep(Disc(seconds=0.15), name="d", points_per_tile=2)
+        killed = threading.Event()
+
+        def kill() -> None:
+            for _ in range(300):
+                time.sleep(0.1)
+                if Path(sweep.location).exists() and sweep.table().num_rows >= 8:
+                    (process,) = [p for p in family() if "ray::Dispatcher" in p.name()]
+                    process.kill()
+                    killed.set()
+                    return
+
+        thread = threading.Thread(target=kill)
+        thread.start()
+        found = run(sweep, "ray")
+        thread.join()
+        assert killed.is_set()
+        assert found == expected
+
+    def test_an_existing_cluster_is_joined_and_left_running(
+        self, make_sweep: Maker, tmp_path: Path
+    ) -> None:
+        address = ray.get_runtime_context().gcs_address
+        command = [
+            *(sys.executable, "-m", "fractal_ray", "run", "sweeps/quickstart.yaml", "--json"),
+            *("--set", "stages.0.grid.points=2", "--set", "workload.recipe.num_tokens=500"),
+            *("--storage", str(tmp_path), "--address", address),
+        ]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+        assert done.returncode == 0, done.stderr
+        assert json.loads(done.stdout)["points"] == 4
+        assert ray.get(ray.remote(lambda: "alive").remote()) == "alive"
+
     def test_listens_on_loopback_only(self) -> None:
         addresses = set()
-        for process in [psutil.Process(), *psutil.Process().children(recursive=True)]:
+        for process in family():
             with contextlib.suppress(psutil.NoSuchProcess):
                 connections = process.net_connections("inet")
                 addresses |= {c.laddr.ip for c in connections if c.status == psutil.CONN_LISTEN}
