@@ -5,8 +5,10 @@ Only typer is imported here; each command imports what it needs.
 """
 
 import json
+import shlex
 import signal
 import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
 from enum import StrEnum
@@ -16,6 +18,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure as MatplotlibFigure
+
     from fractal_ray.engine.base import Progress
     from fractal_ray.sweep import Sweep
 
@@ -85,7 +89,7 @@ def plan(
     from fractal_ray.errors import SweepError
     from fractal_ray.spec import load_spec
 
-    if tokens_per_second is not None and tokens_per_second <= 0:
+    if tokens_per_second is not None and not 0 < tokens_per_second < float("inf"):
         raise SweepError(f"--tokens-per-second must be above 0; given {tokens_per_second:g}")
     sweep = load_spec(spec, _overrides(settings, storage))
     cost = reckon(sweep, tokens_per_second)
@@ -150,7 +154,7 @@ def run(
     address: Annotated[
         str | None,
         typer.Option(
-            help="Ray cluster to join, for example auto or ray://host:10001; default: RAY_ADDRESS,"
+            help="Ray cluster to join, for example auto or host:6379; default: RAY_ADDRESS,"
             " or a new one on this machine that listens on loopback only."
         ),
     ] = None,
@@ -165,7 +169,6 @@ def run(
 ) -> None:
     """Run a sweep, or go on with it: points in the dataset are not run again."""
     sweep = _open(spec, settings, storage)
-    started = False
 
     def say(text: str) -> None:
         if not quiet:
@@ -178,23 +181,17 @@ def run(
             redirect_stdout(sys.stderr),
             _view(sweep.spec.name, hide=quiet or as_json) as view,
         ):
-
-            def watched(progress: "Progress") -> None:
-                nonlocal started
-                started = True
-                view(progress)
-
             progress = sweep.run(
                 engine.value,
                 address=address,
                 num_cpus=num_cpus,
-                view=watched,
+                view=view,
                 say=say,
                 skip_corrupt=skip_corrupt,
             )
     except KeyboardInterrupt:
-        done = sweep.store().read(["point_id"], skip_corrupt=True).num_rows if started else 0
-        again = " ".join(["fractal-ray", *sys.argv[1:]])
+        done = sweep.store().read(["point_id"], skip_corrupt=True).num_rows
+        again = shlex.join(["fractal-ray", *sys.argv[1:]])
         print(
             f"\nstopped; {done} points are in {sweep.location}.\nTo go on: {again}",
             file=sys.stderr,
@@ -204,7 +201,8 @@ def run(
     if progress.gave_up:
         print(
             f"{progress.gave_up} points failed again and again and are unknown on the map;"
-            f" see why: fractal-ray status --errors {spec}; the same command tries them again",
+            f" see why: fractal-ray status --errors {shlex.quote(sweep.location)};"
+            " the same command tries them again",
             file=sys.stderr,
         )
         raise typer.Exit(1)
@@ -212,13 +210,11 @@ def run(
 
 def _report(sweep: "Sweep", progress: "Progress", *, as_json: bool, skip_corrupt: bool) -> None:
     from fractal_ray.analysis import analyze
-    from fractal_ray.figures.maps import save, three_panel
+    from fractal_ray.figures.maps import three_panel
 
     result, raster = analyze(sweep, skip_corrupt=skip_corrupt)
-    folder = Path() if "://" in sweep.location else Path(sweep.location)
-    figure = folder / "figures" / f"{sweep.spec.name}.png"
-    title = _title(sweep)
-    save(three_panel(raster, title=title, label=sweep.spec.label.boundary), figure)
+    drawn = three_panel(raster, title=_title(sweep), label=sweep.spec.label.boundary)
+    figure = _keep(sweep, drawn, f"{sweep.spec.name}.png")
     if as_json:
         print(
             json.dumps(
@@ -237,6 +233,15 @@ def _report(sweep: "Sweep", progress: "Progress", *, as_json: bool, skip_corrupt
         return
     print("\n".join(result.lines()))
     print(f"figure:  {figure}\ndataset: {sweep.location}")
+
+
+def _keep(sweep: "Sweep", drawn: "MatplotlibFigure", name: str) -> str:
+    """Put a figure beside its dataset, wherever that is."""
+    from fractal_ray.figures.maps import save
+
+    with tempfile.TemporaryDirectory() as folder:
+        data = save(drawn, Path(folder) / name).read_bytes()
+    return sweep.store().write_file(f"figures/{name}", data)
 
 
 def _title(sweep: "Sweep") -> str:
@@ -318,10 +323,10 @@ def plot(
         drawn = three_panel(raster, title=_title(sweep), label=sweep.spec.label.boundary)
     else:
         drawn = outcome_map(raster, title=_title(sweep))
-    folder = Path() if "://" in sweep.location else Path(sweep.location)
-    path = out or folder / "figures" / f"{sweep.spec.name}-{figure.value}.png"
-    save(drawn, path)
-    print(path)
+    if out is None:
+        print(_keep(sweep, drawn, f"{sweep.spec.name}-{figure.value}.png"))
+    else:
+        print(save(drawn, out))
 
 
 @app.callback(invoke_without_command=True)

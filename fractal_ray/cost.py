@@ -4,7 +4,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fractal_ray.space import Frame
 from fractal_ray.spec import SweepSpec
 from nanochat.recipe import Recipe
 
@@ -64,27 +63,29 @@ def reckon(spec: SweepSpec, tokens_per_second: float | None = None) -> Cost:
     stated = spec.cost
     if tokens_per_second is None and stated is not None:
         tokens_per_second = stated.tokens_per_second
-    seen: set[tuple[float, float]] = set()
+    seen: list[tuple[set[float], set[float]]] = []
     stages = [_stage(spec, index, stage.name, seen) for index, stage in enumerate(spec.stages)]
     fraction = stated.supervised_fraction if stated else 1.0
     return Cost(tuple(stages), tokens_per_second, fraction)
 
 
-def _stage(spec: SweepSpec, index: int, name: str, seen: set[tuple[float, float]]) -> StageCost:
+def _stage(
+    spec: SweepSpec, index: int, name: str, seen: list[tuple[set[float], set[float]]]
+) -> StageCost:
     frame = spec.frame(index)
-    pairs = _pairs(frame) - seen
-    seen |= pairs
-    recipe = Recipe.from_mapping(spec.workload.recipe)
-    names = (frame.x.param, frame.y.param)
-    if "num_tokens" in names:
-        side = names.index("num_tokens")
-        tokens = sum(int(pair[side]) for pair in pairs)
-    else:
-        tokens = recipe.num_tokens * len(pairs)
-    return StageCost(name, (frame.cells_x + 1, frame.cells_y + 1), len(pairs), tokens)
-
-
-def _pairs(frame: Frame) -> set[tuple[float, float]]:
     xs = np.unique(frame.x.values(frame.cells_x)).tolist()
     ys = np.unique(frame.y.values(frame.cells_y)).tolist()
-    return {(x, y) for x in xs for y in ys}
+    names = (frame.x.param, frame.y.param)
+    recipe = Recipe.from_mapping(spec.workload.recipe)
+    runs = tokens = 0
+    # A row at a time: a lattice of millions of nodes needs no set of pairs.
+    for y in ys:
+        known = set().union(*(old_x for old_x, old_y in seen if y in old_y))
+        new = [x for x in xs if x not in known]
+        runs += len(new)
+        if names[0] == "num_tokens":
+            tokens += int(sum(new))
+        else:
+            tokens += len(new) * (int(y) if names[1] == "num_tokens" else recipe.num_tokens)
+    seen.append((set(xs), set(ys)))
+    return StageCost(name, (frame.cells_x + 1, frame.cells_y + 1), runs, tokens)

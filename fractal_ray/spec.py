@@ -18,6 +18,8 @@ from fractal_ray.space import Axis, Frame, Scale
 from nanochat.recipe import DERIVED, Recipe
 from nanochat.sources import check_source
 
+Side = Literal["x", "y"]
+
 
 class _Model(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
@@ -195,7 +197,8 @@ class SweepSpec(_Model):
     def _sweepable(self) -> Self:
         recipe = Recipe.from_mapping(self.workload.recipe)
         fields = Recipe.numeric_fields()
-        for side, axis in (("x", self.axes.x), ("y", self.axes.y)):
+        sides: tuple[tuple[Side, AxisSpec], ...] = (("x", self.axes.x), ("y", self.axes.y))
+        for side, axis in sides:
             if axis.param not in fields:
                 raise ValueError(
                     f"axes.{side}.param: {axis.param!r} is not a numeric recipe field"
@@ -216,11 +219,19 @@ class SweepSpec(_Model):
                     f"axes.{side}: {axis.param} must stay above 0; min is {axis.min:g}"
                     " (-1 in a recipe means 'not given')"
                 )
-            for end in (axis.min, axis.max):
-                recipe.with_values({axis.param: end})
+            for value in self._values(side):
+                recipe.with_values({axis.param: value})
         return self
 
-    def axis(self, side: Literal["x", "y"]) -> Axis:
+    def _values(self, side: Side) -> list[float]:
+        """Values that a recipe must allow: the ends, and on an integer axis all that are used."""
+        axis = self.axis(side)
+        if not axis.integer:
+            return [axis.min, axis.max]
+        sides = [stage.grid.shape[0 if side == "x" else 1] for stage in self.stages]
+        return sorted({value for nodes in sides for value in axis.values(nodes - 1).tolist()})
+
+    def axis(self, side: Side) -> Axis:
         """The axis `x` or `y` in lattice form."""
         given = self.axes.x if side == "x" else self.axes.y
         integer = Recipe.numeric_fields()[given.param] is int
@@ -268,8 +279,8 @@ def load_spec(path: str | Path, overrides: Iterable[str] = ()) -> SweepSpec:
         shipped = ", ".join(sorted(str(p) for p in Path("sweeps").glob("*.yaml")))
         raise SweepError(f"no spec at {file}" + (f"; here: {shipped}" if shipped else ""))
     try:
-        raw = parse_yaml(file.read_text())
-    except yaml.YAMLError as error:
+        raw = parse_yaml(file.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise SweepError(f"{file} is not valid YAML: {' '.join(str(error).split())}") from error
     if not isinstance(raw, dict):
         raise SweepError(f"{file} must hold a mapping (name, workload, axes, stages, ...)")
@@ -321,7 +332,7 @@ def _child(node: Any, part: str, key: str) -> Any:
 
 
 def _index(node: list[Any], part: str, key: str) -> int:
-    if part.isdigit() and int(part) < len(node):
+    if part.isdecimal() and int(part) < len(node):
         return int(part)
     raise SweepError(f"--set {key}: {part!r} is not one of the list's places 0..{len(node) - 1}")
 

@@ -5,6 +5,8 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
 
 from fractal_ray.cost import reckon
 from fractal_ray.outcome import Outcome
@@ -14,12 +16,17 @@ from fractal_ray.sweep import Sweep
 
 @dataclass(frozen=True)
 class Status:
-    """Counts of a dataset. `points` are distinct; `planned` is what the spec asks for in all."""
+    """Counts of a dataset.
+
+    `planned` is how many distinct points the spec asks for, `points` how many of them are known,
+    and `others` how many known points it does not ask for (a spec that was larger once).
+    """
 
     name: str
     location: str
     points: int
     planned: int
+    others: int
     outcomes: dict[str, int]
     failures: int
     seconds: float
@@ -35,7 +42,9 @@ class Status:
         """The same for a reader."""
         counts = ", ".join(f"{n} {name}" for name, n in self.outcomes.items())
         lines = [
-            f"{self.name}: {self.points} of {self.planned} points ({counts})",
+            f"{self.name}: {self.points} of {self.planned} points"
+            + (f", and {self.others} of an earlier spec" if self.others else "")
+            + f" ({counts})",
             f"failures: {self.failures}",
             f"spent in training: {self.seconds:,.0f} s, {self.tokens_seen:,} supervised tokens",
             f"dataset: {self.location} ({self.parts} parts)",
@@ -46,15 +55,26 @@ class Status:
 def read_status(sweep: Sweep, *, skip_corrupt: bool = False) -> Status:
     """Read the counts."""
     store = sweep.store()
-    columns = ["outcome", "losses", "diverged_step", "seconds", "tokens_seen", "created_at"]
+    columns = [
+        "x",
+        "y",
+        "outcome",
+        "losses",
+        "diverged_step",
+        "seconds",
+        "tokens_seen",
+        "created_at",
+    ]
     table = store.read(columns, skip_corrupt=skip_corrupt)
     counts = Counter(outcomes(table, sweep.spec.label.criterion))
+    asked = int(_asked_for(sweep, table).sum())
     last = max(table.column("created_at").to_pylist(), default=None)
     return Status(
         name=sweep.spec.name,
         location=sweep.location,
-        points=table.num_rows,
+        points=asked,
         planned=reckon(sweep.spec).runs,
+        others=table.num_rows - asked,
         outcomes={outcome.value: counts[outcome] for outcome in Outcome},
         failures=store.read_failures(skip_corrupt=skip_corrupt).num_rows,
         seconds=float(np.sum(table.column("seconds").to_numpy())),
@@ -62,6 +82,17 @@ def read_status(sweep: Sweep, *, skip_corrupt: bool = False) -> Status:
         parts=store.part_count(),
         last_written=last.isoformat(timespec="seconds") if last else None,
     )
+
+
+def _asked_for(sweep: Sweep, table: pa.Table) -> NDArray[np.bool_]:
+    """Which rows lie on a lattice of the spec."""
+    x, y = table.column("x").to_numpy(), table.column("y").to_numpy()
+    asked = np.zeros(table.num_rows, dtype=np.bool_)
+    for index in range(len(sweep.spec.stages)):
+        frame = sweep.spec.frame(index)
+        on_x = frame.x.addresses(x, frame.cells_x) >= 0
+        asked |= on_x & (frame.y.addresses(y, frame.cells_y) >= 0)
+    return asked
 
 
 def failure_groups(sweep: Sweep, *, skip_corrupt: bool = False) -> list[dict[str, Any]]:

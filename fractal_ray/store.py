@@ -28,6 +28,7 @@ from fractal_ray.space import Point
 
 SCHEMA_VERSION = 1
 _METADATA_KEY = b"fractal_ray"
+_LISTINGS = 5
 _PART = re.compile(r"part-[^/]+\.parquet")
 
 _WHERE = [
@@ -105,8 +106,8 @@ class Evaluation:
 class Failure:
     """A row of `failures/`: a run that a machine or a bug ended.
 
-    `kind` is "error" (an exception), "lost_worker" (the process is gone) or "open" (the worker
-    could not load the workload). `gave_up` is True on the row after which it is not tried again.
+    `kind` is "error" (an exception) or "lost_worker" (the process is gone). `gave_up` is True on
+    the row after which it is not tried again.
     """
 
     origin: Origin
@@ -161,9 +162,19 @@ class Store:
                 for part in readable:
                     self._delete(part)
 
-    def write_text(self, name: str, text: str) -> None:
-        """Write a small file beside the dataset, whole or not at all."""
-        self._put(f"{self.root}/{name}", text.encode())
+    def write_file(self, name: str, data: bytes) -> str:
+        """Write a small file beside the dataset, whole or not at all; where it is now.
+
+        Raises
+        ------
+        SweepError
+            When it cannot be written.
+        """
+        try:
+            self._put(f"{self.root}/{name}", data)
+        except OSError as error:
+            raise SweepError(f"cannot write {name} in {self.location}: {error}") from error
+        return f"{self.location}/{name}"
 
     # Reading -------------------------------------------------------------------------------
 
@@ -242,6 +253,7 @@ class Store:
                 file.flush()
                 os.fsync(file.fileno())
             temporary.replace(final)
+            _sync_folder(final.parent)
         except BaseException:
             temporary.unlink(missing_ok=True)
             raise
@@ -271,16 +283,23 @@ class Store:
     def _read(
         self, kind: str, schema: pa.Schema, columns: list[str] | None, skip_corrupt: bool
     ) -> pa.Table:
-        parts = self._parts(kind)
-        try:
-            return self._read_parts(parts, schema, columns)
-        except (pa.ArrowException, OSError) as error:
-            bad = [part for part in parts if not self._readable(part)]
-            if not bad:
-                raise
-            if not skip_corrupt:
-                raise SweepError(_corrupt_message(bad, len(parts))) from error
-            return self._read_parts([p for p in parts if p not in set(bad)], schema, columns)
+        for _ in range(_LISTINGS):
+            parts = self._parts(kind)
+            try:
+                return self._read_parts(parts, schema, columns)
+            except FileNotFoundError:
+                continue  # parts were joined between the listing and the reading
+            except (pa.ArrowException, OSError) as error:
+                try:
+                    bad = [part for part in parts if not self._readable(part)]
+                except FileNotFoundError:
+                    continue
+                if not bad:
+                    raise
+                if not skip_corrupt:
+                    raise SweepError(_corrupt_message(bad, len(parts))) from error
+                return self._read_parts([p for p in parts if p not in set(bad)], schema, columns)
+        raise SweepError(f"the parts of {self.root}/{kind} change faster than they can be read")
 
     def _read_parts(
         self, parts: list[str], schema: pa.Schema, columns: list[str] | None = None
@@ -299,12 +318,26 @@ class Store:
         return dataset.to_table(columns=columns)
 
     def _readable(self, part: str) -> bool:
+        """False for a part whose bytes are wrong; what the file system refuses is raised."""
         try:
             with self.filesystem.open_input_file(part) as file:
                 pq.ParquetFile(file).read()
-        except (pa.ArrowException, OSError):
+        except pa.ArrowException:
             return False
+        except OSError as error:
+            if error.errno is not None:
+                raise
+            return False  # Arrow's own word for bytes that it cannot decode
         return True
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make a rename last through a power cut."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _filesystem(location: str) -> tuple[pafs.FileSystem, str]:

@@ -73,15 +73,16 @@ class Sweep:
         SweepError
             When the spec is not valid or the folder holds no sweep.
         """
-        if not Path(path).is_dir():
+        remote = "://" in str(path)
+        if not remote and not Path(path).is_dir():
             return cls(load_spec(path, overrides))
-        text = Store(str(path)).read_text(HEADER)
-        if text is None:
-            raise SweepError(f"{path} holds no sweep: there is no {HEADER} in it")
         if any(override.startswith("storage=") for override in overrides):
             raise SweepError(f"{path} is a dataset's folder; --storage goes with a spec's YAML")
-        sweep = cls(parse_spec(json.loads(text)["spec"], overrides, origin=f"{path}/{HEADER}"))
-        sweep.location = str(Path(path).absolute())
+        header = _read_header(Store(str(path)))
+        if header is None:
+            raise SweepError(f"{path} holds no sweep: there is no {HEADER} in it")
+        sweep = cls(parse_spec(header["spec"], overrides, origin=f"{path}/{HEADER}"))
+        sweep.location = str(path) if remote else str(Path(path).absolute())
         return sweep
 
     # Running --------------------------------------------------------------------------------
@@ -119,16 +120,17 @@ class Sweep:
         Raises
         ------
         SweepError
-            For a mistake in what was asked: nothing was run or written.
+            For a mistake in what was asked: nothing was run, and no data were touched.
         SweepStoppedError
             When the sweep cannot go on; what was finished is in the dataset.
         """
         workload = self.workload()
         say("loading the model and tokenising the data")
         prepared = workload.prepare()
-        self._claim(prepared.fingerprint, workload)
+        header = self._header(prepared.fingerprint, workload)
         dispatcher = self._dispatcher_spec(prepared.fingerprint, workload, skip_corrupt)
         complete = _progress_if_complete(dispatcher)
+        self.store().write_file(HEADER, (json.dumps(header, indent=2) + "\n").encode())
         if complete is not None:
             view(complete)
             return complete
@@ -203,8 +205,8 @@ class Sweep:
             skip_corrupt=skip_corrupt,
         )
 
-    def _claim(self, fingerprint: str, workload: "Workload") -> None:
-        """Write the header of a new sweep, or check that the folder holds this one's data."""
+    def _header(self, fingerprint: str, workload: "Workload") -> dict[str, Any]:
+        """The header to write; refuses a folder that holds another sweep's data."""
         store = self.store()
         swept = {self.spec.axes.x.param, self.spec.axes.y.param}
         ours = {
@@ -212,28 +214,25 @@ class Sweep:
             "recipe": {k: v for k, v in workload.recipe.items() if k not in swept},
             "axes": self.spec.axes.model_dump(),
         }
-        text = store.read_text(HEADER)
-        if text is None and not store.is_empty():
+        theirs = _read_header(store)
+        if theirs is None and not store.is_empty():
             raise SweepError(
                 f"{self.location} holds a dataset without {HEADER}, so whose it is cannot be"
                 " checked; restore that file, or take another name or --storage"
             )
-        if text is not None:
-            theirs = json.loads(text)
-            differences = _differences(theirs, ours)
-            if differences:
-                raise SweepError(
-                    f"{self.location} holds the data of another sweep; nothing was changed.\n"
-                    + "\n".join(f"  {line}" for line in differences)
-                    + "\nTake another name (--set name=...) or another --storage."
-                )
-        header = {
+        differences = _differences(theirs, ours) if theirs else []
+        if differences:
+            raise SweepError(
+                f"{self.location} holds the data of another sweep; nothing was changed.\n"
+                + "\n".join(f"  {line}" for line in differences)
+                + "\nTake another name (--set name=...) or another --storage."
+            )
+        return {
             "schema_version": 1,
-            "created_at": json.loads(text)["created_at"] if text else _now(),
+            "created_at": theirs.get("created_at", _now()) if theirs else _now(),
             **ours,
             "spec": self.spec.model_dump(mode="json"),
         }
-        store.write_text(HEADER, json.dumps(header, indent=2) + "\n")
 
     # Reading --------------------------------------------------------------------------------
 
@@ -293,7 +292,23 @@ def fill_raster(spec: SweepSpec, frame: Frame, table: pa.Table) -> Raster:
 def _progress_if_complete(spec: DispatcherSpec) -> Progress | None:
     """The last state of a sweep with nothing left to run, so that no cluster is started for it."""
     dispatcher = Dispatcher(spec)
-    return dispatcher.progress() if dispatcher.take(0) == "stop" else None
+    return dispatcher.close() if dispatcher.take(0) == "stop" else None
+
+
+def _read_header(store: Store) -> dict[str, Any] | None:
+    text = store.read_text(HEADER)
+    if text is None:
+        return None
+    try:
+        header = json.loads(text)
+    except ValueError:
+        header = None
+    if not isinstance(header, dict) or not isinstance(header.get("spec"), dict):
+        raise SweepError(
+            f"{store.location}/{HEADER} is damaged; restore it from a copy, or take another name"
+            " or --storage"
+        )
+    return header
 
 
 def _differences(theirs: dict[str, Any], ours: dict[str, Any], at: str = "") -> list[str]:

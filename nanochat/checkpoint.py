@@ -6,7 +6,10 @@ wrongly.
 
 import hashlib
 import json
+import pickle
 import re
+import warnings
+import zipfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from functools import cached_property
@@ -18,11 +21,11 @@ from torch import Tensor
 
 from nanochat.atomic import write_atomically
 from nanochat.errors import NanochatError
+from nanochat.generations import later_tensors, later_windows
 from nanochat.gpt import GPT, GPTConfig
 
 _COMPILED = "_orig_mod."  # what torch.compile puts before every key
 _VOCABULARY = ("transformer.wte.weight", "lm_head.weight")
-_LATER = ("resid_lambdas", "x0_lambdas", "value_embeds", "ve_gate", "smear_", "backout_lambda")
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,7 +38,7 @@ class Checkpoint:
         On the CPU, in the dtypes of the file (mapped, not read, until used).
     config : GPTConfig
     step : int
-        From the file's name.
+        From the file's name: not every meta file has one.
     meta : dict
         The meta file.
     """
@@ -92,18 +95,12 @@ def find_checkpoint(folder: Path, step: int | None = None) -> int:
     NanochatError
         Where there is none with both of its files.
     """
-    folder = Path(folder)
-    names = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
-    found = {
-        int(match[1])
-        for name in names
-        if (match := re.fullmatch(r"model_(\d{6,})\.pt", name)) and f"meta_{match[1]}.json" in names
-    }
+    found = _complete_steps(Path(folder))
     if step is None and found:
-        return max(found)
+        return found[-1]
     if step is None or step not in found:
         wanted = "model_*.pt with its meta_*.json" if step is None else f"step {step}"
-        have = f"; it has steps {sorted(found)}" if found else ""
+        have = f"; it has steps {found}" if found else ""
         raise NanochatError(f"no checkpoint in {folder}: {wanted} is missing{have}")
     return step
 
@@ -111,30 +108,35 @@ def find_checkpoint(folder: Path, step: int | None = None) -> int:
 def load_checkpoint(folder: Path, step: int | None = None) -> Checkpoint:
     """Read a checkpoint and make sure that it is one of this model.
 
+    Nothing in the files is run.
+
     Parameters
     ----------
     folder : Path
     step : int, optional
-        The newest complete one if not given.
+        If not given, the newest complete one, with a UserWarning that names the others.
 
     Raises
     ------
     NanochatError
-        Names the file, and the key where a tensor is missing, too many, or of the wrong shape.
+        Names the file, and the key where a tensor is missing, too many, of the wrong shape, or
+        of a later generation.
     """
-    step = find_checkpoint(folder, step)
-    model_path, meta_path = _paths(Path(folder), step)
+    folder = Path(folder)
+    chosen = find_checkpoint(folder, step)
+    others = [str(other) for other in _complete_steps(folder) if other != chosen]
+    if step is None and others:
+        warnings.warn(
+            f"{folder}: step {chosen}, the newest, is used; also there: {', '.join(others)}",
+            stacklevel=2,
+        )
+    model_path, meta_path = _paths(folder, chosen)
     meta, config = _read_meta(meta_path)
-    try:
-        loaded = torch.load(model_path, map_location="cpu", weights_only=True, mmap=True)
-    except Exception as error:  # a damaged file raises nearly anything
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise NanochatError(f"{model_path} cannot be read: {reason}") from error
-    if not isinstance(loaded, dict) or not all(torch.is_tensor(v) for v in loaded.values()):
-        raise NanochatError(f"{model_path} holds something other than named tensors")
-    state = {str(key).removeprefix(_COMPILED): tensor for key, tensor in loaded.items()}
+    loaded = _read_tensors(model_path)
+    state = {key.removeprefix(_COMPILED): tensor for key, tensor in loaded.items()}
+    _refuse_later(model_path, meta_path, state, meta)
     _check_state(model_path, config, state)
-    return Checkpoint(state, config, step, meta)
+    return Checkpoint(state, config, chosen, meta)
 
 
 def build_model(config: GPTConfig, state: Mapping[str, Tensor]) -> GPT:
@@ -148,6 +150,33 @@ def _paths(folder: Path, step: int) -> tuple[Path, Path]:
     return folder / f"model_{step:06d}.pt", folder / f"meta_{step:06d}.json"
 
 
+def _complete_steps(folder: Path) -> list[int]:
+    """Steps with both files, ascending."""
+    names = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
+    models = [re.fullmatch(r"model_(\d{6}|[1-9]\d{6,})\.pt", name) for name in names]
+    return sorted(int(m[1]) for m in models if m and f"meta_{m[1]}.json" in names)
+
+
+def _read_tensors(path: Path) -> dict[str, Tensor]:
+    try:
+        with path.open("rb") as file:
+            whole = zipfile.is_zipfile(file)
+        if not whole:
+            raise ValueError("cut short, or not written by torch.save")
+        loaded = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    except pickle.UnpicklingError as error:
+        # Torch's own text advises to switch the protection off.
+        asked = re.search(r"GLOBAL ([\w.]+)", str(error))
+        reason = f"it asks for {asked[1]}" if asked else "it is damaged, or holds more"
+        raise NanochatError(f"{path} is refused: {reason}; only plain tensors are read") from error
+    except Exception as error:  # a damaged file raises nearly anything
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise NanochatError(f"{path} cannot be read: {reason}") from error
+    if not isinstance(loaded, dict) or not all(torch.is_tensor(v) for v in loaded.values()):
+        raise NanochatError(f"{path} holds something other than named tensors")
+    return {str(key): tensor for key, tensor in loaded.items()}
+
+
 def _read_meta(path: Path) -> tuple[dict[str, Any], GPTConfig]:
     try:
         meta = json.loads(path.read_bytes())
@@ -157,21 +186,23 @@ def _read_meta(path: Path) -> tuple[dict[str, Any], GPTConfig]:
         raise NanochatError(f"{path}: no {error.args[0]}") from error
     except (TypeError, ValueError) as error:
         raise NanochatError(f"{path}: {error}") from error
-    windows = str(given.get("window_pattern", "L"))
-    if set(windows) != {"L"}:
-        raise NanochatError(
-            f"{path}: window_pattern {windows!r}: a later generation of nanochat, not supported"
-        )
     return meta, config
 
 
+def _refuse_later(
+    model_path: Path, meta_path: Path, state: Mapping[str, Tensor], meta: Mapping[str, Any]
+) -> None:
+    shapes = {key: tuple(tensor.shape) for key, tensor in state.items()}
+    windows = str(dict(meta["model_config"]).get("window_pattern", "L"))
+    for path, reason in (
+        (model_path, later_tensors(shapes)),
+        (meta_path, later_windows(windows)),
+    ):
+        if reason:
+            raise NanochatError(f"{path}: {reason}")
+
+
 def _check_state(path: Path, config: GPTConfig, state: Mapping[str, Tensor]) -> None:
-    for key in state:
-        if any(name in key for name in _LATER):
-            raise NanochatError(
-                f"{path}: {key} belongs to a later generation of nanochat (after 10 January 2026), "
-                f"not supported"
-            )
     with torch.device("meta"):
         expected = {key: tuple(v.shape) for key, v in GPT(config).state_dict().items()}
     for key in [*expected, *state]:
@@ -187,3 +218,5 @@ def _check_state(path: Path, config: GPTConfig, state: Mapping[str, Tensor]) -> 
             raise NanochatError(
                 f"{path}: {key} has shape {tuple(state[key].shape)}; the config wants {wanted}"
             )
+        if not state[key].is_floating_point():
+            raise NanochatError(f"{path}: {key} is {state[key].dtype}, not floating-point")

@@ -3,6 +3,7 @@
 ``Examples`` and ``Batches``, what becomes of them, can be imported from here too.
 """
 
+import glob
 import itertools
 import json
 import tempfile
@@ -85,10 +86,13 @@ def _file_rows(path: Path) -> Iterator[tuple[str, Any]]:
         # As text, streamed: rows whose content is now a string, now a list, are no Arrow table,
         # and nothing is put into a cache.
         lines = load_dataset(
-            "text", data_files=str(path), split="train", streaming=True, cache_dir=locks
+            "text",
+            data_files=glob.escape(str(path)),
+            split="train",
+            streaming=True,
+            cache_dir=locks,
         )
-        for number, line in enumerate(lines, 1):
-            text = line["text"]
+        for number, text in enumerate(_decoded(path, lines), 1):
             if not text.strip():
                 continue
             where = f"{path}, row {number}"
@@ -97,6 +101,14 @@ def _file_rows(path: Path) -> Iterator[tuple[str, Any]]:
             except ValueError as error:
                 raise NanochatError(f"{where}: not JSON ({error})") from error
             yield where, row
+
+
+def _decoded(path: Path, lines: Iterable[Mapping[str, str]]) -> Iterator[str]:
+    try:
+        for line in lines:
+            yield line["text"]
+    except UnicodeDecodeError as error:
+        raise NanochatError(f"{path}: not UTF-8 text ({error})") from error
 
 
 def _hub_rows(source: str, split: str) -> Iterator[tuple[str, Any]]:

@@ -229,15 +229,15 @@ def _coerce(name: str, value: Any) -> Any:
 
 
 def _number(name: str, value: Any, kind: type) -> int | float:
-    if type(value) is kind and kind is int:
-        return value  # exact above 2^53 too
-    wanted = "a whole number" if kind is int else "a finite number"
+    # Below 2^53 a whole number is the same as a float, which is what an axis gives.
+    wanted = "a whole number below 2^53" if kind is int else "a finite number"
     try:
         # YAML 1.1 reads 5e5 as text; True is an int to Python but no number to a person.
         number = math.nan if isinstance(value, bool) else float(value)
     except (TypeError, ValueError, OverflowError):
         number = math.nan
-    if not math.isfinite(number) or (kind is int and not number.is_integer()):
+    whole = math.isfinite(number) and number.is_integer() and abs(number) < 2**53
+    if not math.isfinite(number) or (kind is int and not whole):
         raise NanochatError(f"{name} must be {wanted}, not {value!r}")
     return kind(number)
 

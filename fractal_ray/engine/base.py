@@ -41,7 +41,8 @@ class TileResult:
     """What a slot brings back: one record or failure per point of the tile, in order.
 
     `broken` is the exception that ended the run of the tile as a whole, with the index of the
-    first point it left without a record; from there on points were run one at a time.
+    first point it left without a record (the last point, if none); from there on points were run
+    one at a time.
     """
 
     tile_id: int
@@ -104,11 +105,12 @@ def evaluate_tile(runner: Runner, tile: Tile) -> TileResult:
         for record in runner.evaluate(tile.points):
             results.append(record)  # noqa: PERF402 - what came before an exception is kept
     except Exception as error:
-        if len(tile.points) == 1:
+        left = tile.points[len(results) :]
+        if len(tile.points) == len(left) == 1:
             results.append(describe(error))
         else:
-            broken = len(results), describe(error)
-            results.extend(_one_by_one(runner, tile.points[len(results) :]))
+            broken = min(len(results), len(tile.points) - 1), describe(error)
+            results.extend(_one_by_one(runner, left))
     if len(results) != len(tile.points):
         raise RuntimeError(f"{len(results)} records for a tile of {len(tile.points)} points")
     seconds = time.perf_counter() - start

@@ -4,6 +4,7 @@ Slots call `exchange` with what they finished and get the next tile. Everything 
 rebuilt from the Parquet dataset, so it may die and come back.
 """
 
+import contextlib
 import math
 import time
 from collections import Counter, deque
@@ -109,6 +110,7 @@ class Dispatcher:
         self._counts: Counter[str] = Counter()
         self._reused = self._done = self._failures = self._gave_up = self._open_failures = 0
         self._out = 0  # points asked for and not told yet
+        self._succeeded = 0
         self._trouble = ""
         self._map = LiveMap()
         self.error: str | None = None
@@ -144,8 +146,11 @@ class Dispatcher:
         """The worker of `slot` is gone: what it held is run again, each point by itself, so that
         one which kills its worker is found out and cannot take others with it."""
         lease = self._leases.pop(slot, None)
+        was_open = slot in self._slots
         self._slots.discard(slot)
         if lease is None:
+            if not was_open:  # killed while it loaded the workload, by the memory limit perhaps
+                self.open_failed(RunFailure(f"WorkerLost: {why}", why), "an unknown host")
             return
         alone = len(lease.jobs) == 1
         error = f"WorkerLost: {why}" + ("" if alone else f" ({len(lease.jobs)} points in its tile)")
@@ -219,10 +224,23 @@ class Dispatcher:
         if self._refused_since is not None:
             self._refused_since, self._trouble = None, ""
 
-    def close(self) -> None:
-        """Write what is left and join the small parts."""
-        self.flush()
-        self._store.compact()
+    def rescue(self) -> None:
+        """Write what can be written; the reason for the end is another one and is on its way."""
+        with contextlib.suppress(OSError, pa.ArrowException):
+            self.flush()
+
+    def close(self) -> Progress:
+        """Write what is left, join the small parts of a sweep that is done; the last state."""
+        try:
+            self.flush()
+            if self.error is None:
+                self._store.compact()
+        except (OSError, pa.ArrowException) as error:
+            self.error = self.error or (
+                f"storage at {self._spec.location} refused the last rows ({error}); mend it and"
+                " run the same command"
+            )
+        return self.progress()
 
     # Inside ---------------------------------------------------------------------------------
 
@@ -302,6 +320,7 @@ class Dispatcher:
 
     def _succeed(self, job: _Job, record: RunRecord, result: TileResult) -> None:
         self._open_failures = 0
+        self._succeeded += 1
         del self._flying[job.id]
         self._known[job.id] = record.outcome
         self._rows.append(Evaluation(self._origin(job, result.host, result.device), record))
@@ -319,7 +338,7 @@ class Dispatcher:
             self._again.append(job)
         culprits = self._culprits.setdefault(failure.error, set())
         culprits.add(job.id)
-        if len(culprits) >= 3 and not self._counts:
+        if len(culprits) >= 3 and not self._succeeded:
             self.error = (
                 "the first three points all failed alike, so the sweep was stopped:\n"
                 + failure.traceback

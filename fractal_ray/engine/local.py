@@ -33,12 +33,12 @@ def run_local(
     dispatcher = Dispatcher(spec)
     try:
         _work(dispatcher, workload, prepared, device, view)
-    finally:
-        dispatcher.flush()
-    progress = dispatcher.progress()
+    except BaseException:
+        dispatcher.rescue()
+        raise
+    progress = dispatcher.close()
     if progress.error is not None:
         raise SweepStoppedError(progress.error)
-    dispatcher.close()
     return progress
 
 

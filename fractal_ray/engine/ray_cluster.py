@@ -26,6 +26,8 @@ _QUIET = {
     "RAY_AIR_NEW_OUTPUT": "0",
     # Ctrl-C raises KeyboardInterrupt here, and the dispatcher writes what it holds.
     "TUNE_DISABLE_SIGINT_HANDLER": "1",
+    # A point that failed has no loss to report; it is no mistake of the trainable.
+    "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",
 }
 
 
@@ -68,6 +70,11 @@ def cluster(address: str | None, num_cpus: int | None = None) -> Iterator[None]:
 def _join(address: str) -> None:
     import ray
 
+    if address.startswith("ray://"):
+        raise SweepError(
+            f"{address}: Ray Client is not supported; run on the cluster (`ray job submit`), or"
+            " give the address of its GCS, host:6379"
+        )
     try:
         _knock(address)
         ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
@@ -82,7 +89,7 @@ def _join(address: str) -> None:
 
 def _knock(address: str) -> None:
     """Fail at once where nobody listens; Ray itself tries for minutes."""
-    host, _, port = address.removeprefix("ray://").rpartition(":")
+    host, _, port = address.rpartition(":")
     if host and port.isdigit():
         socket.create_connection((host, int(port)), timeout=10).close()
 

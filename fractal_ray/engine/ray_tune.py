@@ -5,6 +5,7 @@ dispatcher until the planner is done. `trials: points` makes every point a Tune 
 through the same Trainable. Tune's restore is not used: the dataset is the truth.
 """
 
+import contextlib
 import logging
 import socket
 import tempfile
@@ -17,8 +18,9 @@ from typing import Any
 
 import ray
 from ray import tune
-from ray.exceptions import GetTimeoutError, RayError
+from ray.exceptions import ActorDiedError, GetTimeoutError, RayError
 from ray.tune.search import Searcher
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from fractal_ray.engine.base import (
     Progress,
@@ -115,18 +117,18 @@ class Slot(tune.Trainable):
 
 
 class _SlotStopper(tune.Stopper):
-    """Ends the experiment when the dispatcher has told any slot that the sweep is over, so that
-    slots which never got a place on the cluster do not keep it open."""
+    """Ends the experiment when the sweep is over, so that slots which never got a place on the
+    cluster, or die before they can ask, do not keep it open."""
 
     def __init__(self) -> None:
-        self._over = False
+        self.over = False
 
     def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
-        self._over = self._over or bool(result.get("sweep_over"))
+        self.over = self.over or bool(result.get("sweep_over"))
         return False
 
     def stop_all(self) -> bool:
-        return self._over
+        return self.over
 
 
 class _Release(tune.Callback):
@@ -239,34 +241,37 @@ def run_ray_tune(
             " resources in the spec, or set resources.slots to wait for nodes to join"
         )
     dispatcher = _start_dispatcher(spec)
-    progress: Progress = _get(dispatcher.progress.remote())
     try:
-        if not progress.finished:
-            trainable = tune.with_resources(
-                tune.with_parameters(
-                    Slot,
-                    workload=workload,
-                    shared=prepared.shared,
-                    dispatcher=dispatcher,
-                    device=device,
-                ),
-                {"cpu": cpu, "gpu": gpu},
-            )
-            with (
-                _quiet_tune(),
-                _watching(dispatcher, view),
-                tempfile.TemporaryDirectory() as scratch,
-            ):
-                if trials == "points":
-                    _fit_points(trainable, dispatcher, spec, slots, tables or Path(scratch))
-                else:
-                    _fit_slots(trainable, dispatcher, slots, Path(scratch))
-        progress = _get(dispatcher.progress.remote())
-        view(progress)
-    finally:
-        _get(dispatcher.flush.remote())
-    if progress.error is None and progress.finished:
-        _get(dispatcher.close.remote())
+        trainable = tune.with_resources(
+            tune.with_parameters(
+                Slot,
+                workload=workload,
+                shared=prepared.shared,
+                dispatcher=dispatcher,
+                device=device,
+            ),
+            {"cpu": cpu, "gpu": gpu},
+        )
+        with (
+            _quiet_tune(),
+            _watching(dispatcher, view) as stopper,
+            tempfile.TemporaryDirectory() as scratch,
+        ):
+            if trials == "points":
+                _fit_points(trainable, dispatcher, spec, slots, tables or Path(scratch))
+            else:
+                _fit_slots(trainable, dispatcher, slots, Path(scratch), stopper)
+    except BaseException:
+        with contextlib.suppress(RayError, GetTimeoutError):
+            ray.get(dispatcher.rescue.remote(), timeout=60)
+        raise
+    try:
+        progress: Progress = _get(dispatcher.close.remote())
+    except ActorDiedError as error:
+        raise SweepStoppedError(
+            f"the dispatcher was lost and could not be rebuilt from the dataset:\n{error}"
+        ) from error
+    view(progress)
     ray.kill(dispatcher)
     if progress.error is not None:
         raise SweepStoppedError(progress.error)
@@ -276,17 +281,21 @@ def run_ray_tune(
 
 
 def _start_dispatcher(spec: DispatcherSpec) -> Any:
-    # On the head, which lives as long as the driver; it takes no room from the slots.
+    # Beside the driver: they live as long as each other and see the same disk. It takes no room
+    # from the slots.
+    node = ray.get_runtime_context().get_node_id()
     options = {
         "num_cpus": 0,
-        "resources": {"node:__internal_head__": 0.001},
+        "scheduling_strategy": NodeAffinitySchedulingStrategy(node_id=node, soft=False),
         "max_restarts": -1,
         "max_task_retries": -1,
     }
     return ray.remote(Dispatcher).options(**options).remote(spec)
 
 
-def _fit_slots(trainable: Any, dispatcher: Any, slots: int, storage: Path) -> None:
+def _fit_slots(
+    trainable: Any, dispatcher: Any, slots: int, storage: Path, stopper: _SlotStopper
+) -> None:
     tune.Tuner(
         trainable,
         param_space={"slot": tune.grid_search(list(range(slots)))},
@@ -298,7 +307,7 @@ def _fit_slots(trainable: Any, dispatcher: Any, slots: int, storage: Path) -> No
             failure_config=tune.FailureConfig(max_failures=-1),
             # Otherwise every trial ends with a call of save_checkpoint, which a slot has not.
             checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
-            stop=_SlotStopper(),
+            stop=stopper,
             callbacks=[_Release(dispatcher)],
         ),
     ).fit()
@@ -340,21 +349,28 @@ def _quiet_tune() -> Iterator[None]:
 
 
 @contextmanager
-def _watching(dispatcher: Any, view: View) -> Iterator[None]:
-    """Show progress from a thread while Tune holds the main one."""
-    stop = threading.Event()
+def _watching(dispatcher: Any, view: View) -> Iterator[_SlotStopper]:
+    """Show progress from a thread while Tune holds the main one; yields a stopper that is told
+    when the sweep is over."""
+    stop, stopper = threading.Event(), _SlotStopper()
 
     def watch() -> None:
         while not stop.wait(_POLL_SECONDS):
             try:
-                view(ray.get(dispatcher.progress.remote(), timeout=30))
+                progress: Any = ray.get(dispatcher.progress.remote(), timeout=30)
+            except ActorDiedError:
+                stopper.over = True  # It could not be rebuilt: storage is out of reach.
+                return
             except (RayError, GetTimeoutError):
                 continue  # The dispatcher is coming back.
+            view(progress)
+            if progress.finished:
+                stopper.over = True
 
     thread = threading.Thread(target=watch, name="progress", daemon=True)
     thread.start()
     try:
-        yield
+        yield stopper
     finally:
         stop.set()
         thread.join()

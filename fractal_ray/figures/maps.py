@@ -4,6 +4,7 @@ Figures are plain `matplotlib.figure.Figure` objects on an Agg canvas, without p
 be made in any thread and need no screen.
 """
 
+import contextlib
 import os
 import uuid
 from pathlib import Path
@@ -144,21 +145,24 @@ def save(figure: Figure, path: str | os.PathLike[str]) -> Path:
 
     Raises
     ------
-    ValueError
-        If the suffix is another.
+    SweepError
+        If the suffix is another, or the file cannot be written.
     """
     target = Path(path)
     suffix = target.suffix.lower()
     if suffix not in FORMATS:
         raise SweepError(f"cannot write {target.name!r}: use one of {', '.join(FORMATS)}")
-    target.parent.mkdir(parents=True, exist_ok=True)
     part = target.with_name(f".{target.name}.{uuid.uuid4().hex}.part")
     try:
+        target.parent.mkdir(parents=True, exist_ok=True)
         with shared_style():
             figure.savefig(part, format=suffix[1:], dpi=150, metadata=FORMATS[suffix])
         part.replace(target)
+    except OSError as error:
+        raise SweepError(f"cannot write {target}: {error}") from error
     finally:
-        part.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            part.unlink(missing_ok=True)
         figure.clear()
     return target
 

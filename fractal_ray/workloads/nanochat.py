@@ -18,6 +18,7 @@ from fractal_ray.outcome import Criterion, RunRecord
 from fractal_ray.space import Point
 from fractal_ray.spec import DataSpec, SweepSpec
 from fractal_ray.workloads.base import Prepared
+from nanochat.errors import NanochatError
 from nanochat.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -94,7 +95,6 @@ class NanochatWorkload:
         """Read the checkpoint, tokenise the conversations."""
         from nanochat.checkpoint import load_checkpoint
         from nanochat.data import load_conversations, tokenize_conversations
-        from nanochat.errors import NanochatError
         from nanochat.sources import resolve_model
         from nanochat.tokenizer import Tokenizer
 
@@ -141,7 +141,7 @@ class NanochatRunner:
         from nanochat.gpt import GPT
 
         if device == "cuda" and not torch.cuda.is_available():
-            raise RuntimeError(
+            raise NanochatError(
                 "resources.gpu asks for a GPU and torch sees none on this worker;"
                 " set resources.gpu: 0 to run on the CPU"
             )

@@ -19,8 +19,18 @@ import pytest
 import ray
 
 from fractal_ray.engine.base import SweepStoppedError
+from fractal_ray.store import POINTS_SCHEMA, Store
 from fractal_ray.sweep import Sweep
-from tests.fractal_ray.workloads_for_tests import Broken, Disc, Flaky, Killer, Unopenable
+from tests.fractal_ray.workloads_for_tests import (
+    Broken,
+    Disc,
+    Flaky,
+    KilledOpening,
+    Killer,
+    Unopenable,
+    Unpicklable,
+    Untidy,
+)
 
 Maker = Callable[..., Sweep]
 
@@ -73,6 +83,81 @@ class TestRay:
         assert run(sweep, "ray") == expected
         assert (Path(sweep.location) / "tune" / "points").is_dir(), "Tune's own tables"
 
+    @pytest.mark.parametrize("times", [1, 9])
+    def test_a_trial_per_point_that_fails(
+        self, make_sweep: Maker, tmp_path: Path, times: int
+    ) -> None:
+        stages = [{"grid": {"points": 4}}]
+        sweep = make_sweep(Flaky(tmp_path, times), name="p", trials="points", stages=stages)
+        progress = sweep.run("ray")
+        assert (progress.gave_up, progress.done) == ((0, 16) if times == 1 else (8, 8))
+        assert progress.failures == 8 * min(times, 3)
+
+    def test_a_trial_per_point_whose_worker_dies(
+        self, make_sweep: Maker, expected: list[dict[str, Any]], tmp_path: Path
+    ) -> None:
+        sweep = make_sweep(Killer(tmp_path, times=1), name="p", trials="points")
+        assert run(sweep, "ray") == expected
+
+    @pytest.mark.parametrize("trials", ["slots", pytest.param("points", marks=pytest.mark.slow)])
+    @pytest.mark.parametrize(
+        ("workload", "words"),
+        [
+            (Unopenable(), "weights are unreadable"),
+            (KilledOpening(), "the worker process was lost|trial's process was lost"),
+            (Unpicklable(), "the worker process was lost|trial's process was lost"),
+        ],
+    )
+    def test_workers_that_never_get_to_work_end_the_sweep(
+        self, make_sweep: Maker, workload: Any, words: str, trials: str
+    ) -> None:
+        with pytest.raises(SweepStoppedError, match=words):
+            make_sweep(workload, name="u", trials=trials).run("ray")
+
+    def test_storage_that_refuses_for_good_is_the_reason_given(
+        self, make_sweep: Maker, tmp_path: Path
+    ) -> None:
+        sweep = make_sweep(Disc(seconds=0.15), name="full", points_per_tile=2)
+        points = Path(sweep.location) / "points"
+
+        def refuse_everything() -> None:
+            for _ in range(300):
+                time.sleep(0.1)
+                if points.exists():
+                    # A file where a folder must be refuses every write, even to root.
+                    points.rename(tmp_path / "kept")
+                    points.write_text("")
+                    return
+
+        thread = threading.Thread(target=refuse_everything)
+        thread.start()
+        with pytest.raises(SweepStoppedError, match="refused the last rows"):
+            sweep.run("ray")
+        thread.join()
+
+    @pytest.mark.slow
+    def test_a_dispatcher_that_cannot_come_back_ends_the_sweep(
+        self, make_sweep: Maker, tmp_path: Path
+    ) -> None:
+        sweep = make_sweep(Disc(seconds=0.3), name="lost", points_per_tile=1)
+        points = Path(sweep.location) / "points"
+
+        def lose_everything() -> None:
+            for _ in range(300):
+                time.sleep(0.1)
+                if points.exists():
+                    points.rename(tmp_path / "kept")
+                    points.write_text("")
+                    (process,) = [p for p in family() if "ray::Dispatcher" in p.name()]
+                    process.kill()
+                    return
+
+        thread = threading.Thread(target=lose_everything)
+        thread.start()
+        with pytest.raises(SweepStoppedError, match="could not be rebuilt"):
+            sweep.run("ray")
+        thread.join()
+
     def test_it_goes_on_where_local_stopped(
         self, make_sweep: Maker, expected: list[dict[str, Any]]
     ) -> None:
@@ -91,12 +176,6 @@ class TestRay:
         assert run(sweep, "ray") == expected
         failures = sweep.store().read_failures().to_pylist()
         assert {row["kind"] for row in failures} == {"lost_worker"}
-
-    def test_a_worker_that_cannot_open_ends_the_sweep_with_its_traceback(
-        self, make_sweep: Maker
-    ) -> None:
-        with pytest.raises(SweepStoppedError, match="weights are unreadable"):
-            make_sweep(Unopenable(), name="u").run("ray")
 
     def test_more_slots_than_room_still_end(
         self, make_sweep: Maker, expected: list[dict[str, Any]]
@@ -129,6 +208,7 @@ class TestRay:
         assert killed.is_set()
         assert found == expected
 
+    @pytest.mark.slow
     def test_an_existing_cluster_is_joined_and_left_running(
         self, make_sweep: Maker, tmp_path: Path
     ) -> None:
@@ -193,6 +273,51 @@ def test_a_bug_ends_the_sweep_with_its_traceback(make_sweep: Maker) -> None:
         make_sweep(Broken(), name="b").run("local")
     assert "TypeError: unsupported operand" in str(caught.value)
     assert "in record" in str(caught.value), "the whole traceback"
+
+
+@pytest.mark.parametrize("tile", [1, 7])
+def test_an_exception_after_the_last_record_loses_nothing(
+    make_sweep: Maker, expected: list[dict[str, Any]], tile: int
+) -> None:
+    sweep = make_sweep(Untidy(), name="u", points_per_tile=tile)
+    assert run(sweep) == expected
+    assert "could not tidy up" in sweep.store().read_failures().to_pylist()[0]["error"]
+
+
+def test_a_bug_ends_a_resumed_sweep_too(make_sweep: Maker) -> None:
+    make_sweep(name="b", stages=[{"grid": {"points": 3}}]).run("local")
+    broken = make_sweep(Broken(), name="b")
+    with pytest.raises(SweepStoppedError, match="unsupported operand"):
+        broken.run("local")
+    assert broken.store().read_failures().num_rows < 10
+
+
+def test_a_full_disk_is_the_reason_given(
+    make_sweep: Maker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(self: Store, table: Any, folder: str) -> None:
+        raise OSError(28, "No space left on device")
+
+    sweep = make_sweep(name="full")
+    monkeypatch.setattr(Store, "_write", refuse)
+    with pytest.raises(SweepStoppedError, match="No space left on device"):
+        sweep.run("local")
+
+
+def test_an_interrupted_joining_of_parts_is_finished_by_the_next_run(make_sweep: Maker) -> None:
+    sweep = make_sweep(name="c")
+    sweep.run("local")
+    table = sweep.table()
+    store = sweep.store()
+    for part in store._parts("points"):
+        store._delete(part)
+    for start in range(0, 81, 20):
+        piece = table.slice(start, 20).select(POINTS_SCHEMA.names)
+        store._write(piece, f"{sweep.location}/points/frame=0/level=0")
+    assert store.part_count() == 5
+    sweep.run("local")
+    assert store.part_count() == 1
+    assert contents(sweep.table()) == contents(table)
 
 
 def test_a_complete_sweep_opens_nothing(make_sweep: Maker) -> None:

@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 
 from fractal_ray.boundary import Raster
+from fractal_ray.errors import SweepError
 from fractal_ray.figures.lattice import axis_label, edges, tick_units
 from fractal_ray.figures.maps import outcome_map, save, three_panel, value_map
 from fractal_ray.figures.style import VALUE_COLORS, shared_style
@@ -222,7 +223,7 @@ def test_failed_save_leaves_the_old_file(
         raise OSError("disk full")
 
     monkeypatch.setattr(Figure, "savefig", half)
-    with pytest.raises(OSError, match="disk full"):
+    with pytest.raises(SweepError, match="disk full"):
         save(outcome_map(raster, title="t"), path)
     assert path.read_bytes() == b"old"
     assert [p.name for p in tmp_path.iterdir()] == ["map.png"]

@@ -57,6 +57,15 @@ def workload(**changes: Any) -> dict[str, Any]:
         ({"resources": {"gpu": 1.5}}, ["resources.gpu: gpu above 1 must be a whole number"]),
         ({"resources": {"slots": 0}}, ["resources.slots"]),
         ({"points_per_tile": 0}, ["points_per_tile must be at least 1 or auto"]),
+        (
+            {
+                "axes": axes(param="device_batch_size", min=2, max=4),
+                "workload": workload(
+                    recipe={"device_batch_size": 4, "target_examples_per_step": 4}
+                ),
+            },
+            ["target_examples_per_step must be a multiple of device_batch_size"],
+        ),
         ({"name": "a/b"}, ["name becomes a folder", "'a/b'"]),
     ],
 )
@@ -113,6 +122,7 @@ def test_overrides(tmp_path: Path) -> None:
         ("axes.x.max", "--set takes key=value"),
         ("axes.x.mxa=3", "did you mean 'max'"),
         ("stages.4.grid.points=3", "not one of the list's places 0..0"),
+        ("stages.²=3", "not one of the list's places 0..0"),
         ("name.x=3", "below a plain value"),
         ("axes.x.max=[", "not a valid YAML value"),
     ],
@@ -127,6 +137,9 @@ def test_files_that_are_no_spec(tmp_path: Path) -> None:
         load_spec(tmp_path / "nothing.yaml")
     bad = tmp_path / "bad.yaml"
     bad.write_text("a: [1,\nb: 2")
+    with pytest.raises(SweepError, match="not valid YAML"):
+        load_spec(bad)
+    bad.write_bytes(b"name: caf\xe9")
     with pytest.raises(SweepError, match="not valid YAML"):
         load_spec(bad)
     bad.write_text("- 1\n")

@@ -88,6 +88,42 @@ def test_compaction_leaves_a_corrupt_part_alone(tmp_path: Path) -> None:
     assert sorted(store.read(skip_corrupt=True).column("ix").to_pylist()) == [0, 2, 3]
 
 
+def test_a_reader_that_meets_a_compaction_sees_every_row(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = Store(str(tmp_path))
+    for number in range(8):
+        store.append([evaluation(number)])
+    listed = Store._parts
+    calls = []
+
+    def parts_then_compaction(self: Store, kind: str) -> list[str]:
+        parts = listed(self, kind)
+        calls.append(kind)
+        if len(calls) == 1:
+            Store(str(tmp_path)).compact()
+        return parts
+
+    monkeypatch.setattr(Store, "_parts", parts_then_compaction)
+    for skip_corrupt in (False, True):
+        assert store.read(skip_corrupt=skip_corrupt).num_rows == 8
+
+
+def test_what_the_file_system_refuses_is_not_called_corrupt(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = Store(str(tmp_path))
+    store.append([evaluation(1)])
+
+    def refuse(*arguments: object, **options: object) -> None:
+        raise PermissionError(13, "not today")
+
+    monkeypatch.setattr(Store, "_read_parts", refuse)
+    monkeypatch.setattr(pq, "ParquetFile", refuse)
+    with pytest.raises(PermissionError, match="not today"):
+        store.read(skip_corrupt=True)
+
+
 def test_an_empty_dataset_reads_as_no_rows(tmp_path: Path) -> None:
     store = Store(str(tmp_path / "nothing"))
     assert store.is_empty()
@@ -105,7 +141,7 @@ def test_file_systems_that_are_not_local() -> None:
     store = Store("mock:///bucket/sweep")
     store.append([evaluation(1), evaluation(2)])
     store.append([evaluation(2), evaluation(3)])
-    store.write_text("sweep.json", "{}")
+    assert store.write_file("sweep.json", b"{}") == "mock:///bucket/sweep/sweep.json"
     assert store.read_text("sweep.json") == "{}"
     assert store.read(["ix"]).column("ix").to_pylist() == [1, 2, 3]
     store.compact()

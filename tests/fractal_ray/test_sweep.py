@@ -91,6 +91,29 @@ def test_a_dataset_without_its_header_is_not_taken(make_sweep: Maker) -> None:
         make_sweep().run("local")
 
 
+@pytest.mark.parametrize("text", ["", "[]", '{"a": 1}', '{"spec": 3}', '{"spec": {}, "axe'])
+def test_a_damaged_header_is_named(make_sweep: Maker, text: str) -> None:
+    sweep = make_sweep()
+    sweep.run("local")
+    (Path(sweep.location) / "sweep.json").write_text(text)
+    for use in (lambda: make_sweep().run("local"), lambda: Sweep.open(sweep.location)):
+        with pytest.raises(SweepError, match=r"sweep\.json is damaged"):
+            use()
+
+
+def test_storage_that_is_a_file(make_sweep: Maker, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(SweepError, match=r"cannot write sweep\.json in .*file"):
+        make_sweep(storage=str(tmp_path / "file")).run("local")
+
+
+def test_a_uri_is_a_place_like_any_other(make_sweep: Maker, tmp_path: Path) -> None:
+    sweep = make_sweep(storage=f"file://{tmp_path}/far")
+    assert sweep.run("local").done == 81
+    assert Sweep.open(f"file://{tmp_path}/far/disc").table().num_rows == 81
+    assert (tmp_path / "far" / "disc" / "sweep.json").is_file()
+
+
 def test_stages_label_and_resources_may_change(make_sweep: Maker) -> None:
     make_sweep(stages=[{"grid": {"points": 3}}]).run("local")
     progress = make_sweep(
@@ -168,6 +191,9 @@ def test_status_counts(make_sweep: Maker, tmp_path: Path) -> None:
     status = read_status(sweep)
     assert (status.points, status.planned, status.failures) == (81, 81, 27)
     assert sum(status.outcomes.values()) == 81
+    smaller = make_sweep(stages=[{"grid": {"points": 3}}])
+    status = read_status(smaller)
+    assert (status.points, status.planned, status.others) == (9, 9, 72)
     (group,) = failure_groups(sweep)
     assert group["count"] == status.failures
     assert "MemoryError: no room, visit 0" in group["traceback"]

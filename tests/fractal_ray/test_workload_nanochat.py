@@ -171,5 +171,5 @@ def test_a_tokenizer_of_another_model_is_refused(tmp_path: Path) -> None:
 def test_a_gpu_that_is_not_there(prepared: Prepared) -> None:
     if torch.cuda.is_available():
         pytest.skip("this machine has a GPU")
-    with pytest.raises(RuntimeError, match=r"resources\.gpu: 0"):
+    with pytest.raises(NanochatError, match=r"resources\.gpu: 0"):
         make().open(prepared.shared, "cuda")

@@ -89,6 +89,34 @@ class Unopenable(Disc):
         raise OSError("weights are unreadable")
 
 
+class KilledOpening(Disc):
+    """Loading it kills the process, as a memory limit does."""
+
+    def open(self, shared: Any, device: str) -> "Disc":
+        os.kill(os.getpid(), signal.SIGKILL)
+        return self
+
+
+class Unpicklable(Disc):
+    """Arrives on no worker."""
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"driver": os.getpid()}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        if state["driver"] != os.getpid():
+            raise ImportError("no module named nowhere")
+        self.seconds = 0.0
+
+
+class Untidy(Disc):
+    """Raises after its last record."""
+
+    def evaluate(self, points: Sequence[Point]) -> Iterator[RunRecord]:
+        yield from super().evaluate(points)
+        raise RuntimeError("could not tidy up")
+
+
 class Killer(Disc):
     """Kills its own process with SIGKILL on the first `times` visits of the point (2, 2)."""
 
