@@ -19,6 +19,7 @@ import pytest
 import ray
 
 from fractal_ray.engine.base import SweepStoppedError
+from fractal_ray.errors import SweepError
 from fractal_ray.store import POINTS_SCHEMA, Store
 from fractal_ray.sweep import Sweep
 from tests.fractal_ray.workloads_for_tests import (
@@ -93,6 +94,7 @@ class TestRay:
         assert (progress.gave_up, progress.done) == ((0, 16) if times == 1 else (8, 8))
         assert progress.failures == 8 * min(times, 3)
 
+    @pytest.mark.slow
     def test_a_trial_per_point_whose_worker_dies(
         self, make_sweep: Maker, expected: list[dict[str, Any]], tmp_path: Path
     ) -> None:
@@ -114,6 +116,7 @@ class TestRay:
         with pytest.raises(SweepStoppedError, match=words):
             make_sweep(workload, name="u", trials=trials).run("ray")
 
+    @pytest.mark.slow
     def test_storage_that_refuses_for_good_is_the_reason_given(
         self, make_sweep: Maker, tmp_path: Path
     ) -> None:
@@ -290,6 +293,21 @@ def test_a_bug_ends_a_resumed_sweep_too(make_sweep: Maker) -> None:
     with pytest.raises(SweepStoppedError, match="unsupported operand"):
         broken.run("local")
     assert broken.store().read_failures().num_rows < 10
+
+
+def test_skipping_a_corrupt_part_runs_its_points_again(
+    make_sweep: Maker, expected: list[dict[str, Any]]
+) -> None:
+    make_sweep(name="c", stages=[{"grid": {"points": 5}}]).run("local")
+    sweep = make_sweep(name="c")
+    (part,) = Path(sweep.location).rglob("part-*.parquet")
+    part.write_bytes(part.read_bytes()[:200])
+    with pytest.raises(SweepError, match=part.name):
+        sweep.run("local")
+    progress = sweep.run("local", skip_corrupt=True)
+    assert (progress.reused, progress.done) == (0, 81)
+    assert part.exists(), "left for whoever wants to mend it"
+    assert contents(sweep.table(skip_corrupt=True)) == expected
 
 
 def test_a_full_disk_is_the_reason_given(

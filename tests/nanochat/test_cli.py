@@ -1,5 +1,6 @@
 """The command line, in a process of its own."""
 
+import json
 import os
 import subprocess
 import sys
@@ -42,9 +43,48 @@ def test_pretrain_prints_the_folder_and_plain_lines(tmp_path):
     assert (again.returncode, again.stdout, again.stderr) == (0, done.stdout, "")
 
 
+SIZE = ["size", "--depth", "4", "--model-dim", "512", "--head-dim", "64", "--vocab-size", "24576"]
+
+
+def test_size_tells_the_four_block_model_and_nothing_loads_torch(tmp_path):
+    done = _run(*SIZE, "--batch-size", "48", base=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    lines = [line.split() for line in done.stdout.splitlines()]
+    assert ["parameters", "37,748,736"] in lines
+    assert ["FLOPs", "per", "token", "201,326,592"] in lines
+    assert ["48", "20.8", "20.8", "23.4", "23.4"] in lines
+    assert "15 shards" in done.stdout
+    assert "measured on" not in done.stdout
+    code = (
+        "import sys; from nanochat.cli import app; "
+        f"app({SIZE}, standalone_mode=False); print('torch' in sys.modules)"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert run.stdout.splitlines()[-1] == "False"
+
+
+def test_size_as_json_measures_a_step_near_the_estimate(tmp_path, monkeypatch):
+    # The C library's heap keeps freed memory; without it the resident set is what is in use.
+    monkeypatch.setenv("MALLOC_MMAP_THRESHOLD_", "65536")
+    small = ["--model-dim=128", "--vocab-size=8192", "--sequence-len=256", "--batch-size=6"]
+    done = _run("size", "--depth", "2", *small, "--measure", "--json", base=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    told = json.loads(done.stdout)
+    measured = told["measured"]
+    assert measured["device"] in ("cpu", "cuda")
+    assert measured["estimate"] == told["memory_bytes"][measured["device"]]["total"]
+    assert measured["estimate"] > 200e6  # far above the noise of a process
+    assert measured["peak"] == pytest.approx(measured["estimate"], rel=0.15)
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        (["size", "--depth", "0"], "error: depth must be from 1 to 1,000,000,000, not 0"),
+        ([*SIZE, "--batch-size", "0"], "error: batch_size must be from 1 to"),
+        ([*SIZE, "--head-dim", "63"], "error: head_dim must be even, not 63"),
+        ([*SIZE, "--head-dim", "96"], "error: model_dim 512 cannot be shared by 6 heads"),
+        ([*SIZE, "--batch-size", "1000000", "--measure"], "error: a step at batch 1,000,000 takes"),
         (["pretrain", "--preset", "tyni"], "error: unknown preset 'tyni'; did you mean 'tiny'?"),
         (["pretrain", "--out", "."], "exists and is no tiny model"),
     ],
@@ -56,8 +96,18 @@ def test_bad_input_is_one_line_and_code_two(tmp_path, arguments, message):
     assert done.stderr.count("\n") == 1
 
 
-@pytest.mark.parametrize("arguments", [["pretran"], ["pretrain", "--prest", "tiny"]])
-def test_unknown_words_are_code_two(tmp_path, arguments):
+@pytest.mark.parametrize(
+    ("arguments", "word"),
+    [
+        (["pretran"], "pretran"),
+        (["pretrain", "--prest", "tiny"], "--prest"),
+        (["size", "--dept", "4"], "--dept"),
+        (["size"], "--depth"),
+        (["size", "--depth", "four"], "valid integer"),
+    ],
+)
+def test_unknown_words_are_code_two(tmp_path, arguments, word):
     done = _run(*arguments, base=tmp_path)
     assert done.returncode == 2
+    assert word in done.stderr
     assert "Traceback" not in done.stderr

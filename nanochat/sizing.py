@@ -1,0 +1,418 @@
+"""What a model costs before it is made: parameters, FLOPs, memory of a step, and data.
+
+No torch here; `nanochat.peak` makes a step and measures it. 1 GB is 1e9 bytes.
+"""
+
+import textwrap
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from typing import Any, Self
+
+from nanochat.errors import NanochatError
+
+GB = 1e9
+LARGEST = 10**9  # of any number given: beyond it there is no machine to plan for
+
+CHINCHILLA_RATIO = 20
+"""Tokens per parameter of a compute-optimal training: Hoffmann et al., 2022, arXiv:2203.15556."""
+
+CHARS_PER_TOKEN = 4.8  # of nanochat's own tokenizer, on FineWeb-Edu
+CHARS_PER_SHARD = 250_000_000
+BYTES_PER_SHARD = 100_000_000  # as fetched, compressed
+
+RUNTIME = 2_600_000_000
+"""Bytes that a training took on the source's GPU beyond its estimate: CUDA context 1 to 1.5 GB,
+compile cache 0.8, accumulation 0.4, mixed precision 0.3, fragmentation 0.3."""
+
+_NOTED_MODEL = (2048, 24576, 4, 512)  # sequence, vocabulary, blocks and width of the table below
+_NOTED = {32: (14.0, 16.6), 40: (17.4, 20.0), 48: (20.8, 23.4), 56: (24.2, 27.0)}
+"""The source's table for that model: batch size to GB estimated and GB measured by its author."""
+
+
+@dataclass(frozen=True)
+class Shape:
+    """Shape of a model; the fields are those of `nanochat.gpt.GPTConfig`.
+
+    Raises
+    ------
+    NanochatError
+        On construction, where a number is below 1 or above `LARGEST`.
+    """
+
+    sequence_len: int
+    vocab_size: int
+    n_layer: int
+    n_head: int
+    n_kv_head: int
+    n_embd: int
+
+    def __post_init__(self) -> None:
+        for name, value in vars(self).items():
+            _check(name, value)
+
+    @classmethod
+    def from_depth(
+        cls,
+        depth: int,
+        *,
+        vocab_size: int,
+        sequence_len: int,
+        model_dim: int | None = None,
+        head_dim: int = 128,
+        n_kv_head: int | None = None,
+    ) -> Self:
+        """Shape by the rule of `nanochat.gpt.GPTConfig.from_depth`, its mistakes told by option.
+
+        Raises
+        ------
+        NanochatError
+            Where the numbers do not fit together.
+        """
+        _check("depth", depth)
+        width = depth * 64 if model_dim is None else model_dim
+        _check("model_dim", width)
+        _check("head_dim", head_dim)
+        if head_dim % 2:
+            raise NanochatError(f"head_dim must be even, not {head_dim}")
+        heads = -(-width // head_dim)
+        if width % heads or width // heads % 2:
+            raise NanochatError(
+                f"model_dim {width} cannot be shared by {heads} heads of an even size (head_dim "
+                f"{head_dim}, rounded up)"
+            )
+        kv_heads = heads if n_kv_head is None else n_kv_head
+        _check("n_kv_head", kv_heads)
+        if heads % kv_heads:
+            raise NanochatError(f"n_kv_head must divide the {heads} heads, not {kv_heads}")
+        return cls(sequence_len, vocab_size, depth, heads, kv_heads, width)
+
+    @property
+    def kv_width(self) -> int:
+        """Channels of the keys, and of the values."""
+        return self.n_kv_head * (self.n_embd // self.n_head)
+
+
+def _check(name: str, value: int) -> None:
+    if not 1 <= value <= LARGEST:
+        raise NanochatError(f"{name} must be from 1 to {LARGEST:,}, not {value:,}")
+
+
+def count_parameters(shape: Shape) -> dict[str, int]:
+    """Parameters of the token embedding, of all blocks together, and of the output head."""
+    width = shape.n_embd
+    vocabulary = shape.vocab_size * width
+    # Query and output, key and value, and the two matrices of a perceptron four times as wide.
+    block = 2 * width**2 + 2 * width * shape.kv_width + 8 * width**2
+    return {"wte": vocabulary, "blocks": shape.n_layer * block, "lm_head": vocabulary}
+
+
+def flops_per_token(shape: Shape) -> int:
+    """Floating-point operations of training on one token: 6 (N - N_wte) + 12 · L · width · T.
+
+    Chowdhery et al., 2022 (PaLM), arXiv:2204.02311, appendix B; the embedding is a look-up.
+    """
+    parts = count_parameters(shape)
+    attention = 12 * shape.n_layer * shape.n_embd * shape.sequence_len
+    return 6 * (parts["blocks"] + parts["lm_head"]) + attention
+
+
+@dataclass(frozen=True)
+class Assumptions:
+    """What an estimate of memory takes for granted.
+
+    Attributes
+    ----------
+    title : str
+        Short name.
+    weight, gradient : int
+        Bytes of a parameter and of its gradient.
+    cast : int
+        Bytes of a second copy of each block or head parameter, kept for the step; 0 if none.
+    block, block_kv : int
+        Bytes kept for the backward pass by a block, per token, for each channel of the width, and
+        of the keys.
+    ends : int
+        The same for what lies before the first and after the last block, per channel of the width.
+    logit : int
+        Bytes per token and vocabulary entry when the loss is taken back.
+    overhead : float
+        Added share of the blocks' bytes.
+    stated : str
+        The above in words.
+    """
+
+    title: str
+    weight: int
+    gradient: int
+    cast: int
+    block: int
+    block_kv: int
+    ends: int
+    logit: int
+    overhead: float
+    stated: str
+
+
+ASSUMPTIONS = {
+    # The source's table is 0.40 GB + 0.425 GB · batch. Its fixed part is weights, gradients and
+    # optimizer states; of the slope, logits and their gradient are 0.403 GB. The other 0.022 GB
+    # has no derivation there: the residual stream with the 20 % that the source adds comes to it.
+    "source": Assumptions(
+        title="source, bf16",
+        weight=2,
+        gradient=2,
+        cast=0,
+        block=2 * 2,
+        block_kv=0,
+        ends=2,
+        logit=2 * 4,
+        overhead=0.2,
+        stated="compiled, fused training as in the source's table: bf16 weights and gradients; "
+        "fp32 logits and their gradient; of the blocks only the bf16 residual stream, once after "
+        "attention and once after the perceptron, + 20 %",
+    ),
+    # The two below count what autograd keeps of `nanochat.gpt.GPT` as it is, on a CPU in both
+    # kinds of arithmetic; a GPU's kernels may keep a little more or less.
+    "cuda": Assumptions(
+        title="here, GPU",
+        weight=4,
+        gradient=4,
+        cast=2,
+        block=3 * 4 + 14 * 2,
+        block_kv=4 + 2 * 2,
+        ends=2 * 4 + 2,
+        logit=4 * 4,
+        overhead=0.0,
+        stated="this package's fine-tune under bf16 autocast, not compiled: fp32 weights and "
+        "gradients; bf16 copies of the matrices; four fp32 tensors of logits; of a block 3 fp32 "
+        "and 14 bf16 tensors as wide as the model, 1 fp32 and 2 bf16 as wide as the keys",
+    ),
+    "cpu": Assumptions(
+        title="here, CPU",
+        weight=4,
+        gradient=4,
+        cast=0,
+        block=15 * 4,
+        block_kv=3 * 4,
+        ends=3 * 4,
+        logit=4 * 4,
+        overhead=0.0,
+        stated="this package's fine-tune in fp32 throughout, not compiled: weights, gradients, "
+        "four tensors of logits; of a block 15 tensors as wide as the model, 3 as wide as the keys",
+    ),
+}
+"""Estimates by name; "cuda" and "cpu" are what `nanochat.peak` measures on such a device."""
+
+STATED_FOR_ALL = (
+    "fp32 optimizer states: 8 bytes per embedding and head parameter (AdamW), 4 per block "
+    "parameter (Muon); all parts at once; everything is trained; no attention matrix is kept; not "
+    "counted: what the allocator keeps of freed memory"
+)
+
+
+def estimate_memory(shape: Shape, batch_size: int, assumptions: Assumptions) -> dict[str, int]:
+    """Bytes of one training step by component, without the process and driver around it.
+
+    Parameters
+    ----------
+    shape : Shape
+    batch_size : int
+        Rows of ``shape.sequence_len`` tokens that are on the device at once.
+    assumptions : Assumptions
+        An entry of `ASSUMPTIONS`.
+    """
+    parts = count_parameters(shape)
+    total = sum(parts.values())
+    tokens = batch_size * shape.sequence_len
+    block = assumptions.block * shape.n_embd + assumptions.block_kv * shape.kv_width
+    activations = tokens * (shape.n_layer * block + assumptions.ends * shape.n_embd)
+    return {
+        "weights": assumptions.weight * total + assumptions.cast * (total - parts["wte"]),
+        "gradients": assumptions.gradient * total,
+        "AdamW state": 8 * (parts["wte"] + parts["lm_head"]),
+        "Muon state": 4 * parts["blocks"],
+        "blocks": activations,
+        "overhead": round(assumptions.overhead * activations),
+        "logits": assumptions.logit * tokens * shape.vocab_size,
+    }
+
+
+def data_needs(tokens: int) -> dict[str, int]:
+    """Text that holds `tokens` tokens: characters, shards of the base data, bytes to fetch."""
+    chars = round(tokens * CHARS_PER_TOKEN)
+    shards = -(-chars // CHARS_PER_SHARD)
+    fetch = shards * BYTES_PER_SHARD
+    return {"tokens": tokens, "chars": chars, "shards": shards, "download_bytes": fetch}
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Peak of a real step, and what had been expected of it, in bytes.
+
+    Attributes
+    ----------
+    device : {"cuda", "cpu"}
+        Also the name in `ASSUMPTIONS`.
+    peak : int
+        GPU: largest total of allocated tensors. CPU: growth of the process's largest resident set.
+    estimate : int
+    free : int
+        Free on the device before.
+    """
+
+    device: str
+    peak: int
+    estimate: int
+    free: int
+
+
+@dataclass(frozen=True)
+class Sizing:
+    """All that ``nanochat size`` tells of a model.
+
+    Attributes
+    ----------
+    shape : Shape
+    batch_size : int
+        Rows in a batch.
+    steps, tokens_per_step : int
+        The training whose data is counted.
+    measured : Measured, optional
+
+    Raises
+    ------
+    NanochatError
+        On construction, for a number below 1 or above `LARGEST`.
+    """
+
+    shape: Shape
+    batch_size: int
+    steps: int
+    tokens_per_step: int
+    measured: Measured | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("batch_size", "steps", "tokens_per_step"):
+            _check(name, getattr(self, name))
+
+    @property
+    def memory(self) -> dict[str, dict[str, int]]:
+        """Bytes by component for each entry of `ASSUMPTIONS`."""
+        return {
+            name: estimate_memory(self.shape, self.batch_size, assumptions)
+            for name, assumptions in ASSUMPTIONS.items()
+        }
+
+    @property
+    def data(self) -> dict[str, dict[str, int]]:
+        """`data_needs` of the steps, and of a compute-optimal training."""
+        parameters = sum(count_parameters(self.shape).values())
+        return {
+            "training": data_needs(self.steps * self.tokens_per_step),
+            "chinchilla": data_needs(CHINCHILLA_RATIO * parameters),
+        }
+
+    def table(self) -> list[dict[str, float]]:
+        """The source's table beside the "source" estimate, in GB; empty for another model."""
+        shape = self.shape
+        model = (shape.sequence_len, shape.vocab_size, shape.n_layer, shape.n_embd)
+        if model != _NOTED_MODEL or shape.n_kv_head != shape.n_head:
+            return []
+        rows = []
+        for batch, (noted, measured) in _NOTED.items():
+            total = sum(estimate_memory(shape, batch, ASSUMPTIONS["source"]).values())
+            rows.append(
+                {
+                    "batch_size": batch,
+                    "estimate_gb": total / GB,
+                    "noted_gb": noted,
+                    "with_runtime_gb": (total + RUNTIME) / GB,
+                    "noted_measured_gb": measured,
+                }
+            )
+        return rows
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything, in plain JSON types; memory in bytes."""
+        parts = count_parameters(self.shape)
+        memory = {
+            name: {"components": components, "total": sum(components.values())}
+            for name, components in self.memory.items()
+        }
+        stated = {name: assumptions.stated for name, assumptions in ASSUMPTIONS.items()}
+        return {
+            "model": asdict(self.shape),
+            "parameters": {**parts, "total": sum(parts.values())},
+            "flops_per_token": flops_per_token(self.shape),
+            "batch_size": self.batch_size,
+            "memory_bytes": memory,
+            "assumptions": {**stated, "all": STATED_FOR_ALL},
+            "source_table": self.table(),
+            "data": self.data,
+            "measured": asdict(self.measured) if self.measured else None,
+        }
+
+    def lines(self) -> list[str]:
+        """The same for a person."""
+        return [*self._model(), *self._memory(), *self._table(), *self._data(), *self._measured()]
+
+    def _model(self) -> Iterator[str]:
+        shape = self.shape
+        yield (
+            f"{shape.n_layer} blocks of width {shape.n_embd:,}, {shape.n_head} heads of "
+            f"{shape.n_embd // shape.n_head} ({shape.n_kv_head} key/value), vocabulary "
+            f"{shape.vocab_size:,}, sequence {shape.sequence_len:,}"
+        )
+        parts = count_parameters(shape)
+        total = sum(parts.values())
+        yield f"\nparameters {total:>26,}"
+        for name, count in parts.items():
+            yield f"  {name:<12}{count:>23,}  {100 * count / total:6.2f} %"
+        yield f"FLOPs per token {flops_per_token(shape):>21,}"
+
+    def _memory(self) -> Iterator[str]:
+        columns = list(self.memory.values())
+        yield f"\nestimated memory of a training step, batch {self.batch_size:,}, GB"
+        yield " " * 14 + "".join(f"{each.title:>15}" for each in ASSUMPTIONS.values())
+        for name in columns[0]:
+            yield f"  {name:<12}" + "".join(f"{each[name] / GB:>15.3f}" for each in columns)
+        yield f"  {'total':<12}" + "".join(f"{sum(each.values()) / GB:>15.3f}" for each in columns)
+        stated = {each.title: each.stated for each in ASSUMPTIONS.values()}
+        for title, text in {**stated, "all": STATED_FOR_ALL}.items():
+            yield textwrap.fill(f"  {title}: {text}", 100, subsequent_indent="    ")
+
+    def _table(self) -> Iterator[str]:
+        rows = self.table()
+        if rows:
+            yield "\nagainst the source's table for this model, GB"
+            yield "  batch  estimate     noted  + 2.6 run time  measured there"
+        for row in rows:
+            yield (
+                f"  {row['batch_size']:>5}{row['estimate_gb']:>10.1f}{row['noted_gb']:>10.1f}"
+                f"{row['with_runtime_gb']:>16.1f}{row['noted_measured_gb']:>16.1f}"
+            )
+
+    def _data(self) -> Iterator[str]:
+        titles = {
+            "training": f"{self.steps:,} steps of {self.tokens_per_step:,}",
+            "chinchilla": f"Chinchilla, {CHINCHILLA_RATIO} per parameter",
+        }
+        yield "\ndata"
+        for name, need in self.data.items():
+            yield (
+                f"  {titles[name]}: {need['tokens']:,} tokens, {need['chars'] / 1e9:.2f} B "
+                f"characters, {need['shards']:,} shards, {need['download_bytes'] / GB:.1f} GB"
+            )
+
+    def _measured(self) -> Iterator[str]:
+        if self.measured is not None:
+            device, peak, estimate = (
+                self.measured.device,
+                self.measured.peak,
+                self.measured.estimate,
+            )
+            yield (
+                f"\nmeasured on this machine's {'GPU' if device == 'cuda' else 'CPU'}: peak "
+                f"{peak / GB:.3f} GB; estimated {estimate / GB:.3f} GB, "
+                f"{100 * estimate / peak:.0f} % of that"
+            )
