@@ -11,8 +11,6 @@ import re
 import time
 import uuid
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -23,99 +21,20 @@ import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
 from fractal_ray.errors import SweepError
-from fractal_ray.outcome import RunRecord
-from fractal_ray.space import Point
+from fractal_ray.rows import (
+    FAILURES_SCHEMA,
+    PARTITION,
+    POINTS_SCHEMA,
+    Evaluation,
+    Failure,
+    failures_table,
+    points_table,
+)
 
 SCHEMA_VERSION = 1
 _METADATA_KEY = b"fractal_ray"
 _LISTINGS = 5
 _PART = re.compile(r"part-[^/]+\.parquet")
-
-_WHERE = [
-    ("point_id", pa.string()),
-    ("stage", pa.string()),
-    ("ix", pa.int64()),
-    ("iy", pa.int64()),
-    ("x", pa.float64()),
-    ("y", pa.float64()),
-    ("seed", pa.int64()),
-]
-_WHO = [
-    ("host", pa.string()),
-    ("device", pa.string()),
-    ("attempt", pa.int32()),
-    ("fingerprint", pa.string()),
-    ("created_at", pa.timestamp("us", tz="UTC")),
-]
-_PARTITION = pa.schema([("frame", pa.int32()), ("level", pa.int32())])
-
-POINTS_SCHEMA = pa.schema(
-    [
-        *_WHERE,
-        ("outcome", pa.string()),
-        ("reason", pa.string()),
-        ("diverged_step", pa.int64()),
-        ("first_loss", pa.float64()),
-        ("tail_loss", pa.float64()),
-        ("ratio", pa.float64()),
-        ("final_loss", pa.float64()),
-        ("best_loss", pa.float64()),
-        ("losses", pa.list_(pa.float32())),
-        ("steps", pa.int64()),
-        ("tokens_seen", pa.int64()),
-        ("seconds", pa.float64()),
-        *_WHO,
-    ]
-)
-FAILURES_SCHEMA = pa.schema(
-    [
-        *_WHERE,
-        ("kind", pa.string()),
-        ("error", pa.string()),
-        ("traceback", pa.string()),
-        ("gave_up", pa.bool_()),
-        *_WHO,
-    ]
-)
-
-
-@dataclass(frozen=True, slots=True)
-class Origin:
-    """Where a row comes from: the columns that evaluations and failures share."""
-
-    point_id: str
-    stage: str
-    point: Point
-    seed: int
-    host: str
-    device: str
-    attempt: int
-    fingerprint: str
-    created_at: datetime = field(default_factory=lambda: datetime.now(UTC))
-
-
-@dataclass(frozen=True, slots=True)
-class Evaluation:
-    """A row of `points/`: a run that finished, whatever it showed."""
-
-    origin: Origin
-    record: RunRecord
-
-
-@dataclass(frozen=True, slots=True)
-class Failure:
-    """A row of `failures/`: a run that a machine or a bug ended.
-
-    `kind` is "error" (an exception) or "lost_worker" (the process is gone). `gave_up` is True on
-    the row after which it is not tried again.
-    """
-
-    origin: Origin
-    kind: str
-    error: str
-    traceback: str
-    gave_up: bool
-
 
 Row = TypeVar("Row", Evaluation, Failure)
 
@@ -142,11 +61,11 @@ class Store:
 
     def append(self, rows: Sequence[Evaluation]) -> None:
         """Write evaluations, one part per frame and level; on return they are on disk."""
-        self._append("points", rows, _points_table)
+        self._append("points", rows, points_table)
 
     def append_failures(self, rows: Sequence[Failure]) -> None:
         """Write failures; on return they are on disk."""
-        self._append("failures", rows, _failures_table)
+        self._append("failures", rows, failures_table)
 
     def compact(self) -> None:
         """Join the parts of each frame and level into one; safe to interrupt.
@@ -304,7 +223,7 @@ class Store:
     def _read_parts(
         self, parts: list[str], schema: pa.Schema, columns: list[str] | None = None
     ) -> pa.Table:
-        full = pa.schema([*schema, *_PARTITION])
+        full = pa.schema([*schema, *PARTITION])
         if not parts:
             empty = full.empty_table()
             return empty if columns is None else empty.select(columns)
@@ -313,7 +232,7 @@ class Store:
             schema=full,
             format="parquet",
             filesystem=self.filesystem,
-            partitioning=ds.partitioning(_PARTITION, flavor="hive"),
+            partitioning=ds.partitioning(PARTITION, flavor="hive"),
         )
         return dataset.to_table(columns=columns)
 
@@ -367,43 +286,3 @@ def _drop_duplicates(table: pa.Table) -> pa.Table:
     if len(first) == len(ids):
         return table
     return table.take(pa.array(np.sort(first)))
-
-
-def _where(rows: Sequence[Evaluation] | Sequence[Failure]) -> dict[str, list[Any]]:
-    origins = [row.origin for row in rows]
-    points = [origin.point for origin in origins]
-    return {
-        "point_id": [origin.point_id for origin in origins],
-        "stage": [origin.stage for origin in origins],
-        "ix": [point.ix for point in points],
-        "iy": [point.iy for point in points],
-        "x": [point.x for point in points],
-        "y": [point.y for point in points],
-        "seed": [origin.seed for origin in origins],
-        "host": [origin.host for origin in origins],
-        "device": [origin.device for origin in origins],
-        "attempt": [origin.attempt for origin in origins],
-        "fingerprint": [origin.fingerprint for origin in origins],
-        "created_at": [origin.created_at for origin in origins],
-    }
-
-
-def _points_table(rows: list[Evaluation]) -> pa.Table:
-    records = [row.record for row in rows]
-    columns: dict[str, Any] = _where(rows)
-    for name in POINTS_SCHEMA.names:
-        if name not in columns and name not in ("losses", "outcome"):
-            columns[name] = [getattr(record, name) for record in records]
-    columns["outcome"] = [record.outcome.value for record in records]
-    lengths = np.array([len(record.losses) for record in records], dtype=np.int32)
-    offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32)
-    flat = np.concatenate([record.losses for record in records], dtype=np.float32)
-    columns["losses"] = pa.ListArray.from_arrays(pa.array(offsets), pa.array(flat))
-    return pa.table(columns, schema=POINTS_SCHEMA)
-
-
-def _failures_table(rows: list[Failure]) -> pa.Table:
-    columns: dict[str, Any] = _where(rows)
-    for name in ("kind", "error", "traceback", "gave_up"):
-        columns[name] = [getattr(row, name) for row in rows]
-    return pa.table(columns, schema=FAILURES_SCHEMA)

@@ -20,8 +20,9 @@ from fractal_ray.identity import PointIdentity, Setting
 from fractal_ray.outcome import Criterion, Outcome, RunRecord
 from fractal_ray.planners.program import Program
 from fractal_ray.relabel import outcomes_by_id
+from fractal_ray.rows import Evaluation, Failure, Origin
 from fractal_ray.space import Point
-from fractal_ray.store import Evaluation, Failure, Origin, Store
+from fractal_ray.store import Store
 
 _LARGEST_TILE = 4096
 _BACK_OFF_TILES = 8

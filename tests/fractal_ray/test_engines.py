@@ -20,7 +20,8 @@ import ray
 
 from fractal_ray.engine.base import SweepStoppedError
 from fractal_ray.errors import SweepError
-from fractal_ray.store import POINTS_SCHEMA, Store
+from fractal_ray.rows import POINTS_SCHEMA
+from fractal_ray.store import Store
 from fractal_ray.sweep import Sweep
 from tests.fractal_ray.workloads_for_tests import (
     Broken,

@@ -10,8 +10,9 @@ import pytest
 
 from fractal_ray.errors import SweepError
 from fractal_ray.outcome import Outcome, RunRecord
+from fractal_ray.rows import Evaluation, Failure, Origin
 from fractal_ray.space import Point
-from fractal_ray.store import Evaluation, Failure, Origin, Store
+from fractal_ray.store import Store
 
 
 def origin(number: int, level: int = 0) -> Origin:

@@ -12,8 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fractal_ray.outcome import Outcome, RunRecord
+from fractal_ray.rows import Evaluation, Origin
 from fractal_ray.space import Point
-from fractal_ray.store import Evaluation, Origin, Store
+from fractal_ray.store import Store
 
 floats = st.floats(width=32, allow_nan=True, allow_infinity=True)
 
