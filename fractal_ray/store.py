@@ -80,6 +80,9 @@ class Store:
                 self._write(table.select(POINTS_SCHEMA.names), folder)
                 for part in readable:
                     self._delete(part)
+        if self._local:  # what a kill between write and rename has left; we are the one writer
+            for left in Path(self.root).rglob(".part-*.tmp"):
+                left.unlink(missing_ok=True)
 
     def write_file(self, name: str, data: bytes) -> str:
         """Write a small file beside the dataset, whole or not at all; where it is now.

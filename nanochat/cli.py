@@ -79,9 +79,10 @@ def size_command(
 
     Nothing is made, and no model is needed.
     """
-    from nanochat.sizing import Shape, Sizing
+    from nanochat.config import GPTConfig
+    from nanochat.sizing import Sizing
 
-    shape = Shape.from_depth(
+    shape = GPTConfig.from_depth(
         depth,
         vocab_size=vocab_size,
         sequence_len=sequence_len,

@@ -5,95 +5,19 @@ soft-capped at 15, and norms without weights. State-dict keys are nanochat's own
 checkpoints load as they are. Not covered: key/value cache, distributed training, later generations.
 """
 
-from dataclasses import dataclass
-from typing import Literal, Self
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from nanochat.config import GPTConfig
 from nanochat.errors import NanochatError
 
 ROPE_BASE = 10_000
 ROPE_REACH = 10  # table length in units of sequence_len
 SOFT_CAP = 15.0
 IGNORED = -1  # target that is not supervised
-
-
-@dataclass(frozen=True)
-class GPTConfig:
-    """Shape of the model; the fields are those of ``model_config`` in a checkpoint's meta file.
-
-    Attributes
-    ----------
-    sequence_len : int
-        Tokens the model was trained on at once. It accepts up to ten times as many.
-    vocab_size : int
-        Logits that come out. The two vocabulary matrices may have more rows (padding).
-    n_layer, n_head, n_kv_head, n_embd : int
-        Blocks, query heads, key/value heads (a divisor of `n_head`), width (`n_head` times an
-        even head size).
-
-    Raises
-    ------
-    NanochatError
-        On construction, where the numbers do not fit together.
-    """
-
-    sequence_len: int
-    vocab_size: int
-    n_layer: int
-    n_head: int
-    n_kv_head: int
-    n_embd: int
-
-    def __post_init__(self) -> None:
-        for name, value in vars(self).items():
-            if not isinstance(value, int) or value < 1:
-                raise NanochatError(f"model {name} must be a whole number above 0, not {value!r}")
-        if self.n_embd % self.n_head or (self.n_embd // self.n_head) % 2:
-            raise NanochatError(
-                f"model n_embd must be n_head times an even head size, not {self.n_embd} for "
-                f"{self.n_head} heads"
-            )
-        if self.n_head % self.n_kv_head:
-            raise NanochatError(
-                f"model n_kv_head must divide n_head ({self.n_head}), not {self.n_kv_head}"
-            )
-
-    @classmethod
-    def from_depth(
-        cls,
-        depth: int,
-        *,
-        vocab_size: int,
-        sequence_len: int,
-        model_dim: int | None = None,
-        head_dim: int = 128,
-        n_kv_head: int | None = None,
-    ) -> Self:
-        """Config from the one dial of nanochat: width 64·depth, heads of `head_dim`, rounded up.
-
-        Parameters
-        ----------
-        depth : int
-            Number of blocks.
-        model_dim : int, optional
-            Width in place of 64·depth.
-        head_dim : int
-            Size of a head that decides how many there are; they share the width equally.
-        n_kv_head : int, optional
-            Key/value heads in place of one per query head.
-        """
-        width = depth * 64 if model_dim is None else model_dim
-        heads = max(1, (width + head_dim - 1) // head_dim)
-        kv_heads = heads if n_kv_head is None else n_kv_head
-        return cls(sequence_len, vocab_size, depth, heads, kv_heads, width)
-
-    @property
-    def head_dim(self) -> int:
-        """Size of a head."""
-        return self.n_embd // self.n_head
 
 
 class _Linear(nn.Linear):

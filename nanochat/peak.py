@@ -6,15 +6,15 @@ import resource
 import sys
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import asdict
 from multiprocessing import get_context
 from pathlib import Path
 
+from nanochat.config import GPTConfig
 from nanochat.errors import NanochatError
-from nanochat.sizing import ASSUMPTIONS, GB, Measured, Shape, estimate_memory
+from nanochat.sizing import ASSUMPTIONS, GB, Measured, estimate_memory
 
 
-def measure_peak(shape: Shape, batch_size: int) -> Measured:
+def measure_peak(shape: GPTConfig, batch_size: int) -> Measured:
     """Train two steps, in a fresh process, on the GPU if there is one, and tell the peak.
 
     Two, because the optimizer states of the first come after its peak.
@@ -35,7 +35,7 @@ def measure_peak(shape: Shape, batch_size: int) -> Measured:
             ) from error
 
 
-def _measure_here(shape: Shape, batch_size: int) -> Measured:
+def _measure_here(shape: GPTConfig, batch_size: int) -> Measured:
     import torch
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -47,7 +47,7 @@ def _measure_here(shape: Shape, batch_size: int) -> Measured:
             f"{device}; {free / GB:,.1f} GB are free"
         )
     # The first use of every part of torch takes memory that is not the model's.
-    _train(Shape(8, 8, 1, 1, 1, 8), 1, device)
+    _train(GPTConfig(8, 8, 1, 1, 1, 8), 1, device)
     if device == "cuda":
         torch.cuda.reset_peak_memory_stats()
     before = _peak(device)
@@ -58,7 +58,7 @@ def _measure_here(shape: Shape, batch_size: int) -> Measured:
     return Measured(device, _peak(device) - before, estimate, free)
 
 
-def _train(shape: Shape, batch_size: int, device: str) -> None:
+def _train(shape: GPTConfig, batch_size: int, device: str) -> None:
     """Two steps of a new model on random tokens, full rows, every group trained."""
     import numpy as np
     import torch
@@ -66,7 +66,7 @@ def _train(shape: Shape, batch_size: int, device: str) -> None:
     from nanochat.batches import make_batches
     from nanochat.examples import Examples
     from nanochat.finetune import finetune
-    from nanochat.gpt import GPT, GPTConfig
+    from nanochat.gpt import GPT
     from nanochat.recipe import GROUPS, Recipe
 
     recipe = Recipe(
@@ -77,7 +77,7 @@ def _train(shape: Shape, batch_size: int, device: str) -> None:
         deterministic=False,
     )
     with torch.device(device):
-        model = GPT(GPTConfig(**asdict(shape)))
+        model = GPT(shape)
     model.init_weights(torch.Generator(device).manual_seed(0))
     row = shape.sequence_len + 1  # the last token is only predicted
     ids = np.random.default_rng(0).integers(shape.vocab_size, size=batch_size * row, dtype=np.int32)

@@ -6,12 +6,11 @@ No torch here; `nanochat.peak` makes a step and measures it. 1 GB is 1e9 bytes.
 import textwrap
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from typing import Any, Self
+from typing import Any
 
-from nanochat.errors import NanochatError
+from nanochat.config import GPTConfig, check_number
 
 GB = 1e9
-LARGEST = 10**9  # of any number given: beyond it there is no machine to plan for
 
 CHINCHILLA_RATIO = 20
 """Tokens per parameter of a compute-optimal training: Hoffmann et al., 2022, arXiv:2203.15556."""
@@ -29,75 +28,7 @@ _NOTED = {32: (14.0, 16.6), 40: (17.4, 20.0), 48: (20.8, 23.4), 56: (24.2, 27.0)
 """The source's table for that model: batch size to GB estimated and GB measured by its author."""
 
 
-@dataclass(frozen=True)
-class Shape:
-    """Shape of a model; the fields are those of `nanochat.gpt.GPTConfig`.
-
-    Raises
-    ------
-    NanochatError
-        On construction, where a number is below 1 or above `LARGEST`.
-    """
-
-    sequence_len: int
-    vocab_size: int
-    n_layer: int
-    n_head: int
-    n_kv_head: int
-    n_embd: int
-
-    def __post_init__(self) -> None:
-        for name, value in vars(self).items():
-            _check(name, value)
-
-    @classmethod
-    def from_depth(
-        cls,
-        depth: int,
-        *,
-        vocab_size: int,
-        sequence_len: int,
-        model_dim: int | None = None,
-        head_dim: int = 128,
-        n_kv_head: int | None = None,
-    ) -> Self:
-        """Shape by the rule of `nanochat.gpt.GPTConfig.from_depth`, its mistakes told by option.
-
-        Raises
-        ------
-        NanochatError
-            Where the numbers do not fit together.
-        """
-        _check("depth", depth)
-        width = depth * 64 if model_dim is None else model_dim
-        _check("model_dim", width)
-        _check("head_dim", head_dim)
-        if head_dim % 2:
-            raise NanochatError(f"head_dim must be even, not {head_dim}")
-        heads = -(-width // head_dim)
-        if width % heads or width // heads % 2:
-            raise NanochatError(
-                f"model_dim {width} cannot be shared by {heads} heads of an even size (head_dim "
-                f"{head_dim}, rounded up)"
-            )
-        kv_heads = heads if n_kv_head is None else n_kv_head
-        _check("n_kv_head", kv_heads)
-        if heads % kv_heads:
-            raise NanochatError(f"n_kv_head must divide the {heads} heads, not {kv_heads}")
-        return cls(sequence_len, vocab_size, depth, heads, kv_heads, width)
-
-    @property
-    def kv_width(self) -> int:
-        """Channels of the keys, and of the values."""
-        return self.n_kv_head * (self.n_embd // self.n_head)
-
-
-def _check(name: str, value: int) -> None:
-    if not 1 <= value <= LARGEST:
-        raise NanochatError(f"{name} must be from 1 to {LARGEST:,}, not {value:,}")
-
-
-def count_parameters(shape: Shape) -> dict[str, int]:
+def count_parameters(shape: GPTConfig) -> dict[str, int]:
     """Parameters of the token embedding, of all blocks together, and of the output head."""
     width = shape.n_embd
     vocabulary = shape.vocab_size * width
@@ -106,7 +37,7 @@ def count_parameters(shape: Shape) -> dict[str, int]:
     return {"wte": vocabulary, "blocks": shape.n_layer * block, "lm_head": vocabulary}
 
 
-def flops_per_token(shape: Shape) -> int:
+def flops_per_token(shape: GPTConfig) -> int:
     """Floating-point operations of training on one token: 6 (N - N_wte) + 12 · L · width · T.
 
     Chowdhery et al., 2022 (PaLM), arXiv:2204.02311, appendix B; the embedding is a look-up.
@@ -210,12 +141,12 @@ STATED_FOR_ALL = (
 )
 
 
-def estimate_memory(shape: Shape, batch_size: int, assumptions: Assumptions) -> dict[str, int]:
+def estimate_memory(shape: GPTConfig, batch_size: int, assumptions: Assumptions) -> dict[str, int]:
     """Bytes of one training step by component, without the process and driver around it.
 
     Parameters
     ----------
-    shape : Shape
+    shape : GPTConfig
     batch_size : int
         Rows of ``shape.sequence_len`` tokens that are on the device at once.
     assumptions : Assumptions
@@ -272,7 +203,7 @@ class Sizing:
 
     Attributes
     ----------
-    shape : Shape
+    shape : GPTConfig
     batch_size : int
         Rows in a batch.
     steps, tokens_per_step : int
@@ -285,7 +216,7 @@ class Sizing:
         On construction, for a number below 1 or above `LARGEST`.
     """
 
-    shape: Shape
+    shape: GPTConfig
     batch_size: int
     steps: int
     tokens_per_step: int
@@ -293,7 +224,7 @@ class Sizing:
 
     def __post_init__(self) -> None:
         for name in ("batch_size", "steps", "tokens_per_step"):
-            _check(name, getattr(self, name))
+            check_number(name, getattr(self, name))
 
     @property
     def memory(self) -> dict[str, dict[str, int]]:

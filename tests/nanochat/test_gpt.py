@@ -81,8 +81,8 @@ def test_width_and_heads_can_be_given():
     [
         ({"n_head": 3}, "n_embd must be n_head times an even head size"),
         ({"n_embd": 62}, "n_embd must be"),
-        ({"n_kv_head": 3, "n_head": 4}, "n_kv_head must divide n_head"),
-        ({"n_layer": 0}, "n_layer must be a whole number above 0"),
+        ({"n_kv_head": 3, "n_head": 4}, "n_kv_head must divide the 4 heads, not 3"),
+        ({"n_layer": 0}, "n_layer must be from 1 to 1,000,000,000, not 0"),
     ],
 )
 def test_shapes_that_do_not_fit_are_refused(checkpoint, change, message):

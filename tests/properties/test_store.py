@@ -111,6 +111,7 @@ def test_a_crash_between_write_and_rename_loses_only_that_append(
         assert set(reader.read(["point_id"]).column("point_id").to_pylist()) == ids(before)
         reader.append(lost)
         reader.compact()
+        assert not list(Path(folder).rglob("*.tmp"))
         assert set(reader.read(["point_id"]).column("point_id").to_pylist()) == ids(before + lost)
 
 
