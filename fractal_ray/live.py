@@ -13,8 +13,8 @@ from rich.text import Text
 
 from fractal_ray.engine.base import Progress
 
-# The Okabe-Ito colours of the figures; unknown points are dim.
-_COLOURS = {0: "#0072b2", 1: "#e69f00", 2: "#d55e00"}
+# The colours of the figures (figures/style.py, which loads matplotlib); unknown points are dim.
+_COLOURS = {0: "#0072b2", 1: "#f0e442", 2: "#d55e00"}
 _UNKNOWN = "grey23"
 _NAMES = {"trained": 0, "not_improved": 1, "diverged": 2}
 _LINE_SECONDS = 5.0

@@ -6,7 +6,10 @@ from dataclasses import replace
 import pytest
 from rich.console import Console
 
+from fractal_ray import live
+from fractal_ray.boundary import OUTCOME_CODES
 from fractal_ray.engine.base import Progress
+from fractal_ray.figures.style import OUTCOME_COLORS
 from fractal_ray.live import LineView, duration, map_text, one_line, screen
 
 HALF_WAY = Progress(
@@ -68,6 +71,12 @@ def test_map_points_upwards() -> None:
     low, high = [0, 0], [2, 2]
     colours = [str(span.style) for span in map_text([low, high]).spans]
     assert colours[0].startswith("#d55e00 on #0072b2"), "diverged above, trained below"
+
+
+def test_colours_are_those_of_the_figures() -> None:
+    assert {code: colour.lower() for code, colour in live._COLOURS.items()} == {
+        OUTCOME_CODES[outcome]: colour.lower() for outcome, colour in OUTCOME_COLORS.items()
+    }
 
 
 def test_lines_come_every_few_seconds_and_at_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
