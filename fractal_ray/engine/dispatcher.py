@@ -26,6 +26,7 @@ from fractal_ray.store import Store
 
 _LARGEST_TILE = 4096
 _BACK_OFF_TILES = 8
+_OPENINGS = 3
 
 
 @dataclass(frozen=True)
@@ -100,6 +101,7 @@ class Dispatcher:
         self._failed_attempts: Counter[str] = Counter()
         self._culprits: dict[str, set[str]] = {}
         self._slots: set[int] = set()
+        self._lost_openings: Counter[int] = Counter()
         self._rows: list[Evaluation] = []
         self._failure_rows: list[Failure] = []
         self._tiles = 0
@@ -151,7 +153,7 @@ class Dispatcher:
         self._slots.discard(slot)
         if lease is None:
             if not was_open:  # killed while it loaded the workload, by the memory limit perhaps
-                self.open_failed(RunFailure(f"WorkerLost: {why}", why), "an unknown host")
+                self._lost_opening(slot, why)
             return
         alone = len(lease.jobs) == 1
         error = f"WorkerLost: {why}" + ("" if alone else f" ({len(lease.jobs)} points in its tile)")
@@ -165,11 +167,11 @@ class Dispatcher:
             self._record_failure(lease.jobs[0], "lost_worker", failure, None, gave_up=False)
 
     def open_failed(self, failure: RunFailure, host: str) -> bool:
-        """A worker could not open the workload; three in a row with no result end the sweep.
-        True when it has ended."""
+        """A worker raised while it opened the workload; three in a row with no result end the
+        sweep. True when it has ended."""
         self._open_failures += 1
         self._trouble = f"a worker on {host} could not start: {failure.error}"
-        if self._open_failures >= 3:
+        if self._open_failures >= _OPENINGS:
             self.error = f"no worker can open the workload:\n{failure.traceback}"
         return self.finished
 
@@ -244,6 +246,16 @@ class Dispatcher:
         return self.progress()
 
     # Inside ---------------------------------------------------------------------------------
+
+    def _lost_opening(self, slot: int, why: str) -> None:
+        """The same slot three times, because a lost node takes all of its slots at once."""
+        self._lost_openings[slot] += 1
+        self._trouble = f"slot {slot} died while it loaded the workload: {why}"
+        if self._lost_openings[slot] >= _OPENINGS:
+            self.error = (
+                f"slot {slot} died {_OPENINGS} times while it loaded the workload ({why}); does it"
+                " fit into the worker's memory?"
+            )
 
     def _next_tile(self, slot: int) -> Tile | None:
         jobs = self._collect(self._size_of_next_tile())
@@ -321,6 +333,7 @@ class Dispatcher:
 
     def _succeed(self, job: _Job, record: RunRecord, result: TileResult) -> None:
         self._open_failures = 0
+        self._lost_openings.clear()
         self._succeeded += 1
         del self._flying[job.id]
         self._known[job.id] = record.outcome

@@ -27,7 +27,8 @@ class Program:
 
     @property
     def stage(self) -> str:
-        """Name of the stage that runs now, ``"0:grid"``."""
+        """Name of the stage that the next points belong to, ``"0:grid"``."""
+        self._advance()
         return f"{self._index}:{self._stages[self._index][0]}"
 
     @property

@@ -199,6 +199,21 @@ def test_workers_that_cannot_open_end_the_sweep_unless_some_can(tmp_path: Path) 
     assert "trace" in (dispatcher.progress().error or "")
 
 
+def test_a_node_lost_while_its_slots_load_does_not_end_the_sweep(tmp_path: Path) -> None:
+    dispatcher = make(tmp_path)
+    for slot in range(8):
+        dispatcher.release(slot, "the node is gone")
+    assert dispatcher.progress().error is None
+    assert finish(dispatcher) == 9
+
+
+def test_a_slot_that_dies_loading_again_and_again_ends_the_sweep(tmp_path: Path) -> None:
+    dispatcher = make(tmp_path)
+    for _ in range(3):
+        dispatcher.release(1, "the worker process was lost")
+    assert "memory" in (dispatcher.progress().error or "")
+
+
 def test_tiles_grow_to_the_time_asked_for(tmp_path: Path) -> None:
     dispatcher = make(tmp_path, side=40, tile_seconds=2.0)
     runner, sizes = worker(), []

@@ -58,8 +58,8 @@ def test_a_stage_sees_the_one_before() -> None:
     program = Program([("grid", lambda _: first), ("grid", second)])
     assert program.stage == "0:grid"
     program.tell([(point, Outcome.TRAINED) for point in program.ask(10)])
-    assert not program.done
     assert program.stage == "1:grid"
+    assert not program.done
     assert seen == [first]
 
 

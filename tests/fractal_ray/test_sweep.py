@@ -125,6 +125,15 @@ def test_stages_label_and_resources_may_change(make_sweep: Maker) -> None:
     assert (progress.reused, progress.done) == (18, 34)
 
 
+@pytest.mark.parametrize("tile", ["auto", 1, 50])
+def test_rows_name_the_stage_that_asked_first(make_sweep: Maker, tile: str | int) -> None:
+    sweep = make_sweep(stages=[{"grid": {"points": n}} for n in (2, 3, 5)], points_per_tile=tile)
+    sweep.run("local")
+    stages = sweep.table().column("stage").to_pylist()
+    counts = {stage: stages.count(stage) for stage in stages}
+    assert counts == {"0:grid": 4, "1:grid": 5, "2:grid": 16}
+
+
 def test_raster_shows_the_disc(make_sweep: Maker) -> None:
     sweep = make_sweep(stages=[{"grid": {"points": [17, 9]}}])
     sweep.run("local")
