@@ -94,6 +94,15 @@ class GridStage(_Model):
     points: int | tuple[int, int]
     """Nodes along each side, or [along x, along y]; at least 2."""
 
+    @field_validator("points", mode="before")
+    @classmethod
+    def _whole(cls, points: Any) -> Any:
+        pair = isinstance(points, list | tuple)
+        sides = points if pair else [points]
+        if (pair and len(points) != 2) or not all(type(side) is int for side in sides):
+            raise ValueError(f"takes a whole number, or [along x, along y]; given {points!r}")
+        return points
+
     @property
     def shape(self) -> tuple[int, int]:
         """Nodes along x and along y."""
@@ -297,7 +306,9 @@ def parse_spec(
     try:
         return SweepSpec.model_validate(changed)
     except ValidationError as error:
-        lines = [f"  {_explain(problem)}" for problem in error.errors()]
+        # pydantic also counts a list as empty when none of its items is valid.
+        problems = [p for p in error.errors() if not (p["type"] == "too_short" and p["input"])]
+        lines = [f"  {_explain(problem)}" for problem in problems]
         raise SweepError("\n".join([f"{origin} is not a valid sweep:", *lines])) from error
 
 

@@ -42,6 +42,12 @@ def workload(**changes: Any) -> dict[str, Any]:
         ({"stages": []}, ["stages"]),
         ({"stages": [{"grd": {"points": 3}}]}, ["stages.0.grd: unknown key", "'grid'"]),
         ({"stages": [{"grid": {"points": 1}}]}, ["stages.0.grid: points must be at least 2"]),
+        (
+            {"stages": [{"grid": {"points": "one"}}]},
+            ["stages.0.grid.points: takes a whole", "'one'"],
+        ),
+        ({"stages": [{"grid": {"points": [3]}}]}, ["[along x, along y]; given [3]"]),
+        ({"stages": [{"grid": {"points": [2, 3, 4]}}]}, ["[along x, along y]; given [2, 3, 4]"]),
         ({"stages": [{"grid": {"point": 3}}]}, ["stages.0.grid.point: unknown key", "'points'"]),
         ({"workload": workload(modl="x")}, ["workload.modl: unknown key", "'model'"]),
         ({"workload": workload(recipe={"matrx_lr": 1})}, ["workload.recipe", "'matrix_lr'"]),
@@ -80,6 +86,12 @@ def test_all_mistakes_are_reported_at_once() -> None:
     with pytest.raises(SweepError) as caught:
         parse_spec(raw_spec(stagess=[], label={"window": 0}, axes=axes(min=0)))
     assert len(str(caught.value).splitlines()) == 4
+
+
+def test_a_bad_stage_is_one_mistake() -> None:
+    with pytest.raises(SweepError) as caught:
+        parse_spec(raw_spec(stages=[{"grid": {"points": "one"}}]))
+    assert len(str(caught.value).splitlines()) == 2
 
 
 def test_numbers_without_a_dot_are_numbers() -> None:
