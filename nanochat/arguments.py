@@ -1,0 +1,53 @@
+"""Spellings that a command line may use, brought to the one that Typer reads.
+
+nanochat's commands have been called with dashes and with underscores, with ``--key=value`` and
+``--key value``, and with flags as words (``--deterministic=False``). All of them are accepted.
+"""
+
+import re
+from collections.abc import Collection, Sequence
+
+_FLAG_WORDS = {"true": True, "false": False}
+
+
+def normalise(arguments: Sequence[str], many: Collection[str] = ()) -> list[str]:
+    """Arguments in the spelling that the commands declare.
+
+    Parameters
+    ----------
+    arguments : sequence of str
+        Without the name of the program. What follows a bare ``--`` is left as it is.
+    many : collection of str
+        Options, as declared, that take several values in a row: ``--budgets 10 20`` becomes
+        ``--budgets 10 --budgets 20``.
+
+    Returns
+    -------
+    list of str
+        Names of options with dashes; ``--x true`` and ``--x=true`` as ``--x``, ``--x false`` and
+        ``--x=false`` as ``--no-x``, in any case of letters.
+    """
+    done: list[str] = []
+    rest = list(arguments)
+    while rest:
+        word = rest.pop(0)
+        if word == "--":
+            return [*done, word, *rest]
+        option = re.fullmatch(r"--([A-Za-z][\w-]*)(=.*)?", word, re.DOTALL)
+        if option is None:
+            done.append(word)
+            continue
+        name = option[1].replace("_", "-")
+        value = option[2][1:] if option[2] else None
+        if value is None and rest and rest[0].lower() in _FLAG_WORDS:
+            value = rest.pop(0)
+        if f"--{name}" in many:
+            values = [] if value is None else [value]
+            while rest and not rest[0].startswith("-"):
+                values.append(rest.pop(0))
+            done += [part for each in values for part in (f"--{name}", each)] or [f"--{name}"]
+        elif value is not None and value.lower() in _FLAG_WORDS:
+            done.append(f"--{name}" if _FLAG_WORDS[value.lower()] else f"--no-{name}")
+        else:
+            done.append(f"--{name}" if value is None else f"--{name}={value}")
+    return done

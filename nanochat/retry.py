@@ -1,0 +1,74 @@
+"""Calls over the network, made again with back-off when the network is at fault, and only then.
+
+What is a fault of the network is told by the kind of the exception and by the status of the
+response, never by words in a message: a loss of 502 is no bad gateway.
+"""
+
+import sys
+from collections.abc import Callable, Iterator
+from typing import TypeVar
+
+T = TypeVar("T")
+
+ATTEMPTS = 4  # the first one and three more
+FIRST_WAIT = 2.0  # seconds; doubles each time
+_TRANSIENT = frozenset({408, 425, 429, 500, 502, 503, 504})
+
+
+def with_retries(call: Callable[[], T]) -> T:
+    """Result of a call, which is tried `ATTEMPTS` times where `is_network_fault` says so.
+
+    Any other exception, and the last of these, comes out as it was raised.
+    """
+    import stamina
+
+    attempts = stamina.retry_context(
+        on=is_network_fault, attempts=ATTEMPTS, timeout=None, wait_initial=FIRST_WAIT, wait_max=60.0
+    )
+    for attempt in attempts:
+        with attempt:
+            return call()
+    raise AssertionError("stamina ends with a result or an exception")
+
+
+def is_network_fault(error: Exception) -> bool:
+    """Whether the same call may well succeed in a moment.
+
+    True for connections that were refused, cut or timed out, for names that did not resolve, and
+    for responses with a status of 408, 425, 429, 500, 502, 503 or 504; also where such an error
+    is only the cause of this one.
+    """
+    return any(_is_fault(link) for link in _chain(error))
+
+
+def _is_fault(error: BaseException) -> bool:
+    status = getattr(getattr(error, "response", None), "status_code", None)
+    if status is not None:
+        return status in _TRANSIENT
+    if type(error).__name__ == "OfflineModeIsEnabled":  # a wish, though it is a ConnectionError
+        return False
+    return isinstance(error, (ConnectionError, TimeoutError, *_transport_errors()))
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        yield error
+        error = error.__cause__ or error.__context__
+
+
+def _transport_errors() -> tuple[type[BaseException], ...]:
+    """Errors below HTTP, of the clients that this process has loaded: no other can have raised."""
+    wanted = {
+        "httpx": ("TransportError",),
+        "httpx2": ("TransportError",),
+        "requests": ("ConnectionError", "Timeout"),
+        "aiohttp": ("ClientConnectionError",),
+    }
+    return tuple(
+        getattr(sys.modules[module], name)
+        for module, names in wanted.items()
+        if module in sys.modules
+        for name in names
+    )
