@@ -1,0 +1,96 @@
+"""``fractal-ray status``, ``analyze`` and ``plot``: what a dataset shows."""
+
+import json
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from fractal_ray.commands.options import (
+    JsonOption,
+    SetOption,
+    SkipOption,
+    StorageOption,
+    SweepArgument,
+    keep_figure,
+    open_sweep,
+    title_of,
+)
+
+
+def status(
+    sweep_path: SweepArgument,
+    errors: Annotated[
+        bool, typer.Option("--errors", help="Show the failures, grouped, with one traceback each.")
+    ] = False,
+    settings: SetOption = [],  # noqa: B006 - typer copies it
+    storage: StorageOption = None,
+    as_json: JsonOption = False,
+    skip_corrupt: SkipOption = False,
+) -> None:
+    """Say how far a sweep is. Reads the dataset only, wherever the sweep runs."""
+    from fractal_ray.status import failure_groups, read_status
+
+    sweep = open_sweep(sweep_path, settings, storage)
+    state = read_status(sweep, skip_corrupt=skip_corrupt)
+    groups = failure_groups(sweep, skip_corrupt=skip_corrupt) if errors else []
+    if as_json:
+        print(json.dumps({**state.to_dict(), **({"errors": groups} if errors else {})}))
+        return
+    print("\n".join(state.lines()))
+    for group in groups:
+        print(f"\n{group['count']} x {group['error']}\n{group['traceback']}".rstrip())
+
+
+def analyze(
+    sweep_path: SweepArgument,
+    settings: SetOption = [],  # noqa: B006 - typer copies it
+    storage: StorageOption = None,
+    as_json: JsonOption = False,
+    skip_corrupt: SkipOption = False,
+) -> None:
+    """Measure the boundary and its dimension, beside what a smooth border gives."""
+    from fractal_ray.analysis import analyze as measure
+
+    sweep = open_sweep(sweep_path, settings, storage)
+    result, _ = measure(sweep, skip_corrupt=skip_corrupt)
+    print(json.dumps(result.to_dict()) if as_json else "\n".join(result.lines()))
+
+
+class Figure(StrEnum):
+    """Which map."""
+
+    PANELS = "panels"
+    OUTCOMES = "outcomes"
+
+
+def plot(
+    sweep_path: SweepArgument,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help="File to write (.png, .svg or .pdf); default: figures/ in the dataset's folder."
+        ),
+    ] = None,
+    figure: Annotated[
+        Figure,
+        typer.Option(help="panels: value, final loss and label; outcomes: the three classes."),
+    ] = Figure.PANELS,
+    settings: SetOption = [],  # noqa: B006 - typer copies it
+    storage: StorageOption = None,
+    skip_corrupt: SkipOption = False,
+) -> None:
+    """Draw the map."""
+    from fractal_ray.figures.maps import outcome_map, save, three_panel
+
+    sweep = open_sweep(sweep_path, settings, storage)
+    raster = sweep.raster(sweep.table(skip_corrupt=skip_corrupt))
+    if figure is Figure.PANELS:
+        drawn = three_panel(raster, title=title_of(sweep), label=sweep.spec.label.boundary)
+    else:
+        drawn = outcome_map(raster, title=title_of(sweep))
+    if out is None:
+        print(keep_figure(sweep, drawn, f"{sweep.spec.name}-{figure.value}.png"))
+    else:
+        print(save(drawn, out))

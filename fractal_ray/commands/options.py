@@ -1,0 +1,59 @@
+"""Arguments that several commands take, and what several of them do with a sweep."""
+
+import json
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure as MatplotlibFigure
+
+    from fractal_ray.sweep import Sweep
+
+SpecArgument = Annotated[str, typer.Argument(help="The sweep's YAML.", show_default=False)]
+SweepArgument = Annotated[
+    str, typer.Argument(help="The sweep's YAML, or the folder of its dataset.", show_default=False)
+]
+SetOption = Annotated[
+    list[str],
+    typer.Option(
+        "--set",
+        metavar="KEY=VALUE",
+        help="Change the spec: a dotted key and a YAML value, for example axes.x.max=0.1."
+        " Repeatable.",
+    ),
+]
+StorageOption = Annotated[
+    str | None,
+    typer.Option(help="Folder or URI that holds sweeps; the same as --set storage=..."),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
+SkipOption = Annotated[
+    bool, typer.Option("--skip-corrupt", help="Leave out parts of the dataset that cannot be read.")
+]
+
+
+def overrides(settings: list[str], storage: str | None) -> tuple[str, ...]:
+    return (*settings, f"storage={json.dumps(storage)}") if storage else tuple(settings)
+
+
+def open_sweep(path: str, settings: list[str], storage: str | None) -> "Sweep":
+    from fractal_ray.sweep import Sweep
+
+    return Sweep.open(path, overrides(settings, storage))
+
+
+def keep_figure(sweep: "Sweep", drawn: "MatplotlibFigure", name: str) -> str:
+    """Put a figure beside its dataset, wherever that is."""
+    from fractal_ray.figures.maps import save
+
+    with tempfile.TemporaryDirectory() as folder:
+        data = save(drawn, Path(folder) / name).read_bytes()
+    return sweep.store().write_file(f"figures/{name}", data)
+
+
+def title_of(sweep: "Sweep") -> str:
+    workload = sweep.spec.workload
+    return f"{sweep.spec.name}: {workload.model} on {workload.data.source}"

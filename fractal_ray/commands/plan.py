@@ -1,0 +1,85 @@
+"""``fractal-ray plan``: what a sweep would run and cost."""
+
+import json
+from typing import Annotated
+
+import typer
+
+from fractal_ray.commands.options import (
+    JsonOption,
+    SetOption,
+    SpecArgument,
+    StorageOption,
+    overrides,
+)
+
+
+def plan(
+    spec: SpecArgument,
+    tokens_per_second: Annotated[
+        float | None,
+        typer.Option(help="All tokens that one slot trains on in a second; default: the spec's."),
+    ] = None,
+    settings: SetOption = [],  # noqa: B006 - typer copies it
+    storage: StorageOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Say what a sweep would run and cost. Needs no model, network or GPU."""
+    from fractal_ray.cost import reckon
+    from fractal_ray.errors import SweepError
+    from fractal_ray.spec import load_spec
+
+    if tokens_per_second is not None and not 0 < tokens_per_second < float("inf"):
+        raise SweepError(f"--tokens-per-second must be above 0; given {tokens_per_second:g}")
+    sweep = load_spec(spec, overrides(settings, storage))
+    cost = reckon(sweep, tokens_per_second)
+    if as_json:
+        print(
+            json.dumps(
+                {
+                    "name": sweep.name,
+                    "stages": [
+                        {
+                            "stage": stage.name,
+                            "nodes": stage.nodes,
+                            "points": stage.runs,
+                            "supervised_tokens": stage.supervised_tokens,
+                        }
+                        for stage in cost.stages
+                    ],
+                    "points": cost.runs,
+                    "supervised_tokens": cost.supervised_tokens,
+                    "tokens_per_second": cost.tokens_per_second,
+                    "supervised_fraction": cost.supervised_fraction,
+                    "slot_hours": cost.slot_hours,
+                    "gpu_hours": _gpu_hours(cost.slot_hours, sweep.resources.gpu),
+                }
+            )
+        )
+        return
+    print(f"{sweep.name}: {sweep.workload.model} on {sweep.workload.data.source}")
+    for side in ("x", "y"):
+        axis = sweep.axis(side)
+        print(f"  {side}: {axis.param}, {axis.scale} from {axis.min!r} to {axis.max!r}")
+    for index, stage in enumerate(cost.stages):
+        nx, ny = stage.nodes
+        print(
+            f"  stage {index} {stage.name}: {nx} x {ny} nodes, {stage.runs:,} points to run,"
+            f" at most {stage.supervised_tokens:,} supervised tokens"
+        )
+    print(f"  in all: {cost.runs:,} points, {cost.supervised_tokens:,} supervised tokens")
+    print(f"  dataset: {sweep.storage}/{sweep.name}")
+    if cost.slot_hours is None:
+        print("  no throughput stated: give --tokens-per-second, or cost in the spec")
+        return
+    gpu = sweep.resources.gpu
+    hours = _gpu_hours(cost.slot_hours, gpu)
+    what = f"{hours:,.1f} GPU-hours (slots of {gpu:g} GPU)" if gpu else f"{hours:,.1f} core-hours"
+    print(
+        f"  estimate: {what} at {cost.tokens_per_second:,.0f} tokens/s a slot,"
+        f" {cost.supervised_fraction:.0%} of them supervised"
+    )
+
+
+def _gpu_hours(slot_hours: float | None, gpu: float) -> float | None:
+    return None if slot_hours is None else slot_hours * (gpu or 1.0)
