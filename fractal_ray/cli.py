@@ -1,4 +1,4 @@
-"""The command line: ``fractal-ray plan | run | status | analyze | plot``.
+"""The command line: ``fractal-ray plan | run | status | analyze | plot | rerun``.
 
 Exit codes: 0 done, 1 the sweep could not end, 2 a mistake in what was asked, 130 stopped by Ctrl-C.
 Only typer is imported here and in `fractal_ray.commands`; each command imports what it needs.
@@ -11,6 +11,7 @@ import typer
 
 from fractal_ray.commands.look import analyze, plot, status
 from fractal_ray.commands.plan import plan
+from fractal_ray.commands.rerun import rerun
 from fractal_ray.commands.run import run
 
 app = typer.Typer(
@@ -22,7 +23,7 @@ app = typer.Typer(
     add_completion=False,
 )
 
-for command in (plan, run, status, analyze, plot):
+for command in (plan, run, status, analyze, plot, rerun):
     app.command()(command)
 
 
@@ -40,7 +41,9 @@ def _version(
 def main() -> None:
     """Entry point: a user's mistake is one message, anything else a whole traceback."""
     from fractal_ray.errors import SweepError
+    from nanochat.notes import show_warnings_plainly
 
+    show_warnings_plainly()
     try:
         app()
     except SweepError as error:

@@ -29,7 +29,8 @@ class DataSpec(_Model):
     """Conversations to fine-tune on."""
 
     source: str
-    """`stdlib_qa` (shipped), a JSONL file, a folder with `<split>.jsonl`, or `hf:repo[@rev]`."""
+    """`stdlib_qa` (shipped), a .jsonl or .parquet file, a folder with `<split>.jsonl`, or with
+    shards, or `hf:repo[:config][@rev]`."""
     split: str = "train"
     max_seq_len: int = Field(default=1024, ge=2)
     limit: int | None = Field(default=None, ge=1)
@@ -41,15 +42,24 @@ class NanochatSpec(_Model):
 
     kind: Literal["nanochat"] = "nanochat"
     model: str
-    """A checkpoint folder, `preset:tiny`, or `hf:repo[@rev]`."""
+    """A checkpoint folder, `preset:tiny`, `hf:repo[@rev]`, or `wandb:entity/project/name:v7`."""
+    model_step: int | None = Field(default=None, ge=0)
+    """Which of several checkpoints; the newest if not given."""
+    model_tag: str | None = None
+    """Which of several models in `<stage>_checkpoints`; the deepest if not given."""
+    source_stage: Literal["base", "mid", "sft", "rl"] | None = None
+    """Which stage's checkpoints, where there are several; sft if not given."""
+    tokenizer_artifact: str | None = None
+    """Where the tokenizer is, if not with the model: in the forms of `model`."""
     data: DataSpec
     recipe: dict[str, Any] = Field(default_factory=dict)
 
-    @field_validator("model")
+    @field_validator("model", "tokenizer_artifact")
     @classmethod
-    def _known_form(cls, model: str) -> str:
-        check_source(model)
-        return model
+    def _known_form(cls, source: str | None) -> str | None:
+        if source is not None:
+            check_source(source)
+        return source
 
     @field_validator("recipe")
     @classmethod

@@ -84,6 +84,12 @@ class Batches:
         """Supervised tokens in batch `index`."""
         return self._get(index)[2]
 
+    def filled(self, index: int) -> int:
+        """Positions of batch `index` that are no padding."""
+        if self.shuffle_seed is None:
+            index %= self.per_epoch
+        return int((self.examples.lengths[self._members(index)] - 1).sum())
+
     def _get(self, index: int) -> tuple[Tensor, Tensor, int]:
         if index < 0:
             raise IndexError(f"batch {index}: counted from 0")

@@ -25,7 +25,7 @@ from nanochat.generations import later_tensors, later_windows
 from nanochat.gpt import GPT, GPTConfig
 
 _COMPILED = "_orig_mod."  # what torch.compile puts before every key
-_VOCABULARY = ("transformer.wte.weight", "lm_head.weight")
+VOCABULARY = ("transformer.wte.weight", "lm_head.weight")
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,14 +59,23 @@ class Checkpoint:
         return digest.hexdigest()
 
 
-def save_checkpoint(folder: Path, model: GPT, step: int, meta: Mapping[str, Any]) -> Path:
+def weights(source: GPT | Checkpoint) -> dict[str, Tensor]:
+    """Tensors of a model or a checkpoint, by nanochat's names, on the CPU."""
+    state = source.state if isinstance(source, Checkpoint) else source.state_dict()
+    return {key: tensor.detach().cpu() for key, tensor in state.items()}
+
+
+def save_checkpoint(
+    folder: Path, model: GPT | Checkpoint, step: int, meta: Mapping[str, Any]
+) -> Path:
     """Write a model's weights and meta file; what is cut short leaves no checkpoint.
 
     Parameters
     ----------
     folder : Path
         Made if needed.
-    model : GPT
+    model : GPT or Checkpoint
+        Dtypes are kept.
     step : int
         0 to 999,999; becomes part of the names.
     meta : mapping
@@ -80,7 +89,7 @@ def save_checkpoint(folder: Path, model: GPT, step: int, meta: Mapping[str, Any]
     model_path, meta_path = _paths(Path(folder), step)
     content = {**meta, "step": step, "model_config": asdict(model.config)}
     text = json.dumps(content, indent=2, allow_nan=False) + "\n"
-    state = {key: tensor.detach().cpu() for key, tensor in model.state_dict().items()}
+    state = weights(model)
     meta_path.unlink(missing_ok=True)  # an old one must not vouch for new weights
     write_atomically(model_path, lambda file: torch.save(state, file))
     write_atomically(meta_path, lambda file: file.write(text.encode()))
@@ -135,7 +144,7 @@ def load_checkpoint(folder: Path, step: int | None = None) -> Checkpoint:
     loaded = _read_tensors(model_path)
     state = {key.removeprefix(_COMPILED): tensor for key, tensor in loaded.items()}
     _refuse_later(model_path, meta_path, state, meta)
-    _check_state(model_path, config, state)
+    check_state(model_path, config, state)
     return Checkpoint(state, config, chosen, meta)
 
 
@@ -202,7 +211,8 @@ def _refuse_later(
             raise NanochatError(f"{path}: {reason}")
 
 
-def _check_state(path: Path, config: GPTConfig, state: Mapping[str, Tensor]) -> None:
+def check_state(path: Path, config: GPTConfig, state: Mapping[str, Tensor]) -> None:
+    """Refuse tensors that are not those of a config's model; the message names the file and key."""
     with torch.device("meta"):
         expected = {key: tuple(v.shape) for key, v in GPT(config).state_dict().items()}
     for key in [*expected, *state]:
@@ -213,7 +223,7 @@ def _check_state(path: Path, config: GPTConfig, state: Mapping[str, Tensor]) -> 
     rows = state["lm_head.weight"].size(0) if state["lm_head.weight"].dim() else 0
     for key, shape in expected.items():
         # Newer files pad the vocabulary; both matrices alike.
-        wanted = (max(rows, config.vocab_size), shape[1]) if key in _VOCABULARY else shape
+        wanted = (max(rows, config.vocab_size), shape[1]) if key in VOCABULARY else shape
         if tuple(state[key].shape) != wanted:
             raise NanochatError(
                 f"{path}: {key} has shape {tuple(state[key].shape)}; the config wants {wanted}"

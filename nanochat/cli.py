@@ -1,138 +1,52 @@
-"""Command line of the model package: ``nanochat pretrain --preset tiny``, ``nanochat size``."""
+"""Command line of the model package; ``nanochat --help`` lists what there is.
 
-import json
+Exit codes: 0 done (a run that diverged is done), 2 a mistake in what was asked. Only typer is
+imported here and in `nanochat.commands`; each command imports what it needs.
+"""
+
 import sys
-from contextlib import nullcontext
-from dataclasses import replace
-from pathlib import Path
-from typing import Annotated
 
 import typer
 
+from nanochat.arguments import normalise
+from nanochat.commands.data import app as data_app
+from nanochat.commands.finetune import (
+    finetune_command,
+    probe_batch_size_command,
+    repro_check_command,
+)
+from nanochat.commands.models import pretrain_command, size_command
+from nanochat.commands.share import export_command, import_command, upload_command
 from nanochat.errors import NanochatError
+from nanochat.notes import show_warnings_plainly
 
 app = typer.Typer(
     name="nanochat",
-    help="Make the small models that a sweep fine-tunes, and tell what a model costs.",
+    help="Fine-tune a small GPT, make one, prepare its data, and share it.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
+    rich_markup_mode=None,  # its tables cut long names of options in a narrow window
 )
 
-_PLAIN_EVERY = 50  # steps between two lines where there is no terminal to draw a bar on
+_SEVERAL = ("--budgets",)  # options that take several values in a row
 
-
-@app.command("pretrain")
-def pretrain_command(
-    preset: Annotated[str, typer.Option(help="Which model to make: tiny.")] = "tiny",
-    out: Annotated[
-        Path | None,
-        typer.Option(
-            help="Folder to make it in. Default: presets/ in $NANOCHAT_BASE_DIR, or in "
-            "~/.cache/nanochat, where `preset:NAME` finds it."
-        ),
-    ] = None,
-) -> None:
-    """Base-train a preset's tokenizer and model on the shipped text, and print the folder.
-
-    A model that is already there is not made again.
-    """
-    from nanochat.presets import get_preset
-
-    get_preset(preset)  # before torch is loaded: a misspelt name should be told at once
-
-    from nanochat.pretrain import pretrain
-
-    bar, progress = _terminal_bar() if sys.stderr.isatty() else (nullcontext(), _plain_line)
-    with bar:
-        folder = pretrain(preset, out, progress)
-    typer.echo(str(folder))
-
-
-@app.command("size")
-def size_command(
-    depth: Annotated[int, typer.Option(help="Number of blocks.", show_default=False)],
-    model_dim: Annotated[
-        int | None, typer.Option(help="Width. Default: 64 times the depth.", show_default=False)
-    ] = None,
-    head_dim: Annotated[
-        int, typer.Option(help="Size of a head, even; decides how many share the width.")
-    ] = 128,
-    n_kv_head: Annotated[
-        int | None,
-        typer.Option(help="Key/value heads. Default: one per query head.", show_default=False),
-    ] = None,
-    vocab_size: Annotated[int, typer.Option(help="Tokens in the vocabulary.")] = 65536,
-    sequence_len: Annotated[int, typer.Option(help="Tokens in a row.")] = 2048,
-    batch_size: Annotated[int, typer.Option(help="Rows on the device at once.")] = 32,
-    steps: Annotated[int, typer.Option(help="Steps of the training to find data for.")] = 954,
-    tokens_per_step: Annotated[int, typer.Option(help="Tokens in each of these.")] = 524288,
-    measure: Annotated[
-        bool,
-        typer.Option(
-            "--measure", help="Also train two steps on this machine and tell their peak memory."
-        ),
-    ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
-) -> None:
-    """Tell a model's parameters, FLOPs per token, memory of a training step, and data needs.
-
-    Nothing is made, and no model is needed.
-    """
-    from nanochat.config import GPTConfig
-    from nanochat.sizing import Sizing
-
-    shape = GPTConfig.from_depth(
-        depth,
-        vocab_size=vocab_size,
-        sequence_len=sequence_len,
-        model_dim=model_dim,
-        head_dim=head_dim,
-        n_kv_head=n_kv_head,
-    )
-    sizing = Sizing(shape, batch_size, steps, tokens_per_step)
-    if measure:
-        from nanochat.peak import measure_peak
-
-        sizing = replace(sizing, measured=measure_peak(shape, batch_size))
-    typer.echo(json.dumps(sizing.to_dict()) if as_json else "\n".join(sizing.lines()))
-
-
-def _terminal_bar() -> tuple:
-    from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeRemainingColumn,
-    )
-
-    bar = Progress(
-        TextColumn("base training"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("loss {task.fields[loss]:.3f}"),
-        TimeRemainingColumn(),
-        console=Console(stderr=True),
-    )
-    task = bar.add_task("", total=None, loss=float("nan"))
-
-    def progress(step: int, total: int, loss: float) -> None:
-        bar.update(task, completed=step, total=total, loss=loss)
-
-    return bar, progress
-
-
-def _plain_line(step: int, total: int, loss: float) -> None:
-    if step % _PLAIN_EVERY == 0 or step == total:
-        typer.echo(f"step {step}/{total} loss {loss:.3f}", err=True)
+app.command("finetune")(finetune_command)
+app.command("repro-check")(repro_check_command)
+app.command("probe-batch-size")(probe_batch_size_command)
+app.command("pretrain")(pretrain_command)
+app.command("size")(size_command)
+app.add_typer(data_app)
+app.command("export")(export_command)
+app.command("import")(import_command)
+app.command("upload")(upload_command)
 
 
 def main() -> None:
     """Run the command line; bad input ends it with one line on stderr and exit code 2."""
+    show_warnings_plainly()
     try:
-        app()
+        app(normalise(sys.argv[1:], _SEVERAL))
     except NanochatError as error:
         typer.echo(f"error: {error}", err=True)
         sys.exit(2)

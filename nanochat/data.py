@@ -1,13 +1,10 @@
-"""Conversations from the shipped set, from JSONL files, or from the Hugging Face hub.
+"""Conversations from the shipped set, from files, from shards, or from the Hugging Face hub.
 
 ``Examples`` and ``Batches``, what becomes of them, can be imported from here too.
 """
 
-import glob
 import itertools
-import json
-import tempfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +12,12 @@ from nanochat.batches import Batches, make_batches
 from nanochat.conversation import check_conversation
 from nanochat.errors import NanochatError
 from nanochat.examples import Examples, tokenize_conversations
-from nanochat.hub import split_revision
+from nanochat.rows import read_rows
 
 __all__ = [
     "Batches",
     "Examples",
+    "iter_conversations",
     "load_conversations",
     "make_batches",
     "tokenize_conversations",
@@ -30,99 +28,70 @@ Conversation = list[dict[str, Any]]
 
 
 def load_conversations(
-    source: str, split: str = "train", limit: int | None = None
+    source: str,
+    split: str = "train",
+    limit: int | None = None,
+    num_tokens: int | None = None,
+    streaming: bool = True,
 ) -> list[Conversation]:
     """Conversations of a source, in its order, each checked.
 
     Parameters
     ----------
     source : str
-        ``stdlib_qa`` (shipped with the package), a ``.jsonl`` file, a folder that has
-        ``<split>.jsonl``, or ``hf:repository[@revision]``. A line of JSONL is
-        ``{"messages": [...]}`` or the bare list; empty lines are passed over.
+        ``stdlib_qa`` (shipped with the package), a ``.jsonl`` or ``.parquet`` file, a folder that
+        has ``<split>.jsonl``, ``<split>.parquet`` or shards (`nanochat.shards`), or
+        ``hf:owner/name[:config][@revision]``. A row is ``{"messages": [...]}``, whatever else it
+        holds; in JSONL it may also be the bare list, and empty lines are passed over.
     split : str
-        Which part; without meaning for a file.
+        Which part; ``validation``, ``val`` and ``valid`` are one. Without meaning for a file.
+        Shards are the ``train`` split of their folder.
     limit : int, optional
         Read this many conversations at most.
+    num_tokens : int, optional
+        Budget in supervised tokens, by which the smallest shard that has them is picked; the
+        largest without it. Only for a folder of shards.
+    streaming : bool
+        Rows of the hub as they come, no more than are needed. False downloads the set whole into
+        the cache of the ``datasets`` library, from where it can be read again offline.
 
     Returns
     -------
     list of list of dict
-        Messages that `nanochat.conversation.check_conversation` accepts.
+        Messages that `nanochat.conversation.check_conversation` accepts, each with ``role`` and
+        ``content`` and nothing else.
 
     Raises
     ------
     NanochatError
-        Where the source does not exist, has a bad row (named by file and row), or has none.
+        Where the source or the split does not exist, has a bad row (named by file and row), or has
+        none.
     """
-    if source.startswith("hf:"):
-        rows: Iterable[tuple[str, Any]] = _hub_rows(source, split)
-    else:
-        rows = _file_rows(_find_file(source, split))
-    conversations = [_conversation(where, row) for where, row in itertools.islice(rows, limit)]
+    every = iter_conversations(source, split, num_tokens, streaming)
+    conversations = list(itertools.islice(every, limit))
     if not conversations:
         raise NanochatError(f"{source}: no conversations")
     return conversations
 
 
-def _find_file(source: str, split: str) -> Path:
+def iter_conversations(
+    source: str, split: str = "train", num_tokens: int | None = None, streaming: bool = True
+) -> Iterator[Conversation]:
+    """As `load_conversations`, one at a time; a source without any is no error here."""
+    place = str(_place(source, split, num_tokens))
+    for where, row in read_rows(place, split, ("messages",), streaming):
+        yield _conversation(where, row)
+
+
+def _place(source: str, split: str, num_tokens: int | None) -> str | Path:
+    if source.startswith("hf:"):
+        return source
     if source in SHIPPED:
-        path = Path(__file__).parent / source / f"{split}.jsonl"
-    else:
-        path = Path(source).expanduser()
-        if path.is_dir():
-            path = path / f"{split}.jsonl"
-    if not path.is_file():
-        kinds = f"{', '.join(SHIPPED)}, a .jsonl file, a folder with {split}.jsonl, hf:repository"
-        raise NanochatError(f"no conversations at {path} (a source is one of: {kinds})")
-    return path
+        return Path(__file__).parent / source
+    from nanochat.shards import has_shards, pick_shard  # Arrow, which shipped text does not need
 
-
-def _file_rows(path: Path) -> Iterator[tuple[str, Any]]:
-    # Here, because loading it takes seconds that workers who get examples ready-made need not pay.
-    from datasets import load_dataset
-
-    with tempfile.TemporaryDirectory() as locks:  # it leaves a lock file even when streaming
-        # As text, streamed: rows whose content is now a string, now a list, are no Arrow table,
-        # and nothing is put into a cache.
-        lines = load_dataset(
-            "text",
-            data_files=glob.escape(str(path)),
-            split="train",
-            streaming=True,
-            cache_dir=locks,
-        )
-        for number, text in enumerate(_decoded(path, lines), 1):
-            if not text.strip():
-                continue
-            where = f"{path}, row {number}"
-            try:
-                row = json.loads(text)
-            except ValueError as error:
-                raise NanochatError(f"{where}: not JSON ({error})") from error
-            yield where, row
-
-
-def _decoded(path: Path, lines: Iterable[Mapping[str, str]]) -> Iterator[str]:
-    try:
-        for line in lines:
-            yield line["text"]
-    except UnicodeDecodeError as error:
-        raise NanochatError(f"{path}: not UTF-8 text ({error})") from error
-
-
-def _hub_rows(source: str, split: str) -> Iterator[tuple[str, Any]]:
-    from datasets import load_dataset
-    from datasets.exceptions import DatasetNotFoundError
-
-    repository, revision = split_revision(source)
-    try:
-        rows = load_dataset(repository, revision=revision, split=split, streaming=True)
-    # ValueError: there is no such split.
-    except (DatasetNotFoundError, ConnectionError, ValueError) as error:
-        raise NanochatError(f"{source}: {error}") from error
-    for number, row in enumerate(rows, 1):
-        yield f"{source}, row {number}", row
+    folder = Path(source).expanduser()
+    return pick_shard(folder, num_tokens) if split == "train" and has_shards(folder) else folder
 
 
 def _conversation(where: str, row: Any) -> Conversation:
@@ -131,8 +100,28 @@ def _conversation(where: str, row: Any) -> Conversation:
         if "messages" not in row:
             raise NanochatError(f"{where}: no messages (keys: {', '.join(row) or 'none'})")
         messages = row["messages"]
+    is_list = isinstance(messages, Sequence) and not isinstance(messages, str)
+    conversation: Any = [_message(each) for each in messages] if is_list else messages
     try:
-        check_conversation(messages)
+        check_conversation(conversation)
     except NanochatError as error:
         raise NanochatError(f"{where}: {error}") from error
-    return [dict(message) for message in messages]
+    return conversation
+
+
+def _message(given: Any) -> Any:
+    """Role and content of a message; what is no message is left to be refused as it is."""
+    if not isinstance(given, Mapping):
+        return given
+    content = given.get("content")
+    if content is None:
+        content = given.get("parts")  # as nanochat.messages_table stores them
+    if isinstance(content, Sequence) and not isinstance(content, str):
+        content = [_part(each) for each in content]
+    return {"role": given.get("role"), "content": content}
+
+
+def _part(given: Any) -> Any:
+    return (
+        {key: given.get(key) for key in ("type", "text")} if isinstance(given, Mapping) else given
+    )

@@ -5,11 +5,13 @@ soft-capped at 15, and norms without weights. State-dict keys are nanochat's own
 checkpoints load as they are. Not covered: key/value cache, distributed training, later generations.
 """
 
+from collections.abc import Collection
 from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from nanochat.config import GPTConfig
 from nanochat.errors import NanochatError
@@ -95,6 +97,12 @@ class GPT(nn.Module):
     config : GPTConfig
     vocab_rows : int, optional
         Rows of the two vocabulary matrices, at least ``config.vocab_size`` (the default).
+
+    Attributes
+    ----------
+    gradient_checkpointing : bool
+        Whether the activations inside blocks are computed again in the backward pass rather than
+        kept.
     """
 
     cos: Tensor
@@ -103,6 +111,7 @@ class GPT(nn.Module):
     def __init__(self, config: GPTConfig, vocab_rows: int | None = None) -> None:
         super().__init__()
         self.config = config
+        self.gradient_checkpointing = False
         rows = config.vocab_size if vocab_rows is None else vocab_rows
         self.transformer = nn.ModuleDict(
             {
@@ -183,7 +192,11 @@ class GPT(nn.Module):
         cos, sin = self.cos[:time, None], self.sin[:time, None]
         x = _norm(self.wte(idx))
         for block in self.blocks:
-            x = block(x, cos, sin)
+            if self.gradient_checkpointing and torch.is_grad_enabled():
+                # Nothing in a block is random, so there is no generator to put back.
+                x = checkpoint(block, x, cos, sin, use_reentrant=False, preserve_rng_state=False)
+            else:
+                x = block(x, cos, sin)
         logits = self.lm_head(_norm(x))[..., : self.config.vocab_size].float()
         logits = SOFT_CAP * torch.tanh(logits / SOFT_CAP)
         if targets is None:
@@ -196,12 +209,20 @@ class GPT(nn.Module):
         )
 
     @torch.inference_mode()
-    def generate_greedy(self, ids: list[int], max_new_tokens: int) -> list[int]:
-        """The most probable continuation, token by token (the whole text is read every time)."""
+    def generate_greedy(
+        self, ids: list[int], max_new_tokens: int, stop: Collection[int] = ()
+    ) -> list[int]:
+        """The most probable continuation, token by token (the whole text is read every time).
+
+        It ends before a token of `stop`, which is not part of it.
+        """
         text = list(ids)
         for _ in range(max_new_tokens):
             logits = self(torch.tensor([text], device=self.cos.device))
-            text.append(int(logits[0, -1].argmax()))
+            token = int(logits[0, -1].argmax())
+            if token in stop:
+                break
+            text.append(token)
         return text[len(ids) :]
 
 

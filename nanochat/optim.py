@@ -9,6 +9,7 @@ from collections.abc import Iterable
 
 import torch
 from torch import Tensor
+from torch.nn import Parameter
 from torch.optim import AdamW, Optimizer
 
 from nanochat.gpt import GPT
@@ -87,6 +88,22 @@ class Muon(Optimizer):
         return torch.lerp(grad, buffer, momentum)
 
 
+def effective_lrs(recipe: Recipe, width: int) -> dict[str, float]:
+    """Rate of each group before `init_lr_frac` and schedule: what AdamW has follows the width."""
+    scale = {"embedding": (width / REFERENCE_WIDTH) ** -0.5, "matrix": 1.0}
+    scale["unembedding"] = scale["embedding"]
+    return {group: lr * scale[group] for group, lr in recipe.group_lrs().items()}
+
+
+def group_members(model: GPT) -> dict[str, list[Parameter]]:
+    """Parameters of each group of `nanochat.recipe.GROUPS`."""
+    return {
+        "embedding": list(model.wte.parameters()),
+        "matrix": list(model.blocks.parameters()),
+        "unembedding": list(model.lm_head.parameters()),
+    }
+
+
 def build_optimizers(model: GPT, recipe: Recipe) -> list[Optimizer]:
     """AdamW over [head, embedding] and Muon over the block matrices, for the trained groups.
 
@@ -102,18 +119,13 @@ def build_optimizers(model: GPT, recipe: Recipe) -> list[Optimizer]:
     list of Optimizer
         Zero to two; every group holds its rate at factor 1 as ``initial_lr``.
     """
-    lrs = recipe.group_lrs()
-    scale = (model.config.n_embd / REFERENCE_WIDTH) ** -0.5
-    members = {
-        "unembedding": list(model.lm_head.parameters()),
-        "embedding": list(model.wte.parameters()),
-        "matrix": list(model.blocks.parameters()),
-    }
+    lrs = effective_lrs(recipe, model.config.n_embd)
+    members = group_members(model)
     for group, params in members.items():
         for param in params:
             param.requires_grad_(group in recipe.trainable_param_groups)
     adamw_groups = [
-        {"params": members[group], "lr": lrs[group] * scale}
+        {"params": members[group], "lr": lrs[group]}
         for group in ("unembedding", "embedding")
         if group in recipe.trainable_param_groups
     ]

@@ -4,31 +4,50 @@ What is a fault of the network is told by the kind of the exception and by the s
 response, never by words in a message: a loss of 502 is no bad gateway.
 """
 
+import logging
+import socket
 import sys
 from collections.abc import Callable, Iterator
-from typing import TypeVar
+from typing import Any, TypeVar
 
 T = TypeVar("T")
+_log = logging.getLogger(__name__)
 
 ATTEMPTS = 4  # the first one and three more
 FIRST_WAIT = 2.0  # seconds; doubles each time
+# Seconds after which no more attempts are begun: some clients already try for half a minute by
+# themselves where there is no network at all.
+PATIENCE = 30.0
 _TRANSIENT = frozenset({408, 425, 429, 500, 502, 503, 504})
 
 
 def with_retries(call: Callable[[], T]) -> T:
     """Result of a call, which is tried `ATTEMPTS` times where `is_network_fault` says so.
 
-    Any other exception, and the last of these, comes out as it was raised.
+    Each new attempt is announced in the log. Any other exception, and the last of these, comes out
+    as it was raised.
     """
     import stamina
+    from stamina.instrumentation import get_on_retry_hooks, set_on_retry_hooks
 
+    if _announce not in get_on_retry_hooks():  # in place of stamina's own wording
+        set_on_retry_hooks([_announce])
     attempts = stamina.retry_context(
-        on=is_network_fault, attempts=ATTEMPTS, timeout=None, wait_initial=FIRST_WAIT, wait_max=60.0
+        on=is_network_fault,
+        attempts=ATTEMPTS,
+        timeout=PATIENCE,
+        wait_initial=FIRST_WAIT,
+        wait_max=PATIENCE,
     )
     for attempt in attempts:
         with attempt:
             return call()
     raise AssertionError("stamina ends with a result or an exception")
+
+
+def _announce(details: Any) -> None:
+    reason = (str(details.caused_by).strip() or type(details.caused_by).__name__).splitlines()[0]
+    _log.warning("network: %s; trying again in %.0f s", reason, details.wait_for)
 
 
 def is_network_fault(error: Exception) -> bool:
@@ -47,7 +66,7 @@ def _is_fault(error: BaseException) -> bool:
         return status in _TRANSIENT
     if type(error).__name__ == "OfflineModeIsEnabled":  # a wish, though it is a ConnectionError
         return False
-    return isinstance(error, (ConnectionError, TimeoutError, *_transport_errors()))
+    return isinstance(error, (ConnectionError, TimeoutError, socket.gaierror, *_transport_errors()))
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:
@@ -55,7 +74,7 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
     while error is not None and id(error) not in seen:
         seen.add(id(error))
         yield error
-        error = error.__cause__ or error.__context__
+        error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
 
 
 def _transport_errors() -> tuple[type[BaseException], ...]:
@@ -63,7 +82,7 @@ def _transport_errors() -> tuple[type[BaseException], ...]:
     wanted = {
         "httpx": ("TransportError",),
         "httpx2": ("TransportError",),
-        "requests": ("ConnectionError", "Timeout"),
+        "requests.exceptions": ("ConnectionError", "Timeout", "ChunkedEncodingError"),
         "aiohttp": ("ClientConnectionError",),
     }
     return tuple(

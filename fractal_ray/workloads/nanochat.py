@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from fractal_ray.identity import Setting
 from fractal_ray.outcome import Criterion, RunRecord
 from fractal_ray.space import Point
-from fractal_ray.spec import DataSpec, SweepSpec
+from fractal_ray.spec import NanochatSpec, SweepSpec
 from fractal_ray.workloads.base import Prepared
 from nanochat.errors import NanochatError
 from nanochat.recipe import Recipe
@@ -27,6 +27,12 @@ if TYPE_CHECKING:
 
 # Changes when the mathematics of a run changes, so that old rows are not mistaken for new ones.
 NUMERICS = "nanochat-1"
+
+
+def fingerprint_of(parts: Mapping[str, str]) -> str:
+    """A workload's fingerprint, from those of its `model`, its `tokenizer` and its `data`."""
+    named = [NUMERICS, *(parts[name] for name in ("model", "tokenizer", "data"))]
+    return hashlib.sha256("\n".join(named).encode()).hexdigest()[:32]
 
 
 @dataclass(frozen=True)
@@ -44,29 +50,30 @@ class NanochatWorkload:
 
     Parameters
     ----------
-    model
-        Source of the checkpoint (`nanochat.sources`).
-    data
-        Conversations and how long they may be.
+    spec
+        The model, the conversations, and how long these may be.
     recipe
         The fixed recipe; the axes override two of its fields.
     x_param, y_param
         Fields that the axes sweep.
     criterion
         The rule that labels a loss curve.
+    budget
+        Largest `num_tokens` of any point, None where the number of steps is given: how far a
+        folder of shards is read.
     """
 
     def __init__(
         self,
-        model: str,
-        data: DataSpec,
+        spec: NanochatSpec,
         recipe: Recipe,
         x_param: str,
         y_param: str,
         criterion: Criterion,
+        budget: int | None = None,
     ) -> None:
-        self._model = model
-        self._data = data
+        self._spec = spec
+        self.budget = budget
         self._recipe = recipe
         self._params = (x_param, y_param)
         self._criterion = criterion
@@ -74,13 +81,16 @@ class NanochatWorkload:
     @classmethod
     def from_spec(cls, spec: SweepSpec) -> "NanochatWorkload":
         """The workload that a spec asks for."""
+        recipe = Recipe.from_mapping(spec.workload.recipe)
+        largest = {axis.param: axis.max for axis in (spec.axes.x, spec.axes.y)}
+        by_steps = recipe.num_iterations > 0 or "num_iterations" in largest
         return cls(
-            spec.workload.model,
-            spec.workload.data,
-            Recipe.from_mapping(spec.workload.recipe),
+            spec.workload,
+            recipe,
             spec.axes.x.param,
             spec.axes.y.param,
             spec.label.criterion,
+            None if by_steps else int(largest.get("num_tokens", recipe.num_tokens)),
         )
 
     @property
@@ -93,28 +103,29 @@ class NanochatWorkload:
 
     def prepare(self) -> Prepared:
         """Read the checkpoint, tokenise the conversations."""
-        from nanochat.checkpoint import load_checkpoint
         from nanochat.data import load_conversations, tokenize_conversations
-        from nanochat.sources import resolve_model
-        from nanochat.tokenizer import Tokenizer
+        from nanochat.sources import load_model
 
-        folder = resolve_model(self._model)
-        checkpoint = load_checkpoint(folder.checkpoint_dir)
-        tokenizer = Tokenizer.load(folder.tokenizer_dir)
-        if tokenizer.vocab_size != checkpoint.config.vocab_size:
-            raise NanochatError(
-                f"the tokenizer in {folder.tokenizer_dir} has {tokenizer.vocab_size} tokens, the"
-                f" model in {folder.checkpoint_dir} {checkpoint.config.vocab_size}: they do not"
-                " belong together"
-            )
-        data = self._data
-        conversations = load_conversations(data.source, data.split, data.limit)
+        spec, data = self._spec, self._spec.data
+        checkpoint, tokenizer = load_model(
+            spec.model,
+            step=spec.model_step,
+            tag=spec.model_tag,
+            stage=spec.source_stage,
+            tokenizer=spec.tokenizer_artifact,
+        )
+        conversations = load_conversations(data.source, data.split, data.limit, self.budget)
         examples = tokenize_conversations(conversations, tokenizer, data.max_seq_len)
         # float32 whatever the file holds: bfloat16 has no numpy type, and upcasting loses nothing.
         weights = {key: value.float().numpy() for key, value in checkpoint.state.items()}
         pad_id = tokenizer.special["<|assistant_end|>"]
-        parts = (NUMERICS, checkpoint.fingerprint, tokenizer.fingerprint, examples.fingerprint)
-        fingerprint = hashlib.sha256("\n".join(parts).encode()).hexdigest()[:32]
+        fingerprint = fingerprint_of(
+            {
+                "model": checkpoint.fingerprint,
+                "tokenizer": tokenizer.fingerprint,
+                "data": examples.fingerprint,
+            }
+        )
         return Prepared(fingerprint, Shared(checkpoint.config, weights, examples, pad_id))
 
     def open(self, shared: Shared, device: str) -> "NanochatRunner":

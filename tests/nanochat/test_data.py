@@ -7,6 +7,8 @@ import subprocess
 import sys
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
 
@@ -47,6 +49,51 @@ def test_a_folder_has_splits(tmp_path):
         load_conversations(str(tmp_path))
 
 
+def test_a_folder_may_hold_parquet_and_spell_its_splits(tmp_path):
+    messages = [[{**ASK, "name": None}, {**ANSWER, "name": None}]] * 600
+    pq.write_table(pa.table({"n": list(range(600)), "messages": messages}), tmp_path / "t.parquet")
+    (tmp_path / "t.parquet").rename(tmp_path / "val.parquet")
+    for split in ("val", "valid", "validation"):
+        assert load_conversations(str(tmp_path), split) == [[ASK, ANSWER]] * 600
+    _write(tmp_path / "valid.jsonl", [ASK, ANSWER])
+    assert len(load_conversations(str(tmp_path), "valid")) == 1  # as it is spelt comes first
+    assert len(load_conversations(str(tmp_path), "val")) == 600
+    _write(tmp_path / "val.jsonl", [ASK, ANSWER])
+    with pytest.raises(NanochatError, match=r"has val\.jsonl and val\.parquet: name one"):
+        load_conversations(str(tmp_path), "val")
+    assert len(load_conversations(str(tmp_path / "val.parquet"), "train", limit=3)) == 3
+    with pytest.raises(NanochatError, match=r"there are: val\.jsonl, val\.parquet, valid\.jsonl"):
+        load_conversations(str(tmp_path), "test")
+    with pytest.raises(NanochatError, match=r"stdlib_qa has no test\.jsonl"):
+        load_conversations("stdlib_qa", "test")
+
+
+def test_bad_parquet_is_named(tmp_path):
+    path = tmp_path / "data.parquet"
+    path.write_bytes(b"PAR1 and so on")
+    with pytest.raises(NanochatError, match=r"data\.parquet: not readable as Parquet"):
+        load_conversations(str(path))
+    pq.write_table(pa.table({"text": ["a"], "n": [1]}), path)
+    with pytest.raises(NanochatError, match=r"row 1: no messages \(keys: text, n\)"):
+        load_conversations(str(path))
+    messages = [[ASK, ANSWER], None, [ASK]]
+    pq.write_table(pa.table({"messages": messages}), path)
+    with pytest.raises(NanochatError, match=r"row 2: messages must be a list, not NoneType"):
+        load_conversations(str(path))
+    pq.write_table(pa.table({"messages": messages[:1]}).slice(0, 0), path)
+    with pytest.raises(NanochatError, match=r"data\.parquet: no conversations"):
+        load_conversations(str(path))
+
+
+def test_what_a_message_holds_beside_role_and_content_is_left_out(tmp_path):
+    part = {"type": "text", "text": "Hi.", "id": 3}
+    talk = [{**ASK, "name": None, "id": 1}, {"role": "assistant", "content": [part], "parts": None}]
+    source = _write(tmp_path / "data.jsonl", "\ufeff" + json.dumps({"id": 1, "messages": talk}))
+    assert load_conversations(source) == [
+        [ASK, {"role": "assistant", "content": [{"type": "text", "text": "Hi."}]}]
+    ]
+
+
 @pytest.mark.parametrize(
     ("row", "message"),
     [
@@ -77,12 +124,17 @@ def test_a_bad_row_is_named(tmp_path, row, message):
 
 
 def test_nothing_there_is_an_error(tmp_path):
-    with pytest.raises(NanochatError, match=r"no conversations at .*stdlib_qa, a \.jsonl file"):
+    with pytest.raises(NanochatError, match=r"there is no stdlib .*stdlib_qa, a \.jsonl file"):
         load_conversations("stdlib")
     with pytest.raises(NanochatError, match="no conversations"):
         load_conversations(_write(tmp_path / "empty.jsonl", ""))
     with pytest.raises(NanochatError, match="hf:owner/name"):
         load_conversations("hf:a b/c")
+    with pytest.raises(NanochatError, match=r"there is no some/set; did you mean hf:some/set\?"):
+        load_conversations("some/set")
+    (tmp_path / "latin.jsonl").write_bytes('["é"]\n'.encode("latin-1"))
+    with pytest.raises(NanochatError, match=r"latin\.jsonl: not UTF-8 text"):
+        load_conversations(str(tmp_path / "latin.jsonl"))
 
 
 def test_reading_leaves_no_files(tmp_path):

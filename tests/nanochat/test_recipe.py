@@ -32,6 +32,7 @@ def test_defaults_are_those_of_the_source():
         "seed": 999,
         "deterministic": True,
         "shuffle": False,
+        "gradient_checkpointing": False,
     }
 
 

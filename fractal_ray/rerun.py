@@ -1,0 +1,159 @@
+"""One point of a sweep run again by itself, to keep what a sweep throws away: the model.
+
+The fine-tune is the very same one, so its losses must be those in the dataset; whether they are is
+told, as a repeated run is evidence.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+
+from fractal_ray.errors import SweepError
+
+if TYPE_CHECKING:
+    from fractal_ray.sweep import Sweep
+
+
+@dataclass(frozen=True)
+class Rerun:
+    """A point that was run again.
+
+    Attributes
+    ----------
+    point_id : str
+    x, y : float
+        Its axis values.
+    deviation : float
+        Largest relative difference between a loss and the one in the dataset; 0 means equal bits,
+        inf that the curves are not equally long.
+    result : Path
+        File with the result.
+    model : Path or None
+        Folder with the model; None where the losses were not finite.
+    """
+
+    point_id: str
+    x: float
+    y: float
+    deviation: float
+    result: Path
+    model: Path | None
+
+
+def find_row(table: pa.Table, point: str) -> dict[str, Any]:
+    """The row of a point that is named by its id, by the start of it, or by ``x,y``.
+
+    Parameters
+    ----------
+    table
+        Rows of a sweep.
+    point
+        Hexadecimal digits, or two numbers: then it is the point whose values are nearest, by
+        difference of logarithms where both are above 0.
+
+    Raises
+    ------
+    SweepError
+        Where none is meant, or several are.
+    """
+    if not table.num_rows:
+        raise SweepError("the dataset has no points yet; fractal-ray run fills it")
+    if "," in point:
+        return table.slice(_nearest(table, point), 1).to_pylist()[0]
+    ids = table["point_id"].to_pylist()
+    found = table.filter(pa.array([each.startswith(point.lower()) for each in ids]))
+    if found.num_rows != 1:
+        raise SweepError(
+            f"--point {point}: {found.num_rows} of the {table.num_rows} points have an id that"
+            " starts so; give more digits, or X,Y for the nearest"
+        )
+    return found.to_pylist()[0]
+
+
+def _nearest(table: pa.Table, point: str) -> int:
+    try:
+        wanted = [float(part) for part in point.split(",")]
+        if len(wanted) != 2 or not np.isfinite(wanted).all():
+            raise ValueError
+    except ValueError as error:
+        raise SweepError(
+            f"--point takes an id or X,Y, for example 3e-3,0.1; given {point!r}"
+        ) from (error)
+    distance = np.zeros(table.num_rows)
+    for name, value in zip("xy", wanted, strict=True):
+        values = table[name].to_numpy()
+        logarithmic = value > 0 and bool((values > 0).all())
+        scaled = np.log([*values, value]) if logarithmic else np.array([*values, value])
+        span = max(float(np.ptp(scaled[:-1])), np.finfo(float).tiny)
+        distance += ((scaled[:-1] - scaled[-1]) / span) ** 2
+    return int(distance.argmin())
+
+
+def rerun(sweep: "Sweep", point: str, out: Path, say: Callable[[str], None]) -> Rerun:
+    """Run a point of a `nanochat` sweep again and keep its model.
+
+    Parameters
+    ----------
+    sweep
+    point
+        As in `find_row`.
+    out
+        Folder for the result file and the folder of the model.
+    say
+        Gets each line to show.
+
+    Raises
+    ------
+    SweepError
+        Where the point is not there, or the model or the data are no longer what they were.
+    """
+    from fractal_ray.workloads.nanochat import NanochatWorkload, fingerprint_of
+    from nanochat.recipe import Recipe
+    from nanochat.single.run import run_finetune
+    from nanochat.single.settings import Settings
+    from nanochat.single.subject import load_subject
+
+    spec = sweep.spec
+    row = find_row(sweep.table(), point)
+    values = {spec.axes.x.param: row["x"], spec.axes.y.param: row["y"]}
+    recipe = Recipe.from_mapping(spec.workload.recipe).with_values(values)
+    data = spec.workload.data
+    settings = Settings(
+        model=spec.workload.model,
+        model_step=-1 if spec.workload.model_step is None else spec.workload.model_step,
+        model_tag=spec.workload.model_tag or "",
+        source_stage=spec.workload.source_stage or "",
+        tokenizer_artifact=spec.workload.tokenizer_artifact or "",
+        data=data.source,
+        split=data.split,
+        limit=-1 if data.limit is None else data.limit,
+        max_seq_len=data.max_seq_len,
+        eval_every=0,
+        save_artifacts=True,
+        trainable_window_steps=spec.label.window,
+        trainable_loss_ratio_threshold=spec.label.threshold,
+        device="cuda" if spec.resources.gpu else "cpu",
+    )
+    budget = NanochatWorkload.from_spec(spec).budget
+    subject = load_subject(settings, recipe, say, budget)
+    if fingerprint_of(subject.fingerprints) != row["fingerprint"]:
+        raise SweepError(
+            f"the model or the data are not those of the dataset: fingerprint {row['fingerprint']}"
+            f" there, {fingerprint_of(subject.fingerprints)} here"
+        )
+    done = run_finetune(settings, recipe, subject, out, say)
+    deviation = _deviation(np.asarray(done.fields["losses"], np.float32), row["losses"])
+    return Rerun(row["point_id"], row["x"], row["y"], deviation, done.path, done.model_folder)
+
+
+def _deviation(losses: np.ndarray, before: list[float]) -> float:
+    if len(losses) != len(before):
+        return float("inf")
+    reference = np.asarray(before, np.float32)
+    if np.array_equal(losses, reference):
+        return 0.0
+    return float(np.max(np.abs(losses / reference - 1)))

@@ -1,0 +1,5 @@
+"""``python -m nanochat``."""
+
+from nanochat.cli import main
+
+main()

@@ -1,0 +1,14 @@
+"""How the command lines show warnings: one plain line, without the place in the code."""
+
+import sys
+import warnings
+from typing import Any
+
+
+def show_warnings_plainly() -> None:
+    """Print each warning of this process as ``note: ...`` on stderr from now on."""
+    warnings.showwarning = _note
+
+
+def _note(message: Warning | str, *_: Any) -> None:
+    print(f"note: {message}", file=sys.stderr)

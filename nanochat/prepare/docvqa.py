@@ -1,0 +1,225 @@
+"""Conversations about scanned pages, made from DocVQA rows: one for each question.
+
+The user shows what the OCR read and asks; the assistant answers. A page that is too long loses the
+lines farthest from the answer, never the answer's own lines as long as these fit.
+"""
+
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from nanochat.errors import NanochatError
+from nanochat.prepare.docvqa_answers import KINDS, by_need, find_answer
+from nanochat.prepare.docvqa_rows import COLUMNS, Page, Question, parse_row
+from nanochat.prepare.ordered import ordered_map
+from nanochat.prepare.row_files import write_jsonl, write_parquet
+from nanochat.rows import read_rows
+from nanochat.tokenizer import Tokenizer
+
+MAX_TOKENS = 1750
+MAX_ANSWER_CHARS = 150
+REASONS = ("no_answer", "long_answer", "too_long")
+_LIBRARY = "https://www.industrydocuments.ucsf.edu/docs/"
+_PAGES = 32  # that a worker gets at a time
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What an example must keep to.
+
+    Attributes
+    ----------
+    tokenizer : Tokenizer
+        It counts.
+    max_tokens : int
+        Of a rendered conversation, special tokens included, at least 2.
+    max_answer_chars : int
+        Of an answer, at least 1.
+    """
+
+    tokenizer: Tokenizer
+    max_tokens: int = MAX_TOKENS
+    max_answer_chars: int = MAX_ANSWER_CHARS
+
+    def __post_init__(self) -> None:
+        if self.max_tokens < 2:
+            raise NanochatError(f"max_tokens must be at least 2, not {self.max_tokens}")
+        if self.max_answer_chars < 1:
+            raise NanochatError(f"max_answer_chars must be at least 1, not {self.max_answer_chars}")
+
+
+@dataclass
+class Summary:
+    """Counts of a preparation.
+
+    Attributes
+    ----------
+    rows, questions, kept : int
+        Source rows, questions in them, conversations written.
+    dropped : dict of str to int
+        By reason: ``no_answer`` (none is given), ``long_answer`` (all are longer than allowed),
+        ``too_long`` (question and answer leave no room for a line of the page).
+    matches : dict of str to int
+        Conversations by how the answer was found: ``exact``, ``fuzzy``, ``none``.
+    tokens : int
+        Of all conversations, rendered.
+    """
+
+    rows: int = 0
+    questions: int = 0
+    kept: int = 0
+    dropped: dict[str, int] = field(default_factory=lambda: dict.fromkeys(REASONS, 0))
+    matches: dict[str, int] = field(default_factory=lambda: dict.fromkeys(KINDS, 0))
+    tokens: int = 0
+
+    def lines(self) -> list[str]:
+        """The counts in words."""
+        told = [("dropped", self.dropped), ("match", self.matches)]
+        return [
+            f"{self.rows} rows, {self.questions} questions, {self.kept} kept, {self.tokens} tokens",
+            *(
+                f"{name}: {', '.join(f'{k} {v}' for k, v in counts.items())}"
+                for name, counts in told
+            ),
+        ]
+
+
+def prepare_docvqa(
+    source: str,
+    split: str,
+    out_path: Path,
+    limits: Limits,
+    workers: int = 8,
+    progress: Callable[[int], None] | None = None,
+) -> Summary:
+    """Write the conversations of a DocVQA set to one file; the same whatever the workers' number.
+
+    Parameters
+    ----------
+    source, split : str
+        Of `nanochat.rows.read_rows`; rows as `nanochat.prepare.docvqa_rows.parse_row` reads them.
+    out_path : Path
+        ``.jsonl`` or ``.parquet``; there whole or not at all. A row has ``messages``, ``match``,
+        ``page`` (int or null), ``question_id`` and ``document_id`` (text or null).
+    limits : Limits
+    workers : int
+        Processes that tokenise; 1: this one.
+    progress : callable, optional
+        Called with the number of source rows done.
+
+    Raises
+    ------
+    NanochatError
+        For a bad row (named), a bad file name, or a source that gives no conversation.
+    """
+    if workers < 1:
+        raise NanochatError(f"workers must be at least 1, not {workers}")
+    if out_path.suffix not in (".jsonl", ".parquet"):
+        raise NanochatError(f"{out_path}: the name must end in .jsonl or .parquet")
+    summary = Summary()
+
+    def examples() -> Iterator[dict[str, Any]]:
+        pages = (parse_row(*each) for each in read_rows(source, split, COLUMNS))
+        chunks = iter(lambda: list(islice(pages, _PAGES)), [])
+        for outcomes in ordered_map(_make_all, chunks, limits, workers):
+            summary.rows += len(outcomes)
+            for outcome in (each for of_page in outcomes for each in of_page):
+                summary.questions += 1
+                if isinstance(outcome, str):
+                    summary.dropped[outcome] += 1
+                    continue
+                row, tokens = outcome
+                summary.kept += 1
+                summary.tokens += tokens
+                summary.matches[row["match"]] += 1
+                yield row
+            if progress is not None:
+                progress(summary.rows)
+        if not summary.kept:
+            raise NanochatError(
+                f"{source}: no conversations ({summary.rows} rows, {summary.questions} questions,"
+                f" dropped: {summary.dropped})"
+            )
+
+    if out_path.suffix == ".jsonl":
+        write_jsonl(out_path, examples())
+    else:
+        write_parquet(out_path, examples(), _schema())
+    return summary
+
+
+def make_example(
+    page: Page, question: Question, limits: Limits
+) -> tuple[dict[str, Any], int] | str:
+    """Row for a question and its tokens; or the reason, one of `REASONS`, why there is none.
+
+    The answer is the first accepted one that is short enough. Lines are added to the prompt in the
+    order of `by_need` while the conversation keeps to the limit, and shown in reading order.
+    """
+    if not question.answers:
+        return "no_answer"
+    short = (each for each in question.answers if len(each) <= limits.max_answer_chars)
+    answer = next(short, None)
+    if answer is None:
+        return "long_answer"
+    match, answer_lines = find_answer(page.lines, answer)
+    order = by_need(len(page.lines), answer_lines)
+
+    def conversation(count: int) -> list[dict[str, str]]:
+        shown = [page.lines[line] for line in sorted(order[:count])]
+        prompt = user_text(shown, page.number, page.document, question.text)
+        return [{"role": "user", "content": prompt}, {"role": "assistant", "content": answer}]
+
+    def tokens(count: int) -> int:
+        return len(limits.tokenizer.render_conversation(conversation(count), sys.maxsize)[0])
+
+    count = _most(len(order), lambda count: tokens(count) <= limits.max_tokens)
+    if count is None or (order and not count):
+        return "too_long"
+    row = {
+        "messages": conversation(count),
+        "match": match,
+        "page": page.number,
+        "question_id": question.id,
+        "document_id": page.document,
+    }
+    return row, tokens(count)
+
+
+def user_text(lines: Sequence[str], page: int | None, document: str | None, question: str) -> str:
+    """What the user says: the page, where it is from, and the question."""
+    head = ["Document:"] if page is None else ["Document:", f"Page {page}"]
+    source = [] if document is None else [f"Source: {_LIBRARY}{document}"]
+    return "\n".join([*head, *lines, *source, "", f"Question: {question}"])
+
+
+def _schema() -> Any:
+    import pyarrow as pa
+
+    from nanochat.messages_table import TEXT_MESSAGES
+
+    text = pa.string()
+    columns = {"messages": TEXT_MESSAGES, "match": text, "page": pa.int32()}
+    return pa.schema({**columns, "question_id": text, "document_id": text})
+
+
+def _most(count: int, fits: Callable[[int], bool]) -> int | None:
+    """The largest number up to `count` that fits, by halving; None where not even 0 does."""
+    if fits(count):
+        return count
+    if count == 0 or not fits(0):
+        return None
+    low, high = 0, count  # low fits, high does not
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if fits(middle) else (low, middle)
+    return low
+
+
+def _make_all(
+    limits: Limits, pages: Iterable[Page]
+) -> list[list[tuple[dict[str, Any], int] | str]]:
+    return [[make_example(page, each, limits) for each in page.questions] for page in pages]

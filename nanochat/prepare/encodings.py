@@ -1,0 +1,61 @@
+"""Tokenizers that count tokens where no model is at hand: tiktoken's, with nanochat's specials."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from nanochat.errors import NanochatError
+from nanochat.retry import with_retries
+from nanochat.tokenizer import SPECIAL_TOKENS, Tokenizer
+
+if TYPE_CHECKING:
+    import tiktoken
+
+
+def load_tokenizer(source: str) -> Tokenizer:
+    """Tokenizer of an encoding, of a folder, or of a model.
+
+    Parameters
+    ----------
+    source : str
+        A name of tiktoken's, such as ``cl100k_base`` (fetched once, over the network); a folder
+        with ``tokenizer.json`` or ``tokenizer.pkl``; or a model (`nanochat.sources`).
+
+    Raises
+    ------
+    NanochatError
+        Where it is none of these, or cannot be fetched.
+    """
+    import tiktoken
+
+    names = tiktoken.list_encoding_names()
+    if source in names:
+        try:
+            return from_encoding(with_retries(lambda: tiktoken.get_encoding(source)))
+        except OSError as error:  # what its HTTP client raises
+            raise NanochatError(
+                f"tokenizer {source!r} could not be fetched ({type(error).__name__});"
+                " without a network use one that is there: --tokenizer FOLDER"
+            ) from error
+    folder = Path(source).expanduser()
+    if any((folder / name).is_file() for name in ("tokenizer.json", "tokenizer.pkl")):
+        return Tokenizer.load(folder)
+    from nanochat.sources import resolve_tokenizer
+
+    try:
+        return Tokenizer.load(resolve_tokenizer(source))
+    except NanochatError as error:
+        raise NanochatError(
+            f"tokenizer {source!r}: {error}; or one of {', '.join(names)}"
+        ) from error
+
+
+def from_encoding(encoding: "tiktoken.Encoding") -> Tokenizer:
+    """The ordinary tokens of an encoding, followed by nanochat's nine special ones.
+
+    Special tokens of the encoding's own are left out, and the ids that they leave free are closed
+    up: the order of the merges, which decides how text is split, stays as it is.
+    """
+    ordered = sorted(encoding._mergeable_ranks, key=encoding._mergeable_ranks.__getitem__)
+    ranks = {token: rank for rank, token in enumerate(ordered)}
+    special = {name: len(ranks) + index for index, name in enumerate(SPECIAL_TOKENS)}
+    return Tokenizer(encoding._pat_str, ranks, special)

@@ -1,0 +1,112 @@
+"""Conversations sent to the hub as a data set: Parquet files and a card, in one commit."""
+
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from nanochat.data import load_conversations
+from nanochat.errors import NanochatError
+from nanochat.hub import split_revision
+from nanochat.messages_table import messages_array, write_table
+from nanochat.sharing.upload import ask_hub
+
+_CARD = """
+# {name}
+
+Conversations: `messages` is a list of `role` and `content`. Written by `nanochat data push`.
+"""
+
+
+def push_dataset(
+    sources: Mapping[str, str], repository: str, token: str | None = None, private: bool = False
+) -> str:
+    """Send the splits of a data set, after every row has been checked.
+
+    Parameters
+    ----------
+    sources : mapping of str to str
+        A source of `nanochat.data.load_conversations` for each split. A split becomes
+        ``data/<split>.parquet`` with the column ``messages``. Splits that the repository's
+        card lists already, and that are not among these, stay.
+    repository : str
+        ``owner/name``; made if it does not exist.
+    token : str, optional
+        Of the hub; else the one that ``hf auth login`` keeps, or HF_TOKEN.
+    private : bool
+        Make the repository private. One that exists is not changed, and refused if it is public.
+
+    Returns
+    -------
+    str
+        Address of the data set.
+
+    Raises
+    ------
+    NanochatError
+        For a bad row, a bad name, or a hub that refuses; nothing has been sent then.
+    """
+    from huggingface_hub import CommitOperationAdd, HfApi
+
+    name = _name(repository)
+    api = HfApi(token=token)
+    with tempfile.TemporaryDirectory() as folder:
+        files = {split: Path(folder) / f"{split}.parquet" for split in sources}
+        for split, source in sources.items():
+            table = messages_array(load_conversations(source, split))
+            write_table(files[split], {"messages": table})
+        url = ask_hub(
+            name, lambda: api.create_repo(name, private=private, repo_type="dataset", exist_ok=True)
+        )
+        if private and ask_hub(name, lambda: api.dataset_info(name)).private is False:
+            raise NanochatError(
+                f"{name} exists and is public: nothing was sent (leave out --private)"
+            )
+        card = ask_hub(name, lambda: _card(api, name, list(sources)))
+        # Operations remember what was sent already, so one that is tried again goes on from there.
+        operations = [CommitOperationAdd("README.md", card.encode())]
+        operations += [
+            CommitOperationAdd(f"data/{split}.parquet", path) for split, path in files.items()
+        ]
+        message = f"Conversations: {', '.join(sources)}"
+        ask_hub(
+            name,
+            lambda: api.create_commit(
+                name, operations, commit_message=message, repo_type="dataset"
+            ),
+        )
+    return str(url)
+
+
+def _name(repository: str) -> str:
+    name, revision = split_revision(repository)
+    if revision is not None or "/" not in name:
+        raise NanochatError(f"a repository to push to is named owner/name, not {repository!r}")
+    return name
+
+
+def _card(api: Any, name: str, splits: list[str]) -> str:
+    """The card that is there, or a new one, with the splits in the part that machines read."""
+    from huggingface_hub import DatasetCard
+    from huggingface_hub.errors import EntryNotFoundError
+
+    try:
+        path = api.hf_hub_download(name, "README.md", repo_type="dataset")
+        card = DatasetCard(Path(path).read_text(encoding="utf-8"), ignore_metadata_errors=True)
+    except EntryNotFoundError:
+        card = DatasetCard(_CARD.format(name=name))
+    except ValueError as error:  # YAML that is none, text that is not UTF-8
+        reason = " ".join(str(error).split())[:200]
+        raise NanochatError(f"{name}: its README.md cannot be read ({reason})") from error
+    every = card.data.to_dict().get("configs") or []
+    listed = [file for each in every if _is_default(each) for file in each.get("data_files", [])]
+    kept = [each for each in listed if isinstance(each, dict) and each.get("split") not in splits]
+    files = [{"split": split, "path": f"data/{split}.parquet"} for split in splits]
+    default = {"config_name": "default", "data_files": [*files, *kept]}
+    card.data["configs"] = [default, *(each for each in every if not _is_default(each))]
+    card.data.pop("dataset_info", None)  # sizes of earlier files, held against the new ones
+    return str(card)
+
+
+def _is_default(config: dict[str, Any]) -> bool:
+    return config.get("config_name") == "default"

@@ -1,0 +1,1 @@
+"""Models in the forms that others read: nanochat itself, the hub, transformers."""

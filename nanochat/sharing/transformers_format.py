@@ -1,0 +1,237 @@
+"""Models in the files of transformers' ``NanoChatForCausalLM``, written and read bit for bit.
+
+``config.json``, ``model.safetensors``, ``generation_config.json`` and the tokenizer's two files.
+The weights are nanochat's own under other names; nothing is turned or scaled.
+"""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from nanochat.atomic import write_atomically
+from nanochat.checkpoint import VOCABULARY, Checkpoint, check_state, weights
+from nanochat.config import GPTConfig
+from nanochat.errors import NanochatError
+from nanochat.gpt import GPT, ROPE_BASE, SOFT_CAP
+from nanochat.sharing.published import check_size
+from nanochat.sharing.transformers_tokenizer import BOS, END, export_tokenizer, import_tokenizer
+from nanochat.tokenizer import Tokenizer
+
+WEIGHTS, INDEX, CONFIG = "model.safetensors", "model.safetensors.index.json", "config.json"
+GENERATION = "generation_config.json"
+EXPORTED = (CONFIG, WEIGHTS, GENERATION, "tokenizer.json", "tokenizer_config.json")
+
+_ARCHITECTURE = "NanoChatForCausalLM"
+_INSIDE = {  # of a block
+    "attn.c_q": "self_attn.q_proj",
+    "attn.c_k": "self_attn.k_proj",
+    "attn.c_v": "self_attn.v_proj",
+    "attn.c_proj": "self_attn.o_proj",
+    "mlp.c_fc": "mlp.fc1",
+    "mlp.c_proj": "mlp.fc2",
+}
+# What this model does and no setting of it changes; also transformers' defaults.
+_FIXED = {
+    "hidden_act": "relu2",
+    "attention_dropout": 0.0,
+    "attention_bias": False,
+    "rms_norm_eps": 1e-6,
+    "final_logit_softcapping": SOFT_CAP,
+    "tie_word_embeddings": False,
+}
+_SHAPE = {  # their names for ours
+    "max_position_embeddings": "sequence_len",
+    "vocab_size": "vocab_size",
+    "num_hidden_layers": "n_layer",
+    "num_attention_heads": "n_head",
+    "num_key_value_heads": "n_kv_head",
+    "hidden_size": "n_embd",
+}
+
+
+def export_transformers(source: Checkpoint | GPT, tokenizer: Tokenizer, folder: Path) -> Path:
+    """Write a folder that ``AutoModelForCausalLM`` and ``AutoTokenizer`` read.
+
+    Values and dtypes are kept, but for rows of the two vocabulary matrices beyond ``vocab_size``
+    (padding of newer checkpoints, which no token uses): these are cut off.
+
+    transformers computes its rotary tables in the model's dtype, nanochat always rounds them to
+    bfloat16. So float32 logits differ by what that rounding makes: some hundredths.
+
+    Parameters
+    ----------
+    source : Checkpoint or GPT
+    tokenizer : Tokenizer
+        Of the same model.
+    folder : Path
+        Made if needed. Of its files those of the same names are replaced.
+
+    Returns
+    -------
+    Path
+        ``config.json``, which is written last: without it the folder is no model.
+
+    Raises
+    ------
+    NanochatError
+        Where the tokenizer has not as many tokens as the model.
+    """
+    from safetensors.torch import save_file
+
+    config, folder = source.config, Path(folder)
+    check_size(tokenizer, source)
+    state = weights(source)
+    for name in VOCABULARY:
+        state[name] = state[name][: config.vocab_size]
+    named = {theirs: state[ours].contiguous() for ours, theirs in _names(config.n_layer).items()}
+    told = {"format": "pt"}
+    if isinstance(source, Checkpoint):
+        told["step"] = str(source.step)
+    (folder / CONFIG).unlink(missing_ok=True)
+    export_tokenizer(tokenizer, folder, config.sequence_len)
+    # By name, not through the open file: whole weights would be copied in memory first.
+    write_atomically(folder / WEIGHTS, lambda file: save_file(named, file.name, metadata=told))
+    bos, end = tokenizer.special[BOS], tokenizer.special[END]
+    ids = {"bos_token_id": bos, "eos_token_id": end, "pad_token_id": end}
+    _write(folder / GENERATION, {**ids, "eos_token_id": [end, bos]})
+    return _write(folder / CONFIG, {**_config(config, named), **ids})
+
+
+def import_transformers(folder: Path) -> tuple[Checkpoint, Tokenizer]:
+    """Model and tokenizer of a folder in transformers' format; only safetensors are read.
+
+    The step is the one that `export_transformers` noted among the weights, else 0.
+
+    Raises
+    ------
+    NanochatError
+        Names the file and what in it is missing, of another architecture, or computed otherwise
+        than here.
+    """
+    folder = Path(folder)
+    given = _read(folder / CONFIG)
+    try:
+        config = _shape(given)
+        state, step = _weights(folder, config)
+    except (NanochatError, TypeError, AttributeError) as error:
+        raise NanochatError(f"{folder}: {error}") from error
+    tokenizer = import_tokenizer(folder)
+    if tokenizer.vocab_size != config.vocab_size:
+        raise NanochatError(
+            f"{folder}: tokenizer.json has {tokenizer.vocab_size} tokens, "
+            f"config.json {config.vocab_size}"
+        )
+    return Checkpoint(state, config, step, {}), tokenizer
+
+
+def _names(n_layer: int) -> dict[str, str]:
+    blocks = {
+        f"transformer.h.{layer}.{ours}.weight": f"model.layers.{layer}.{theirs}.weight"
+        for layer in range(n_layer)
+        for ours, theirs in _INSIDE.items()
+    }
+    return {
+        "transformer.wte.weight": "model.embed_tokens.weight",
+        **blocks,
+        "lm_head.weight": "lm_head.weight",
+    }
+
+
+def _config(config: GPTConfig, named: Mapping[str, Tensor]) -> dict[str, Any]:
+    kinds = {tensor.dtype for tensor in named.values()}
+    widest = next(iter(kinds)) if len(kinds) == 1 else torch.float32
+    return {
+        "architectures": [_ARCHITECTURE],
+        "model_type": "nanochat",
+        **{theirs: getattr(config, ours) for theirs, ours in _SHAPE.items()},
+        "intermediate_size": 4 * config.n_embd,
+        **_FIXED,
+        "rope_parameters": {"rope_type": "default", "rope_theta": float(ROPE_BASE)},
+        "initializer_range": 0.02,
+        "use_cache": True,
+        # In which transformers loads the model; the file itself may hold narrower ones beside.
+        "dtype": str(widest).removeprefix("torch."),
+    }
+
+
+def _write(path: Path, content: Mapping[str, Any]) -> Path:
+    text = json.dumps(content, indent=2) + "\n"
+    write_atomically(path, lambda file: file.write(text.encode()))
+    return path
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_bytes())
+    except OSError as error:
+        raise NanochatError(f"no {path.name} in {path.parent}") from error
+    except ValueError as error:
+        raise NanochatError(f"{path} is damaged: {error}") from error
+    if not isinstance(content, dict):
+        raise NanochatError(f"{path} holds no object")
+    return content
+
+
+def _shape(given: Mapping[str, Any]) -> GPTConfig:
+    """Config of a model that computes as this one; NanochatError names the first difference."""
+    kind = given.get("model_type"), given.get("architectures")
+    if kind != ("nanochat", [_ARCHITECTURE]):
+        raise NanochatError(f"config.json is of {kind[0]} {kind[1]}; only {_ARCHITECTURE} is read")
+    missing = [name for name in _SHAPE if name not in given]
+    if missing:
+        raise NanochatError(f"config.json has no {missing[0]}")
+    shape = {ours: given[theirs] for theirs, ours in _SHAPE.items()}
+    if shape["n_kv_head"] is None:
+        shape["n_kv_head"] = shape["n_head"]
+    config = GPTConfig(**shape)
+    derived = {"intermediate_size": 4 * config.n_embd, "head_dim": config.head_dim}
+    rope = {"rope_theta": float(ROPE_BASE), "rope_scaling": None}
+    _compare(given, {**_FIXED, **derived, **rope})
+    turned = given.get("rope_parameters") or {}
+    _compare(turned, {**dict.fromkeys(turned), "rope_type": "default", **rope})
+    return config
+
+
+def _compare(given: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
+    for name, value in wanted.items():
+        if given.get(name, value) != value:
+            raise NanochatError(f"config.json: {name} is {given[name]}; this model has {value}")
+
+
+def _weights(folder: Path, config: GPTConfig) -> tuple[dict[str, Tensor], int]:
+    from safetensors import SafetensorError, safe_open
+
+    state: dict[str, Tensor] = {}
+    noted: dict[str, str] = {}
+    for path in _files(folder):
+        try:
+            with safe_open(path, framework="pt") as file:
+                noted |= file.metadata() or {}
+                state |= {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        except (SafetensorError, OSError) as error:
+            raise NanochatError(f"{path.name} cannot be read: {error}") from error
+    ours = {theirs: name for name, theirs in _names(config.n_layer).items()}
+    renamed = {ours.get(name, name): tensor for name, tensor in state.items()}
+    check_state(Path(WEIGHTS), config, renamed)
+    step = noted.get("step", "0")
+    return renamed, int(step) if step.isdecimal() else 0
+
+
+def _files(folder: Path) -> list[Path]:
+    """Files with the weights: one, or those that the index names."""
+    if (folder / WEIGHTS).is_file():
+        return [folder / WEIGHTS]
+    if not (folder / INDEX).is_file():
+        raise NanochatError(f"no {WEIGHTS} or {INDEX}; weights in other files are not read")
+    names = _read(folder / INDEX).get("weight_map")
+    if not isinstance(names, dict) or not names:
+        raise NanochatError(f"{INDEX} has no weight_map")
+    wanted = sorted({str(name) for name in names.values()})
+    for name in wanted:
+        if Path(name).name != name or not name.endswith(".safetensors"):
+            raise NanochatError(f"{INDEX} names {name!r}, which is no safetensors file beside it")
+    return [folder / name for name in wanted]

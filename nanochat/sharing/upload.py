@@ -1,0 +1,185 @@
+"""A model folder sent to the Hugging Face hub, in the flat layout of nanochat's published models.
+
+model_000700.pt  meta_000700.json  tokenizer/...  README.md  [mid_model_*.pt  mid_meta_*.json]
+"""
+
+import json
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+from nanochat.checkpoint import Checkpoint, load_checkpoint
+from nanochat.errors import NanochatError
+from nanochat.hub import split_revision
+from nanochat.pairing import check_pair
+from nanochat.retry import is_network_fault, with_retries
+from nanochat.sharing.published import TOKENIZER_FILES, write_published_tokenizer
+from nanochat.sources import ModelFolder, resolve_model
+from nanochat.tokenizer import Tokenizer
+
+Result = TypeVar("Result")
+
+_LOG_IN = "log in with `hf auth login`, set HF_TOKEN, or give --token"
+_CARD = """\
+---
+library_name: nanochat
+pipeline_tag: text-generation
+tags:
+- nanochat
+---
+# {name}
+
+A nanochat model: step {step:,}, {parameters:,} parameters.
+
+| {columns} |
+|{rules}|
+| {values} |
+
+It is read from here as it is, by the source `hf:{repository}`:
+
+```
+nanochat export --model hf:{repository} --out {name} --format transformers
+```
+
+```python
+from nanochat.sources import load_model
+
+checkpoint, tokenizer = load_model("hf:{repository}")
+```
+
+In `meta_{step:06d}.json`:
+
+```json
+{meta}
+```
+"""
+
+
+def upload_model(
+    folder: Path,
+    repo: str,
+    *,
+    token: str | None = None,
+    private: bool = False,
+    message: str | None = None,
+    mid: Path | None = None,
+    step: int | None = None,
+    tag: str | None = None,
+    stage: str | None = None,
+) -> str:
+    """Send a checkpoint, its tokenizer and a card, in one commit.
+
+    Other files of the repository stay, so it may hold several steps. The card is the folder's
+    ``README.md``, or is made from the meta file; the repository's is replaced.
+
+    Parameters
+    ----------
+    folder : Path
+        With the model; see `nanochat.sources`.
+    repo : str
+        ``owner/name``; made if it does not exist.
+    token : str, optional
+        With the right to write; else HF_TOKEN, or the one that ``hf auth login`` keeps.
+    private : bool
+        Make the repository private. One that exists is not changed, and refused if it is public.
+    message : str, optional
+        Of the commit.
+    mid : Path, optional
+        Folder of the midtraining checkpoint that goes beside: with files of that stage, or of
+        none.
+    step, tag, stage : optional
+        Which checkpoint of `folder`, where there are several (`nanochat.layout.choose`).
+
+    Returns
+    -------
+    str
+        Address of the commit.
+
+    Raises
+    ------
+    NanochatError
+        For a folder without a complete model, a bad name, no token (all before anything is
+        sent), or a hub that refuses or is not reached.
+    """
+    from huggingface_hub import CommitOperationAdd, HfApi, get_token
+
+    repo = _name(repo)
+    found = resolve_model(str(folder), step=step, tag=tag, stage=stage)
+    checkpoint, files, tokenizer = _collect(found)
+    if mid is not None:
+        files |= _collect(resolve_model(str(mid), stage="mid"), "mid_")[1]
+    if token is None and get_token() is None:
+        raise NanochatError(f"no token for the Hugging Face hub: {_LOG_IN}")
+    with tempfile.TemporaryDirectory() as made:
+        write_published_tokenizer(tokenizer, Path(made))
+        files |= {f"tokenizer/{name}": Path(made) / name for name in TOKENIZER_FILES}
+        card = Path(folder) / "README.md"
+        if not card.is_file():
+            card = Path(made) / "README.md"
+            card.write_text(_card(repo, checkpoint), encoding="utf-8")
+        files["README.md"] = card
+        api = HfApi(token=token)
+        ask_hub(repo, lambda: api.create_repo(repo, private=private, exist_ok=True))
+        if private and not ask_hub(repo, lambda: api.model_info(repo)).private:
+            raise NanochatError(f"{repo} exists and is public: nothing was sent; drop --private")
+        # Operations remember what was sent already: one that is tried again goes on from there.
+        parts = [CommitOperationAdd(name, path) for name, path in files.items()]
+        text = message or f"nanochat model, step {checkpoint.step}"
+        return ask_hub(repo, lambda: api.create_commit(repo, parts, commit_message=text)).commit_url
+
+
+def ask_hub(name: str, call: Callable[[], Result]) -> Result:
+    """Result of a call to the hub, tried again on faults of the network.
+
+    Raises
+    ------
+    NanochatError
+        One line, with `name`, for a hub that refuses or is not reached.
+    """
+    from huggingface_hub.errors import HfHubHTTPError
+
+    try:
+        return with_retries(call)
+    except HfHubHTTPError as error:
+        hint = f" ({_LOG_IN})" if error.response.status_code in (401, 403) else ""
+        raise NanochatError(f"{name}: the hub refused: {_line(error)}{hint}") from error
+    except Exception as error:
+        if not is_network_fault(error):
+            raise
+        raise NanochatError(f"{name}: the hub was not reached ({_line(error)})") from error
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split())[:300]
+
+
+def _name(repository: str) -> str:
+    name, revision = split_revision(repository)
+    if revision is not None or "/" not in name:
+        raise NanochatError(f"a repository to upload to is named owner/name, not {repository!r}")
+    return name
+
+
+def _collect(found: ModelFolder, prefix: str = "") -> tuple[Checkpoint, dict[str, Path], Tokenizer]:
+    """Checkpoint that was found, its two files by their names on the hub, and the tokenizer."""
+    checkpoint = load_checkpoint(found.checkpoint_dir, found.step)
+    tokenizer = Tokenizer.load(found.tokenizer_dir)
+    check_pair(checkpoint, tokenizer, found.tokenizer_dir)
+    names = f"model_{found.step:06d}.pt", f"meta_{found.step:06d}.json"
+    return checkpoint, {prefix + name: found.checkpoint_dir / name for name in names}, tokenizer
+
+
+def _card(repository: str, checkpoint: Checkpoint) -> str:
+    config = {name: f"{value:,}" for name, value in vars(checkpoint.config).items()}
+    rest = {key: value for key, value in checkpoint.meta.items() if key != "model_config"}
+    return _CARD.format(
+        name=repository.split("/")[1],
+        repository=repository,
+        step=checkpoint.step,
+        parameters=sum(tensor.numel() for tensor in checkpoint.state.values()),
+        columns=" | ".join(config),
+        rules="|".join(["---"] * len(config)),
+        values=" | ".join(config.values()),
+        meta=json.dumps(rest, indent=2, ensure_ascii=False),
+    )

@@ -1,0 +1,168 @@
+"""One fine-tune as its user sees it: told line by line, its result written with a record to repeat
+it by, and the model kept where that was asked for.
+
+The training is `nanochat.finetune.finetune`, which knows nothing of all this.
+"""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from nanochat.finetune import FinetuneResult, finetune, planned_steps
+from nanochat.isolation import isolated
+from nanochat.recipe import Recipe
+from nanochat.sharing.published import save_model_folder
+from nanochat.single.repro import repro_record
+from nanochat.single.result import closing_line, free_stem, plain, result_fields, write_result
+from nanochat.single.settings import Settings
+from nanochat.single.subject import Subject
+from nanochat.single.telling import Answers, Teller
+from nanochat.single.tracking import Tracker, tracked
+
+_SUMMARY = {
+    "final_train_loss": "final_loss",
+    **{
+        name: name
+        for name in (
+            "converged",
+            "stable",
+            "trainable_loss0",
+            "trainable_mean_last_k",
+            "trainable_ratio",
+            "tokens_seen",
+            "runtime_s",
+        )
+    },
+}
+_META = (
+    "final_loss",
+    "tokens_seen",
+    "converged",
+    "stable",
+    "trainable_ratio",
+    "learning_rate",
+    "matrix_lr",
+    "embedding_lr",
+    "unembedding_lr",
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Finetuned:
+    """What a single fine-tune leaves.
+
+    Attributes
+    ----------
+    fields : dict
+        The result (`nanochat.single.result.result_fields`).
+    path : Path
+        File with the result.
+    answers : Answers or None
+        To the sample questions, where they were asked for.
+    model_folder : Path or None
+        Where the fine-tuned model was saved.
+    """
+
+    fields: dict[str, Any]
+    path: Path
+    answers: Answers | None
+    model_folder: Path | None
+
+
+def run_finetune(
+    settings: Settings, recipe: Recipe, subject: Subject, out: Path, say: Callable[[str], None]
+) -> Finetuned:
+    """Fine-tune once, and write ``finetune_single_<run>_<time>.json`` into a folder.
+
+    Parameters
+    ----------
+    settings : Settings
+    recipe : Recipe
+    subject : Subject
+        Loaded for these two; its model is changed.
+    out : Path
+        Made if needed.
+    say : callable
+        Gets each line to show.
+
+    Raises
+    ------
+    Exception
+        Whatever ends the training, except divergence, which is a result. The file names it.
+    """
+    start = time.perf_counter()
+    out.mkdir(parents=True, exist_ok=True)
+    path = out / f"{free_stem(out, settings.run_name)}.json"
+    config = settings.to_dict() | recipe.to_dict() | {"data": settings.data_source}
+    with tracked(settings, config, out) as tracker:
+        teller = Teller(settings, recipe, subject, tracker, say)
+        record = _record(recipe, subject)
+
+        def conclude(result: FinetuneResult, error: BaseException | None = None) -> dict[str, Any]:
+            device = subject.model.cos.device.type
+            fields = result_fields(settings, recipe, result, teller.lrs, device, error)
+            fields["runtime_s"] = time.perf_counter() - start
+            write_result(path, config, fields, record)
+            tracker.summary({key: fields[name] for key, name in _SUMMARY.items()})
+            return fields
+
+        try:
+            teller.before()
+            result = finetune(subject.model, subject.batches, recipe, teller.step)
+        except BaseException as error:
+            conclude(_cut_short(teller, subject, recipe), error)
+            raise
+        answers = teller.after()
+        fields = conclude(result)
+        folder = _save(path.with_suffix(""), settings, subject, fields, tracker, say)
+    say(closing_line(fields))
+    return Finetuned(fields, path, answers, folder)
+
+
+def _record(recipe: Recipe, subject: Subject) -> dict[str, Any]:
+    """The record, taken under the settings of torch that the training has."""
+    with isolated(subject.model.cos.device, recipe.deterministic):
+        machine = repro_record()
+    return {
+        "seed": recipe.seed,
+        "deterministic": recipe.deterministic,
+        "fingerprints": subject.fingerprints,
+        "examples": len(subject.batches.examples),
+        **machine,
+    }
+
+
+def _cut_short(teller: Teller, subject: Subject, recipe: Recipe) -> FinetuneResult:
+    losses = np.asarray(teller.losses, np.float32)
+    return FinetuneResult(
+        losses=losses,
+        diverged_step=None,
+        final_loss=float(losses[-1]) if losses.size else float("nan"),
+        steps=len(losses),
+        planned_steps=planned_steps(subject.batches, recipe),
+        tokens_seen=teller.tokens_seen,
+        seconds=0.0,
+    )
+
+
+def _save(
+    folder: Path,
+    settings: Settings,
+    subject: Subject,
+    fields: dict[str, Any],
+    tracker: Tracker,
+    say: Callable[[str], None],
+) -> Path | None:
+    if not settings.saved:
+        return None
+    if not fields["stable"]:
+        say("the model is not saved: its losses are not finite")
+        return None
+    meta = {name: plain(fields[name]) for name in _META}
+    save_model_folder(folder, subject.model, subject.tokenizer, fields["steps"], meta)
+    tracker.model(folder, meta)
+    return folder

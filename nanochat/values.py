@@ -1,0 +1,45 @@
+"""Settings as they are written in files and on command lines, made into the types they have."""
+
+import math
+from typing import Any
+
+from nanochat.errors import NanochatError
+
+
+def coerce(name: str, value: Any, kind: type) -> Any:
+    """Value of a setting in its type.
+
+    Parameters
+    ----------
+    name : str
+        For the message.
+    value : object
+        Numbers may be of either kind, or text, as long as the value fits: ``5e5`` is an integer,
+        ``1`` a fraction.
+    kind : {int, float, bool, str}
+
+    Raises
+    ------
+    NanochatError
+        Where the value does not fit the type.
+    """
+    if kind is int or kind is float:
+        return _number(name, value, kind)
+    if not isinstance(value, kind):
+        wanted = "true or false" if kind is bool else "text"
+        raise NanochatError(f"{name} must be {wanted}, not {value!r}")
+    return value
+
+
+def _number(name: str, value: Any, kind: type) -> int | float:
+    # Below 2^53 a whole number is the same as a float, which is what an axis gives.
+    wanted = "a whole number below 2^53" if kind is int else "a finite number"
+    try:
+        # YAML 1.1 reads 5e5 as text; True is an int to Python but no number to a person.
+        number = math.nan if isinstance(value, bool) else float(value)
+    except (TypeError, ValueError, OverflowError):
+        number = math.nan
+    whole = math.isfinite(number) and number.is_integer() and abs(number) < 2**53
+    if not math.isfinite(number) or (kind is int and not whole):
+        raise NanochatError(f"{name} must be {wanted}, not {value!r}")
+    return kind(number)

@@ -1,0 +1,112 @@
+"""A point run again: the same losses, and its model."""
+
+import json
+
+import pyarrow as pa
+import pytest
+
+from fractal_ray.errors import SweepError
+from fractal_ray.rerun import find_row, rerun
+from fractal_ray.spec import parse_spec
+from fractal_ray.sweep import Sweep
+from nanochat.sources import load_model
+
+TABLE = pa.table(
+    {
+        "point_id": ["aa11", "aa22", "bb33"],
+        "x": [1e-6, 1e-3, 1.0],
+        "y": [0.1, 0.1, 0.4],
+    }
+)
+
+
+@pytest.mark.parametrize(
+    ("point", "expected"),
+    [
+        ("aa22", "aa22"),
+        ("bb", "bb33"),
+        ("BB3", "bb33"),
+        ("2e-3,0.1", "aa22"),  # nearest by ratio, though 1e-6 is nearer to it than 1 is
+        ("0.05,0.1", "aa22"),
+        ("0.9, 0.3", "bb33"),
+        ("-1,0.1", "aa11"),
+    ],
+)
+def test_a_point_is_named_by_its_id_or_its_place(point, expected):
+    assert find_row(TABLE, point)["point_id"] == expected
+
+
+@pytest.mark.parametrize(
+    ("point", "message"),
+    [
+        ("aa", "2 of the 3 points have an id that starts so; give more digits"),
+        ("cc", "0 of the 3 points"),
+        ("1,2,3", "takes an id or X,Y"),
+        ("a,b", "takes an id or X,Y"),
+        ("nan,1", "takes an id or X,Y"),
+    ],
+)
+def test_unclear_points_are_refused(point, message):
+    with pytest.raises(SweepError, match=message):
+        find_row(TABLE, point)
+
+
+def test_an_empty_dataset_says_how_to_fill_it():
+    with pytest.raises(SweepError, match="fractal-ray run"):
+        find_row(TABLE.slice(0, 0), "aa")
+
+
+@pytest.fixture(scope="module")
+def swept(tmp_path_factory):
+    """Four points on the tiny preset."""
+    raw = {
+        "name": "four",
+        "storage": str(tmp_path_factory.mktemp("storage")),
+        "workload": {
+            "kind": "nanochat",
+            "model": "preset:tiny",
+            "data": {"source": "stdlib_qa", "max_seq_len": 64, "limit": 200},
+            "recipe": {"num_tokens": 600, "dtype": "float32"},
+        },
+        "axes": {
+            "x": {"param": "unembedding_lr", "min": 1e-3, "max": 1e30},
+            "y": {"param": "matrix_lr", "min": 1e-3, "max": 1e-1},
+        },
+        "stages": [{"grid": {"points": 2}}],
+    }
+    sweep = Sweep(parse_spec(raw))
+    sweep.run(engine="local")
+    return sweep, raw
+
+
+def test_the_losses_are_the_same_and_the_model_is_kept(swept, tmp_path):
+    sweep, _ = swept
+    row = next(row for row in sweep.table().to_pylist() if row["x"] < 1)
+    done = rerun(sweep, row["point_id"][:12], tmp_path, lambda line: None)
+    assert (done.point_id, done.x, done.y, done.deviation) == (
+        row["point_id"],
+        row["x"],
+        row["y"],
+        0.0,
+    )
+    result = json.loads(done.result.read_text())["result"]
+    assert result["losses"] == pytest.approx(row["losses"], abs=0)
+    assert result["converged"] == (row["outcome"] == "trained")
+    checkpoint, _ = load_model(str(done.model))
+    assert checkpoint.step == row["steps"]
+    assert checkpoint.meta["unembedding_lr"] == row["x"]
+
+
+def test_a_point_that_diverged_leaves_no_model(swept, tmp_path):
+    sweep, _ = swept
+    row = next(row for row in sweep.table().to_pylist() if row["outcome"] == "diverged")
+    done = rerun(sweep, row["point_id"], tmp_path, lambda line: None)
+    assert (done.deviation, done.model) == (0.0, None)
+
+
+def test_other_data_are_not_taken_for_the_same(swept, tmp_path):
+    _, raw = swept
+    changed = Sweep(parse_spec(raw, ["workload.data.limit=100"]))
+    with pytest.raises(SweepError, match="the model or the data are not those of the dataset"):
+        rerun(changed, "0.001,0.001", tmp_path, lambda line: None)
+    assert not list(tmp_path.iterdir())

@@ -1,0 +1,33 @@
+"""Spellings of a command line."""
+
+import pytest
+
+from nanochat.arguments import normalise
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        (["finetune", "--num_tokens=5e5"], ["finetune", "--num-tokens=5e5"]),
+        (["--num_tokens", "5e5"], ["--num-tokens", "5e5"]),
+        (["--model_step", "7", "--model-tag=d_2"], ["--model-step", "7", "--model-tag=d_2"]),
+        (["--deterministic=False"], ["--no-deterministic"]),
+        (["--deterministic", "FALSE", "--x"], ["--no-deterministic", "--x"]),
+        (["--debug", "True"], ["--debug"]),
+        (["--debug"], ["--debug"]),
+        (["--data="], ["--data="]),
+        (["--data=a=b_c"], ["--data=a=b_c"]),
+        (["--matrix_lr", "-1"], ["--matrix-lr", "-1"]),
+        (["a_b", "-x", "--", "--c_d=True"], ["a_b", "-x", "--", "--c_d=True"]),
+        (["--budgets", "1", "2", "--out", "f"], ["--budgets", "1", "--budgets", "2", "--out", "f"]),
+        (["--budgets=1", "2"], ["--budgets", "1", "--budgets", "2"]),
+        (["--budgets"], ["--budgets"]),
+    ],
+)
+def test_spellings(given, expected):
+    assert normalise(given, ("--budgets",)) == expected
+
+
+def test_what_is_normal_stays():
+    normal = ["data", "shards", "--budgets", "1", "--budgets", "2", "--no-x", "--y=z"]
+    assert normalise(normalise(normal, ("--budgets",)), ("--budgets",)) == normal

@@ -1,0 +1,81 @@
+"""Fine-tunes in processes of their own, and the two judgements that are built on them."""
+
+import os
+
+import pytest
+
+from nanochat.errors import NanochatError
+from nanochat.single.child import Child, finetune_in_child
+from nanochat.single.probe import probe_batch_size
+from nanochat.single.repro_check import ReproCheck, repro_check
+
+QUICK = {"data": "stdlib_qa", "limit": 50, "max_seq_len": 64, "eval_every": 0, "device": "cpu"}
+
+
+def _ended(final_loss, losses, *, error=None, examples=100):
+    fields = {"final_loss": final_loss, "losses": losses, "error": error, "stable": error is None}
+    return Child(0, {"result": fields, "repro": {"examples": examples}}, "")
+
+
+KILLED = Child(-9, None, "")
+
+
+@pytest.mark.parametrize(
+    ("children", "missing", "equal", "bits"),
+    [
+        ([_ended(1.0, [2.0, 1.0])] * 2, [], True, True),
+        ([_ended(1.0, [2.0, 1.0]), _ended(1.0, [2.1, 1.0])], [], True, False),
+        ([_ended(1.0, [1.0]), _ended(1.0000004, [1.0000004])], [], True, False),
+        ([_ended(1.0, [1.0]), _ended(1.000001, [1.000001])], [], False, False),
+        ([_ended(None, [2.0], error="nan at 2")] * 2, [], True, True),
+        ([_ended(None, [2.0], error="nan at 2"), _ended(1.0, [2.0])], [], False, False),
+        ([_ended(1.0, [1.0]), KILLED], [2], False, False),
+        ([Child(1, _ended(1.0, [1.0]).content, "out of memory")] * 2, [1, 2], False, False),
+    ],
+)
+def test_what_counts_as_the_same(children, missing, equal, bits):
+    check = ReproCheck(children)
+    assert (check.missing, check.equal, check.equal_bits) == (missing, equal, bits)
+
+
+def test_runs_take_the_gpus_in_turn(monkeypatch, tmp_path):
+    seen = {}
+
+    def child(given, out, environment, timeout):
+        seen[out.name] = environment["CUDA_VISIBLE_DEVICES"]
+        return KILLED
+
+    monkeypatch.setattr("nanochat.single.repro_check.finetune_in_child", child)
+    repro_check({}, 3, 2, tmp_path, 2, lambda number, child: None)
+    assert seen == {"run_1": "0", "run_2": "1", "run_3": "0"}
+
+
+@pytest.mark.parametrize(
+    ("ends", "tried", "best"),
+    [
+        ([_ended(1.0, [1.0])] * 3, [8, 16, 24], 24),
+        ([_ended(1.0, [1.0]), KILLED], [8, 16], 8),
+        ([Child(1, None, "out of GPU memory")], [8], None),
+        ([_ended(None, [], error="nan"), _ended(1.0, [1.0]), KILLED], [8, 16, 24], 16),
+        ([_ended(1.0, [1.0], examples=12), _ended(1.0, [1.0], examples=12)], [8, 16], 8),
+    ],
+)
+def test_probe_stops_where_nothing_larger_can_fit(monkeypatch, tmp_path, ends, tried, best):
+    rest = iter(ends)
+    attempts = []
+    monkeypatch.setattr("nanochat.single.probe.finetune_in_child", lambda *_: next(rest))
+    assert probe_batch_size({}, range(8, 25, 8), tmp_path, attempts.append) == best
+    assert [attempt.batch_size for attempt in attempts] == tried
+
+
+def test_bad_input_of_a_child_is_bad_input_here(tmp_path):
+    with pytest.raises(NanochatError, match="no such folder"):
+        finetune_in_child({**QUICK, "model": "nowhere"}, tmp_path, os.environ, 60)
+    assert "no such folder" in (tmp_path / "output.log").read_text()
+
+
+def test_a_child_that_hangs_is_killed(tmp_path, golden_folder):
+    given = {**QUICK, "model": str(golden_folder), "num_iterations": 10**6}
+    child = finetune_in_child(given, tmp_path, os.environ, 4)
+    assert (child.code, child.finished, child.fields) == (-9, False, {})
+    assert child.reason == "killed after 4 s"

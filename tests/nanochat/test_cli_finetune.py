@@ -1,0 +1,164 @@
+"""`nanochat finetune`, `repro-check` and `probe-batch-size`, as they are typed."""
+
+import json
+import sys
+from dataclasses import dataclass
+
+import pytest
+
+from nanochat.cli import main
+
+QUICK = [
+    "--data=stdlib_qa",
+    "--limit=200",
+    "--max-seq-len=64",
+    "--dtype=float32",
+    "--eval-every=0",
+    "--device=cpu",
+]
+FINETUNE = ["finetune", "--num_iterations", "3"]
+
+
+@dataclass
+class Done:
+    """What a command left."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+@pytest.fixture
+def run(tmp_path, golden_folder, monkeypatch, capsys):
+    """Call the command line in this process, which has torch already."""
+    for name in ("CUBLAS_WORKSPACE_CONFIG", "CUDA_DEVICE_ORDER"):
+        monkeypatch.setenv(name, "")  # so that what a command sets is gone after the test
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("COLUMNS", "100")
+    monkeypatch.chdir(tmp_path)
+
+    def call(*arguments, model=str(golden_folder)):
+        monkeypatch.setattr(sys, "argv", ["nanochat", *arguments, "--model", model])
+        try:
+            main()
+            code = 0
+        except SystemExit as stop:
+            code = int(stop.code or 0)
+        printed = capsys.readouterr()
+        return Done(code, printed.out, printed.err)
+
+    return call
+
+
+def test_spellings_of_the_source_give_the_same_run(run, tmp_path):
+    ways = [
+        ["--learning-rate", "1e-3", "--save-artifacts", "--no-deterministic"],
+        ["--learning_rate=0.001", "--save_artifacts=True", "--deterministic=False"],
+        ["--learning_rate", ".001", "--save_artifacts", "true", "--deterministic", "False"],
+    ]
+    contents = []
+    for number, way in enumerate(ways):
+        done = run(*FINETUNE, *QUICK, *way, "--out", f"out_{number}")
+        assert (done.returncode, done.stderr) == (0, "")
+        (path,) = (tmp_path / f"out_{number}").glob("*.json")
+        assert f"result: {path.relative_to(tmp_path)}\n" in done.stdout
+        assert done.stdout.count("\nstep ") == 3
+        contents.append(json.loads(path.read_text()))
+        assert (path.with_suffix("") / "tokenizer" / "tokenizer.json").is_file()
+    configs = [content["config"] for content in contents]
+    assert configs[0] == configs[1] == configs[2]
+    assert configs[0]["deterministic"] is False
+
+
+def test_table_of_answers_before_and_after(run):
+    done = run(*FINETUNE, *QUICK, "--visualize", "--trainable=all")
+    assert (done.returncode, done.stderr) == (0, "")
+    table = done.stdout[done.stdout.index("result: ") :]
+    for word in ("question", "expected", "before", "after", "What does the Python"):
+        assert word in table
+
+
+def test_deterministic_runs_fix_what_cuda_reads_and_others_do_not(run, tmp_path):
+    found = []
+    for way in ("--no-deterministic", "--deterministic"):
+        assert run(*FINETUNE, *QUICK, way, "--out", way[2:]).returncode == 0
+        (path,) = (tmp_path / way[2:]).glob("*.json")
+        found.append(json.loads(path.read_text())["repro"]["environment"])
+    assert found[0]["CUBLAS_WORKSPACE_CONFIG"] is None
+    assert found[1]["CUBLAS_WORKSPACE_CONFIG"] == ":4096:8"
+    assert found[1]["CUDA_DEVICE_ORDER"] == "PCI_BUS_ID"
+
+
+def test_divergence_is_status_zero(run):
+    wild = ["--unembedding-lr", "1e30", "--matrix-lr", "1e30", "--num-iterations", "9"]
+    done = run(*FINETUNE, *QUICK, *wild)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert " stable=False converged=False " in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--trainable", "matrx"], "unknown parameter group 'matrx'; did you mean 'matrix'?"),
+        (["--matrix-lr", "0"], "matrix_lr must be above 0, or -1 to derive it, not 0.0"),
+        (["--learning-rate", "fast"], "learning_rate must be a finite number, not 'fast'"),
+        (["--num-tokens", "1.5"], "num_tokens must be a whole number"),
+        (["--data", "nowhere.jsonl"], "nowhere.jsonl"),
+        (["--step", "7"], "step 7"),
+        (["--tokenizer-artifact", "nowhere"], "nowhere"),
+    ],
+)
+def test_bad_input_is_one_line_and_code_two(run, arguments, message):
+    done = run(*FINETUNE, *QUICK, *arguments)
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: ")
+    assert message in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_bad_files_are_named(run, tmp_path, golden_folder):
+    empty, broken = tmp_path / "empty.jsonl", tmp_path / "broken.jsonl"
+    empty.touch()
+    twice = [{"role": "user", "content": "a"}, {"role": "user", "content": "b"}]
+    broken.write_text(json.dumps({"messages": twice}) + "\n")
+    for file, message in (
+        (empty, "no conversations"),
+        (broken, "row 1: message 2 is from 'user'; 'assistant' is expected"),
+    ):
+        done = run(*FINETUNE, "--data", file.name)
+        assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+        assert file.name in done.stderr
+        assert message in done.stderr
+    cut = tmp_path / "cut"
+    cut.mkdir()
+    for path in [
+        *(golden_folder / "checkpoints").iterdir(),
+        *(golden_folder / "tokenizer").iterdir(),
+    ]:
+        content = path.read_bytes()
+        (cut / path.name).write_bytes(
+            content[: len(content) // 2] if path.suffix == ".pt" else content
+        )
+    done = run(*FINETUNE, *QUICK, model="cut")
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert "model_" in done.stderr
+    assert "cut short" in done.stderr
+
+
+def test_repro_check_compares_runs_in_processes(run, tmp_path):
+    done = run("repro-check", "--runs", "2", *QUICK, "--num_tokens=1000", "--out", "check")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "all 2 final losses agree to 6 decimals; the loss curves are the same to the bit" in (
+        done.stdout
+    )
+    assert len(list(tmp_path.glob("check/*/run_*/finetune_single_*.json"))) == 2
+
+
+def test_probe_finds_the_largest_batch_there_is_data_for(run):
+    sizes = ["--bs-start", "8", "--bs-max", "40", "--bs-stride", "8"]
+    done = run("probe-batch-size", *sizes, *QUICK, "--limit=20", "--num-iterations=2")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "batch 16: fits (loss " in done.stdout
+    assert "batch 24: does not fit (the data has only 20 conversations)" in done.stdout
+    assert "batch 32" not in done.stdout
+    assert done.stdout.endswith("largest that fits: --device-batch-size 16\n")

@@ -1,0 +1,137 @@
+"""``nanochat export``, ``import`` and ``upload``, as they are typed."""
+
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+from nanochat.checkpoint import load_checkpoint, save_checkpoint
+from nanochat.cli import main
+from nanochat.sharing.transformers_format import EXPORTED, import_transformers
+from nanochat.sources import load_model
+from tests.hub_stand_in import HubStandIn, use
+
+
+@pytest.fixture
+def run(monkeypatch, capsys):
+    def typed(*words):
+        monkeypatch.setattr(sys, "argv", ["nanochat", *map(str, words)])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        shown = capsys.readouterr()
+        return ended.value.code, shown.out, shown.err
+
+    return typed
+
+
+@pytest.fixture
+def folder(tmp_path, golden_folder):
+    return shutil.copytree(golden_folder, tmp_path / "model")
+
+
+def test_a_model_goes_to_transformers_and_comes_back(run, folder, tmp_path, checkpoint):
+    code, shown, _ = run("export", "--model", folder, "--out", tmp_path / "hf")
+    assert (code, shown) == (0, f"{tmp_path / 'hf'}\n")
+    assert {path.name for path in (tmp_path / "hf").iterdir()} == set(EXPORTED)
+    code, shown, _ = run("import", "--model", tmp_path / "hf", "--out", tmp_path / "back")
+    assert (code, shown) == (0, f"{tmp_path / 'back'}\n")
+    again, tokenizer = load_model(str(tmp_path / "back"))
+    assert (again.step, again.fingerprint) == (400, checkpoint.fingerprint)
+    assert again.meta["tokenizer_fingerprint"] == tokenizer.fingerprint
+
+
+def test_the_published_layout_keeps_the_meta_file(run, folder, tmp_path, checkpoint):
+    code, *_ = run("export", f"--model={folder}", "--out", tmp_path / "out", "--format=nanochat")
+    assert code == 0
+    again = load_checkpoint(tmp_path / "out" / "checkpoints")
+    assert again.fingerprint == checkpoint.fingerprint
+    assert checkpoint.meta.items() <= again.meta.items()
+    assert (tmp_path / "out" / "tokenizer" / "tokenizer.pkl").is_file()
+
+
+@pytest.mark.parametrize("option", ["--step=6", "--model-step=6", "--model_step 6"])
+def test_one_of_several_checkpoints_is_chosen(run, tmp_path, golden_folder, model, option):
+    base = tmp_path / "base"
+    for tag, step in (("d2", 5), ("d2", 6), ("d9", 6)):
+        save_checkpoint(base / "mid_checkpoints" / tag, model, step, {"tag": tag})
+    save_checkpoint(base / "chatsft_checkpoints" / "d2", model, 6, {"tag": "sft"})
+    shutil.copytree(golden_folder / "tokenizer", base / "tokenizer")
+    chosen = ["--model_tag", "d2", "--source-stage", "mid", *option.split()]
+    written = ["--out", tmp_path / "out", "--format", "nanochat"]
+    assert run("export", "--model", base, *written, *chosen)[0] == 0
+    found = load_checkpoint(tmp_path / "out" / "checkpoints")
+    assert (found.step, found.meta["tag"]) == (6, "d2")
+
+
+def test_a_folder_that_holds_something_else_is_left_alone(run, folder, tmp_path):
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "notes.txt").write_text("mine")
+    for command in ("export", "import"):
+        source = folder
+        if command == "import":
+            source = tmp_path / "hf"
+            assert run("export", "--model", folder, "--out", source)[0] == 0
+        code, _, told = run(command, "--model", source, "--out", out)
+        assert code == 2
+        assert told == f"error: --out {out} holds notes.txt already; give a new or empty folder\n"
+    assert [path.name for path in out.iterdir()] == ["notes.txt"]
+    code, _, told = run("export", "--model", folder, "--out", out / "notes.txt")
+    assert (code, told) == (2, f"error: --out {out / 'notes.txt'} is a file; it must be a folder\n")
+    (out / "notes.txt").unlink()
+    for _ in range(2):  # the same files from before are no obstacle
+        assert run("export", "--model", folder, "--out", out)[0] == 0
+    assert import_transformers(out)[0].step == 400
+    assert run("export", "--model", folder, "--out", out, "--format", "nanochat")[0] == 2
+
+
+@pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning")  # huggingface_hub's own
+def test_a_model_is_uploaded(run, folder, monkeypatch, tmp_path):
+    with HubStandIn() as hub:
+        use(monkeypatch, hub, tmp_path)
+        words = ("upload", "--model", folder, "--repo", "some/model", "--mid", folder)
+        code, shown, _ = run(*words, "--private", "--message", "by hand")
+        assert code == 0
+        assert shown == f"{hub.url}/some/model/commit/{hub.commits[0]['sha']}\n"
+        assert hub.commits[0]["message"] == "by hand"
+        assert hub.private == {"models/some/model"}
+        assert "mid_model_000400.pt" in hub.repos["models/some/model"]
+        monkeypatch.delenv("HF_TOKEN")
+        code, _, told = run(*words)
+        assert code == 2
+        assert "`hf auth login`" in told
+        assert run(*words, "--token", "hf_stand_in")[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["export", "--model", "nowhere", "--out", "x"], "error: model 'nowhere': no such folder"),
+        (["export", "--model", "preset:tyni", "--out", "x"], "did you mean 'tiny'?"),
+        (["import", "--model", "nowhere", "--out", "x"], "error: no config.json in nowhere"),
+        (["upload", "--model", ".", "--repo", "name"], "is named owner/name, not 'name'"),
+        (["export", "--model", ".", "--out", "x", "--format", "onnx"], "'onnx' is not one of"),
+        (["export", "--model", "."], "'--out'"),
+    ],
+)
+def test_bad_input_is_code_two(run, words, message, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    code, _, told = run(*words)
+    assert code == 2
+    assert message in told
+    assert "Traceback" not in told
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("command", ["export", "import", "upload"])
+def test_help_is_complete_and_loads_no_torch(command):
+    code = (
+        "import sys; from nanochat.cli import app\n"
+        f"try: app(['{command}', '--help'])\n"
+        "finally: print({'torch', 'transformers', 'huggingface_hub'} & sys.modules.keys())"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout.splitlines()[-1] == "set()"
+    assert "--model" in done.stdout
+    assert ("--model-step" in done.stdout) == (command != "import")

@@ -1,0 +1,255 @@
+"""Model folders in nanochat's own layout, and their way to the hub."""
+
+import json
+import pickle
+import re
+import shutil
+
+import pytest
+import stamina
+import tiktoken
+import torch
+
+from nanochat.checkpoint import load_checkpoint, save_checkpoint
+from nanochat.errors import NanochatError
+from nanochat.retry import ATTEMPTS
+from nanochat.sharing.published import (
+    model_files,
+    save_model_folder,
+    token_bytes,
+    write_published_tokenizer,
+)
+from nanochat.sharing.upload import upload_model
+from nanochat.tokenizer import Tokenizer
+from tests.hub_stand_in import HubStandIn, use
+
+# huggingface_hub 2.4 hands a file to httpx2 in a way that httpx2 has renamed.
+pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning")
+
+REPO = "models/some/model"
+
+
+@pytest.fixture
+def hub(monkeypatch, tmp_path):
+    with stamina.set_testing(True, attempts=ATTEMPTS), HubStandIn() as stand_in:
+        use(monkeypatch, stand_in, tmp_path)
+        yield stand_in
+
+
+@pytest.fixture
+def folder(tmp_path, golden_folder):
+    return shutil.copytree(golden_folder, tmp_path / "model")
+
+
+def test_bytes_of_tokens_are_those_of_nanochat(tokenizer, golden_folder):
+    theirs = torch.load(golden_folder / "tokenizer" / "token_bytes.pt", weights_only=True)
+    ours = token_bytes(tokenizer)
+    assert ours.dtype == torch.int32
+    assert torch.equal(ours, theirs)
+    assert (ours[503:] == 0).all()
+
+
+def test_bytes_of_tokens_add_up_to_the_text(tokenizer):
+    text = "naïve café ✓ 😀 plain"
+    assert token_bytes(tokenizer)[tokenizer.encode(text)].sum() == len(text.encode())
+
+
+def test_published_tokenizers_are_read_by_both(tokenizer, tmp_path, golden_folder):
+    write_published_tokenizer(tokenizer, tmp_path)
+    names = ["token_bytes.pt", "tokenizer.json", "tokenizer.pkl"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == names
+    # Safe here: the file was written a line above.
+    loaded = pickle.loads((tmp_path / "tokenizer.pkl").read_bytes())
+    published = pickle.loads((golden_folder / "tokenizer" / "tokenizer.pkl").read_bytes())
+    assert isinstance(loaded, tiktoken.Encoding)
+    assert loaded.name == published.name == "rustbpe"
+    assert loaded.encode_ordinary("Hello, world!") == published.encode_ordinary("Hello, world!")
+    assert loaded.encode_single_token("<|bos|>") == 503
+    assert loaded.n_vocab == 512
+    (tmp_path / "tokenizer.json").unlink()
+    assert Tokenizer.load(tmp_path).fingerprint == tokenizer.fingerprint
+
+
+def test_files_of_two_tokenizers_are_never_mixed(tokenizer, tmp_path, monkeypatch):
+    write_published_tokenizer(Tokenizer.train(["some text"], 265), tmp_path)
+
+    def dies(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(pickle, "dump", dies)
+    with pytest.raises(KeyboardInterrupt):
+        write_published_tokenizer(tokenizer, tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["token_bytes.pt"]
+
+
+def test_model_folders_have_nanochats_names_and_are_read_back(tmp_path, model, tokenizer):
+    with torch.no_grad():
+        model.wte.weight += 1e-6  # no longer a bfloat16 number
+    meta = save_model_folder(tmp_path, model, tokenizer, 700, {"final_loss": 1.5})
+    held = {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file()}
+    assert held == set(model_files(700))
+    assert meta == tmp_path / "checkpoints" / "meta_000700.json"
+    content = json.loads(meta.read_text())
+    assert content["tokenizer_fingerprint"] == tokenizer.fingerprint
+    assert (content["step"], content["final_loss"]) == (700, 1.5)
+    assert content["model_config"]["n_layer"] == 2
+    again = load_checkpoint(tmp_path / "checkpoints")
+    assert torch.equal(again.state["transformer.wte.weight"], model.wte.weight)
+    assert Tokenizer.load(tmp_path / "tokenizer").fingerprint == tokenizer.fingerprint
+
+
+def test_the_embedding_is_rounded_only_where_that_is_asked_for(tmp_path, checkpoint, tokenizer):
+    save_model_folder(tmp_path, checkpoint, tokenizer, 1, {}, wte_dtype="bfloat16")
+    half = load_checkpoint(tmp_path / "checkpoints")
+    kinds = {key: tensor.dtype for key, tensor in half.state.items()}
+    assert kinds.pop("transformer.wte.weight") == torch.bfloat16
+    assert set(kinds.values()) == {torch.float32}
+    save_model_folder(tmp_path, half, tokenizer, 2, half.meta)
+    assert load_checkpoint(tmp_path / "checkpoints", 2).fingerprint == half.fingerprint
+    save_model_folder(tmp_path, half, tokenizer, 3, {}, wte_dtype="float32")
+    wide = load_checkpoint(tmp_path / "checkpoints", 3)
+    assert wide.state["transformer.wte.weight"].dtype == torch.float32
+    sizes = [(tmp_path / "checkpoints" / f"model_00000{n}.pt").stat().st_size for n in (2, 3)]
+    assert sizes[1] - sizes[0] == pytest.approx(512 * 64 * 2, abs=512)
+
+
+def test_a_tokenizer_of_another_model_is_not_saved_with_it(tmp_path, checkpoint, tokenizer):
+    other = Tokenizer.train(["some text"], 265)
+    with pytest.raises(NanochatError, match="the tokenizer has 265 tokens, the model 512"):
+        save_model_folder(tmp_path, checkpoint, other, 1, {})
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_upload_is_one_commit_in_the_published_layout(hub, folder, tmp_path, tokenizer):
+    mid = shutil.copytree(folder, tmp_path / "mid")
+    for name in ("model_{}.pt", "meta_{}.json"):
+        (mid / "checkpoints" / name.format("000400")).rename(
+            mid / "checkpoints" / name.format("000813")
+        )
+    url = upload_model(folder, "some/model", mid=mid)
+    (commit,) = hub.commits
+    assert url == f"{hub.url}/some/model/commit/{commit['sha']}"
+    assert sorted(commit["paths"]) == [
+        "README.md",
+        "meta_000400.json",
+        "mid_meta_000813.json",
+        "mid_model_000813.pt",
+        "model_000400.pt",
+        "tokenizer/token_bytes.pt",
+        "tokenizer/tokenizer.json",
+        "tokenizer/tokenizer.pkl",
+    ]
+    assert commit["message"] == "nanochat model, step 400"
+    files = hub.repos[REPO]
+    assert files["model_000400.pt"] == (folder / "checkpoints" / "model_000400.pt").read_bytes()
+    assert files["mid_model_000813.pt"] == files["model_000400.pt"]
+    card = files["README.md"].decode()
+    assert "step 400, 155,648 parameters" in card
+    assert "nanochat export --model hf:some/model" in card
+    columns, rules, values = re.findall(r"^\|.*\|$", card, re.MULTILINE)
+    assert columns.count("|") == rules.count("|") == values.count("|") == 7
+    assert REPO not in hub.private
+
+
+def test_what_was_uploaded_is_a_source(hub, folder, checkpoint, tokenizer):
+    from nanochat.sources import resolve_model
+
+    upload_model(folder, "some/model", private=True, message="by hand")
+    assert REPO in hub.private
+    assert hub.commits[0]["message"] == "by hand"
+    found = resolve_model("hf:some/model")
+    assert load_checkpoint(found.checkpoint_dir).fingerprint == checkpoint.fingerprint
+    assert Tokenizer.load(found.tokenizer_dir).fingerprint == tokenizer.fingerprint
+
+
+def test_steps_gather_and_a_written_card_is_taken(hub, folder, model):
+    upload_model(folder, "some/model")
+    save_checkpoint(folder / "checkpoints", model, 700, {})
+    (folder / "README.md").write_text("my own")
+    with pytest.warns(UserWarning, match="step 700, the newest, is used; also there: 400"):
+        upload_model(folder, "some/model")
+    assert {"model_000400.pt", "model_000700.pt"} <= hub.repos[REPO].keys()
+    assert hub.repos[REPO]["README.md"] == b"my own"
+    upload_model(folder, "some/model", step=700)  # nothing is new
+    assert len(hub.commits) == 2
+
+
+def test_one_of_several_stages_and_models_is_chosen(hub, folder, tmp_path, model):
+    for name, step in (("mid_checkpoints/d4", 5), ("chatsft_checkpoints/d4", 6)):
+        save_checkpoint(tmp_path / "base" / name, model, step, {})
+    shutil.copytree(folder / "tokenizer", tmp_path / "base" / "tokenizer")
+    base = tmp_path / "base"
+    upload_model(base, "some/model", stage="sft", tag="d4", mid=base)
+    assert {"model_000006.pt", "mid_model_000005.pt"} <= hub.repos[REPO].keys()
+
+
+def test_faults_of_the_network_are_ridden_out(hub, folder):
+    hub.fail = [
+        ("POST /api/repos/create", 503, 1),
+        ("POST /api/models/some/model/commit", 502, 2),
+    ]
+    upload_model(folder, "some/model")
+    assert len(hub.commits) == 1
+    assert len([path for method, path in hub.requests if method == "PUT"]) == 3
+
+
+def test_a_fault_that_lasts_is_one_line(hub, folder):
+    hub.fail = [("POST /api/repos/create", 503, 9)]
+    with pytest.raises(NanochatError, match=r"some/model: the hub refused: .*503") as caught:
+        upload_model(folder, "some/model")
+    assert "\n" not in str(caught.value)
+    hub.fail = [("POST /api/repos/create", 0, 9)]
+    with pytest.raises(NanochatError, match=r"some/model: the hub was not reached .*disconnected"):
+        upload_model(folder, "some/model")
+
+
+@pytest.mark.parametrize(
+    ("missing", "message"),
+    [
+        ("checkpoints/meta_000400.json", r"no model_\*\.pt with its"),
+        ("checkpoints/model_000400.pt", r"no model_\*\.pt with its"),
+        ("tokenizer", r"no tokenizer\.json or tokenizer\.pkl"),
+    ],
+)
+def test_a_folder_without_a_whole_model_sends_nothing(hub, folder, golden_folder, missing, message):
+    gone = folder / missing
+    shutil.rmtree(gone) if gone.is_dir() else gone.unlink()
+    with pytest.raises(NanochatError, match=message):
+        upload_model(folder, "some/model")
+    with pytest.raises(NanochatError, match=message):
+        upload_model(golden_folder, "some/model", mid=folder)
+    assert hub.requests == []
+
+
+def test_a_tokenizer_of_another_model_is_not_sent(hub, folder):
+    shutil.rmtree(folder / "tokenizer")
+    Tokenizer.train(["some text"], 265).save(folder / "tokenizer")
+    with pytest.raises(NanochatError, match="has 265 tokens, the model 512"):
+        upload_model(folder, "some/model")
+    assert hub.requests == []
+
+
+@pytest.mark.parametrize("name", ["model", "some/model@main", "some/model/x", "a b/c", ""])
+def test_names_that_are_no_repository_send_nothing(hub, folder, name):
+    with pytest.raises(NanochatError):
+        upload_model(folder, name)
+    assert hub.requests == []
+
+
+def test_without_a_token_nothing_is_sent(hub, folder, monkeypatch):
+    monkeypatch.delenv("HF_TOKEN")
+    with pytest.raises(NanochatError, match=r"no token .*`hf auth login`, set HF_TOKEN, or give"):
+        upload_model(folder, "some/model")
+    assert hub.requests == []
+    with pytest.raises(NanochatError, match=r"some/model: the hub refused: .*`hf auth login`"):
+        upload_model(folder, "some/model", token="hf_wrong")
+    upload_model(folder, "some/model", token="hf_stand_in")
+    assert len(hub.commits) == 1
+
+
+def test_a_public_repository_does_not_become_a_private_one(hub, folder):
+    hub.repos[REPO] = {}
+    with pytest.raises(NanochatError, match="exists and is public: nothing was sent"):
+        upload_model(folder, "some/model", private=True)
+    assert hub.commits == []
+    assert hub.repos[REPO] == {}

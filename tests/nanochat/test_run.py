@@ -1,0 +1,175 @@
+"""A single fine-tune as its user sees it: lines, result file, record, model."""
+
+import json
+import math
+import re
+
+import pytest
+import torch
+
+import nanochat.single.run
+from nanochat.checkpoint import load_checkpoint
+from nanochat.errors import NanochatError
+from nanochat.single.run import run_finetune
+from nanochat.single.settings import parse_settings
+from nanochat.single.subject import load_subject
+from nanochat.sources import load_model
+from nanochat.tokenizer import Tokenizer
+
+QUICK = {"data": "stdlib_qa", "limit": 400, "max_seq_len": 128, "dtype": "float32"}
+
+
+@pytest.fixture
+def given(golden_folder):
+    return {**QUICK, "model": str(golden_folder), "num_tokens": 4000, "eval_every": 0}
+
+
+def _run(given, out):
+    lines = []
+    settings, recipe = parse_settings(given)
+    subject = load_subject(settings, recipe, lines.append)
+    return run_finetune(settings, recipe, subject, out, lines.append), lines
+
+
+def _strict(path):
+    def refuse(name):
+        raise AssertionError(f"{name} is no JSON")
+
+    return json.loads(path.read_text(), parse_constant=refuse)
+
+
+@pytest.mark.parametrize("number", [2, 9])
+def test_it_is_the_published_fine_tune_and_says_so(curves, number, given, tmp_path):
+    row = curves[number]
+    done, lines = _run({**given, **row["settings"]}, tmp_path)
+    result = _strict(done.path)["result"]
+    assert result["losses"] == pytest.approx(row["losses"], rel=1e-3)
+    for name in ("steps", "tokens_seen", "stable", "converged", "error"):
+        assert result[name] == row[name], name
+    for name in ("final_loss", "avg_loss", "trainable_ratio"):
+        assert result[name] == pytest.approx(row[name], rel=1e-3), name
+    steps = [line for line in lines if line.startswith("step ")]
+    assert len(steps) == row["steps"]
+    assert re.fullmatch(
+        r"step 1/\d+ loss 2\.8\d+ lr embedding 0 matrix \S+ .* tokens \d+", steps[0]
+    )
+    assert lines[-1] == (
+        f"Final: loss={result['final_loss']:.6f} tokens_seen={row['tokens_seen']} stable=True "
+        f"converged={row['converged']} trainable_ratio={result['trainable_ratio']:.6f}"
+    )
+
+
+def test_result_has_the_fields_of_the_source_and_the_real_rates(given, tmp_path):
+    done, _ = _run({**given, "learning_rate": 1, "grid_i": 3, "grid-j": "4"}, tmp_path)
+    assert re.fullmatch(r"finetune_single_dummy_\d{8}_\d{6}\.json", done.path.name)
+    content = _strict(done.path)
+    assert set(content) == {"config", "result", "repro"}
+    result = content["result"]
+    expected = """run_name learning_rate num_tokens_target tokens_seen avg_loss final_loss
+        trainable_loss0 trainable_mean_last_k trainable_ratio stable converged steps runtime_s
+        seed world_size device_type error grid_i grid_j"""
+    assert set(expected.split()) <= set(result)
+    assert (result["grid_i"], result["grid_j"]) == (3, 4)
+    # Width 64: what AdamW gets is 768/64 under the root times what is asked for.
+    assert result["unembedding_lr"] == pytest.approx(0.2)
+    assert result["unembedding_lr_effective"] == pytest.approx(0.2 * math.sqrt(12))
+    assert (result["matrix_lr"], result["embedding_lr_effective"]) == (1.0, 0.0)
+    assert content["config"]["data"] == "stdlib_qa"
+    repro = content["repro"]
+    assert (repro["seed"], repro["deterministic"], repro["threads"]) == (999, True, 1)
+    assert repro["torch"] == torch.__version__
+    assert len(repro["fingerprints"]["model"]) == 64
+
+
+def test_two_runs_have_files_of_their_own_and_the_same_curve(given, tmp_path):
+    first, second = (_run(given, tmp_path)[0] for _ in range(2))
+    assert first.path != second.path
+    assert first.fields["losses"] == second.fields["losses"]
+    one, other = (_strict(done.path)["repro"] for done in (first, second))
+    assert one == other
+
+
+def test_divergence_is_a_result_in_plain_json(given, tmp_path):
+    wild = {"unembedding_lr": 1e30, "matrix_lr": 1e30, "num_iterations": 20}
+    done, lines = _run({**given, **wild, "save_artifacts": True}, tmp_path)
+    result = _strict(done.path)["result"]
+    assert (result["stable"], result["converged"], result["final_loss"]) == (False, False, None)
+    assert result["error"].startswith("non-finite loss detected")
+    assert len(result["losses"]) == result["diverged_step"] == result["steps"]
+    assert "the model is not saved: its losses are not finite" in lines
+    assert re.match(r"Final: loss=(nan|inf) tokens_seen=\d+ stable=False conv", lines[-1])
+    assert done.model_folder is None
+
+
+def test_model_is_saved_as_it_is_after_the_last_step(given, tmp_path, golden_folder):
+    done, _ = _run({**given, "save_artifacts": True, "num_iterations": 3}, tmp_path)
+    folder = done.model_folder
+    assert folder is not None
+    saved, tokenizer = load_model(str(folder))
+    original = load_checkpoint(golden_folder / "checkpoints")
+    assert saved.step == 3
+    assert tokenizer.fingerprint == Tokenizer.load(golden_folder / "tokenizer").fingerprint
+    trained = {key for key in saved.state if not torch.equal(saved.state[key], original.state[key])}
+    assert "lm_head.weight" in trained
+    assert "transformer.wte.weight" not in trained
+    for name in ("final_loss", "tokens_seen", "converged", "stable", "trainable_ratio"):
+        assert saved.meta[name] == done.fields[name]
+    assert saved.meta["unembedding_lr"] == pytest.approx(6e-5)
+    # What was saved can be fine-tuned again, from where it ended.
+    again, _ = _run({**given, "model": str(folder), "num_iterations": 1}, tmp_path / "again")
+    assert again.fields["losses"][0] != done.fields["losses"][0]
+
+
+def test_watching_changes_nothing(given, tmp_path):
+    given |= {"num_iterations": 4, "learning_rate": 0.03}
+    plain, _ = _run(given, tmp_path / "plain")
+    watched = {"eval_every": 2, "eval_batches": 2, "visualize": True, "log_every": 3}
+    done, lines = _run(given | watched, tmp_path / "watched")
+    assert done.fields["losses"] == plain.fields["losses"]
+    assert [line.split(" loss")[0] for line in lines if line.startswith("step ")] == [
+        "step 2/4 validation",
+        "step 3/4",
+        "step 4/4",
+        "step 4/4 validation",
+    ]
+    assert done.answers is not None
+    assert len(done.answers.before) == len(done.answers.after) == len(done.answers.samples) == 5
+    assert done.answers.before != done.answers.after
+
+
+def test_checkpointing_gradients_changes_nothing(given, tmp_path):
+    plain, _ = _run({**given, "num_iterations": 3}, tmp_path / "plain")
+    done, _ = _run({**given, "num_iterations": 3, "gradient_checkpointing": True}, tmp_path / "c")
+    assert done.fields["losses"] == plain.fields["losses"]
+
+
+def test_without_a_validation_split_training_goes_on(given, tmp_path):
+    conversation = {
+        "messages": [
+            {"role": "user", "content": "How many?"},
+            {"role": "assistant", "content": "Three."},
+        ]
+    }
+    file = tmp_path / "train.jsonl"
+    file.write_text((json.dumps(conversation) + "\n") * 9)
+    alone = {**given, "data": str(tmp_path), "num_iterations": 2, "eval_every": 1}
+    _, lines = _run(alone, tmp_path / "out")
+    assert any(line.startswith("no validation (") and "--val-data" in line for line in lines)
+    _, lines = _run({**alone, "val_data": str(file)}, tmp_path / "out")
+    assert sum("validation loss" in line for line in lines) == 2
+    with pytest.raises(NanochatError, match="nowhere"):
+        _run({**alone, "val_data": "nowhere.jsonl"}, tmp_path / "out")
+
+
+def test_what_ends_a_run_is_in_its_file(given, tmp_path, monkeypatch):
+    def fail(model, batches, recipe, on_step):
+        raise torch.OutOfMemoryError("no more")
+
+    monkeypatch.setattr(nanochat.single.run, "finetune", fail)
+    with pytest.raises(torch.OutOfMemoryError):
+        _run(given, tmp_path)
+    (path,) = tmp_path.glob("*.json")
+    result = _strict(path)["result"]
+    assert result["error"] == "OutOfMemoryError: no more"
+    assert (result["stable"], result["converged"], result["steps"]) == (False, False, 0)
+    assert result["avg_loss"] is None

@@ -1,0 +1,115 @@
+"""Weights & Biases, offline: what a run leaves for `wandb sync`."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+from tests.wandb_log import read_records
+
+QUICK = [
+    "--data=stdlib_qa",
+    "--limit=200",
+    "--max-seq-len=64",
+    "--dtype=float32",
+    "--device=cpu",
+    "--num-iterations=4",
+]
+
+
+def _finetune(model, folder, *arguments, **environment):
+    env = {**os.environ, "OMP_NUM_THREADS": "1", "WANDB_MODE": "offline", "WANDB_SILENT": "true"}
+    command = [sys.executable, "-m", "nanochat", "finetune", "--model", str(model), *QUICK]
+    return subprocess.run(
+        [*command, *arguments],
+        env=env | environment,
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+
+
+def _records(folder):
+    """Records of the one transaction log under a folder."""
+    (path,) = folder.glob("wandb/offline-run-*/run-*.wandb")
+    return read_records(path)
+
+
+@pytest.fixture(scope="module")
+def logged(golden_folder, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("logged")
+    way = ["--run=night", "--eval-every=2", "--eval-batches=1", "--save-artifacts", "--out=out"]
+    tags = ["--wandb_tags=a, b", "--grid_sweep_id=sweep7"]
+    done = _finetune(golden_folder, folder, *way, *tags)
+    assert (done.returncode, done.stderr) == (0, "")
+    (path,) = (folder / "out").glob("finetune_single_night-ft_*.json")
+    return json.loads(path.read_text())["result"], _records(folder / "out")
+
+
+def _values(items):
+    return {item.key or "/".join(item.nested_key): json.loads(item.value_json) for item in items}
+
+
+def test_run_has_name_tags_and_settings(logged):
+    _, records = logged
+    (run,) = [record.run for record in records if record.WhichOneof("record_type") == "run"]
+    assert (run.display_name, run.run_group, run.job_type) == ("night-ft", "sweep7", "finetune")
+    assert list(run.tags) == ["a", "b", "sweep7"]
+    config = {item.key: json.loads(item.value_json) for item in run.config.update}
+    assert (config["num_iterations"], config["dtype"]) == (4, "float32")
+
+
+def test_curves_samples_and_summary_have_the_keys_of_the_source(logged):
+    result, records = logged
+    history = [_values(record.history.item) for record in records if record.HasField("history")]
+    steps = [row for row in history if "train/loss" in row]
+    assert [row["train/loss"] for row in steps] == pytest.approx(result["losses"])
+    for name in ("lr_mult", "lr", "lr_matrix", "lr_embedding", "lr_unembedding", "tokens_seen"):
+        assert all(f"train/{name}" in row for row in steps), name
+    assert [row["_step"] for row in steps] == [1, 2, 3, 4]
+    assert [row["_step"] for row in steps if "val/loss" in row] == [2, 4]
+    whole = [row for row in history if "samples/generations/nrows" in row]
+    growing = [row for row in history if "samples/generations_incr/nrows" in row]
+    assert [(row["_step"], row["samples/generations/nrows"]) for row in whole] == [(4, 10)]
+    assert [row["_step"] for row in growing] == [0, 4]
+    summary = {}
+    for record in records:
+        if record.HasField("summary"):
+            summary |= _values(record.summary.update)
+    assert summary["final_train_loss"] == pytest.approx(result["final_loss"])
+    assert summary["trainable_ratio"] == pytest.approx(result["trainable_ratio"])
+    for name in ("diagnostic/initial_loss", "model/params_matrix", "runtime_s", "converged"):
+        assert name in summary, name
+
+
+def test_model_is_an_artifact_in_the_published_layout(logged):
+    result, records = logged
+    requests = [r.request.log_artifact.artifact for r in records if r.HasField("request")]
+    artifacts = [r.artifact for r in records if r.HasField("artifact")] + requests
+    (model,) = [artifact for artifact in artifacts if artifact.type == "model"]
+    assert model.name == "night-ft-artifact"
+    assert set(model.aliases) >= {"finetune", "night-ft", "latest"}
+    assert json.loads(model.metadata)["final_loss"] == pytest.approx(result["final_loss"])
+    paths = {entry.path for entry in model.manifest.contents}
+    assert {"checkpoints/model_000004.pt", "checkpoints/meta_000004.json"} <= paths
+    assert "tokenizer/tokenizer.pkl" in paths
+
+
+def test_without_a_name_nothing_is_logged_and_wandb_is_not_loaded(golden_folder, tmp_path):
+    poisoned = tmp_path / "poison"
+    poisoned.mkdir()
+    (poisoned / "wandb.py").write_text("raise SystemExit('wandb was imported')\n")
+    done = _finetune(golden_folder, tmp_path, "--eval-every=0", PYTHONPATH=str(poisoned))
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_the_run_may_be_named_by_the_environment(golden_folder, tmp_path):
+    where = {"WANDB_RUN": "dawn", "WANDB_DIR": str(tmp_path / "elsewhere")}
+    (tmp_path / "elsewhere").mkdir()
+    done = _finetune(golden_folder, tmp_path, "--eval-every=0", **where)
+    assert (done.returncode, done.stderr) == (0, "")
+    (run,) = [r.run for r in _records(tmp_path / "elsewhere") if r.HasField("run")]
+    assert run.display_name == "dawn-ft"
