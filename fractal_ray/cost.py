@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fractal_ray.spec import SweepSpec
+from fractal_ray.spec import NanochatSpec, SweepSpec
 from nanochat.recipe import Recipe
 
 
@@ -76,7 +76,12 @@ def _stage(
     xs = np.unique(frame.x.values(frame.cells_x)).tolist()
     ys = np.unique(frame.y.values(frame.cells_y)).tolist()
     names = (frame.x.param, frame.y.param)
-    recipe = Recipe.from_mapping(spec.workload.recipe)
+    workload = spec.workload
+    fixed = (
+        Recipe.from_mapping(workload.recipe).num_tokens
+        if isinstance(workload, NanochatSpec)
+        else 0  # a map trains on nothing
+    )
     runs = tokens = 0
     # A row at a time: a lattice of millions of nodes needs no set of pairs.
     for y in ys:
@@ -86,6 +91,6 @@ def _stage(
         if names[0] == "num_tokens":
             tokens += int(sum(new))
         else:
-            tokens += len(new) * (int(y) if names[1] == "num_tokens" else recipe.num_tokens)
+            tokens += len(new) * (int(y) if names[1] == "num_tokens" else fixed)
     seen.append((set(xs), set(ys)))
     return StageCost(name, (frame.cells_x + 1, frame.cells_y + 1), runs, tokens)

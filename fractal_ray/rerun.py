@@ -111,6 +111,7 @@ def rerun(sweep: "Sweep", point: str, out: Path, say: Callable[[str], None]) -> 
     SweepError
         Where the point is not there, or the model or the data are no longer what they were.
     """
+    from fractal_ray.spec import NanochatSpec
     from fractal_ray.workloads.nanochat import NanochatWorkload, fingerprint_of
     from nanochat.recipe import Recipe
     from nanochat.single.run import run_finetune
@@ -118,16 +119,19 @@ def rerun(sweep: "Sweep", point: str, out: Path, say: Callable[[str], None]) -> 
     from nanochat.single.subject import load_subject
 
     spec = sweep.spec
+    workload = spec.workload
+    if not isinstance(workload, NanochatSpec):
+        raise SweepError(f"a {workload.kind} keeps no model; only nanochat points are run again")
     row = find_row(sweep.table(), point)
     values = {spec.axes.x.param: row["x"], spec.axes.y.param: row["y"]}
-    recipe = Recipe.from_mapping(spec.workload.recipe).with_values(values)
-    data = spec.workload.data
+    recipe = Recipe.from_mapping(workload.recipe).with_values(values)
+    data = workload.data
     settings = Settings(
-        model=spec.workload.model,
-        model_step=-1 if spec.workload.model_step is None else spec.workload.model_step,
-        model_tag=spec.workload.model_tag or "",
-        source_stage=spec.workload.source_stage or "",
-        tokenizer_artifact=spec.workload.tokenizer_artifact or "",
+        model=workload.model,
+        model_step=-1 if workload.model_step is None else workload.model_step,
+        model_tag=workload.model_tag or "",
+        source_stage=workload.source_stage or "",
+        tokenizer_artifact=workload.tokenizer_artifact or "",
         data=data.source,
         split=data.split,
         limit=-1 if data.limit is None else data.limit,

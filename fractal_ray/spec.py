@@ -7,14 +7,24 @@ import copy
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from fractal_ray.errors import SweepError, nearest
 from fractal_ray.outcome import Criterion
 from fractal_ray.space import Axis, Frame, Scale
+from fractal_ray.workloads.known_sets import known_set
 from nanochat.recipe import DERIVED, Recipe
 from nanochat.sources import check_source
 
@@ -66,6 +76,48 @@ class NanochatSpec(_Model):
     def _valid_recipe(cls, recipe: dict[str, Any]) -> dict[str, Any]:
         Recipe.from_mapping(recipe)
         return recipe
+
+    @property
+    def title(self) -> str:
+        """What a run is, in words."""
+        return f"{self.model} on {self.data.source}"
+
+
+class MapSpec(_Model):
+    """The workload `map`: a set with a known answer in place of training."""
+
+    kind: Literal["map"] = "map"
+    set: str
+    """One of `fractal_ray.workloads.known_sets.SETS`."""
+    parameters: dict[str, Any] = Field(default_factory=dict)
+    """Those of the set; what is left out takes its default."""
+
+    @model_validator(mode="after")
+    def _known(self) -> Self:
+        known_set(self.set, self.parameters)
+        return self
+
+    @property
+    def title(self) -> str:
+        """What a run is, in words."""
+        given = ", ".join(f"{key} {value}" for key, value in self.parameters.items())
+        return f"the set {self.set}" + (f" with {given}" if given else "")
+
+
+def _kind(workload: Any) -> str:
+    """Which workload is meant; `nanochat` where nothing is said."""
+    if isinstance(workload, Mapping):
+        return str(workload.get("kind", "nanochat"))
+    return getattr(workload, "kind", "nanochat")
+
+
+# A tag per kind rather than a plain union: a mistake is then told in terms of the kind that was
+# meant, not of every kind there is.
+_KINDS: Mapping[str, type[_Model]] = {"nanochat": NanochatSpec, "map": MapSpec}
+WorkloadSpec = Annotated[
+    Annotated[NanochatSpec, Tag("nanochat")] | Annotated[MapSpec, Tag("map")],
+    Discriminator(_kind),
+]
 
 
 class AxisSpec(_Model):
@@ -185,7 +237,7 @@ class SweepSpec(_Model):
     """A whole sweep."""
 
     name: str
-    workload: NanochatSpec
+    workload: WorkloadSpec
     axes: AxesSpec
     stages: tuple[StageSpec, ...] = Field(min_length=1)
     label: LabelSpec = LabelSpec()
@@ -214,10 +266,32 @@ class SweepSpec(_Model):
 
     @model_validator(mode="after")
     def _sweepable(self) -> Self:
-        recipe = Recipe.from_mapping(self.workload.recipe)
+        if isinstance(self.workload, MapSpec):
+            self._check_plane()
+        else:
+            self._check_recipe(self.workload)
+        return self
+
+    def _check_plane(self) -> None:
+        for side, axis in self._sides():
+            if axis.param != side:
+                raise ValueError(
+                    f"axes.{side}.param: a map has its own plane, so the param of axis {side} is"
+                    f" {side}; given {axis.param!r}"
+                )
+        if self.resources.gpu:
+            raise ValueError(
+                f"a map is evaluated on the CPU; resources.gpu must be 0, not"
+                f" {self.resources.gpu:g}"
+            )
+
+    def _sides(self) -> tuple[tuple[Side, AxisSpec], ...]:
+        return (("x", self.axes.x), ("y", self.axes.y))
+
+    def _check_recipe(self, workload: NanochatSpec) -> None:
+        recipe = Recipe.from_mapping(workload.recipe)
         fields = Recipe.numeric_fields()
-        sides: tuple[tuple[Side, AxisSpec], ...] = (("x", self.axes.x), ("y", self.axes.y))
-        for side, axis in sides:
+        for side, axis in self._sides():
             if axis.param not in fields:
                 raise ValueError(
                     f"axes.{side}.param: {axis.param!r} is not a numeric recipe field"
@@ -240,7 +314,6 @@ class SweepSpec(_Model):
                 )
             for value in self._values(side):
                 recipe.with_values({axis.param: value})
-        return self
 
     def _values(self, side: Side) -> list[float]:
         """Values that a recipe must allow: the ends, and on an integer axis all that are used."""
@@ -253,7 +326,7 @@ class SweepSpec(_Model):
     def axis(self, side: Side) -> Axis:
         """The axis `x` or `y` in lattice form."""
         given = self.axes.x if side == "x" else self.axes.y
-        integer = Recipe.numeric_fields()[given.param] is int
+        integer = self.workload.kind == "nanochat" and (Recipe.numeric_fields()[given.param] is int)
         return Axis(given.param, given.scale, given.min, given.max, integer)
 
     def frame(self, index: int) -> Frame:
@@ -360,7 +433,12 @@ def _index(node: list[Any], part: str, key: str) -> int:
 
 def _explain(problem: Any) -> str:
     location = [str(part) for part in problem["loc"]]
-    where = ".".join(location) or "sweep"
+    # pydantic puts the workload's kind between its key and the keys below.
+    spoken = location[:1] + location[2:] if location[:1] == ["workload"] else location
+    where = ".".join(spoken) or "sweep"
+    if problem["type"] == "union_tag_invalid":
+        tag, kinds = problem["ctx"]["tag"], ", ".join(_KINDS)
+        return f"workload.kind: {tag!r} is no workload{nearest(tag, _KINDS)}; allowed: {kinds}"
     if problem["type"] == "extra_forbidden":
         allowed = _keys_at(location[:-1])
         known = f"; allowed: {', '.join(sorted(allowed))}" if allowed else ""
@@ -376,7 +454,10 @@ def _explain(problem: Any) -> str:
 
 def _keys_at(location: list[str]) -> list[str]:
     """Keys that the model at a place of the spec allows."""
-    schema: Any = SweepSpec.model_json_schema()
+    model: type[_Model] = SweepSpec
+    if location[:1] == ["workload"]:
+        model, location = _KINDS[location[1]], location[2:]
+    schema: Any = model.model_json_schema()
     definitions = schema.get("$defs", {})
     for part in location:
         schema = _resolve(schema, definitions)

@@ -26,7 +26,7 @@ from fractal_ray.planners.grid import GridPlanner
 from fractal_ray.planners.program import Program
 from fractal_ray.relabel import outcomes
 from fractal_ray.space import Frame
-from fractal_ray.spec import SweepSpec, load_spec, parse_spec
+from fractal_ray.spec import MapSpec, NanochatSpec, SweepSpec, load_spec, parse_spec
 from fractal_ray.store import Store
 
 if TYPE_CHECKING:
@@ -125,7 +125,8 @@ class Sweep:
             When the sweep cannot go on; what was finished is in the dataset.
         """
         workload = self.workload()
-        say("loading the model and tokenising the data")
+        if isinstance(self.spec.workload, NanochatSpec):
+            say("loading the model and tokenising the data")
         prepared = workload.prepare()
         header = self._header(prepared.fingerprint, workload)
         dispatcher = self._dispatcher_spec(prepared.fingerprint, workload, skip_corrupt)
@@ -176,6 +177,11 @@ class Sweep:
         """What runs a point: the one given, or the one that the spec names."""
         if self._workload is not None:
             return self._workload
+        asked = self.spec.workload
+        if isinstance(asked, MapSpec):
+            from fractal_ray.workloads.maps import MapWorkload
+
+            return MapWorkload(asked.set, asked.parameters)
         from fractal_ray.workloads.nanochat import NanochatWorkload
 
         return NanochatWorkload.from_spec(self.spec)

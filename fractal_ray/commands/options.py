@@ -55,5 +55,4 @@ def keep_figure(sweep: "Sweep", drawn: "MatplotlibFigure", name: str) -> str:
 
 
 def title_of(sweep: "Sweep") -> str:
-    workload = sweep.spec.workload
-    return f"{sweep.spec.name}: {workload.model} on {workload.data.source}"
+    return f"{sweep.spec.name}: {sweep.spec.workload.title}"

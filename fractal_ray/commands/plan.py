@@ -57,18 +57,20 @@ def plan(
             )
         )
         return
-    print(f"{sweep.name}: {sweep.workload.model} on {sweep.workload.data.source}")
+    print(f"{sweep.name}: {sweep.workload.title}")
     for side in ("x", "y"):
         axis = sweep.axis(side)
         print(f"  {side}: {axis.param}, {axis.scale} from {axis.min!r} to {axis.max!r}")
     for index, stage in enumerate(cost.stages):
         nx, ny = stage.nodes
         print(
-            f"  stage {index} {stage.name}: {nx} x {ny} nodes, {stage.runs:,} points to run,"
-            f" at most {stage.supervised_tokens:,} supervised tokens"
+            f"  stage {index} {stage.name}: {nx} x {ny} nodes, {stage.runs:,} points to run"
+            + _tokens(", at most", stage.supervised_tokens)
         )
-    print(f"  in all: {cost.runs:,} points, {cost.supervised_tokens:,} supervised tokens")
+    print(f"  in all: {cost.runs:,} points" + _tokens(",", cost.supervised_tokens))
     print(f"  dataset: {sweep.storage}/{sweep.name}")
+    if not cost.supervised_tokens:
+        return
     if cost.slot_hours is None:
         print("  no throughput stated: give --tokens-per-second, or cost in the spec")
         return
@@ -83,3 +85,7 @@ def plan(
 
 def _gpu_hours(slot_hours: float | None, gpu: float) -> float | None:
     return None if slot_hours is None else slot_hours * (gpu or 1.0)
+
+
+def _tokens(before: str, count: int) -> str:
+    return f"{before} {count:,} supervised tokens" if count else ""

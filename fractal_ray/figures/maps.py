@@ -200,7 +200,8 @@ def _loss_panel(
         tiles = draw_tiles(axes, raster, loss, shown, **look)
         figure.colorbar(tiles, ax=axes, shrink=0.8, label="final loss (nats per token)")
     else:
-        axes.text(0.5, 0.5, f"no {boundary} point", transform=axes.transAxes, ha="center")
+        reason = "no loss recorded" if (answer == 1).any() else f"no {boundary} point"
+        axes.text(0.5, 0.5, reason, transform=axes.transAxes, ha="center")
     grey = [_patch(_NO[boundary], BLANK_COLOR)] if blank.any() else []
     _legend(axes, [*grey, *missing_patch(raster)])
 

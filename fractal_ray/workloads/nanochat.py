@@ -80,12 +80,14 @@ class NanochatWorkload:
 
     @classmethod
     def from_spec(cls, spec: SweepSpec) -> "NanochatWorkload":
-        """The workload that a spec asks for."""
-        recipe = Recipe.from_mapping(spec.workload.recipe)
+        """The workload that a spec of kind `nanochat` asks for."""
+        asked = spec.workload
+        assert isinstance(asked, NanochatSpec), f"kind is {asked.kind}"
+        recipe = Recipe.from_mapping(asked.recipe)
         largest = {axis.param: axis.max for axis in (spec.axes.x, spec.axes.y)}
         by_steps = recipe.num_iterations > 0 or "num_iterations" in largest
         return cls(
-            spec.workload,
+            asked,
             recipe,
             spec.axes.x.param,
             spec.axes.y.param,

@@ -197,7 +197,7 @@ class TestMistakes:
             )
         )
         assert "/no/such/model" in message
-        assert "a model is a folder, preset:NAME, or hf:" in message
+        assert "a model is a folder, preset:NAME, hf:owner/name" in message
         assert not Path(storage).exists()
 
     def test_a_row_without_messages(self, command: Command, storage: str, tmp_path: Path) -> None:

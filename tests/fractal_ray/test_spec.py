@@ -1,11 +1,13 @@
 """The plan language: what is refused, and in which words."""
 
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from fractal_ray.errors import SweepError
+from fractal_ray.space import Axis
 from fractal_ray.spec import load_spec, parse_spec, parse_yaml
 from tests.fractal_ray.conftest import raw_spec
 
@@ -157,3 +159,42 @@ def test_files_that_are_no_spec(tmp_path: Path) -> None:
     bad.write_text("- 1\n")
     with pytest.raises(SweepError, match="must hold a mapping"):
         load_spec(bad)
+
+
+def map_spec(**changes: Any) -> dict[str, Any]:
+    plane = {"scale": "linear", "min": -2.0, "max": 2.0}
+    raw = {
+        "name": "basin",
+        "workload": {"kind": "map", "set": "weierstrass", "parameters": {"stretch_y": 1.4}},
+        "axes": {"x": {"param": "x", **plane}, "y": {"param": "y", **plane}},
+        "stages": [{"grid": {"points": 9}}],
+    }
+    return {**raw, **changes}
+
+
+def test_a_map_spans_its_own_plane() -> None:
+    spec = parse_spec(map_spec())
+    assert spec.workload.kind == "map"
+    assert spec.axis("x") == Axis("x", "linear", -2.0, 2.0)
+    assert spec.workload.title == "the set weierstrass with stretch_y 1.4"
+    assert parse_spec(spec.model_dump()) == spec
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"workload": {"kind": "mop", "set": "disc"}}, "workload.kind: 'mop' is no workload; did"),
+        ({"workload": {"kind": "map"}}, "workload.set: missing"),
+        ({"workload": {"kind": "map", "sett": "disc"}}, "workload.sett: unknown key; did you"),
+        ({"workload": {"kind": "map", "set": "dics"}}, "workload: unknown set 'dics'; did you"),
+        (
+            {"workload": {"kind": "map", "set": "disc", "parameters": {"radius": -1}}},
+            "workload: the set disc: radius must be above 0; given -1",
+        ),
+        ({"resources": {"gpu": 1}}, "evaluated on the CPU; resources.gpu must be 0, not 1"),
+        ({"axes": axes()}, "axes.x.param: a map has its own plane, so the param of axis x is x"),
+    ],
+)
+def test_mistakes_in_a_map_are_named(changes: dict[str, Any], says: str) -> None:
+    with pytest.raises(SweepError, match=re.escape(says)):
+        parse_spec(map_spec(**changes))
