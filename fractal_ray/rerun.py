@@ -13,8 +13,11 @@ import numpy as np
 import pyarrow as pa
 
 from fractal_ray.errors import SweepError
+from fractal_ray.identity import PointIdentity
+from fractal_ray.space import Point
 
 if TYPE_CHECKING:
+    from fractal_ray.spec import SweepSpec
     from fractal_ray.sweep import Sweep
 
 
@@ -114,7 +117,7 @@ def rerun(sweep: "Sweep", point: str, out: Path, say: Callable[[str], None]) -> 
     from fractal_ray.spec import NanochatSpec
     from fractal_ray.workloads.nanochat import NanochatWorkload, fingerprint_of
     from nanochat.recipe import Recipe
-    from nanochat.single.run import run_finetune
+    from nanochat.single.run import make_folder, run_finetune
     from nanochat.single.settings import Settings
     from nanochat.single.subject import load_subject
 
@@ -142,6 +145,8 @@ def rerun(sweep: "Sweep", point: str, out: Path, say: Callable[[str], None]) -> 
         trainable_loss_ratio_threshold=spec.label.threshold,
         device="cuda" if spec.resources.gpu else "cpu",
     )
+    _check_identity(spec, row)
+    make_folder(out)
     budget = NanochatWorkload.from_spec(spec).budget
     subject = load_subject(settings, recipe, say, budget)
     if fingerprint_of(subject.fingerprints) != row["fingerprint"]:
@@ -152,6 +157,21 @@ def rerun(sweep: "Sweep", point: str, out: Path, say: Callable[[str], None]) -> 
     done = run_finetune(settings, recipe, subject, out, say)
     deviation = _deviation(np.asarray(done.fields["losses"], np.float32), row["losses"])
     return Rerun(row["point_id"], row["x"], row["y"], deviation, done.path, done.model_folder)
+
+
+def _check_identity(spec: "SweepSpec", row: dict[str, Any]) -> None:
+    """Refuse a spec whose point at these values is another run than the row's."""
+    from fractal_ray.workloads.nanochat import NanochatWorkload
+
+    workload = NanochatWorkload.from_spec(spec)
+    identity = PointIdentity(
+        row["fingerprint"], dict(workload.recipe), spec.axes.x.param, spec.axes.y.param
+    )
+    if identity(Point(0, 0, 0, 0, row["x"], row["y"])) != row["point_id"]:
+        raise SweepError(
+            "the spec is not that of the dataset: its recipe or its axes give this point another"
+            " id. Name the dataset's folder in place of the YAML, without --set"
+        )
 
 
 def _deviation(losses: np.ndarray, before: list[float]) -> float:

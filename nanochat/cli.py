@@ -5,8 +5,11 @@ imported here and in `nanochat.commands`; each command imports what it needs.
 """
 
 import sys
+from collections.abc import Iterator
+from typing import Any
 
 import typer
+from typer.main import get_command
 
 from nanochat.arguments import normalise
 from nanochat.commands.data import app as data_app
@@ -42,11 +45,21 @@ app.command("import")(import_command)
 app.command("upload")(upload_command)
 
 
+def _flags(command: Any) -> Iterator[str]:
+    """Names of the options of a command, and of those below it, that take no value."""
+    for option in command.params:
+        if getattr(option, "is_flag", False):
+            yield from option.opts
+    for below in getattr(command, "commands", {}).values():
+        yield from _flags(below)
+
+
 def main() -> None:
     """Run the command line; bad input ends it with one line on stderr and exit code 2."""
     show_warnings_plainly()
+    command = get_command(app)
     try:
-        app(normalise(sys.argv[1:], _SEVERAL))
+        command(normalise(sys.argv[1:], set(_flags(command)), _SEVERAL))
     except NanochatError as error:
         typer.echo(f"error: {error}", err=True)
         sys.exit(2)

@@ -5,6 +5,7 @@ from typing import Any, Self
 
 from nanochat.errors import NanochatError
 
+ROPE_REACH = 10  # length of the rotary table in units of sequence_len
 LARGEST = 10**9  # of any number of a shape: beyond it there is no machine to plan for
 
 
@@ -90,6 +91,11 @@ class GPTConfig:
             )
         kv_heads = heads if n_kv_head is None else n_kv_head
         return cls(sequence_len, vocab_size, depth, heads, kv_heads, width)
+
+    @property
+    def reach(self) -> int:
+        """Tokens that the model takes at once at most: the length of its rotary table."""
+        return ROPE_REACH * self.sequence_len
 
     @property
     def head_dim(self) -> int:

@@ -17,7 +17,6 @@ from nanochat.config import GPTConfig
 from nanochat.errors import NanochatError
 
 ROPE_BASE = 10_000
-ROPE_REACH = 10  # table length in units of sequence_len
 SOFT_CAP = 15.0
 IGNORED = -1  # target that is not supervised
 
@@ -120,7 +119,7 @@ class GPT(nn.Module):
             }
         )
         self.lm_head = _Linear(config.n_embd, rows)
-        cos, sin = _rotary_table(ROPE_REACH * config.sequence_len, config.head_dim)
+        cos, sin = _rotary_table(config.reach, config.head_dim)
         self.register_buffer("cos", cos, persistent=False)
         self.register_buffer("sin", sin, persistent=False)
 

@@ -53,7 +53,7 @@ class Recipe:
     weight_decay : float
         Decoupled decay of the AdamW groups, 0 or more. Muon has none.
     init_lr_frac : float
-        Scales every rate, in [0, 1].
+        Scales every rate, in (0, 1].
     warmup_frac, final_lr_frac : float
         Share of the steps that warm up, and share of the rate left at the end of the cosine;
         in [0, 1].
@@ -210,7 +210,7 @@ _RANGES: dict[str, tuple[Any, str]] = {
     "embedding_lr_mult": _POSITIVE,
     "unembedding_lr_mult": _POSITIVE,
     "weight_decay": _at_least(0.0),
-    "init_lr_frac": _FRACTION,
+    "init_lr_frac": (lambda value: 0 < value <= 1, "above 0 and at most 1"),
     "warmup_frac": _FRACTION,
     "final_lr_frac": _FRACTION,
     "num_tokens": _at_least(1),

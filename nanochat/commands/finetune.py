@@ -16,7 +16,13 @@ import typer
 
 from nanochat.errors import NanochatError
 from nanochat.recipe import DERIVED, Recipe
-from nanochat.single.settings import RECIPE_HELP, SETTING_HELP, Settings, parse_settings
+from nanochat.single.settings import (
+    RECIPE_HELP,
+    SETTING_HELP,
+    SWEEP_SETTINGS,
+    Settings,
+    parse_settings,
+)
 
 SHOWN = 3  # samples in the table on the screen
 LONGEST_CELL = 160  # characters of a text in it
@@ -41,7 +47,6 @@ _PROBE = {
     "seed": "999",
     "num_iterations": "100",
     "num_tokens": "5000",
-    "max_seq_len": "1024",
     "eval_every": "33",
     "eval_batches": "4",
     "log_every": "10",
@@ -92,6 +97,8 @@ def _options(defaults: Mapping[str, str]) -> list[inspect.Parameter]:
         *(_option(name, str, help, "") for name, help in _SHORT.items()),
         *_options_of(Settings, SETTING_HELP, defaults),
         *_options_of(Recipe, RECIPE_HELP, defaults),
+        # Hidden: they are answered with the command that does what they ask for.
+        *(_option(name, bool if name == "grid" else str, "", "", True) for name in SWEEP_SETTINGS),
     ]
 
 
@@ -105,7 +112,9 @@ def _options_of(
     ]
 
 
-def _option(name: str, kind: Any, help: str, default: Any) -> inspect.Parameter:
+def _option(
+    name: str, kind: Any, help: str, default: Any, hidden: bool = False
+) -> inspect.Parameter:
     dashed = name.replace("_", "-")
     flag = kind is bool
     names = _NAMES.get(name, (f"--{dashed}/--no-{dashed}" if flag else f"--{dashed}",))
@@ -117,6 +126,7 @@ def _option(name: str, kind: Any, help: str, default: Any) -> inspect.Parameter:
         help=help,
         metavar=None if flag else "TEXT" if kind is str else "N",
         show_default=False,
+        hidden=hidden,
     )
     annotation = Annotated[bool | None if flag else str | None, option]
     return inspect.Parameter(
@@ -139,12 +149,13 @@ def finetune_command(given: dict[str, Any], out: _Out = Path("results")) -> None
         fix_environment(os.environ)
     import torch
 
-    from nanochat.single.run import run_finetune
+    from nanochat.single.run import make_folder, run_finetune
     from nanochat.single.subject import load_subject
 
     if "device_batch_size" not in given and settings.device != "cpu":
         recipe = _for_a_big_gpu(recipe)
     try:
+        make_folder(out)  # before the model is loaded: a bad one should be told at once
         subject = load_subject(settings, recipe, typer.echo)
         done = run_finetune(settings, recipe, subject, out, typer.echo)
     except torch.OutOfMemoryError as error:
@@ -206,14 +217,15 @@ def repro_check_command(
     left no result. With GPUs the runs take them in turn.
     """
     settings, recipe = parse_settings(given, os.environ)
-    gpus = 0 if settings.device == "cpu" else _count_gpus()
-    at_a_time = parallel or min(runs, gpus or os.cpu_count() or 1)
+    from nanochat.single.repro_check import curve_hash, repro_check, visible_gpus
+
+    gpus = visible_gpus(0 if settings.device == "cpu" else _count_gpus())
+    at_a_time = parallel or min(runs, len(gpus) or os.cpu_count() or 1)
     folder = _fresh(out)
     typer.echo(
-        f"{runs} runs, {at_a_time} at a time, on {f'{gpus} GPUs' if gpus else 'the CPU'}"
+        f"{runs} runs, {at_a_time} at a time, on {f'{len(gpus)} GPUs' if gpus else 'the CPU'}"
         f"{'' if recipe.deterministic else ' (deterministic is off)'}; in {folder}"
     )
-    from nanochat.single.repro_check import curve_hash, repro_check
 
     def tell(number: int, child: Any) -> None:
         if child.finished:
@@ -275,6 +287,6 @@ def _fresh(out: Path) -> Path:
     """A folder of this call's own, so that results of an earlier one are not taken for new."""
     import datetime
 
-    folder = out / f"{datetime.datetime.now():%Y%m%d_%H%M%S_%f}"
-    folder.mkdir(parents=True)
-    return folder
+    from nanochat.single.run import make_folder
+
+    return make_folder(out / f"{datetime.datetime.now():%Y%m%d_%H%M%S_%f}")

@@ -79,8 +79,9 @@ def finetune_in_child(
     reason = lines[-1].removeprefix("error: ") if lines else ""
     if code == BAD_INPUT:
         raise NanochatError(reason)
-    found = sorted(out.glob(f"{PREFIX}*.json"))
-    return Child(code, json.loads(found[-1].read_bytes()) if found else None, reason)
+    # An empty one is of a run that was killed before it came to its end.
+    found = [path.read_bytes() for path in sorted(out.glob(f"{PREFIX}*.json"))]
+    return Child(code, json.loads(found[-1]) if found and found[-1] else None, reason)
 
 
 def _word(value: Any) -> str:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from nanochat.errors import NanochatError
 from nanochat.single.child import Child, finetune_in_child
 
 
@@ -53,6 +54,11 @@ def probe_batch_size(
     -------
     int or None
         The largest that fits; None where not even the first does.
+
+    Raises
+    ------
+    NanochatError
+        Where a try says nothing of memory: the data is too small, or something else failed.
     """
     best = None
     for size in sizes:
@@ -67,13 +73,19 @@ def probe_batch_size(
 
 
 def _judge(size: int, child: Child) -> Attempt:
+    if child.code < 0:
+        return Attempt(size, False, f"killed by signal {-child.code}", last=True)
     if not child.finished:
-        told = f"killed by signal {-child.code}" if child.code < 0 else child.reason
-        return Attempt(size, False, told, last=True)
+        if "memory" not in child.reason.lower():
+            raise NanochatError(f"batch {size}: failed, and not for lack of memory: {child.reason}")
+        return Attempt(size, False, child.reason, last=True)
     if not child.fields["stable"]:  # no matter of memory: a larger batch may do
         return Attempt(size, False, child.fields["error"], last=False)
     assert child.content is not None
     examples = child.content["repro"]["examples"]
     if examples < size:
-        return Attempt(size, False, f"the data has only {examples} conversations", last=True)
+        raise NanochatError(
+            f"batch {size}: the data has only {examples} conversations; give more, or --bs-max "
+            f"{examples}"
+        )
     return Attempt(size, True, f"loss {child.fields['final_loss']:.6f}", last=False)

@@ -3,7 +3,8 @@
 import hashlib
 import json
 import os
-from collections.abc import Callable, Mapping
+import queue
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -47,7 +48,7 @@ def repro_check(
     runs: int,
     parallel: int,
     out: Path,
-    gpus: int,
+    gpus: Sequence[str],
     on_end: Callable[[int, Child], None],
 ) -> ReproCheck:
     """Fine-tune `runs` times, and compare.
@@ -62,22 +63,34 @@ def repro_check(
         Runs at a time, at least 1.
     out : Path
         Each run has ``run_<k>`` in it.
-    gpus : int
-        GPUs that the runs take in turn; 0 for none.
+    gpus : sequence of str
+        Names of the GPUs (as in CUDA_VISIBLE_DEVICES) that runs take, one each; empty for none.
     on_end : callable
         Gets number and outcome of each run when it ends.
     """
 
+    free: queue.Queue[str] = queue.Queue()
+    for index in range(parallel):
+        free.put(gpus[index % len(gpus)] if gpus else "")
+
     def one(number: int) -> Child:
         environment = dict(os.environ)
-        if gpus:
-            environment["CUDA_VISIBLE_DEVICES"] = str((number - 1) % gpus)
+        gpu = free.get()
+        if gpu:
+            environment["CUDA_VISIBLE_DEVICES"] = gpu
         child = finetune_in_child(given, out / f"run_{number}", environment, None)
+        free.put(gpu)
         on_end(number, child)
         return child
 
     with ThreadPoolExecutor(parallel) as pool:
         return ReproCheck(list(pool.map(one, range(1, runs + 1))))
+
+
+def visible_gpus(count: int) -> list[str]:
+    """Names of the `count` GPUs that this process sees, as CUDA_VISIBLE_DEVICES takes them."""
+    given = [name.strip() for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")]
+    return given[:count] if given != [""] else [str(index) for index in range(count)]
 
 
 def curve_hash(child: Child) -> str:

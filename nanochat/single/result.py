@@ -1,9 +1,10 @@
-"""The result of a single fine-tune: its fields, its file, and the line that ends its output.
+"""The result of a single fine-tune: its fields, its file, and the line that sums it up.
 
 Names follow the source (features T11, T12). The file is plain JSON: what is not finite is null.
 """
 
 import datetime
+import itertools
 import json
 import math
 from collections.abc import Mapping
@@ -86,7 +87,7 @@ def _error_text(result: FinetuneResult, error: BaseException | None) -> str | No
 
 
 def closing_line(fields: Mapping[str, Any]) -> str:
-    """The last line of the output, for people and for programs that read logs."""
+    """The line that sums a run up, for people and for programs that read logs."""
     return (
         f"Final: loss={fields['final_loss']:.6f} tokens_seen={fields['tokens_seen']} "
         f"stable={fields['stable']} converged={fields['converged']} "
@@ -94,14 +95,20 @@ def closing_line(fields: Mapping[str, Any]) -> str:
     )
 
 
-def free_stem(folder: Path, run_name: str) -> str:
-    """A name with the run and the time that nothing in a folder begins with."""
+def claim_path(folder: Path, run_name: str) -> Path:
+    """Path of a result file with the run and the time in its name, made empty to keep it.
+
+    Two processes that ask at once get different ones.
+    """
     stem = f"{PREFIX}{run_name}_{datetime.datetime.now():%Y%m%d_%H%M%S}"
-    number, free = 1, stem
-    while any(folder.glob(f"{free}*")):
-        number += 1
-        free = f"{stem}_{number}"
-    return free
+    for number in itertools.count(1):
+        path = folder / (f"{stem}.json" if number == 1 else f"{stem}_{number}.json")
+        try:
+            path.touch(exist_ok=False)
+        except FileExistsError:
+            continue
+        return path
+    raise AssertionError("count has no end")
 
 
 def write_result(

@@ -4,6 +4,7 @@ it by, and the model kept where that was asked for.
 The training is `nanochat.finetune.finetune`, which knows nothing of all this.
 """
 
+import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,12 +13,13 @@ from typing import Any
 
 import numpy as np
 
+from nanochat.errors import NanochatError
 from nanochat.finetune import FinetuneResult, finetune, planned_steps
 from nanochat.isolation import isolated
 from nanochat.recipe import Recipe
 from nanochat.sharing.published import save_model_folder
 from nanochat.single.repro import repro_record
-from nanochat.single.result import closing_line, free_stem, plain, result_fields, write_result
+from nanochat.single.result import claim_path, closing_line, plain, result_fields, write_result
 from nanochat.single.settings import Settings
 from nanochat.single.subject import Subject
 from nanochat.single.telling import Answers, Teller
@@ -95,10 +97,9 @@ def run_finetune(
         Whatever ends the training, except divergence, which is a result. The file names it.
     """
     start = time.perf_counter()
-    out.mkdir(parents=True, exist_ok=True)
-    path = out / f"{free_stem(out, settings.run_name)}.json"
     config = settings.to_dict() | recipe.to_dict() | {"data": settings.data_source}
-    with tracked(settings, config, out) as tracker:
+    with tracked(settings, config, make_folder(out)) as tracker:
+        path = claim_path(out, settings.run_name)
         teller = Teller(settings, recipe, subject, tracker, say)
         record = _record(recipe, subject)
 
@@ -116,11 +117,28 @@ def run_finetune(
         except BaseException as error:
             conclude(_cut_short(teller, subject, recipe), error)
             raise
-        answers = teller.after()
+        # At once: what comes after may be interrupted, and the training must not be lost by that.
         fields = conclude(result)
         folder = _save(path.with_suffix(""), settings, subject, fields, tracker, say)
+        answers = teller.after()
     say(closing_line(fields))
     return Finetuned(fields, path, answers, folder)
+
+
+def make_folder(out: Path) -> Path:
+    """The folder, made if needed.
+
+    Raises
+    ------
+    NanochatError
+        Where it cannot be made or written to.
+    """
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=out):
+            return out
+    except OSError as error:
+        raise NanochatError(f"out {out}: no folder to write to ({error.strerror})") from error
 
 
 def _record(recipe: Recipe, subject: Subject) -> dict[str, Any]:

@@ -18,8 +18,9 @@ NO_RUN = "dummy"
 
 STAGES = ("base", "mid", "sft", "rl")
 DEBUG_TOKENS = 2000
+LONGEST_TAG = 64  # characters, of W&B
 
-_A_SWEEP = (
+SWEEP_SETTINGS = (
     "grid",
     "resolution",
     "lr_min",
@@ -82,6 +83,9 @@ class Settings:
         for name, allowed in (("source_stage", ("", *STAGES)), ("device", _DEVICES)):
             if getattr(self, name) not in allowed:
                 raise unknown_name(name, getattr(self, name), filter(None, allowed))
+        tags = [*self.wandb_tags.split(","), self.grid_sweep_id]
+        if long := [tag for tag in tags if len(tag.strip()) > LONGEST_TAG]:
+            raise NanochatError(f"a tag has {LONGEST_TAG} characters at most, not {long[0]!r}")
         if not self.trainable_loss_ratio_threshold > 0:
             raise NanochatError(
                 "trainable_loss_ratio_threshold must be above 0, not "
@@ -94,7 +98,7 @@ class Settings:
         if self.dataset_revision and not self.data_source.startswith("hf:"):
             raise NanochatError(
                 f"dataset_revision {self.dataset_revision!r} needs data from the hub "
-                f"(hf:owner/name), not {self.data_source!r}"
+                f"(hf:owner/name), not {(self.data or 'stdlib_qa')!r}"
             )
         if re.search(r"[^\w.-]", self.run, re.ASCII) or not self.run:
             raise NanochatError(f"run must be letters, digits, '.', '_' or '-', not {self.run!r}")
@@ -166,7 +170,7 @@ def parse_settings(
     recipe: dict[str, Any] = {}
     for key, value in given.items():
         name = key.replace("-", "_")
-        if name in _A_SWEEP:
+        if name in SWEEP_SETTINGS:
             raise NanochatError(
                 f"{name} is a setting of a grid of fine-tunes, which is a sweep: "
                 "fractal-ray run sweeps/lr_tokens.yaml --engine local"
@@ -179,13 +183,22 @@ def parse_settings(
             raise NanochatError(f"{name} is given twice (once as {key})")
         place[name] = value
     for variable, alias in VARIABLES.items():
-        if value := (environment or {}).get(variable):
-            name, value = _from_alias(alias, value)
-            own.setdefault(name, value)
+        name, value = _from_alias(alias, (environment or {}).get(variable, ""))
+        # A revision belongs to the data set of the environment, not to one that was given.
+        foreign = variable == "DATASET_REVISION" and "data" in own
+        if (environment or {}).get(variable) and name not in own and not foreign:
+            own[name] = _checked(variable, name, value)
     settings = Settings(**own)
     if settings.debug:
         recipe.setdefault("num_tokens", DEBUG_TOKENS)
     return settings, Recipe.from_mapping(recipe)
+
+
+def _checked(variable: str, name: str, value: str) -> Any:
+    try:
+        return coerce(name, value, _TYPES[name])
+    except NanochatError as error:
+        raise NanochatError(f"{error} (from the environment: {variable})") from error
 
 
 def _from_alias(name: str, value: Any) -> tuple[str, Any]:
@@ -207,8 +220,8 @@ _ALIASES = {
 VARIABLES = {
     "MODEL_ARTIFACT": "model",
     "TOKENIZER_ARTIFACT": "tokenizer_artifact",
+    "DATASET_REVISION": "dataset_revision",  # before DATASET_ID, which it belongs to
     "DATASET_ID": "dataset_id",
-    "DATASET_REVISION": "dataset_revision",
     "MAX_SEQ_LEN": "max_seq_len",
     "WANDB_RUN": "run",
 }

@@ -7,12 +7,13 @@ import torch
 
 from nanochat.batches import Batches, make_batches
 from nanochat.checkpoint import build_model
+from nanochat.config import GPTConfig
 from nanochat.data import Conversation, load_conversations
 from nanochat.errors import NanochatError
 from nanochat.examples import Examples, tokenize_conversations
 from nanochat.gpt import GPT
 from nanochat.recipe import Recipe
-from nanochat.single.samples import COUNT, Sample, make_samples
+from nanochat.single.samples import COUNT, LONGEST, Sample, make_samples
 from nanochat.single.settings import Settings
 from nanochat.sources import load_model
 from nanochat.tokenizer import Tokenizer
@@ -86,17 +87,19 @@ def load_subject(
     conversations = load_conversations(
         settings.data_source, settings.split, _limit(settings), num_tokens=budget
     )
-    examples = tokenize_conversations(conversations, tokenizer, settings.max_seq_len)
+    examples = _tokenize(conversations, tokenizer, settings, config, settings.data_source)
     say(f"data: {settings.data_source}: {_describe(examples, settings)}")
-    watched = _watching(settings, say)
+    watched = _watching(settings, recipe, say)
     validation, samples = None, []
     pad_id = tokenizer.special["<|assistant_end|>"]
     if watched:
-        held_out = tokenize_conversations(watched, tokenizer, settings.max_seq_len)
+        source = settings.val_data or settings.data_source
+        held_out = _tokenize(watched, tokenizer, settings, config, f"{source} ({VALIDATION})")
         if settings.eval_batches:
             validation = make_batches(held_out, recipe, pad_id, device)
         if settings.visualize or settings.logged:
-            samples = make_samples(watched, tokenizer, settings.max_seq_len)
+            longest = min(settings.max_seq_len, config.reach - LONGEST)
+            samples = make_samples(watched, tokenizer, longest)
     return Subject(
         model=model,
         tokenizer=tokenizer,
@@ -109,6 +112,26 @@ def load_subject(
             "data": examples.fingerprint,
         },
     )
+
+
+def _tokenize(
+    conversations: list[Conversation],
+    tokenizer: Tokenizer,
+    settings: Settings,
+    config: GPTConfig,
+    source: str,
+) -> Examples:
+    try:
+        examples = tokenize_conversations(conversations, tokenizer, settings.max_seq_len)
+    except NanochatError as error:
+        raise NanochatError(f"{source}: {error}") from error
+    longest = int(examples.lengths.max()) - 1  # the last token is only predicted
+    if longest > config.reach:
+        raise NanochatError(
+            f"{source}: a conversation has {longest + 1:,} tokens, and this model reaches "
+            f"{config.reach:,}; give --max-seq-len {config.reach} or less"
+        )
+    return examples
 
 
 def _device(settings: Settings) -> torch.device:
@@ -136,13 +159,13 @@ def _describe(examples: Examples, settings: Settings) -> str:
     )
 
 
-def _watching(settings: Settings, say: Say) -> list[Conversation]:
+def _watching(settings: Settings, recipe: Recipe, say: Say) -> list[Conversation]:
     """Conversations for validation and samples; none where nobody asked and there are none."""
     evaluated = settings.eval_every > 0 and settings.eval_batches > 0
     if not (evaluated or settings.visualize or settings.logged):
         return []
-    # As many as are looked at, however long they are; the examples of a split can be very many.
-    limit = max(COUNT * 20, settings.eval_batches * 64)
+    # Twice as many as are looked at, as some may have nothing to predict; a split can be very long.
+    limit = 2 * max(COUNT * 10, settings.eval_batches * recipe.device_batch_size)
     if settings.val_data:
         return load_conversations(settings.val_data, VALIDATION, limit)
     try:

@@ -66,6 +66,7 @@ class Teller:
         self._settings, self._recipe, self._subject = settings, recipe, subject
         self._tracker, self._say = tracker, say
         self._before: list[str] = []
+        self._last = 0  # number of the last step that was told
         self._device = subject.model.cos.device
 
     def before(self) -> None:
@@ -96,7 +97,7 @@ class Teller:
         finite = math.isfinite(report.loss)
         self.losses += [report.loss] if finite else []
         self.tokens_seen = report.tokens_seen
-        number = report.step + 1
+        self._last = number = report.step + 1
         last = number == report.planned_steps or not finite
         lrs = {group: lr * self._recipe.init_lr_frac for group, lr in self.lrs.items()}
         lrs = {group: lr * report.factor for group, lr in lrs.items()}
@@ -131,7 +132,7 @@ class Teller:
             return None
         with isolated(self._device, self._recipe.deterministic):
             after = self._answers()
-        steps = len(self.losses)
+        steps = self._last
         self._tracker.samples(self._rows(steps, after), steps, last=True)
         return Answers(self._subject.samples, self._before, after)
 

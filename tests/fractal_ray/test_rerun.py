@@ -104,6 +104,27 @@ def test_a_point_that_diverged_leaves_no_model(swept, tmp_path):
     assert (done.deviation, done.model) == (0.0, None)
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        "workload.recipe.weight_decay=5",
+        "workload.recipe.num_tokens=900",
+        "axes.x.param=embedding_lr",
+    ],
+)
+def test_another_recipe_is_refused(swept, tmp_path, change):
+    _, raw = swept
+    with pytest.raises(SweepError, match="gives? this point another id"):
+        rerun(Sweep(parse_spec(raw, [change])), "0.001,0.001", tmp_path, lambda line: None)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_map_keeps_no_model(tmp_path):
+    sweep = Sweep.open("sweeps/weierstrass.yaml", [f"storage={tmp_path}"])
+    with pytest.raises(SweepError, match="only nanochat points are run again"):
+        rerun(sweep, "0,0", tmp_path, lambda line: None)
+
+
 def test_other_data_are_not_taken_for_the_same(swept, tmp_path):
     _, raw = swept
     changed = Sweep(parse_spec(raw, ["workload.data.limit=100"]))

@@ -16,6 +16,7 @@ from nanochat.arguments import normalise
         (["--debug", "True"], ["--debug"]),
         (["--debug"], ["--debug"]),
         (["--data="], ["--data="]),
+        (["--run=true", "--run", "False"], ["--run=true", "--run", "False"]),
         (["--data=a=b_c"], ["--data=a=b_c"]),
         (["--matrix_lr", "-1"], ["--matrix-lr", "-1"]),
         (["a_b", "-x", "--", "--c_d=True"], ["a_b", "-x", "--", "--c_d=True"]),
@@ -25,9 +26,11 @@ from nanochat.arguments import normalise
     ],
 )
 def test_spellings(given, expected):
-    assert normalise(given, ("--budgets",)) == expected
+    flags = ("--deterministic", "--debug")
+    assert normalise(given, flags, ("--budgets",)) == expected
 
 
 def test_what_is_normal_stays():
     normal = ["data", "shards", "--budgets", "1", "--budgets", "2", "--no-x", "--y=z"]
-    assert normalise(normalise(normal, ("--budgets",)), ("--budgets",)) == normal
+    given = (("--x",), ("--budgets",))
+    assert normalise(normalise(normal, *given), *given) == normal

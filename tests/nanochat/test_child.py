@@ -1,13 +1,14 @@
 """Fine-tunes in processes of their own, and the two judgements that are built on them."""
 
 import os
+import time
 
 import pytest
 
 from nanochat.errors import NanochatError
 from nanochat.single.child import Child, finetune_in_child
 from nanochat.single.probe import probe_batch_size
-from nanochat.single.repro_check import ReproCheck, repro_check
+from nanochat.single.repro_check import ReproCheck, repro_check, visible_gpus
 
 QUICK = {"data": "stdlib_qa", "limit": 50, "max_seq_len": 64, "eval_every": 0, "device": "cpu"}
 
@@ -42,12 +43,23 @@ def test_runs_take_the_gpus_in_turn(monkeypatch, tmp_path):
     seen = {}
 
     def child(given, out, environment, timeout):
-        seen[out.name] = environment["CUDA_VISIBLE_DEVICES"]
+        gpu = environment["CUDA_VISIBLE_DEVICES"]
+        assert gpu not in busy
+        busy.add(gpu)
+        time.sleep(0.2 if out.name == "run_1" else 0.02)
+        busy.discard(gpu)
+        seen.setdefault(gpu, []).append(out.name)
         return KILLED
 
+    busy = set()
     monkeypatch.setattr("nanochat.single.repro_check.finetune_in_child", child)
-    repro_check({}, 3, 2, tmp_path, 2, lambda number, child: None)
-    assert seen == {"run_1": "0", "run_2": "1", "run_3": "0"}
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2, GPU-ab")
+    repro_check({}, 4, 2, tmp_path, visible_gpus(2), lambda number, child: None)
+    assert set(seen) == {"2", "GPU-ab"}
+    # The one that is free takes the next run.
+    assert sorted(map(len, seen.values())) == [1, 3]
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
+    assert visible_gpus(2) == ["0", "1"]
 
 
 @pytest.mark.parametrize(
@@ -57,7 +69,7 @@ def test_runs_take_the_gpus_in_turn(monkeypatch, tmp_path):
         ([_ended(1.0, [1.0]), KILLED], [8, 16], 8),
         ([Child(1, None, "out of GPU memory")], [8], None),
         ([_ended(None, [], error="nan"), _ended(1.0, [1.0]), KILLED], [8, 16, 24], 16),
-        ([_ended(1.0, [1.0], examples=12), _ended(1.0, [1.0], examples=12)], [8, 16], 8),
+        ([_ended(1.0, [1.0]), Child(1, None, "error: out of GPU memory")], [8, 16], 8),
     ],
 )
 def test_probe_stops_where_nothing_larger_can_fit(monkeypatch, tmp_path, ends, tried, best):
@@ -66,6 +78,19 @@ def test_probe_stops_where_nothing_larger_can_fit(monkeypatch, tmp_path, ends, t
     monkeypatch.setattr("nanochat.single.probe.finetune_in_child", lambda *_: next(rest))
     assert probe_batch_size({}, range(8, 25, 8), tmp_path, attempts.append) == best
     assert [attempt.batch_size for attempt in attempts] == tried
+
+
+@pytest.mark.parametrize(
+    ("child", "message"),
+    [
+        (_ended(1.0, [1.0], examples=7), "the data has only 7 conversations"),
+        (Child(1, None, "OSError: disk is full"), "not for lack of memory: OSError: disk is full"),
+    ],
+)
+def test_what_says_nothing_of_memory_is_no_answer(monkeypatch, tmp_path, child, message):
+    monkeypatch.setattr("nanochat.single.probe.finetune_in_child", lambda *_: child)
+    with pytest.raises(NanochatError, match=message):
+        probe_batch_size({}, range(8, 25, 8), tmp_path, lambda attempt: None)
 
 
 def test_bad_input_of_a_child_is_bad_input_here(tmp_path):

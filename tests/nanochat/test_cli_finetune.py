@@ -1,6 +1,7 @@
 """`nanochat finetune`, `repro-check` and `probe-batch-size`, as they are typed."""
 
 import json
+import subprocess
 import sys
 from dataclasses import dataclass
 
@@ -106,6 +107,12 @@ def test_divergence_is_status_zero(run):
         (["--data", "nowhere.jsonl"], "nowhere.jsonl"),
         (["--step", "7"], "step 7"),
         (["--tokenizer-artifact", "nowhere"], "nowhere"),
+        (["--grid"], "a sweep: fractal-ray run sweeps/lr_tokens.yaml"),
+        (["--resolution", "8"], "a sweep: fractal-ray run sweeps/lr_tokens.yaml"),
+        (["--init-lr-frac=0"], "init_lr_frac must be above 0 and at most 1, not 0.0"),
+        (["--run", "a", "--wandb-tags", "x" * 65], "a tag has 64 characters at most"),
+        (["--out", "/dev/null"], "out /dev/null: no folder to write to (File exists)"),
+        (["--out", "/dev/null/sub"], "out /dev/null/sub: no folder to write to"),
     ],
 )
 def test_bad_input_is_one_line_and_code_two(run, arguments, message):
@@ -155,10 +162,45 @@ def test_repro_check_compares_runs_in_processes(run, tmp_path):
 
 
 def test_probe_finds_the_largest_batch_there_is_data_for(run):
-    sizes = ["--bs-start", "8", "--bs-max", "40", "--bs-stride", "8"]
+    sizes = ["--bs-start", "8", "--bs-max", "24", "--bs-stride", "8"]
     done = run("probe-batch-size", *sizes, *QUICK, "--limit=20", "--num-iterations=2")
-    assert (done.returncode, done.stderr) == (0, "")
     assert "batch 16: fits (loss " in done.stdout
-    assert "batch 24: does not fit (the data has only 20 conversations)" in done.stdout
-    assert "batch 32" not in done.stdout
-    assert done.stdout.endswith("largest that fits: --device-batch-size 16\n")
+    assert done.returncode == 2
+    assert done.stderr == (
+        "error: batch 24: the data has only 20 conversations; give more, or --bs-max 20\n"
+    )
+    done = run("probe-batch-size", *sizes[:2], "--bs-max", "8", *QUICK, "--num-iterations=2")
+    assert done.stdout.endswith("largest that fits: --device-batch-size 8\n")
+
+
+def test_a_conversation_beyond_the_models_reach_is_told_at_once(run, tmp_path):
+    long = [{"role": "user", "content": "a b " * 2000}, {"role": "assistant", "content": "Three."}]
+    (tmp_path / "long.jsonl").write_text(json.dumps({"messages": long}) + "\n")
+    done = run(*FINETUNE, "--data", "long.jsonl", "--max-seq-len=9000", "--device=cpu")
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: long.jsonl: a conversation has ")
+    assert "this model reaches 1,280; give --max-seq-len 1280 or less" in done.stderr
+    assert not (tmp_path / "results").exists() or not list((tmp_path / "results").iterdir())
+
+
+def test_two_at_once_into_one_folder_have_a_result_each(tmp_path, golden_folder):
+    command = [sys.executable, "-m", "nanochat", *FINETUNE, *QUICK, "--save-artifacts"]
+    command += ["--model", str(golden_folder), "--out", str(tmp_path)]
+    both = [
+        subprocess.Popen([*command, f"--seed={seed}"], stdout=subprocess.PIPE, text=True)
+        for seed in (1, 2)
+    ]
+    printed = [process.communicate(timeout=120)[0] for process in both]
+    results = sorted(tmp_path.glob("*.json"))
+    assert {json.loads(path.read_text())["config"]["seed"] for path in results} == {1, 2}
+    assert all(path.with_suffix("").is_dir() for path in results)
+    assert all(sum(str(path) in text for text in printed) == 1 for path in results)
+
+
+def test_the_environment_reaches_every_command(run, monkeypatch, tmp_path):
+    monkeypatch.setenv("MAX_SEQ_LEN", "48")
+    quick = [word for word in QUICK if not word.startswith("--max-seq-len")]
+    sizes = ["--bs-start=4", "--bs-max=4", "--num-iterations=1", "--out", "probe"]
+    assert run("probe-batch-size", *sizes, *quick).returncode == 0
+    (path,) = tmp_path.glob("probe/*/batch_4/*.json")
+    assert json.loads(path.read_text())["config"]["max_seq_len"] == 48

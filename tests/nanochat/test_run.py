@@ -161,6 +161,24 @@ def test_without_a_validation_split_training_goes_on(given, tmp_path):
         _run({**alone, "val_data": "nowhere.jsonl"}, tmp_path / "out")
 
 
+def test_a_training_is_kept_whatever_comes_after_it(given, tmp_path, monkeypatch):
+    def interrupted(teller):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("nanochat.single.telling.Teller.after", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        _run({**given, "num_iterations": 2, "save_artifacts": True}, tmp_path)
+    (path,) = tmp_path.glob("*.json")
+    assert _strict(path)["result"]["steps"] == 2
+    assert load_model(str(path.with_suffix("")))[0].step == 2
+
+
+def test_validation_takes_as_many_batches_as_it_should(given, tmp_path):
+    wide = {"device_batch_size": 100, "eval_every": 1, "eval_batches": 2, "num_iterations": 1}
+    _, lines = _run(given | wide, tmp_path)
+    assert any("(2 batches)" in line for line in lines)
+
+
 def test_what_ends_a_run_is_in_its_file(given, tmp_path, monkeypatch):
     def fail(model, batches, recipe, on_step):
         raise torch.OutOfMemoryError("no more")

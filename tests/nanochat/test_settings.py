@@ -61,6 +61,16 @@ def test_environment_stands_in_for_what_is_not_given():
     )
 
 
+def test_a_revision_in_the_environment_belongs_to_the_data_there():
+    environment = {"DATASET_ID": "a/b", "DATASET_REVISION": "abc"}
+    assert parse_settings({"model": "x"}, environment)[0].data_source == "hf:a/b@abc"
+    for given in ("talks.jsonl", "hf:c/d"):
+        settings, _ = parse_settings({"model": "x", "data": given}, environment)
+        assert settings.data_source == given
+    with pytest.raises(NanochatError, match=r"whole number .*not 'long' .*: MAX_SEQ_LEN"):
+        parse_settings(PRESET, {"MAX_SEQ_LEN": "long"})
+
+
 def test_debug_is_a_quick_try_that_keeps_the_model():
     settings, recipe = parse_settings({**PRESET, "debug": True})
     assert (recipe.num_tokens, settings.saved) == (2000, True)

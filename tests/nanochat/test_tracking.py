@@ -98,6 +98,16 @@ def test_model_is_an_artifact_in_the_published_layout(logged):
     assert "tokenizer/tokenizer.pkl" in paths
 
 
+def test_samples_of_a_run_that_diverges_are_kept(golden_folder, tmp_path):
+    wild = ["--run=wild", "--eval-every=0", "--unembedding-lr=1e30", "--matrix-lr=1e30"]
+    done = _finetune(golden_folder, tmp_path, *wild, "--out=out")
+    assert done.returncode == 0
+    assert " stable=False " in done.stdout
+    records = _records(tmp_path / "out")
+    history = [_values(record.history.item) for record in records if record.HasField("history")]
+    assert any("samples/generations/nrows" in row for row in history)
+
+
 def test_without_a_name_nothing_is_logged_and_wandb_is_not_loaded(golden_folder, tmp_path):
     poisoned = tmp_path / "poison"
     poisoned.mkdir()
