@@ -1,7 +1,6 @@
 """Checkpoints in nanochat's format: ``model_%06d.pt`` with the weights, ``meta_%06d.json`` beside.
 
-Only generation 0 is read; weights of later generations are refused by name rather than computed
-wrongly.
+Only generation 0 is read; weights of later ones are refused by name, not computed wrongly.
 """
 
 import hashlib
@@ -26,6 +25,8 @@ from nanochat.gpt import GPT, GPTConfig
 
 _COMPILED = "_orig_mod."  # what torch.compile puts before every key
 VOCABULARY = ("transformer.wte.weight", "lm_head.weight")
+# Of a config that is read: these cost memory and time before a tensor proves them wrong.
+LIMITS = {"sequence_len": 2**17, "n_layer": 2**10}
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,10 +86,20 @@ def save_checkpoint(
     -------
     Path
         The meta file: written last, it is what makes the checkpoint one.
+
+    Raises
+    ------
+    NanochatError
+        Names a key of `meta` with a number that is not finite; nothing has been written then.
     """
     model_path, meta_path = _paths(Path(folder), step)
+    for key, value in meta.items():
+        try:
+            json.dumps(value, allow_nan=False)
+        except ValueError as error:
+            raise NanochatError(f"{meta_path}: {key} must be finite, or null") from error
     content = {**meta, "step": step, "model_config": asdict(model.config)}
-    text = json.dumps(content, indent=2, allow_nan=False) + "\n"
+    text = json.dumps(content, indent=2) + "\n"
     state = weights(model)
     meta_path.unlink(missing_ok=True)  # an old one must not vouch for new weights
     write_atomically(model_path, lambda file: torch.save(state, file))
@@ -135,16 +146,15 @@ def load_checkpoint(folder: Path, step: int | None = None) -> Checkpoint:
     chosen = find_checkpoint(folder, step)
     others = [str(other) for other in _complete_steps(folder) if other != chosen]
     if step is None and others:
-        warnings.warn(
-            f"{folder}: step {chosen}, the newest, is used; also there: {', '.join(others)}",
-            stacklevel=2,
-        )
+        told = f"{folder}: step {chosen}, the newest, is used; also there: {', '.join(others)}"
+        warnings.warn(told, stacklevel=2)
     model_path, meta_path = _paths(folder, chosen)
     meta, config = _read_meta(meta_path)
-    loaded = _read_tensors(model_path)
-    state = {key.removeprefix(_COMPILED): tensor for key, tensor in loaded.items()}
-    _refuse_later(model_path, meta_path, state, meta)
+    state = _read_tensors(model_path)
     check_state(model_path, config, state)
+    # After the weights, which tell the generation better.
+    if reason := later_windows(meta["model_config"].get("window_pattern", "L")):
+        raise NanochatError(f"{meta_path}: {reason}")
     return Checkpoint(state, config, chosen, meta)
 
 
@@ -183,36 +193,43 @@ def _read_tensors(path: Path) -> dict[str, Tensor]:
         raise NanochatError(f"{path} cannot be read: {reason}") from error
     if not isinstance(loaded, dict) or not all(torch.is_tensor(v) for v in loaded.values()):
         raise NanochatError(f"{path} holds something other than named tensors")
-    return {str(key): tensor for key, tensor in loaded.items()}
+    return {str(key).removeprefix(_COMPILED): tensor for key, tensor in loaded.items()}
 
 
 def _read_meta(path: Path) -> tuple[dict[str, Any], GPTConfig]:
     try:
-        meta = json.loads(path.read_bytes())
-        given = dict(meta["model_config"])
+        meta = _need(json.loads(path.read_bytes()), dict, "it must be an object")
+        given = _need(meta["model_config"], dict, "model_config must be an object")
         config = GPTConfig(**{field.name: given[field.name] for field in fields(GPTConfig)})
+        for name, value in vars(config).items():
+            check_limit(name, name, value)
+        _need(given.get("window_pattern", "L"), str, "window_pattern must be text")
     except KeyError as error:
         raise NanochatError(f"{path}: no {error.args[0]}") from error
-    except (TypeError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise NanochatError(f"{path}: {error}") from error
     return meta, config
 
 
-def _refuse_later(
-    model_path: Path, meta_path: Path, state: Mapping[str, Tensor], meta: Mapping[str, Any]
-) -> None:
-    shapes = {key: tuple(tensor.shape) for key, tensor in state.items()}
-    windows = str(dict(meta["model_config"]).get("window_pattern", "L"))
-    for path, reason in (
-        (model_path, later_tensors(shapes)),
-        (meta_path, later_windows(windows)),
-    ):
-        if reason:
-            raise NanochatError(f"{path}: {reason}")
+def _need(value: Any, kind: type, wish: str) -> Any:
+    if not isinstance(value, kind):
+        raise NanochatError(f"{wish}, not {json.dumps(value)[:40]}")
+    return value
+
+
+def check_limit(field: str, name: str, value: int) -> None:
+    """Refuse a number of a config that is beyond `LIMITS`; the message calls it `name`."""
+    if value > LIMITS.get(field, value):
+        raise NanochatError(f"{name} must be at most {LIMITS[field]:,}, not {value:,}")
 
 
 def check_state(path: Path, config: GPTConfig, state: Mapping[str, Tensor]) -> None:
     """Refuse tensors that are not those of a config's model; the message names the file and key."""
+    for key, tensor in state.items():
+        if tensor.layout is not torch.strided or tensor.is_nested or tensor.is_meta:
+            raise NanochatError(f"{path}: {key} is sparse, nested or without values, not dense")
+    if reason := later_tensors({key: tuple(tensor.shape) for key, tensor in state.items()}):
+        raise NanochatError(f"{path}: {reason}")
     with torch.device("meta"):
         expected = {key: tuple(v.shape) for key, v in GPT(config).state_dict().items()}
     for key in [*expected, *state]:

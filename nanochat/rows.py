@@ -48,14 +48,22 @@ def read_rows(
 def find_file(source: str, split: str) -> Path:
     """The file that a path and a split name; NanochatError says what is there instead."""
     path = Path(source).expanduser()
-    if path.is_file():
-        return path
+    if path.is_dir():
+        return _file_of_split(path, split)
     if not path.exists():
         hint = f"; did you mean hf:{source}?" if re.fullmatch(r"[\w.-]+/[\w.-]+", source) else ""
         raise NanochatError(
             f"there is no {path}{hint} (a source is one of: stdlib_qa, a .jsonl file, a .parquet"
             f" file, a folder with {split}.jsonl or {split}.parquet, hf:owner/name)"
         )
+    if path.suffix not in SUFFIXES:
+        raise NanochatError(
+            f"{path}: its name must end in .jsonl (a JSON value a line) or .parquet"
+        )
+    return path
+
+
+def _file_of_split(path: Path, split: str) -> Path:
     for name in _spellings(split):
         found = [
             each for each in (path / f"{name}{suffix}" for suffix in SUFFIXES) if each.exists()
@@ -186,12 +194,14 @@ def _lines(path: Path) -> Iterator[tuple[str, Any]]:
                     yield where, _parsed(where, text)
     except UnicodeDecodeError as error:
         raise NanochatError(f"{path}: not UTF-8 text ({error})") from error
+    except OSError as error:
+        raise NanochatError(f"{path}: not readable ({error.strerror})") from error
 
 
 def _parsed(where: str, text: str) -> Any:
     try:
         return json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:  # the latter: brackets a thousand deep
         raise NanochatError(f"{where}: not JSON ({error})") from error
 
 

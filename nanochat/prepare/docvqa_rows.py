@@ -149,7 +149,7 @@ def _opened(where: str, key: str, given: Any) -> Any:
         return given
     try:
         return json.loads(given) if given.strip() else None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:  # the latter: brackets a thousand deep
         raise NanochatError(f"{where}: {key} is not JSON ({error})") from error
 
 

@@ -7,9 +7,8 @@ from typing import Any
 
 from nanochat.data import load_conversations
 from nanochat.errors import NanochatError
-from nanochat.hub import split_revision
 from nanochat.messages_table import messages_array, write_table
-from nanochat.sharing.upload import ask_hub
+from nanochat.sharing.upload import ask_hub, repository_name
 
 _CARD = """
 # {name}
@@ -48,7 +47,7 @@ def push_dataset(
     """
     from huggingface_hub import CommitOperationAdd, HfApi
 
-    name = _name(repository)
+    name = repository_name(repository)
     api = HfApi(token=token)
     with tempfile.TemporaryDirectory() as folder:
         files = {split: Path(folder) / f"{split}.parquet" for split in sources}
@@ -76,13 +75,6 @@ def push_dataset(
             ),
         )
     return str(url)
-
-
-def _name(repository: str) -> str:
-    name, revision = split_revision(repository)
-    if revision is not None or "/" not in name:
-        raise NanochatError(f"a repository to push to is named owner/name, not {repository!r}")
-    return name
 
 
 def _card(api: Any, name: str, splits: list[str]) -> str:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from nanochat.atomic import write_atomically
-from nanochat.checkpoint import VOCABULARY, Checkpoint, check_state, weights
+from nanochat.checkpoint import VOCABULARY, Checkpoint, check_limit, check_state, weights
 from nanochat.config import GPTConfig
 from nanochat.errors import NanochatError
 from nanochat.gpt import GPT, ROPE_BASE, SOFT_CAP
@@ -169,7 +169,7 @@ def _read(path: Path) -> dict[str, Any]:
         content = json.loads(path.read_bytes())
     except OSError as error:
         raise NanochatError(f"no {path.name} in {path.parent}") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise NanochatError(f"{path} is damaged: {error}") from error
     if not isinstance(content, dict):
         raise NanochatError(f"{path} holds no object")
@@ -188,6 +188,8 @@ def _shape(given: Mapping[str, Any]) -> GPTConfig:
     if shape["n_kv_head"] is None:
         shape["n_kv_head"] = shape["n_head"]
     config = GPTConfig(**shape)
+    for theirs, ours in _SHAPE.items():
+        check_limit(ours, f"config.json: {theirs}", shape[ours])
     derived = {"intermediate_size": 4 * config.n_embd, "head_dim": config.head_dim}
     rope = {"rope_theta": float(ROPE_BASE), "rope_scaling": None}
     _compare(given, {**_FIXED, **derived, **rope})

@@ -127,7 +127,7 @@ def import_tokenizer(folder: Path) -> Tokenizer:
         raise NanochatError(f"no tokenizer.json in {folder}") from error
     except NanochatError as error:
         raise NanochatError(f"{path}: {error}") from error
-    except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise NanochatError(f"{path} is no tokenizer of transformers: {error!r}") from error
 
 

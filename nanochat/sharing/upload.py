@@ -99,16 +99,22 @@ def upload_model(
     Raises
     ------
     NanochatError
-        For a folder without a complete model, a bad name, no token (all before anything is
-        sent), or a hub that refuses or is not reached.
+        For a folder without a complete model, a `mid` with another tokenizer, a bad name, no
+        token (all before anything is sent), or a hub that refuses or is not reached.
     """
     from huggingface_hub import CommitOperationAdd, HfApi, get_token
 
-    repo = _name(repo)
+    repo = repository_name(repo)
     found = resolve_model(str(folder), step=step, tag=tag, stage=stage)
     checkpoint, files, tokenizer = _collect(found)
     if mid is not None:
-        files |= _collect(resolve_model(str(mid), stage="mid"), "mid_")[1]
+        _, mid_files, mid_tokenizer = _collect(resolve_model(str(mid), stage="mid"), "mid_")
+        if mid_tokenizer.fingerprint != tokenizer.fingerprint:
+            raise NanochatError(
+                f"the tokenizer of {mid} is not that of {folder}: one repository holds one; "
+                "upload the midtraining checkpoint to a repository of its own"
+            )
+        files |= mid_files
     if token is None and get_token() is None:
         raise NanochatError(f"no token for the Hugging Face hub: {_LOG_IN}")
     with tempfile.TemporaryDirectory() as made:
@@ -150,15 +156,29 @@ def ask_hub(name: str, call: Callable[[], Result]) -> Result:
         raise NanochatError(f"{name}: the hub was not reached ({_line(error)})") from error
 
 
+def repository_name(given: str) -> str:
+    """Name of a repository to write to: ``owner/name``, with or without ``hf:`` before it.
+
+    Raises
+    ------
+    NanochatError
+        For another form, or a name that the hub does not allow. It is not asked.
+    """
+    from huggingface_hub.errors import HFValidationError
+    from huggingface_hub.utils import validate_repo_id
+
+    name, revision = split_revision(given)
+    if revision is not None or "/" not in name:
+        raise NanochatError(f"a repository to write to is named owner/name, not {given!r}")
+    try:
+        validate_repo_id(name)
+    except HFValidationError as error:
+        raise NanochatError(f"the hub allows no such name as {given!r}: {_line(error)}") from error
+    return name
+
+
 def _line(error: Exception) -> str:
     return " ".join(str(error).split())[:300]
-
-
-def _name(repository: str) -> str:
-    name, revision = split_revision(repository)
-    if revision is not None or "/" not in name:
-        raise NanochatError(f"a repository to upload to is named owner/name, not {repository!r}")
-    return name
 
 
 def _collect(found: ModelFolder, prefix: str = "") -> tuple[Checkpoint, dict[str, Path], Tokenizer]:

@@ -114,7 +114,7 @@ def test_a_point_that_diverged_leaves_no_model(swept, tmp_path):
 )
 def test_another_recipe_is_refused(swept, tmp_path, change):
     _, raw = swept
-    with pytest.raises(SweepError, match="gives? this point another id"):
+    with pytest.raises(SweepError, match="give this point another id"):
         rerun(Sweep(parse_spec(raw, [change])), "0.001,0.001", tmp_path, lambda line: None)
     assert not list(tmp_path.iterdir())
 

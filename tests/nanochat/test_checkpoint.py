@@ -1,6 +1,7 @@
 """Checkpoints: the published one, round trips, cut-off writes, and files that do not fit."""
 
 import collections
+import json
 import os
 import pickle
 import re
@@ -74,6 +75,20 @@ def test_old_meta_does_not_vouch_for_new_weights(tmp_path, model, monkeypatch):
         find_checkpoint(tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("meta", "key"),
+    [
+        ({"note": "x", "val_bpb": float("nan")}, "val_bpb"),
+        ({"rates": {"matrix": [1.0, float("inf")]}}, "rates"),
+    ],
+)
+def test_meta_that_json_cannot_hold_is_refused_by_key(tmp_path, model, meta, key):
+    save_checkpoint(tmp_path, model, 7, {"run": "old"})
+    with pytest.raises(NanochatError, match=rf"meta_000007\.json: {key} must be finite, or null$"):
+        save_checkpoint(tmp_path, model, 7, meta)
+    assert load_checkpoint(tmp_path).meta["run"] == "old"
+
+
 @pytest.fixture
 def copy(tmp_path, golden_folder):
     return shutil.copytree(golden_folder / "checkpoints", tmp_path / "copy")
@@ -126,6 +141,23 @@ def test_weights_that_do_not_fit_are_named(copy, change, message):
     with pytest.raises(NanochatError, match=message) as caught:
         load_checkpoint(copy)
     assert str(copy / "model_000400.pt") in str(caught.value)
+
+
+@pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors")
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda tensor: tensor.to_sparse(),
+        lambda tensor: tensor.to("meta"),
+        lambda tensor: torch.nested.nested_tensor(list(tensor)),
+    ],
+    ids=["sparse", "meta", "nested"],
+)
+def test_weights_that_are_not_dense_are_named(copy, change):
+    _rewrite(copy, lambda state: {**state, "lm_head.weight": change(state["lm_head.weight"])})
+    message = r"model_000400\.pt: lm_head\.weight is sparse, nested or without values, not dense"
+    with pytest.raises(NanochatError, match=message):
+        load_checkpoint(copy)
 
 
 @pytest.mark.parametrize("content", [b"", b"nonsense"])
@@ -197,12 +229,54 @@ def test_a_class_among_the_weights_is_no_tensor(copy):
         ("{", "Expecting"),
         ("{}", "no model_config"),
         ('{"model_config": {"n_layer": 2}}', "no sequence_len"),
-        ('{"model_config": 3}', "meta_000400.json"),
+        ("[]", r"it must be an object, not \[\]"),
+        ("null", "it must be an object, not null"),
+        ('{"model_config": 3}', "model_config must be an object, not 3"),
+        ('{"model_config": null}', "model_config must be an object, not null"),
+        ('{"model_config": ["n_layer"]}', r"model_config must be an object, not \[\"n_layer\"\]"),
+        pytest.param("[" * 100_000, "maximum recursion depth exceeded", id="deep"),
     ],
 )
 def test_damaged_meta_is_named(copy, meta, message):
     (copy / "meta_000400.json").write_text(meta)
-    with pytest.raises(NanochatError, match=message):
+    with pytest.raises(NanochatError, match=rf"meta_000400\.json: {message}") as caught:
+        load_checkpoint(copy)
+    assert "\n" not in str(caught.value)
+
+
+def _with_config(folder, **values):
+    path = folder / "meta_000400.json"
+    meta = json.loads(path.read_text())
+    path.write_text(json.dumps({**meta, "model_config": {**meta["model_config"], **values}}))
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        # No tensor has these lengths: unbounded, the first one is 40 GB when the model is built.
+        ({"sequence_len": 10**9}, "sequence_len must be at most 131,072, not 1,000,000,000"),
+        ({"sequence_len": 2**17 + 1}, "sequence_len must be at most 131,072, not 131,073"),
+        ({"n_layer": 1025}, "n_layer must be at most 1,024, not 1,025"),
+        ({"n_head": "2"}, "n_head must be from 1 to .*, not '2'"),
+        ({"n_embd": None}, "n_embd must be from 1 to .*, not None"),
+        ({"window_pattern": None}, "window_pattern must be text, not null"),
+    ],
+)
+def test_a_config_out_of_bounds_is_named(copy, values, message):
+    _with_config(copy, **values)
+    with pytest.raises(NanochatError, match=rf"meta_000400\.json: {message}$"):
+        load_checkpoint(copy)
+
+
+def test_the_longest_sequence_that_is_allowed_is_read(copy):
+    _with_config(copy, sequence_len=2**17)
+    assert load_checkpoint(copy).config.sequence_len == 131_072
+
+
+def test_a_folder_in_place_of_the_meta_file_is_named(copy):
+    (copy / "meta_000400.json").unlink()
+    (copy / "meta_000400.json").mkdir()
+    with pytest.raises(NanochatError, match=r"meta_000400\.json: .*directory"):
         load_checkpoint(copy)
 
 

@@ -1,5 +1,6 @@
 """``nanochat export``, ``import`` and ``upload``, as they are typed."""
 
+import json
 import shutil
 import subprocess
 import sys
@@ -39,6 +40,22 @@ def test_a_model_goes_to_transformers_and_comes_back(run, folder, tmp_path, chec
     again, tokenizer = load_model(str(tmp_path / "back"))
     assert (again.step, again.fingerprint) == (400, checkpoint.fingerprint)
     assert again.meta["tokenizer_fingerprint"] == tokenizer.fingerprint
+
+
+def test_a_config_out_of_bounds_is_not_imported(run, folder, tmp_path):
+    assert run("export", "--model", folder, "--out", tmp_path / "hf")[0] == 0
+    path = tmp_path / "hf" / "config.json"
+    whole = json.loads(path.read_text())
+    path.write_text(json.dumps({**whole, "max_position_embeddings": 10**9}))
+    code, _, told = run("import", "--model", tmp_path / "hf", "--out", tmp_path / "back")
+    limit = "config.json: max_position_embeddings must be at most 131,072, not 1,000,000,000"
+    assert (code, told) == (2, f"error: {tmp_path / 'hf'}: {limit}\n")
+    for name in ("config.json", "tokenizer.json"):
+        path.write_text(json.dumps(whole))
+        (tmp_path / "hf" / name).write_text("[" * 100_000)
+        code, _, told = run("import", "--model", tmp_path / "hf", "--out", tmp_path / "back")
+        assert code == 2
+        assert told.startswith(f"error: {tmp_path / 'hf' / name} is ")
 
 
 def test_the_published_layout_keeps_the_meta_file(run, folder, tmp_path, checkpoint):
@@ -111,6 +128,7 @@ def test_a_model_is_uploaded(run, folder, monkeypatch, tmp_path):
         (["export", "--model", "preset:tyni", "--out", "x"], "did you mean 'tiny'?"),
         (["import", "--model", "nowhere", "--out", "x"], "error: no config.json in nowhere"),
         (["upload", "--model", ".", "--repo", "name"], "is named owner/name, not 'name'"),
+        (["upload", "--model", ".", "--repo", "a/b--c"], "hub allows no such name as 'a/b--c': "),
         (["export", "--model", ".", "--out", "x", "--format", "onnx"], "'onnx' is not one of"),
         (["export", "--model", "."], "'--out'"),
     ],

@@ -14,6 +14,7 @@ import torch
 
 from nanochat.data import Examples, load_conversations, make_batches, tokenize_conversations
 from nanochat.errors import NanochatError
+from nanochat.prepare.docvqa_rows import parse_row
 from nanochat.recipe import Recipe
 
 ASK = {"role": "user", "content": "Hello?"}
@@ -98,6 +99,7 @@ def test_what_a_message_holds_beside_role_and_content_is_left_out(tmp_path):
     ("row", "message"),
     [
         ("{broken", "not JSON"),
+        pytest.param("[" * 100_000, "not JSON", id="deep"),
         ({"text": "hi"}, r"no messages \(keys: text\)"),
         ({}, r"no messages \(keys: none\)"),
         ([], "there are no messages"),
@@ -121,6 +123,25 @@ def test_a_bad_row_is_named(tmp_path, row, message):
         load_conversations(source)
     assert str(caught.value).startswith(f"{source}, row 3: ")
     assert "\n" not in str(caught.value)
+
+
+def test_deep_json_within_a_row_is_named():
+    with pytest.raises(NanochatError, match=r"^here: ocr_results is not JSON \(maximum recursion"):
+        parse_row("here", {"question": "?", "answers": [], "ocr_results": "[" * 100_000})
+
+
+@pytest.mark.parametrize("name", ["x.txt", "x.json", "x"])
+def test_a_file_of_another_kind_is_refused(tmp_path, name):
+    source = _write(tmp_path / name, [ASK, ANSWER])
+    message = rf"{name}: its name must end in \.jsonl \(a JSON value a line\) or \.parquet$"
+    with pytest.raises(NanochatError, match=message):
+        load_conversations(source)
+
+
+def test_what_cannot_be_opened_is_named(tmp_path):
+    (tmp_path / "train.jsonl").mkdir()
+    with pytest.raises(NanochatError, match=r"train\.jsonl: not readable \(Is a directory\)$"):
+        load_conversations(str(tmp_path))
 
 
 def test_nothing_there_is_an_error(tmp_path):

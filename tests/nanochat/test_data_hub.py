@@ -237,6 +237,9 @@ def test_nothing_bad_is_pushed(hub, tmp_path, monkeypatch):
         push_dataset({"train": str(good), "validation": str(bad)}, "some/talks")
     with pytest.raises(NanochatError, match="named owner/name, not 'talks'"):
         push_dataset({"train": str(good)}, "talks")
+    for name in ("some/ta--lks", "some/ta..lks", "some/-talks", "some/talks.git"):
+        with pytest.raises(NanochatError, match=f"^the hub allows no such name as '{name}': "):
+            push_dataset({"train": str(good)}, name)
     assert hub.requests == []
     with pytest.raises(NanochatError, match=r"the hub refused: .*401.*HF_TOKEN"):
         push_dataset({"train": str(good)}, "some/talks", token="hf_wrong")

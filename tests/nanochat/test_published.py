@@ -236,6 +236,27 @@ def test_names_that_are_no_repository_send_nothing(hub, folder, name):
     assert hub.requests == []
 
 
+@pytest.mark.parametrize("name", ["a/b--c", "a/b..c", "a/-b", "a/b.git", f"a/{'b' * 97}"])
+def test_names_that_the_hub_does_not_allow_send_nothing(hub, folder, name):
+    with pytest.raises(NanochatError, match=f"^the hub allows no such name as '{name}': ") as told:
+        upload_model(folder, name)
+    assert "\n" not in str(told.value)
+    assert hub.requests == []
+
+
+def test_a_mid_checkpoint_with_another_tokenizer_is_not_sent(hub, folder, tmp_path, tokenizer):
+    mid = shutil.copytree(folder, tmp_path / "mid")
+    ranks = {**tokenizer.ranks, b"a": tokenizer.ranks[b"b"], b"b": tokenizer.ranks[b"a"]}
+    write_published_tokenizer(
+        Tokenizer(tokenizer.pattern, ranks, tokenizer.special), mid / "tokenizer"
+    )
+    with pytest.raises(NanochatError, match=r"tokenizer of .*mid is not that of .*model: one"):
+        upload_model(folder, "some/model", mid=mid)
+    assert hub.requests == []
+    upload_model(mid, "some/model", mid=mid)  # it is a whole model by itself
+    assert len(hub.commits) == 1
+
+
 def test_without_a_token_nothing_is_sent(hub, folder, monkeypatch):
     monkeypatch.delenv("HF_TOKEN")
     with pytest.raises(NanochatError, match=r"no token .*`hf auth login`, set HF_TOKEN, or give"):
