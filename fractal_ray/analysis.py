@@ -4,10 +4,12 @@ from collections import Counter
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from fractal_ray.audits import read_audit
 from fractal_ray.boundary import Raster, boundary_cells, labels
 from fractal_ray.dimension.boxcount import STDERR_NOTE, boxcount
 from fractal_ray.dimension.nulls import smooth_range, verdict
 from fractal_ray.outcome import Outcome
+from fractal_ray.planners.audit import AuditReport
 from fractal_ray.relabel import outcomes
 from fractal_ray.sweep import Sweep
 
@@ -25,6 +27,7 @@ class Analysis:
     points: int
     outcomes: dict[str, int]
     nodes: int
+    measured_nodes: int
     unknown_nodes: int
     boundary_cells: int
     unknown_cells: int
@@ -38,6 +41,7 @@ class Analysis:
     smooth_high: float | None
     verdict: str
     warnings: tuple[str, ...]
+    audit: AuditReport | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON."""
@@ -51,6 +55,15 @@ class Analysis:
             f"boundary '{self.boundary}': {self.boundary_cells} boundary cells"
             + (f", {self.unknown_cells} cells not known" if self.unknown_cells else ""),
         ]
+        inferred = self.nodes - self.measured_nodes - self.unknown_nodes
+        if inferred:
+            share = self.measured_nodes / self.nodes
+            lines.append(
+                f"lattice of {self.nodes:,} nodes: {self.measured_nodes:,} run ({share:.1%}),"
+                f" {inferred:,} inferred"
+            )
+        if self.audit is not None:
+            lines += _audit_lines(self.audit)
         if self.dimension is None:
             lines.append(f"dimension: none given, {self.verdict}")
         else:
@@ -64,6 +77,20 @@ class Analysis:
                 f" {self.smooth_high:.2f}: {self.verdict}"
             )
         return lines + [f"note: {warning}" for warning in self.warnings]
+
+
+def _audit_lines(audit: AuditReport) -> list[str]:
+    if audit.rate is None:
+        return [
+            f"audit: none of the {audit.skipped:,} skipped cells was run; nothing is said of them"
+        ]
+    judged = audit.audited - audit.undecided
+    shown = (
+        f"audit: {audit.surprises} of {judged:,} skipped cells that were run"
+        f" hid border (of all {audit.skipped:,}: {audit.low:.2%} to {audit.high:.2%}, 95 %)"
+    )
+    found, corrected = audit.found[-1], audit.corrected[-1]
+    return [shown, f"boundary cells corrected for that: {corrected:,.0f} (found: {found:,})"]
 
 
 def analyze(sweep: Sweep, *, skip_corrupt: bool = False) -> tuple[Analysis, Raster]:
@@ -89,12 +116,18 @@ def analyze(sweep: Sweep, *, skip_corrupt: bool = False) -> tuple[Analysis, Rast
         )
     counts = Counter(outcomes(table, spec.label.criterion))
     known = int(raster.known.sum())
+    last = spec.last_lattice
+    audit = None
+    if spec.stages[last].refine is not None:
+        failures = sweep.store().read_failures(skip_corrupt=True)
+        audit = read_audit(spec, last, table, failures)
     result = Analysis(
         name=spec.name,
         boundary=spec.label.boundary,
         points=table.num_rows,
         outcomes={outcome.value: counts[outcome] for outcome in Outcome},
         nodes=raster.outcome.size,
+        measured_nodes=int(raster.measured.sum()),
         unknown_nodes=raster.outcome.size - known,
         boundary_cells=cells.n_mixed,
         unknown_cells=cells.n_unknown,
@@ -108,5 +141,6 @@ def analyze(sweep: Sweep, *, skip_corrupt: bool = False) -> tuple[Analysis, Rast
         smooth_high=smooth[1] if smooth else None,
         verdict=verdict(found, smooth or (float("nan"), float("nan"))),
         warnings=found.warnings,
+        audit=audit,
     )
     return result, raster

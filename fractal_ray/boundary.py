@@ -6,7 +6,8 @@ is one cell thick and sees nothing at the rim of the picture. The dilation-xor-e
 fractal-llm is two points thick and counts a rim of trainable points as border, so a frame in which
 everything trains gets a "dimension" of 1.15 from it.
 
-Points that were not measured stay unknown: no neighbour's answer is copied into them.
+Points that were not measured stay unknown here: no neighbour's answer is copied into them. A
+refined lattice comes with its unmeasured points filled in, and marked (`rasters.py`).
 """
 
 from dataclasses import dataclass
@@ -52,6 +53,9 @@ class Raster:
         Names of the swept parameters.
     x_scale, y_scale
         "log" or "linear".
+    inferred
+        (ny, nx) bool, True where the outcome is not a run's own but follows from the cell that the
+        node lies in; None where there is no such node.
 
     Raises
     ------
@@ -67,6 +71,7 @@ class Raster:
     y_name: str
     x_scale: str
     y_scale: str
+    inferred: NDArray[np.bool_] | None = None
 
     def __post_init__(self) -> None:
         """Refuse arrays that do not describe one lattice."""
@@ -82,8 +87,13 @@ class Raster:
 
     @property
     def known(self) -> NDArray[np.bool_]:
-        """(ny, nx) bool, True where a run has given an outcome."""
+        """(ny, nx) bool, True where there is an outcome, a run's own or inferred."""
         return self.outcome != UNKNOWN
+
+    @property
+    def measured(self) -> NDArray[np.bool_]:
+        """(ny, nx) bool, True where a run has given the outcome."""
+        return self.known if self.inferred is None else self.known & ~self.inferred
 
 
 @dataclass(frozen=True)
@@ -116,6 +126,11 @@ class BoundaryCells:
     def n_unknown(self) -> int:
         """How many cells could be boundary cells, were their missing corners known."""
         return self.total - int(np.count_nonzero(self.known))
+
+
+def is_yes(outcome: Outcome, boundary: str) -> bool:
+    """Whether an outcome is labelled yes; `boundary` is one of `BOUNDARIES`."""
+    return outcome in _YES[boundary]
 
 
 def labels(raster: Raster, boundary: str) -> NDArray[np.int8]:

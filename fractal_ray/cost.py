@@ -4,19 +4,25 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fractal_ray.spec import NanochatSpec, SweepSpec
+from fractal_ray.spec import NanochatSpec, PairsStage, RefineStage, SweepSpec, TransectsStage
 from nanochat.recipe import Recipe
 
 
 @dataclass(frozen=True)
 class StageCost:
-    """One stage: lattice nodes, and runs (nodes that share their values run once)."""
+    """One stage: lattice nodes, and runs (nodes that share their values run once).
+
+    What a refinement runs depends on the border. `by_dimension` has an estimate for borders of
+    dimension 1.0, 1.3 and 1.6 that cross the frame once, and `runs` is the one for 1.3.
+    """
 
     name: str
-    nodes: tuple[int, int]
+    nodes: tuple[int, int] | None
+    """Of the finest lattice; None where points are no nodes of one."""
     runs: int
     supervised_tokens: int
     """Upper bound: a run may stop early when it diverges."""
+    by_dimension: dict[float, int] | None = None
 
 
 @dataclass(frozen=True)
@@ -69,19 +75,62 @@ def reckon(spec: SweepSpec, tokens_per_second: float | None = None) -> Cost:
     return Cost(tuple(stages), tokens_per_second, fraction)
 
 
+DIMENSIONS = (1.0, 1.3, 1.6)
+_RUNS_PER_CELL = (
+    3.0  # new nodes of a split boundary cell, those shared with neighbours counted once
+)
+
+
+def _refinement(spec: SweepSpec, index: int, refine: RefineStage) -> StageCost:
+    """Estimate: N0 2^(D l) boundary cells at level l, each split once, N0 of a single crossing.
+
+    The audit adds its share of the cells that are left whole, with 5 new nodes each.
+    """
+    frame, levels = spec.frame(index), refine.levels
+    once = max(frame.cells_x, frame.cells_y)
+    by_dimension = {}
+    for dimension in DIMENSIONS:
+        split = sum(once * 2 ** (dimension * level) for level in range(levels))
+        left = frame.cells_x * frame.cells_y + 4 * split
+        by_dimension[dimension] = round(_RUNS_PER_CELL * split + 5 * refine.audit * left)
+    runs = by_dimension[1.3]
+    nodes = (frame.cells_x << levels) + 1, (frame.cells_y << levels) + 1
+    return StageCost("refine", nodes, runs, runs * _tokens_per_run(spec), by_dimension)
+
+
+def _runs_of_lines(lines: TransectsStage) -> int:
+    """All positions of the dense level, then what the audit bisects; flips come on top."""
+    dense = min(lines.dense, lines.levels)
+    deeper = lines.audit * 2**dense * (lines.levels - dense)
+    return round(lines.count * (2**dense + 1 + deeper))
+
+
+def _runs_of_pairs(pairs: PairsStage | None) -> int:
+    return 0 if pairs is None else 2 * pairs.count * len(pairs.distances)
+
+
+def _tokens_per_run(spec: SweepSpec) -> int:
+    """Of the fixed recipe, or the largest of an axis of tokens."""
+    if not isinstance(spec.workload, NanochatSpec):
+        return 0  # a map trains on nothing
+    largest = {axis.param: int(axis.max) for axis in (spec.axes.x, spec.axes.y)}
+    return largest.get("num_tokens", Recipe.from_mapping(spec.workload.recipe).num_tokens)
+
+
 def _stage(
     spec: SweepSpec, index: int, name: str, seen: list[tuple[set[float], set[float]]]
 ) -> StageCost:
+    stage = spec.stages[index]
+    if stage.refine is not None:
+        return _refinement(spec, index, stage.refine)
+    if not stage.on_lattice:
+        runs = _runs_of_lines(stage.transects) if stage.transects else _runs_of_pairs(stage.pairs)
+        return StageCost(name, None, runs, runs * _tokens_per_run(spec))
     frame = spec.frame(index)
     xs = np.unique(frame.x.values(frame.cells_x)).tolist()
     ys = np.unique(frame.y.values(frame.cells_y)).tolist()
     names = (frame.x.param, frame.y.param)
-    workload = spec.workload
-    fixed = (
-        Recipe.from_mapping(workload.recipe).num_tokens
-        if isinstance(workload, NanochatSpec)
-        else 0  # a map trains on nothing
-    )
+    fixed = _tokens_per_run(spec)
     runs = tokens = 0
     # A row at a time: a lattice of millions of nodes needs no set of pairs.
     for y in ys:

@@ -6,6 +6,7 @@ and rounded once: the same bits on every machine, whatever its maths library, be
 identity is made of them.
 """
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from decimal import Context, Decimal
@@ -76,6 +77,11 @@ class Axis:
         found = np.searchsorted(lattice, values, side="left").astype(np.int64)
         exact = lattice[np.minimum(found, cells)] == values
         return np.where(exact, found, -1)
+
+    def fraction(self, value: float) -> float:
+        """Where a value lies between the ends, 0 to 1, near enough for a picture."""
+        place = math.log if self.scale == "log" else float
+        return (place(value) - place(self.min)) / (place(self.max) - place(self.min))
 
     def distinct(self, cells: int) -> int:
         """How many different values a lattice of `cells` cells really has."""

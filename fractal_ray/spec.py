@@ -6,6 +6,8 @@ Every mistake is reported at once, one line each: where it stands, what was give
 import copy
 import re
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -29,6 +31,10 @@ from nanochat.recipe import DERIVED, Recipe
 from nanochat.sources import check_source
 
 Side = Literal["x", "y"]
+
+
+LARGEST_LATTICE = 8192
+"""Cells along a side of the finest lattice: its raster has to fit in memory."""
 
 
 class _Model(BaseModel):
@@ -177,15 +183,77 @@ class GridStage(_Model):
         return self
 
 
-class StageSpec(_Model):
-    """One step of the plan."""
+class RefineStage(_Model):
+    """Follow the border of the frame of the grid before it, down to a finer lattice."""
 
-    grid: GridStage
+    levels: int = Field(ge=1, le=30)
+    """How often the grid is halved."""
+    halo: Literal[0, 1, 2] = 1
+    """What is spent on islands that no point has touched: nothing, the usual, more."""
+    audit: float = Field(default=0.02, ge=0, le=1)
+    """Share of the cells that is run although nothing calls for it, to measure what is missed."""
+    seed: int = Field(default=0, ge=0)
+    """Another seed audits other cells."""
+
+
+class TransectsStage(_Model):
+    """Random lines across the frame of the grid before it, bisected where labels flip."""
+
+    count: int = Field(default=16, ge=1)
+    """Lines."""
+    levels: int = Field(default=10, ge=1, le=48)
+    """Each line has 2**levels intervals at the finest."""
+    dense: int = Field(default=7, ge=0)
+    """Up to this level every position is run."""
+    audit: float = Field(default=0.5, gt=0, le=1)
+    """Share of the intervals whose ends agree that is bisected all the same."""
+    seed: int = Field(default=0, ge=0)
+
+
+class PairsStage(_Model):
+    """Random pairs of points at distances 2**-k of the sides of the frame of the grid before it."""
+
+    count: int = Field(default=1000, ge=1)
+    """Pairs at each distance."""
+    distances: tuple[Annotated[int, Field(ge=1, le=48)], ...] = Field(
+        default=tuple(range(3, 13)), min_length=1
+    )
+    """The k of each distance."""
+    seed: int = Field(default=0, ge=0)
+
+    @field_validator("distances")
+    @classmethod
+    def _different(cls, distances: tuple[int, ...]) -> tuple[int, ...]:
+        if len(set(distances)) < len(distances):
+            raise ValueError(f"distances must differ; given {list(distances)}")
+        return distances
+
+
+class StageSpec(_Model):
+    """One step of the plan: exactly one of its kinds."""
+
+    grid: GridStage | None = None
+    refine: RefineStage | None = None
+    transects: TransectsStage | None = None
+    pairs: PairsStage | None = None
+
+    @model_validator(mode="after")
+    def _one_kind(self) -> Self:
+        given = [name for name in type(self).model_fields if getattr(self, name) is not None]
+        if len(given) != 1:
+            kinds = ", ".join(type(self).model_fields)
+            raise ValueError(f"a stage is exactly one of {kinds}; given {given or 'none'}")
+        return self
 
     @property
     def name(self) -> str:
         """The stage's kind."""
-        return "grid"
+        return next(kind for kind in type(self).model_fields if getattr(self, kind) is not None)
+
+    @property
+    def on_lattice(self) -> bool:
+        """Whether its points are nodes of its frame's lattice."""
+        return self.grid is not None or self.refine is not None
 
 
 class LabelSpec(_Model):
@@ -266,11 +334,41 @@ class SweepSpec(_Model):
 
     @model_validator(mode="after")
     def _sweepable(self) -> Self:
+        if self.stages[0].grid is None:
+            raise ValueError(f"the first stage must be a grid; given {self.stages[0].name}")
+        for index, (before, stage) in enumerate(pairwise(self.stages)):
+            if stage.refine is not None and before.grid is None:
+                raise ValueError(
+                    f"stages.{index + 1}: refine must follow a grid; to go deeper, give the stage"
+                    f" before more levels"
+                )
         if isinstance(self.workload, MapSpec):
             self._check_plane()
         else:
             self._check_recipe(self.workload)
+        for index in range(len(self.stages)):
+            self._check_lattice(index)
         return self
+
+    def _check_lattice(self, index: int) -> None:
+        frame, level = self.frame(index), self.level(index)
+        if not self.stages[index].on_lattice and (frame.x.integer or frame.y.integer):
+            raise ValueError(
+                f"stages.{index}: {self.stages[index].name} needs axes without gaps, and an axis"
+                " of whole numbers has them"
+            )
+        cells = max(frame.cells_x, frame.cells_y) << level
+        if level and cells > LARGEST_LATTICE:
+            raise ValueError(
+                f"stages.{index}: {level} levels make {cells:,} cells a side; at most"
+                f" {LARGEST_LATTICE:,}"
+            )
+        for axis, along in ((frame.x, frame.cells_x), (frame.y, frame.cells_y)):
+            if level and axis.distinct(along << level) <= along << level:
+                raise ValueError(
+                    f"stages.{index}: {level} levels divide {axis.param} finer than its values"
+                    f" differ ({axis.distinct(along << level):,} of {(along << level) + 1:,})"
+                )
 
     def _check_plane(self) -> None:
         for side, axis in self._sides():
@@ -320,8 +418,9 @@ class SweepSpec(_Model):
         axis = self.axis(side)
         if not axis.integer:
             return [axis.min, axis.max]
-        sides = [stage.grid.shape[0 if side == "x" else 1] for stage in self.stages]
-        return sorted({value for nodes in sides for value in axis.values(nodes - 1).tolist()})
+        frames = [(self.frame(index), self.level(index)) for index in range(len(self.stages))]
+        sides = {(f.cells_x if side == "x" else f.cells_y) << level for f, level in frames}
+        return sorted({value for cells in sides for value in axis.values(cells).tolist()})
 
     def axis(self, side: Side) -> Axis:
         """The axis `x` or `y` in lattice form."""
@@ -330,9 +429,27 @@ class SweepSpec(_Model):
         return Axis(given.param, given.scale, given.min, given.max, integer)
 
     def frame(self, index: int) -> Frame:
-        """The frame that stage number `index` fills."""
-        nx, ny = self.stages[index].grid.shape
+        """The frame that stage number `index` fills.
+
+        A grid has its own, a refinement that of the grid before. Lines and pairs have one with
+        the lattice of the stage before and a number of its own, since their addresses are no nodes.
+        """
+        stage, grid = self.stages[index], self.stages[index].grid
+        if grid is None:
+            before = self.frame(index - 1)
+            return before if stage.on_lattice else replace(before, id=index)
+        nx, ny = grid.shape
         return Frame(index, self.axis("x"), self.axis("y"), nx - 1, ny - 1)
+
+    @property
+    def last_lattice(self) -> int:
+        """Number of the last stage whose points are nodes of a lattice."""
+        return max(index for index, stage in enumerate(self.stages) if stage.on_lattice)
+
+    def level(self, index: int) -> int:
+        """The finest level at which stage number `index` asks for points."""
+        refine = self.stages[index].refine
+        return 0 if refine is None else refine.levels
 
 
 class _Loader(yaml.SafeLoader):

@@ -18,14 +18,15 @@ from fractal_ray.sweep import Sweep
 class Status:
     """Counts of a dataset.
 
-    `planned` is how many distinct points the spec asks for, `points` how many of them are known,
-    and `others` how many known points it does not ask for (a spec that was larger once).
+    `planned` is how many distinct points the spec asks for (None where its border decides),
+    `points` how many points lie on its lattices, and `others` how many do not (a spec that was
+    larger once).
     """
 
     name: str
     location: str
     points: int
-    planned: int
+    planned: int | None
     others: int
     outcomes: dict[str, int]
     failures: int
@@ -42,7 +43,8 @@ class Status:
         """The same for a reader."""
         counts = ", ".join(f"{n} {name}" for name, n in self.outcomes.items())
         lines = [
-            f"{self.name}: {self.points} of {self.planned} points"
+            f"{self.name}: {self.points}"
+            + (" points so far" if self.planned is None else f" of {self.planned} points")
             + (f", and {self.others} of an earlier spec" if self.others else "")
             + f" ({counts})",
             f"failures: {self.failures}",
@@ -68,12 +70,13 @@ def read_status(sweep: Sweep, *, skip_corrupt: bool = False) -> Status:
     table = store.read(columns, skip_corrupt=skip_corrupt)
     counts = Counter(outcomes(table, sweep.spec.label.criterion))
     asked = int(_asked_for(sweep, table).sum())
+    refined = any(stage.grid is None for stage in sweep.spec.stages)
     last = max(table.column("created_at").to_pylist(), default=None)
     return Status(
         name=sweep.spec.name,
         location=sweep.location,
         points=asked,
-        planned=reckon(sweep.spec).runs,
+        planned=None if refined else reckon(sweep.spec).runs,
         others=table.num_rows - asked,
         outcomes={outcome.value: counts[outcome] for outcome in Outcome},
         failures=store.read_failures(skip_corrupt=skip_corrupt).num_rows,
@@ -89,9 +92,11 @@ def _asked_for(sweep: Sweep, table: pa.Table) -> NDArray[np.bool_]:
     x, y = table.column("x").to_numpy(), table.column("y").to_numpy()
     asked = np.zeros(table.num_rows, dtype=np.bool_)
     for index in range(len(sweep.spec.stages)):
-        frame = sweep.spec.frame(index)
-        on_x = frame.x.addresses(x, frame.cells_x) >= 0
-        asked |= on_x & (frame.y.addresses(y, frame.cells_y) >= 0)
+        if not sweep.spec.stages[index].on_lattice:
+            return np.ones(table.num_rows, dtype=np.bool_)  # they may lie anywhere
+        frame, level = sweep.spec.frame(index), sweep.spec.level(index)
+        on_x = frame.x.addresses(x, frame.cells_x << level) >= 0
+        asked |= on_x & (frame.y.addresses(y, frame.cells_y << level) >= 0)
     return asked
 
 

@@ -14,19 +14,16 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-import numpy as np
 import pyarrow as pa
 
 import fractal_ray
-from fractal_ray.boundary import OUTCOME_CODES, Raster
+from fractal_ray.boundary import Raster
 from fractal_ray.engine.base import Progress, View
 from fractal_ray.engine.dispatcher import Dispatcher, DispatcherSpec
 from fractal_ray.errors import SweepError
-from fractal_ray.planners.grid import GridPlanner
-from fractal_ray.planners.program import Program
-from fractal_ray.relabel import outcomes
-from fractal_ray.space import Frame
+from fractal_ray.rasters import fill_raster
 from fractal_ray.spec import MapSpec, NanochatSpec, SweepSpec, load_spec, parse_spec
+from fractal_ray.stages import make_program
 from fractal_ray.store import Store
 
 if TYPE_CHECKING:
@@ -38,11 +35,6 @@ HEADER = "sweep.json"
 
 def _no_view(progress: Progress) -> None:
     """Watch nothing."""
-
-
-def make_program(frames: tuple[Frame, ...]) -> Program:
-    """The planner of a sweep whose stages fill `frames` in order."""
-    return Program([("grid", lambda _, frame=frame: GridPlanner(frame)) for frame in frames])
 
 
 class Sweep:
@@ -190,10 +182,9 @@ class Sweep:
         self, fingerprint: str, workload: "Workload", skip_corrupt: bool
     ) -> DispatcherSpec:
         spec = self.spec
-        frames = tuple(spec.frame(index) for index in range(len(spec.stages)))
         tile = spec.points_per_tile if isinstance(spec.points_per_tile, int) else None
         return DispatcherSpec(
-            program=functools.partial(make_program, frames),
+            program=functools.partial(make_program, spec),
             location=self.location,
             metadata={
                 "axes": spec.axes.model_dump(),
@@ -250,7 +241,7 @@ class Sweep:
         """All evaluations, one row a point (docs/storage.md lists the columns)."""
         return self.store().read(skip_corrupt=skip_corrupt)
 
-    def raster(self, table: pa.Table | None = None, *, stage: int = -1) -> Raster:
+    def raster(self, table: pa.Table | None = None, *, stage: int | None = None) -> Raster:
         """The lattice of a stage's frame with outcomes under the spec's label.
 
         Parameters
@@ -258,41 +249,13 @@ class Sweep:
         table
             Rows to draw from; None reads the dataset.
         stage
-            Which stage's frame; the last by default.
+            Which stage's frame: a grid or a refinement, the last of these by default.
         """
-        index = range(len(self.spec.stages))[stage]
-        return fill_raster(
-            self.spec, self.spec.frame(index), self.table() if table is None else table
-        )
-
-
-def fill_raster(spec: SweepSpec, frame: Frame, table: pa.Table) -> Raster:
-    """Put rows on a frame's lattice by their exact values; nodes without a row stay unknown."""
-    x = np.asarray(frame.x.values(frame.cells_x))
-    y = np.asarray(frame.y.values(frame.cells_y))
-    ix = frame.x.addresses(table.column("x").to_numpy(), frame.cells_x)
-    iy = frame.y.addresses(table.column("y").to_numpy(), frame.cells_y)
-    found = (ix >= 0) & (iy >= 0)
-    codes = np.array(
-        [OUTCOME_CODES[outcome] for outcome in outcomes(table, spec.label.criterion)], dtype=np.int8
-    )
-    outcome = np.full((y.size, x.size), -1, dtype=np.int8)
-    loss = np.full((y.size, x.size), np.nan)
-    outcome[iy[found], ix[found]] = codes[found]
-    loss[iy[found], ix[found]] = table.column("final_loss").to_numpy()[found]
-    # Addresses that share a value (an integer axis) share the run.
-    rows = frame.y.addresses(y, frame.cells_y)
-    columns = frame.x.addresses(x, frame.cells_x)
-    return Raster(
-        outcome=outcome[np.ix_(rows, columns)],
-        loss=loss[np.ix_(rows, columns)],
-        x=x,
-        y=y,
-        x_name=frame.x.param,
-        y_name=frame.y.param,
-        x_scale=frame.x.scale,
-        y_scale=frame.y.scale,
-    )
+        spec = self.spec
+        index = spec.last_lattice if stage is None else range(len(spec.stages))[stage]
+        table = self.table() if table is None else table
+        failures = self.store().read_failures(skip_corrupt=True)
+        return fill_raster(spec, spec.frame(index), spec.level(index), table, failures)
 
 
 def _progress_if_complete(spec: DispatcherSpec) -> Progress | None:

@@ -63,6 +63,7 @@ class Figure(StrEnum):
 
     PANELS = "panels"
     OUTCOMES = "outcomes"
+    MEASURED = "measured"
 
 
 def plot(
@@ -75,21 +76,25 @@ def plot(
     ] = None,
     figure: Annotated[
         Figure,
-        typer.Option(help="panels: value, final loss and label; outcomes: the three classes."),
+        typer.Option(
+            help="panels: value, final loss and label; outcomes: the three classes; measured: what"
+            " was run and what was inferred."
+        ),
     ] = Figure.PANELS,
     settings: SetOption = [],  # noqa: B006 - typer copies it
     storage: StorageOption = None,
     skip_corrupt: SkipOption = False,
 ) -> None:
     """Draw the map."""
-    from fractal_ray.figures.maps import outcome_map, save, three_panel
+    from fractal_ray.figures.maps import measured_map, outcome_map, save, three_panel
 
     sweep = open_sweep(sweep_path, settings, storage)
     raster = sweep.raster(sweep.table(skip_corrupt=skip_corrupt))
     if figure is Figure.PANELS:
         drawn = three_panel(raster, title=title_of(sweep), label=sweep.spec.label.boundary)
     else:
-        drawn = outcome_map(raster, title=title_of(sweep))
+        draw = outcome_map if figure is Figure.OUTCOMES else measured_map
+        drawn = draw(raster, title=title_of(sweep), boundary=sweep.spec.label.boundary)
     if out is None:
         print(keep_figure(sweep, drawn, f"{sweep.spec.name}-{figure.value}.png"))
     else:

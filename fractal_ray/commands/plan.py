@@ -44,6 +44,7 @@ def plan(
                             "nodes": stage.nodes,
                             "points": stage.runs,
                             "supervised_tokens": stage.supervised_tokens,
+                            "points_by_dimension": stage.by_dimension,
                         }
                         for stage in cost.stages
                     ],
@@ -62,11 +63,15 @@ def plan(
         axis = sweep.axis(side)
         print(f"  {side}: {axis.param}, {axis.scale} from {axis.min!r} to {axis.max!r}")
     for index, stage in enumerate(cost.stages):
-        nx, ny = stage.nodes
+        nodes = "" if stage.nodes is None else "{} x {} nodes, ".format(*stage.nodes)
+        about = "" if stage.by_dimension is None else "about "
         print(
-            f"  stage {index} {stage.name}: {nx} x {ny} nodes, {stage.runs:,} points to run"
+            f"  stage {index} {stage.name}: {nodes}{about}{stage.runs:,} points to run"
             + _tokens(", at most", stage.supervised_tokens)
         )
+        if stage.by_dimension is not None:
+            each = ", ".join(f"{n:,} for D = {d}" for d, n in stage.by_dimension.items())
+            print(f"    a border that crosses the frame once takes {each}; more where it is longer")
     print(f"  in all: {cost.runs:,} points" + _tokens(",", cost.supervised_tokens))
     print(f"  dataset: {sweep.storage}/{sweep.name}")
     if not cost.supervised_tokens:

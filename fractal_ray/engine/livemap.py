@@ -20,8 +20,10 @@ class LiveMap:
             self._frame = frame
             width, height = min(_WIDTH, frame.cells_x + 1), min(_HEIGHT, frame.cells_y + 1)
             self._rows = [[-1] * width for _ in range(height)]
-        column = point.ix * len(self._rows[0]) // ((frame.cells_x << point.level) + 1)
-        row = point.iy * len(self._rows) // ((frame.cells_y << point.level) + 1)
+        # By value, because not every stage's addresses are places; clamped against rounding.
+        width, height = len(self._rows[0]), len(self._rows)
+        column = min(max(int(frame.x.fraction(point.x) * width), 0), width - 1)
+        row = min(max(int(frame.y.fraction(point.y) * height), 0), height - 1)
         self._rows[row][column] = _CODES[outcome]
 
     def rows(self) -> list[list[int]]:

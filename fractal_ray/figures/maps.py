@@ -24,6 +24,7 @@ from fractal_ray.errors import SweepError
 from fractal_ray.figures.lattice import draw_tiles, missing_patch, outline_cells, set_frame
 from fractal_ray.figures.style import (
     BLANK_COLOR,
+    MEASURED_COLORS,
     OUTCOME_COLORS,
     OUTCOME_NAMES,
     VALUE_COLORS,
@@ -125,6 +126,42 @@ def outcome_map(
         border = f"boundary cells,\n{boundary} ({cells.n_mixed})"
         handles.append(Patch(facecolor="none", edgecolor="black", linewidth=1.4, label=border))
         figure.legend(handles=handles, loc="outside right center")
+        return figure
+
+
+def measured_map(
+    raster: Raster, *, title: str, boundary: str = "trainable", note: str = ""
+) -> Figure:
+    """Draw which nodes were run and which have the label of their cell, 9 x 7 in.
+
+    Parameters
+    ----------
+    raster
+        Outcomes of a frame.
+    title, note
+        Heading of the figure and its second line.
+    boundary
+        Which label is shown, as in `fractal_ray.boundary.labels`.
+    """
+    answer = labels(raster, boundary)
+    kind = (
+        np.where(answer == 1, 2, 0) + raster.measured
+    )  # inferred no, run no, inferred yes, run yes
+    names = [f"{_NO[boundary]}, inferred", f"{_NO[boundary]}, run"]
+    names += [f"{boundary}, inferred", f"{boundary}, run"]
+    with shared_style():
+        figure = _figure((9, 7), title, note)
+        axes = figure.subplots()
+        set_frame(axes, raster)
+        norm = BoundaryNorm(np.arange(5) - 0.5, 4)
+        draw_tiles(
+            axes, raster, kind, raster.known, cmap=ListedColormap(list(MEASURED_COLORS)), norm=norm
+        )
+        handles = [
+            _patch(f"{name} ({np.count_nonzero(raster.known & (kind == code)):,})", color)
+            for code, (name, color) in enumerate(zip(names, MEASURED_COLORS, strict=True))
+        ]
+        figure.legend(handles=handles + missing_patch(raster), loc="outside right center")
         return figure
 
 

@@ -46,6 +46,9 @@ OUTCOME_NAMES: Final = {
 }
 """Outcomes as legends write them."""
 
+MEASURED_COLORS: Final = ("#F2C6A5", "#D55E00", "#B3D4E8", "#0072B2")
+"""No and yes as in `OUTCOME_COLORS`, pale where inferred: no, no that was run, yes, yes run."""
+
 BLANK_COLOR: Final = "#D9D9D9"
 """Measured points that a panel has nothing to say about."""
 

@@ -8,13 +8,17 @@ from fractal_ray.space import Frame, Point
 
 
 class GridPlanner:
-    """Asks for all nodes of level 0 of `frame`, coarse to fine."""
+    """Asks for all nodes of level 0 of `frame`, coarse to fine.
+
+    `results` is what was told so far, for the stage that comes after.
+    """
 
     def __init__(self, frame: Frame) -> None:
         self.frame = frame
         self._todo = frame.points()
         self.backlog = (frame.cells_x + 1) * (frame.cells_y + 1)
         self._waiting: set[tuple[int, int]] = set()
+        self.results: list[Result] = []
 
     @property
     def done(self) -> bool:
@@ -30,4 +34,5 @@ class GridPlanner:
 
     def tell(self, results: Sequence[Result]) -> None:
         """Tick nodes off; a grid decides nothing from what they showed."""
+        self.results += results
         self._waiting.difference_update((point.ix, point.iy) for point, _ in results)

@@ -1,0 +1,144 @@
+"""Where a border lies in pieces, look around it: the halo of a refinement.
+
+Following finds every piece of border that a known node touches. What it cannot find are islands
+and cusps between the nodes. They announce themselves as *knots*: at some spacing, a node that
+differs from its four neighbours, or a square whose diagonals differ. There the border has pieces
+too small for that spacing, and more such pieces lie near. A disc, and any graph of a function, has
+no knots; so nothing is spent on them.
+
+Around a knot (in its cell 5 levels above the finest) the neighbours of boundary cells are asked
+for. Coarse rings are cheap and find large islands. At the finest levels a ring is half of all
+points, so there it goes only where several boundary cells meet.
+"""
+
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from fractal_ray.planners.quadtree import Quadtree
+
+_KNOT_LEVELS: Final = 5
+
+# halo -> (radius, how many boundary cells must lie within it) of a cell that is asked for, by
+# levels above the finest, the last for all coarser ones. Tried on the sets of benchmarks/refine.py
+# with other seeds, some hundred tables give one curve of recall against points; these are two
+# places on it.
+_RINGS: Final = {
+    1: ((1, 3), (1, 2), (3, 1), (8, 1)),
+    2: ((1, 1), (2, 1), (4, 1), (8, 1)),
+}
+HALOS: Final = (0, *_RINGS)
+"""What `halo` may be: none, usual, wide."""
+
+_TURNS: Final = ((1, 0), (0, 1), (-1, 0), (0, -1))
+
+
+class Halo:
+    """Knots and rings of one `Quadtree`, which it reads and asks.
+
+    Parameters
+    ----------
+    tree
+        The tree; its `stride` and `levels` are set.
+    halo
+        1 or 2.
+    """
+
+    def __init__(self, tree: "Quadtree", halo: int) -> None:
+        self._tree = tree
+        self._rings = _RINGS[halo]
+        self._top = max(0, tree.levels - _KNOT_LEVELS)
+        # By level from the regions' up to the coarsest: cells with a knot in their closed square,
+        # and the boundary cells that wait for one: cell * (levels + 1) + level.
+        self._knotted: list[set[int]] = [set() for _ in range(self._top + 1)]
+        self._waiting: list[dict[int, list[int]]] = [{} for _ in range(self._top + 1)]
+        self._crowds: list[dict[int, int]] = [{} for _ in range(tree.levels + 1)]
+
+    def learn(self, node: int, x: int, y: int, code: int, near_border: bool) -> None:
+        """Take a node that has just become yes (1) or no (2).
+
+        `near_border` says whether a cell of side 4 that holds it is a boundary cell: else there is
+        nothing to see at the two finest spacings.
+        """
+        finest = self._tree.levels
+        for level in range(self._tree.level_of(x, y), finest + 1 if near_border else finest - 1):
+            self._compare(level, node, x, y, code)
+
+    def surround(self, level: int, x: int, y: int) -> None:
+        """Ask for the ring around a new boundary cell, now or when its region has a knot."""
+        above = min(level, self._top)
+        shift = level - above
+        region = (y >> shift) * (self._tree.cells_x << above) + (x >> shift)
+        if region in self._knotted[above]:
+            self._ring(level, x, y)
+        else:
+            cell = y * (self._tree.cells_x << level) + x
+            packed = cell * (self._tree.levels + 1) + level
+            self._waiting[above].setdefault(region, []).append(packed)
+
+    def _compare(self, level: int, node: int, x: int, y: int, code: int) -> None:
+        """Find what `node` completes at the spacing of `level`: knots, and at the finest level
+        boundary cells, which only the halo needs."""
+        tree = self._tree
+        get, step, other = tree.nodes.get, 1 << (tree.levels - level), 3 - code
+        row = step * tree.stride
+        sides = get(node + step), get(node + row), get(node - step), get(node - row)
+        finest = level == tree.levels
+        if other not in sides and not finest:
+            return
+        corners = (
+            get(node + row + step),
+            get(node + row - step),
+            get(node - row - step),
+            get(node - row + step),
+        )
+        if other not in sides and other not in corners:
+            return
+        for turn, (dx, dy) in enumerate(_TURNS):
+            side, next_side, across = sides[turn], sides[turn - 3], corners[turn]
+            if side == other and across == code:
+                if next_side == other:
+                    self._knot(x, y, step * (dx - dy), step * (dx + dy))
+                if corners[turn - 1] == code and get(node + 2 * (dx * step + dy * row)) == code:
+                    self._knot(x + step * dx, y + step * dy)
+            three = (side, next_side, across)
+            if finest and other in three and code not in three:
+                self._surround_finest(x + min(dx - dy, 0), y + min(dx + dy, 0))
+        if sides.count(other) == 4:
+            self._knot(x, y)
+
+    def _surround_finest(self, x: int, y: int) -> None:
+        tree = self._tree
+        if 0 <= x < tree.cells_x << tree.levels and 0 <= y < tree.cells_y << tree.levels:
+            self.surround(tree.levels, x, y)
+
+    def _knot(self, x: int, y: int, dx: int = 0, dy: int = 0) -> None:
+        """Note a knot: a node, or the square from it to the opposite corner."""
+        for corner_x, corner_y in {(x, y), (x + dx, y), (x, y + dy), (x + dx, y + dy)}:
+            for level in range(self._top, -1, -1):
+                for row, column in self._tree.cells_with(level, corner_x, corner_y):
+                    region = row * (self._tree.cells_x << level) + column
+                    if region not in self._knotted[level]:
+                        self._knotted[level].add(region)
+                        self._release(level, region)
+
+    def _release(self, above: int, region: int) -> None:
+        for packed in self._waiting[above].pop(region, ()):
+            cell, level = divmod(packed, self._tree.levels + 1)
+            y, x = divmod(cell, self._tree.cells_x << level)
+            self._ring(level, x, y)
+
+    def _ring(self, level: int, x: int, y: int) -> None:
+        tree = self._tree
+        radius, least = self._rings[min(tree.levels - level, len(self._rings) - 1)]
+        if least == 1:
+            tree.want_block(level, x - radius, y - radius, x + radius + 1, y + radius + 1)
+            return
+        crowd, columns = self._crowds[level], tree.cells_x << level
+        bottom, top = max(0, y - radius), min(tree.cells_y << level, y + radius + 1)
+        left, right = max(0, x - radius), min(columns, x + radius + 1)
+        for row in range(bottom, top):
+            for cell in range(row * columns + left, row * columns + right):
+                crowd[cell] = count = crowd.get(cell, 0) + 1
+                if count == least:
+                    column = cell - row * columns
+                    tree.want_block(level, column, row, column + 1, row + 1)

@@ -1,0 +1,213 @@
+"""The stage `pairs`: random pairs of points at a ladder of distances.
+
+How often the two of a pair disagree at a distance e goes as ``e**alpha``, and the border's
+dimension is ``D = 2 - alpha`` (McDonald, Grebogi, Ott, Yorke, Physica D 17, 125 (1985)). They
+vary one coordinate; here the direction is random too, so that no direction of the border is missed.
+
+A pair's first end is uniform in the frame in the axes' own coordinates (on a log axis: in the
+logarithm), its direction uniform in the frame's unit square. Only the direction is drawn again
+where it leads out of the frame: without a first end near the rim, wide pairs would be found nearer
+to the middle than close ones, and a border there would come out smoother than it is. Everything is
+drawn in whole numbers, exact at every step, and a distance has a random stream of its own: more
+pairs or other distances keep every pair that was there.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from itertools import islice
+from math import isqrt
+from random import Random
+from typing import Final
+
+from fractal_ray.outcome import Outcome
+from fractal_ray.planners.base import Result
+from fractal_ray.space import Frame, Point
+
+FINEST: Final = 48
+"""Halvings of a frame's side below which float64 has next to no values left to tell apart."""
+
+UNIT_BITS: Final = 96
+"""Unit coordinates are whole multiples of ``2**-UNIT_BITS`` of the frame's sides."""
+
+_DRAWN_BITS: Final = 53
+
+
+class PairPlanner:
+    """Asks for both ends of `count` pairs at each distance.
+
+    All distances advance alike, so that a stage that is stopped early has used them all. Pairs
+    have no lattice: the address of an end is level k, ix the pair's number, iy 0 or 1.
+
+    Parameters
+    ----------
+    frame
+        Where; its cells do not matter.
+    count
+        Pairs per distance, at least 1.
+    distances
+        Each k stands for the distance ``2**-k`` of the frame's sides; 1 to `FINEST`, none twice.
+    seed
+        Another seed draws other pairs. So does another frame.
+
+    Raises
+    ------
+    ValueError
+        If a parameter is out of its range, or an axis takes whole numbers only.
+    """
+
+    def __init__(
+        self, frame: Frame, count: int, distances: Sequence[int] = range(3, 13), seed: int = 0
+    ) -> None:
+        refuse_whole_numbers(frame, "pairs")
+        if count < 1:
+            raise ValueError(f"count must be at least 1; given {count}")
+        if not distances or len(set(distances)) < len(distances):
+            raise ValueError(f"distances must be some, none twice; given {list(distances)}")
+        if not 1 <= min(distances) <= max(distances) <= FINEST:
+            raise ValueError(
+                f"distances are k for 2**-k of the frame's side, 1 to {FINEST};"
+                f" given {list(distances)}"
+            )
+        self.frame = frame
+        self.backlog = 2 * count * len(distances)
+        self._todo = _points(frame, count, distances, seed)
+        self._waiting: set[tuple[int, int, int]] = set()
+
+    @property
+    def done(self) -> bool:
+        """True when every end was asked for and told."""
+        return not self.backlog and not self._waiting
+
+    def ask(self, n: int) -> list[Point]:
+        """Up to `n` ends not asked for yet; the two of a pair follow each other."""
+        points = list(islice(self._todo, n))
+        self.backlog -= len(points)
+        self._waiting.update((point.level, point.ix, point.iy) for point in points)
+        return points
+
+    def tell(self, results: Sequence[Result]) -> None:
+        """Tick ends off; pairs decide nothing from what they showed."""
+        self._waiting.difference_update((point.level, point.ix, point.iy) for point, _ in results)
+
+
+@dataclass(frozen=True)
+class Disagreements:
+    """What the pairs of one distance showed.
+
+    Parameters
+    ----------
+    level
+        k: the distance is ``2**-k`` of the frame's sides.
+    known
+        Pairs of which both ends have an outcome.
+    disagree
+        How many of those have one end of either label.
+    """
+
+    level: int
+    known: int
+    disagree: int
+
+
+def disagreements(
+    results: Iterable[Result], label: Callable[[Outcome], bool]
+) -> list[Disagreements]:
+    """Count pairs that disagree, coarse distances first.
+
+    Parameters
+    ----------
+    results
+        Of one `PairPlanner`, in any order. A pair with an end that failed or is missing is in
+        neither number, so a failure is never taken for agreement.
+    label
+        Which outcomes are labelled yes.
+    """
+    answers: dict[tuple[int, int], dict[int, bool]] = {}
+    for point, outcome in results:
+        pair = answers.setdefault((point.level, point.ix), {})
+        if outcome is not None:
+            pair[point.iy] = label(outcome)
+    known = dict.fromkeys(sorted(level for level, _ in answers), 0)
+    disagree = known.copy()
+    for (level, _), ends in answers.items():
+        if len(ends) == 2:
+            known[level] += 1
+            disagree[level] += ends[0] != ends[1]
+    return [Disagreements(level, known[level], disagree[level]) for level in known]
+
+
+def refuse_whole_numbers(frame: Frame, stage: str) -> None:
+    """Raise ValueError for an integer axis: its points would not lie where they were drawn."""
+    for axis in (frame.x, frame.y):
+        if axis.integer:
+            raise ValueError(
+                f"{stage} need axes that take any value in between; {axis.param} takes whole"
+                " numbers only"
+            )
+
+
+def random_stream(frame: Frame, what: str, seed: int) -> Random:
+    """A generator that is `what`'s own on this part of the plane, whatever the frame's number.
+
+    Of its methods only `random` is used: Python promises to keep its numbers.
+    """
+    ranges = map(float, (frame.x.min, frame.x.max, frame.y.min, frame.y.max))
+    return Random(f"{what} {seed} {' '.join(map(repr, ranges))}")
+
+
+def drawn_place(rng: Random) -> tuple[int, int]:
+    """Unit coordinates, uniform in the square, in steps of ``2**-53``."""
+    return _drawn(rng) << UNIT_BITS - _DRAWN_BITS, _drawn(rng) << UNIT_BITS - _DRAWN_BITS
+
+
+def drawn_direction(rng: Random) -> tuple[int, int]:
+    """A vector that points anywhere alike: uniform in a disc (von Neumann's way), not of unit
+    length. No sine or cosine, whose last bits differ between machines."""
+    half = 1 << _DRAWN_BITS - 1
+    while True:
+        u, v = _drawn(rng) - half, _drawn(rng) - half
+        if 0 < u * u + v * v <= half * half:
+            return u, v
+
+
+def drawn_chord(rng: Random) -> tuple[tuple[int, int], tuple[int, int]]:
+    """Unit coordinates of both ends of the line through a drawn place in a drawn direction."""
+    place, direction = drawn_place(rng), drawn_direction(rng)
+    side = 1 << UNIT_BITS
+    # How far back and on the two rims lie, in steps of the direction; a line along a rim meets
+    # only the other two.
+    ways = [
+        sorted((Fraction(-at, step), Fraction(side - at, step)))
+        for at, step in zip(place, direction, strict=True)
+        if step
+    ]
+    back, on = max(way[0] for way in ways), min(way[1] for way in ways)
+    (x, y), (u, v) = place, direction
+    return (round(x + back * u), round(y + back * v)), (round(x + on * u), round(y + on * v))
+
+
+def _drawn(rng: Random) -> int:
+    return int(rng.random() * 2**_DRAWN_BITS)
+
+
+def _points(frame: Frame, count: int, distances: Sequence[int], seed: int) -> Iterator[Point]:
+    streams = {k: random_stream(frame, f"pairs {k}", seed) for k in distances}
+    cells = 1 << UNIT_BITS
+    for number in range(count):
+        for k, rng in streams.items():
+            for end, (x, y) in enumerate(_ends(rng, k)):
+                yield Point(
+                    frame.id, k, number, end, frame.x.value(x, cells), frame.y.value(y, cells)
+                )
+
+
+def _ends(rng: Random, k: int) -> tuple[tuple[int, int], tuple[int, int]]:
+    """Unit coordinates of a pair ``2**-k`` apart, both ends in the square."""
+    side, (x, y) = 1 << UNIT_BITS, drawn_place(rng)
+    while True:
+        u, v = drawn_direction(rng)
+        length = isqrt(u * u + v * v << 2 * k)  # dividing by it leaves a step of 2**-k
+        other_x, other_y = x + (u << UNIT_BITS) // length, y + (v << UNIT_BITS) // length
+        if 0 <= other_x <= side and 0 <= other_y <= side:
+            return (x, y), (other_x, other_y)

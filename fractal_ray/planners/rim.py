@@ -1,0 +1,71 @@
+"""Where a border leaves the frame it comes back elsewhere: the rim of a refinement.
+
+A border that is one line crosses the rim twice. Where labels change along the rim more often, the
+frame cuts the border into pieces that hang together outside only, and following one piece does not
+lead to the next; so the whole rim is asked for at the finest spacing, four sides of it being
+little beside a border inside. A zoomed frame nearly always needs this, a closed border never does.
+"""
+
+from bisect import bisect_left
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from fractal_ray.planners.quadtree import Quadtree
+
+_CROSSINGS: Final = 3
+"""Label changes along the rim that one line does not explain."""
+
+
+class Rim:
+    """The known labels along the rim of one `Quadtree`, which it asks.
+
+    How often labels change among known nodes can only grow with every node that becomes known, so
+    the rule is one of the closure: the order of answers changes nothing.
+    """
+
+    def __init__(self, tree: "Quadtree") -> None:
+        self._tree = tree
+        self._width, self._height = tree.cells_x << tree.levels, tree.cells_y << tree.levels
+        self._places: list[int] = []
+        self._codes: list[int] = []
+        self._changes = 0
+        self._asked = False
+
+    def learn(self, x: int, y: int, code: int) -> None:
+        """Take a node that has just become yes or no; one inside the frame changes nothing."""
+        if self._asked or (0 < x < self._width and 0 < y < self._height):
+            return
+        place = self._place(x, y)
+        at = bisect_left(self._places, place)
+        before = self._codes[at - 1] if at else None
+        after = self._codes[at] if at < len(self._codes) else None
+        if before == after and before is not None:
+            self._changes += 2 * (code != before)
+        elif before is None or after is None:  # an end: the rim is taken as open at (0, 0)
+            neighbour = after if before is None else before
+            self._changes += neighbour is not None and code != neighbour
+        self._places.insert(at, place)
+        self._codes.insert(at, code)
+        if self._changes >= _CROSSINGS:
+            self._ask()
+
+    def _place(self, x: int, y: int) -> int:
+        """Steps from (0, 0) anticlockwise along the rim."""
+        width, height = self._width, self._height
+        if y == 0:
+            return x
+        if x == width:
+            return width + y
+        if y == height:
+            return 2 * width + height - x
+        return 2 * (width + height) - y
+
+    def _ask(self) -> None:
+        self._asked = True
+        stride = self._tree.stride
+        for x in range(self._width + 1):
+            self._tree.want(x)
+            self._tree.want(self._height * stride + x)
+        for y in range(self._height + 1):
+            self._tree.want(y * stride)
+            self._tree.want(y * stride + self._width)

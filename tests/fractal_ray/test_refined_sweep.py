@@ -1,0 +1,196 @@
+"""A refined sweep from spec to analysis, on sets with known answers."""
+
+from collections import Counter
+
+import numpy as np
+import pytest
+
+from fractal_ray.analysis import analyze
+from fractal_ray.audits import read_audit
+from fractal_ray.boundary import boundary_cells, labels
+from fractal_ray.cost import reckon
+from fractal_ray.engine.livemap import LiveMap
+from fractal_ray.errors import SweepError
+from fractal_ray.outcome import Outcome
+from fractal_ray.space import Axis, Frame, Point
+from fractal_ray.spec import load_spec, parse_spec
+from fractal_ray.status import read_status
+from fractal_ray.sweep import Sweep
+from fractal_ray.workloads.known_sets import known_set
+
+GRID = {"grid": {"points": 17}}
+
+
+def _raw(storage, stages, **changes):
+    return {
+        "name": "refined",
+        "storage": str(storage),
+        "workload": {"kind": "map", "set": "weierstrass"},
+        "axes": {
+            "x": {"param": "x", "scale": "linear", "min": 0.0, "max": 1.0},
+            "y": {"param": "y", "scale": "linear", "min": -0.5, "max": 0.5},
+        },
+        "stages": stages,
+        **changes,
+    }
+
+
+@pytest.fixture(scope="module")
+def sweep(tmp_path_factory):
+    stages = [GRID, {"refine": {"levels": 4, "audit": 0.1}}]
+    made = Sweep(parse_spec(_raw(tmp_path_factory.mktemp("storage"), stages)))
+    progress = made.run(engine="local")
+    assert (progress.finished, progress.gave_up) == (True, 0)
+    assert progress.done == made.table().num_rows  # each point counts once, whatever the stage
+    return made
+
+
+def test_the_border_is_the_dense_one_at_a_fraction_of_the_runs(sweep):
+    raster = sweep.raster()
+    x, y = np.meshgrid(raster.x, raster.y)
+    truth = known_set("weierstrass", {}).trained(x, y).astype(np.int8)
+    found = boundary_cells(labels(raster, "trainable")).mixed
+    wanted = boundary_cells(truth).mixed
+    assert raster.outcome.shape == (257, 257)
+    assert (found & wanted).sum() >= 0.99 * wanted.sum()
+    assert raster.measured.sum() == sweep.table().num_rows < 0.4 * raster.outcome.size
+    assert raster.inferred is not None
+    assert np.array_equal(raster.known, raster.measured | raster.inferred)
+    assert np.array_equal(labels(raster, "trainable")[raster.measured], truth[raster.measured])
+    assert np.isnan(raster.loss[raster.inferred]).all()
+
+
+def test_a_grid_below_it_is_still_a_grid(sweep):
+    raster = sweep.raster(stage=0)
+    assert raster.outcome.shape == (17, 17)
+    assert raster.inferred is None
+    assert raster.known.all()
+
+
+def test_the_same_command_runs_nothing_again(sweep):
+    before = sweep.table().num_rows
+    progress = Sweep(sweep.spec).run(engine="local")
+    assert (progress.done, progress.reused, sweep.table().num_rows) == (before, before, before)
+
+
+def test_a_sweep_cut_short_goes_on_to_the_same_points(sweep, tmp_path):
+    short = Sweep(parse_spec(_raw(tmp_path, [GRID, {"refine": {"levels": 2, "audit": 0.1}}])))
+    short.run(engine="local")
+    assert short.table().num_rows < sweep.table().num_rows
+    longer = Sweep(parse_spec(_raw(tmp_path, [GRID, {"refine": {"levels": 4, "audit": 0.1}}])))
+    assert read_audit(longer.spec, 1, longer.table(), longer.store().read_failures()) is None
+    longer.run(engine="local")
+    assert set(sweep.table()["point_id"].to_pylist()) <= set(longer.table()["point_id"].to_pylist())
+
+
+def test_analysis_tells_what_was_run_and_what_the_audit_saw(sweep):
+    result, _ = analyze(sweep)
+    assert result.measured_nodes == result.points
+    assert result.unknown_nodes == 0
+    assert result.audit is not None
+    assert result.audit.audited > 0
+    text = "\n".join(result.lines())
+    assert f"lattice of 66,049 nodes: {result.points:,} run (" in text
+    assert f"audit: {result.audit.surprises} of " in text
+    assert "boundary cells corrected for that: " in text
+    assert result.to_dict()["audit"]["skipped"] == result.audit.skipped
+
+
+def test_status_counts_points_without_promising_a_number(sweep):
+    status = read_status(sweep)
+    assert (status.points, status.planned, status.others) == (sweep.table().num_rows, None, 0)
+    assert status.lines()[0].startswith(f"refined: {status.points} points so far (")
+
+
+def test_a_plan_prices_borders_of_several_dimensions(sweep):
+    stage = reckon(sweep.spec).stages[1]
+    assert stage.by_dimension is not None
+    assert list(stage.by_dimension) == [1.0, 1.3, 1.6]
+    assert stage.runs == stage.by_dimension[1.3]
+    assert sorted(stage.by_dimension.values()) == list(stage.by_dimension.values())
+
+
+def test_a_border_that_crosses_once_costs_what_the_plan_says(tmp_path):
+    raw = _raw(tmp_path, [GRID, {"refine": {"levels": 4}}])
+    raw["workload"] = {"kind": "map", "set": "line"}
+    raw["axes"] = {
+        side: {"param": side, "scale": "linear", "min": -1.0, "max": 1.0} for side in "xy"
+    }
+    sweep = Sweep(parse_spec(raw))
+    sweep.run(engine="local")
+    spent = sweep.table().num_rows - 17 * 17
+    planned = reckon(sweep.spec).stages[1].by_dimension
+    assert planned is not None
+    assert planned[1.0] / 2 < spent < planned[1.0] * 2
+
+
+def test_lines_and_pairs_join_the_dataset(tmp_path):
+    stages = [
+        GRID,
+        {"refine": {"levels": 2}},
+        {"transects": {"count": 3, "levels": 6, "dense": 4}},
+        {"pairs": {"count": 20, "distances": [3, 6]}},
+    ]
+    sweep = Sweep(parse_spec(_raw(tmp_path, stages)))
+    progress = sweep.run(engine="local")
+    table = sweep.table()
+    kinds = Counter(stage.split(":")[1] for stage in table["stage"].to_pylist())
+    assert progress.done == table.num_rows == sum(kinds.values())
+    assert set(kinds) == {"grid", "refine", "transects", "pairs"}
+    assert kinds["pairs"] == 2 * 20 * 2
+    assert kinds["transects"] >= 3 * (2**4 + 1)
+    truth = known_set("weierstrass", {}).trained(table["x"].to_numpy(), table["y"].to_numpy())
+    assert truth.tolist() == [outcome == "trained" for outcome in table["outcome"].to_pylist()]
+    # The map is that of the last lattice, and nothing is run again.
+    assert sweep.raster().outcome.shape == (65, 65)
+    assert analyze(sweep)[0].audit is not None
+    assert read_status(sweep).others == 0
+    assert [stage.nodes is None for stage in reckon(sweep.spec).stages] == [False] * 2 + [True] * 2
+    assert reckon(sweep.spec).stages[3].runs == 80
+    assert Sweep(sweep.spec).run(engine="local").reused == table.num_rows
+
+
+def test_the_small_map_takes_points_that_are_no_nodes():
+    frame = Frame(5, Axis("a", "log", 1e-4, 1.0), Axis("b", "linear", 0.0, 1.0), 3, 3)
+    live = LiveMap()
+    for number, (x, y) in enumerate([(1e-4, 0.0), (1.0, 1.0), (1.1e-2, 0.4)]):
+        live.put(frame, Point(5, 40, 10**6 + number, 7, x, y), Outcome.DIVERGED)
+    rows = np.array(live.rows())
+    assert np.argwhere(rows == 2).tolist() == [[0, 0], [1, 2], [3, 3]]
+
+
+@pytest.mark.parametrize(
+    ("stages", "words"),
+    [
+        ([GRID, {"pairs": {"distances": [3, 3]}}], r"distances must differ; given \[3, 3\]"),
+        ([GRID, {"transects": {"levels": 0}}], "greater than or equal to 1"),
+        ([{"pairs": {"count": 3}}], "the first stage must be a grid; given pairs"),
+        ([{"refine": {"levels": 2}}], "the first stage must be a grid; given refine"),
+        ([GRID, {"refine": {"levels": 2}}, {"refine": {"levels": 3}}], "must follow a grid"),
+        ([GRID, {"refine": {"levels": 10}}], "10 levels make 16,384 cells a side; at most 8,192"),
+        ([GRID, {"refine": {"levels": 0}}], "greater than or equal to 1"),
+        ([GRID, {"refine": {"levels": 1, "halo": 3}}], "stages.1.refine.halo"),
+        ([GRID, {"refine": {"levels": 1, "audit": 2}}], "less than or equal to 1"),
+        ([GRID, {"refine": {"level": 1}}], "stages.1.refine.level: unknown key; did you mean"),
+        ([{**GRID, "refine": {"levels": 1}}], "exactly one of grid, refine, transects, pairs"),
+        ([{}], "pairs; given none"),
+    ],
+)
+def test_mistakes_are_named(tmp_path, stages, words):
+    with pytest.raises(SweepError, match=words):
+        parse_spec(_raw(tmp_path, stages))
+
+
+def test_a_lattice_finer_than_its_numbers_is_refused(tmp_path):
+    raw = _raw(tmp_path, [GRID, {"refine": {"levels": 4}}])
+    raw["axes"]["x"] |= {"min": 1.0, "max": 1.0 + 2**-46}
+    with pytest.raises(SweepError, match=r"4 levels divide x finer than its values differ \(65 of"):
+        parse_spec(raw)
+
+
+@pytest.mark.parametrize("stage", [{"transects": {}}, {"pairs": {}}])
+def test_axes_of_whole_numbers_have_no_lines(stage):
+    changes = [f"stages=[{{grid: {{points: 3}}}}, {stage}]", "axes.x.param=num_tokens"]
+    changes += ["axes.x.min=100", "axes.x.max=10000"]
+    with pytest.raises(SweepError, match=f"{next(iter(stage))} needs axes without gaps"):
+        load_spec("sweeps/quickstart.yaml", changes)
