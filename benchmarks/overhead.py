@@ -26,7 +26,7 @@ from fractal_ray.engine.base import Progress
 from fractal_ray.engine.ray_cluster import cluster
 from fractal_ray.outcome import Outcome, RunRecord
 from fractal_ray.space import Point
-from fractal_ray.spec import parse_spec
+from fractal_ray.spec_file import parse_spec
 from fractal_ray.sweep import Sweep
 from fractal_ray.workloads.base import Prepared
 

@@ -4,7 +4,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fractal_ray.spec import NanochatSpec, PairsStage, RefineStage, SweepSpec, TransectsStage
+from fractal_ray.spec import SweepSpec
+from fractal_ray.spec_stages import PairsStage, RefineStage, TransectsStage
+from fractal_ray.spec_workloads import NanochatSpec
 from nanochat.recipe import Recipe
 
 

@@ -114,7 +114,7 @@ def rerun(sweep: "Sweep", point: str, out: Path, say: Callable[[str], None]) -> 
     SweepError
         Where the point is not there, or the model or the data are no longer what they were.
     """
-    from fractal_ray.spec import NanochatSpec
+    from fractal_ray.spec_workloads import NanochatSpec
     from fractal_ray.workloads.nanochat import NanochatWorkload, fingerprint_of
     from nanochat.recipe import Recipe
     from nanochat.single.run import make_folder, run_finetune

@@ -80,8 +80,10 @@ class Axis:
 
     def fraction(self, value: float) -> float:
         """Where a value lies between the ends, 0 to 1, near enough for a picture."""
-        place = math.log if self.scale == "log" else float
-        return (place(value) - place(self.min)) / (place(self.max) - place(self.min))
+        if self.scale == "log":  # the logarithms of the ends of a narrow range are equal
+            low, high = self.min, self.max
+            return math.log1p((value - low) / low) / math.log1p((high - low) / low)
+        return (value - self.min) / (self.max - self.min)
 
     def distinct(self, cells: int) -> int:
         """How many different values a lattice of `cells` cells really has."""

@@ -22,7 +22,9 @@ from fractal_ray.engine.base import Progress, View
 from fractal_ray.engine.dispatcher import Dispatcher, DispatcherSpec
 from fractal_ray.errors import SweepError
 from fractal_ray.rasters import fill_raster
-from fractal_ray.spec import MapSpec, NanochatSpec, SweepSpec, load_spec, parse_spec
+from fractal_ray.spec import SweepSpec
+from fractal_ray.spec_file import load_spec, parse_spec
+from fractal_ray.spec_workloads import MapSpec, NanochatSpec
 from fractal_ray.stages import make_program
 from fractal_ray.store import Store
 

@@ -27,7 +27,8 @@ def plan(
     """Say what a sweep would run and cost. Needs no model, network or GPU."""
     from fractal_ray.cost import reckon
     from fractal_ray.errors import SweepError
-    from fractal_ray.spec import load_spec
+    from fractal_ray.precision import depth_text
+    from fractal_ray.spec_file import load_spec
 
     if tokens_per_second is not None and not 0 < tokens_per_second < float("inf"):
         raise SweepError(f"--tokens-per-second must be above 0; given {tokens_per_second:g}")
@@ -72,6 +73,7 @@ def plan(
         if stage.by_dimension is not None:
             each = ", ".join(f"{n:,} for D = {d}" for d, n in stage.by_dimension.items())
             print(f"    a border that crosses the frame once takes {each}; more where it is longer")
+    print(f"  {depth_text(sweep.frame(0), sweep.arithmetics)}")
     print(f"  in all: {cost.runs:,} points" + _tokens(",", cost.supervised_tokens))
     print(f"  dataset: {sweep.storage}/{sweep.name}")
     if not cost.supervised_tokens:

@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from fractal_ray.identity import Setting
 from fractal_ray.outcome import Criterion, RunRecord
 from fractal_ray.space import Point
-from fractal_ray.spec import NanochatSpec, SweepSpec
+from fractal_ray.spec import SweepSpec
+from fractal_ray.spec_workloads import NanochatSpec
 from fractal_ray.workloads.base import Prepared
 from nanochat.errors import NanochatError
 from nanochat.recipe import Recipe

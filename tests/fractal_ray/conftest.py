@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from fractal_ray.spec import parse_spec
+from fractal_ray.spec_file import parse_spec
 from fractal_ray.sweep import Sweep
 from tests.fractal_ray.workloads_for_tests import Disc
 

@@ -177,7 +177,8 @@ def test_plan_needs_no_network_and_no_torch(command: Command) -> None:
                    "--tokens-per-second", "226000")  # fmt: skip
     assert json.loads(half.stdout)["gpu_hours"] == pytest.approx(50.34 / 2, abs=0.01)
     code = (
-        "import sys; from fractal_ray.spec import load_spec; load_spec('sweeps/quickstart.yaml');"
+        "import sys; from fractal_ray.spec_file import load_spec;"
+        "load_spec('sweeps/quickstart.yaml');"
         "assert not {'torch', 'ray', 'datasets'} & set(sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0

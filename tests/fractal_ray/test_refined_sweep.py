@@ -13,7 +13,7 @@ from fractal_ray.engine.livemap import LiveMap
 from fractal_ray.errors import SweepError
 from fractal_ray.outcome import Outcome
 from fractal_ray.space import Axis, Frame, Point
-from fractal_ray.spec import load_spec, parse_spec
+from fractal_ray.spec_file import load_spec, parse_spec
 from fractal_ray.status import read_status
 from fractal_ray.sweep import Sweep
 from fractal_ray.workloads.known_sets import known_set
@@ -155,6 +155,8 @@ def test_the_small_map_takes_points_that_are_no_nodes():
     live = LiveMap()
     for number, (x, y) in enumerate([(1e-4, 0.0), (1.0, 1.0), (1.1e-2, 0.4)]):
         live.put(frame, Point(5, 40, 10**6 + number, 7, x, y), Outcome.DIVERGED)
+    narrow = Axis("a", "log", 1e-3, float(np.nextafter(1e-3, 1)))
+    assert narrow.fraction(narrow.max) == 1.0
     rows = np.array(live.rows())
     assert np.argwhere(rows == 2).tolist() == [[0, 0], [1, 2], [3, 3]]
 
@@ -184,8 +186,18 @@ def test_mistakes_are_named(tmp_path, stages, words):
 def test_a_lattice_finer_than_its_numbers_is_refused(tmp_path):
     raw = _raw(tmp_path, [GRID, {"refine": {"levels": 4}}])
     raw["axes"]["x"] |= {"min": 1.0, "max": 1.0 + 2**-46}
-    with pytest.raises(SweepError, match=r"4 levels divide x finer than its values differ \(65 of"):
+    with pytest.raises(SweepError, match=r"x: 257 nodes are 65 different float64"):
         parse_spec(raw)
+    assert parse_spec({**raw, "allow_unresolved": True}).level(1) == 4
+
+
+def test_a_learning_rate_is_as_fine_as_float32():
+    # The window of arXiv 2501.04286 in which 150 rates are one float32.
+    changes = ["axes.x.min=0.1020022", "axes.x.max=0.10200220149", "axes.x.scale=linear"]
+    changes += ["stages.0.grid.points=150"]
+    with pytest.raises(SweepError, match="unembedding_lr: 150 nodes are 1 different float32"):
+        load_spec("sweeps/quickstart.yaml", changes)
+    assert load_spec("sweeps/quickstart.yaml", [*changes, "allow_unresolved=true"])
 
 
 @pytest.mark.parametrize("stage", [{"transects": {}}, {"pairs": {}}])

@@ -7,7 +7,7 @@ import pytest
 
 from fractal_ray.errors import SweepError
 from fractal_ray.rerun import find_row, rerun
-from fractal_ray.spec import parse_spec
+from fractal_ray.spec_file import parse_spec
 from fractal_ray.sweep import Sweep
 from nanochat.sources import load_model
 

@@ -8,7 +8,7 @@ import pytest
 
 from fractal_ray.errors import SweepError
 from fractal_ray.space import Axis
-from fractal_ray.spec import load_spec, parse_spec, parse_yaml
+from fractal_ray.spec_file import load_spec, parse_spec, parse_yaml
 from tests.fractal_ray.conftest import raw_spec
 
 

@@ -16,7 +16,7 @@ from fractal_ray.errors import SweepError
 from fractal_ray.identity import PointIdentity
 from fractal_ray.outcome import Outcome
 from fractal_ray.space import Point
-from fractal_ray.spec import load_spec, parse_spec
+from fractal_ray.spec_file import load_spec, parse_spec
 from fractal_ray.status import failure_groups, read_status
 from fractal_ray.sweep import Sweep
 from fractal_ray.workloads.base import Prepared

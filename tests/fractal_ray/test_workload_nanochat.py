@@ -14,7 +14,7 @@ import torch
 
 from fractal_ray.outcome import RunRecord
 from fractal_ray.space import Point
-from fractal_ray.spec import parse_spec
+from fractal_ray.spec_file import parse_spec
 from fractal_ray.workloads.base import Prepared
 from fractal_ray.workloads.nanochat import NanochatRunner, NanochatWorkload
 from nanochat.errors import NanochatError

@@ -1,0 +1,249 @@
+"""Points of the border itself, to the last bit of float64: bisection of segments.
+
+A segment joins two nodes with different labels. Its midpoint is run, the half whose ends differ is
+kept, and so on until the midpoint has the values of one of the ends: about 50 runs, one after the
+other in a segment, several segments beside each other.
+"""
+
+import random
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from decimal import Decimal
+from fractions import Fraction
+from typing import Final, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fractal_ray.cut import DECIMAL, coordinate_at, value_at
+from fractal_ray.errors import SweepError
+from fractal_ray.outcome import Outcome
+from fractal_ray.planners.base import Result
+from fractal_ray.planners.windows import Cell
+from fractal_ray.space import Frame, Point
+
+_ATTEMPTS: Final = 4
+"""Points that are tried where the midpoint's run fails for good, itself included."""
+_HALVINGS: Final = 64
+"""On a linear axis float64 has no last bit next to 0: the border could be followed for 1000."""
+
+Segment = tuple[Point, Point]
+"""A node labelled yes and one labelled no."""
+State = Literal["open", "resolved", "gave up"]
+
+
+@dataclass(frozen=True, slots=True)
+class Bracket:
+    """Two points with different labels; the border crosses the segment between them.
+
+    Parameters
+    ----------
+    yes, no
+        Their values ``(x, y)``.
+    labels
+        What each run showed, in order: True (yes), False (no), or None where it failed for good.
+    state
+        "resolved": no float64 lies between, or 64 halvings were made; "gave up": the midpoint and
+        3 places beside it failed; "open": there is more to run.
+    """
+
+    yes: tuple[float, float]
+    no: tuple[float, float]
+    labels: tuple[bool | None, ...]
+    state: State
+
+    @property
+    def x(self) -> tuple[float, float]:
+        """The interval of x that holds the border point, ``low <= high``."""
+        return min(self.yes[0], self.no[0]), max(self.yes[0], self.no[0])
+
+    @property
+    def y(self) -> tuple[float, float]:
+        """The interval of y that holds the border point, ``low <= high``."""
+        return min(self.yes[1], self.no[1]), max(self.yes[1], self.no[1])
+
+
+def segments_in(
+    frame: Frame, level: int, labels: NDArray[np.int8], cells: Sequence[Cell], seed: int = 0
+) -> list[Segment]:
+    """One segment of each boundary cell: two of its corners that differ, drawn evenly.
+
+    Parameters
+    ----------
+    frame, level
+        The lattice that the labels are of.
+    labels
+        (ny, nx) int8 of 1, 0 and -1. Give -1 to what was not run: a wrong label brackets nothing.
+    cells
+        (row, column) of the cells.
+    seed
+        Of the draw.
+
+    Raises
+    ------
+    ValueError
+        If a cell is not a boundary cell.
+    """
+    rng = random.Random(seed)
+    return [_segment(frame, level, labels, cell, rng) for cell in cells]
+
+
+def _segment(
+    frame: Frame, level: int, labels: NDArray[np.int8], cell: Cell, rng: random.Random
+) -> Segment:
+    corners = [(cell[0] + up, cell[1] + right) for up in (0, 1) for right in (0, 1)]
+    pairs = [(a, b) for a in corners if labels[a] == 1 for b in corners if labels[b] == 0]
+    if not pairs:
+        raise ValueError(f"the corners of cell {cell} do not differ")
+    yes, no = pairs[int(rng.random() * len(pairs))]
+    return frame.point(level, yes[1], yes[0]), frame.point(level, no[1], no[0])
+
+
+@dataclass(slots=True)
+class _Search:
+    """A segment's state; places are shares of the way from its yes end to its no end."""
+
+    start: tuple[Decimal, Decimal]
+    step: tuple[Decimal, Decimal]
+    yes: Fraction = Fraction(0)
+    no: Fraction = Fraction(1)
+    labels: list[bool | None] = field(default_factory=list)
+    halvings: int = 0
+    attempt: int = 0
+    failed: list[tuple[float, float]] = field(default_factory=list)
+    out: tuple[Fraction, Point] | None = None
+    state: State = "open"
+
+
+class BisectPlanner:
+    """Bisects segments between differing nodes of `frame`.
+
+    The address of a point is its own: `level` counts the halvings from 1, `ix` the segments from
+    0, and `iy` the attempts from 0. It names no lattice node.
+
+    Parameters
+    ----------
+    frame
+        The frame that the segments lie in.
+    segments
+        Nodes of its lattice at any level, and known: they are not run again.
+    label
+        Which outcomes are labelled yes.
+    seed
+        Of where else to look, in the middle half, when the midpoint's run fails for good.
+
+    Raises
+    ------
+    SweepError
+        If an axis takes whole numbers only.
+    ValueError
+        If a segment leaves the frame.
+    """
+
+    def __init__(
+        self,
+        frame: Frame,
+        segments: Sequence[Segment],
+        label: Callable[[Outcome], bool],
+        seed: int = 0,
+    ) -> None:
+        for axis in (frame.x, frame.y):
+            if axis.integer:
+                raise SweepError(f"{axis.param} takes whole numbers: its border is at a node")
+        self.frame = frame
+        self._label = label
+        self._seed = seed
+        self._searches = [self._search(*segment) for segment in segments]
+        self._todo: deque[Point] = deque()
+        for number in range(len(self._searches)):
+            self._next(number)
+
+    @property
+    def backlog(self) -> int:
+        """How many points could be asked for at this moment: at most one a segment."""
+        return len(self._todo)
+
+    @property
+    def done(self) -> bool:
+        """True when every segment is resolved or given up."""
+        return all(search.state != "open" for search in self._searches)
+
+    def ask(self, n: int) -> list[Point]:
+        """Up to `n` points. Empty: wait for results, or done."""
+        return [self._todo.popleft() for _ in range(min(n, len(self._todo)))]
+
+    def tell(self, results: Sequence[Result]) -> None:
+        """Results of points that were asked for, in any order; None for one that failed."""
+        for point, outcome in results:
+            search = self._searches[point.ix]
+            if search.out is None or search.out[1] != point:
+                raise ValueError(f"{point} was not asked for, or was told before")
+            place, search.out = search.out[0], None
+            label = None if outcome is None else self._label(outcome)
+            search.labels.append(label)
+            if label is None:
+                search.attempt += 1
+                search.failed.append((point.x, point.y))
+            else:
+                search.attempt, search.halvings = 0, search.halvings + 1
+                search.yes, search.no = (place, search.no) if label else (search.yes, place)
+            self._next(point.ix)
+
+    def brackets(self) -> list[Bracket]:
+        """What is known of each segment, in their order."""
+        return [
+            Bracket(
+                yes=_values(self.frame, search, search.yes),
+                no=_values(self.frame, search, search.no),
+                labels=tuple(search.labels),
+                state=search.state,
+            )
+            for search in self._searches
+        ]
+
+    def _search(self, yes: Point, no: Point) -> _Search:
+        ends = []
+        for point in (yes, no):
+            if point.frame != self.frame.id:
+                raise ValueError(f"{point} is not on frame {self.frame.id}")
+            fx = DECIMAL.divide(Decimal(point.ix), Decimal(self.frame.cells_x << point.level))
+            fy = DECIMAL.divide(Decimal(point.iy), Decimal(self.frame.cells_y << point.level))
+            ends.append((coordinate_at(self.frame.x, fx), coordinate_at(self.frame.y, fy)))
+        (x, y), (to_x, to_y) = ends
+        return _Search((x, y), (DECIMAL.subtract(to_x, x), DECIMAL.subtract(to_y, y)))
+
+    def _next(self, number: int) -> None:
+        """Queue the next point of a segment, or close it."""
+        search = self._searches[number]
+        ends = [_values(self.frame, search, end) for end in (search.yes, search.no)]
+        while search.attempt < _ATTEMPTS:
+            place = self._place(number, search)
+            values = _values(self.frame, search, place)
+            if not search.attempt and (values in ends or search.halvings == _HALVINGS):
+                search.state = "resolved"
+                return
+            if values not in ends and values not in search.failed:
+                level = search.halvings + 1
+                point = Point(self.frame.id, level, number, search.attempt, *values)
+                search.out = place, point
+                self._todo.append(point)
+                return
+            search.attempt += 1
+        search.state = "gave up"
+
+    def _place(self, number: int, search: _Search) -> Fraction:
+        share = Fraction(1, 2)
+        if search.attempt:
+            rng = random.Random(f"{self._seed} {number} {search.halvings} {search.attempt}")
+            share = Fraction(256 + int(rng.random() * 513), 1024)
+        return search.yes + (search.no - search.yes) * share
+
+
+def _values(frame: Frame, search: _Search, place: Fraction) -> tuple[float, float]:
+    share = DECIMAL.divide(Decimal(place.numerator), Decimal(place.denominator))
+    (x, y), (dx, dy) = search.start, search.step
+    return (
+        value_at(frame.x, DECIMAL.fma(share, dx, x)),
+        value_at(frame.y, DECIMAL.fma(share, dy, y)),
+    )
