@@ -217,6 +217,28 @@ def test_the_audit_report_of_a_small_case() -> None:
     assert report.stderr == (0.0, 0.0, 0.0)
 
 
+def test_an_audited_cell_with_a_failed_point_is_neither_quiet_nor_a_surprise() -> None:
+    truth = np.zeros((9, 9), dtype=np.int8)
+    truth[2, 2] = -1
+    planner = RefinePlanner(frame(2), 2, trained, halo=0, audit=1.0)
+    refine(planner, truth)
+    report = audit_report(planner)
+    assert (report.skipped, report.audited, report.surprises, report.undecided) == (4, 4, 0, 1)
+    assert report.high == pytest.approx(0.7076, abs=1e-4)  # 1 - 0.025 ** (1 / 3)
+
+
+def test_a_cell_in_which_something_differs_says_nothing_of_its_other_nodes() -> None:
+    x, y = np.array([0, 4, 0, 4, 2]), np.array([0, 0, 2, 2, 0])
+    labels = np.array([0, 0, 0, 0, 1], dtype=np.int8)
+    labels, measured = infer_labels(
+        np.append(x, 2), np.append(y, 2), np.append(labels, 0).astype(np.int8),
+        cells_x=2, cells_y=1, levels=1,
+    )  # fmt: skip
+    assert measured.sum() == 6
+    assert labels[0].tolist() == [0, -1, 1, -1, 0]
+    assert labels[1].tolist() == [-1] * 5
+
+
 def test_an_audit_cannot_be_judged_before_the_end() -> None:
     with pytest.raises(ValueError, match="every point is told"):
         audit_report(RefinePlanner(frame(2), 2, trained))

@@ -183,6 +183,9 @@ def test_the_audit_report_adds_up(case: tuple[Callable[..., RefinePlanner], Labe
     assert 0 <= report.surprises + report.undecided <= report.audited <= report.skipped
     assert all(f <= c for f, c in zip(report.found, report.corrected, strict=True))
     assert len(report.found) == planner.levels + 1
+    bare = make(audit=0.0)
+    drive(bare, labels, random.Random(0), 7)
+    assert report.skipped == len(whole_and_open(bare))
     if planner.audit == 0:
         assert report.audited == 0
         assert report.corrected == report.found
@@ -193,6 +196,20 @@ def test_the_audit_report_adds_up(case: tuple[Callable[..., RefinePlanner], Labe
     _, measured = infer(planner)
     seen = boundary_cells(np.where(measured, labels, -1).astype(np.int8))
     assert report.found[-1] == seen.n_mixed
+
+
+def whole_and_open(planner: RefinePlanner) -> list[tuple[int, int, int]]:
+    """Cells that refinement left whole although it does not know what a split would show."""
+    tree, points, cells = planner.tree, asked(planner), planner.frame
+    return [
+        (level, x, y)
+        for level in range(planner.levels)
+        for y in range(cells.cells_y << level)
+        for x in range(cells.cells_x << level)
+        if not tree.is_boundary(level, x, y)
+        and (not level or tree.is_boundary(level - 1, x // 2, y // 2))
+        and not split((level, x, y), planner.levels) <= points
+    ]
 
 
 def infer(planner: RefinePlanner) -> tuple[Labels, NDArray[np.bool_]]:
