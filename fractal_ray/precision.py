@@ -138,7 +138,9 @@ def refuse_unresolved(frame: Frame, level: int, arithmetics: Arithmetics) -> Non
                 f"{distinct_values(axis, fine, arithmetic)} different {arithmetic}"
             )
     lines.append(f"  {depth_text(frame, arithmetics)}")
-    lines.append("refine or zoom less deep, or set allow_unresolved: true to run it all the same")
+    lines.append(
+        "take fewer points or levels, or a wider range; allow_unresolved: true runs it as it is"
+    )
     raise SweepError("\n".join(lines))
 
 

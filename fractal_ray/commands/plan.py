@@ -65,7 +65,8 @@ def plan(
         print(f"  {side}: {axis.param}, {axis.scale} from {axis.min!r} to {axis.max!r}")
     for index, stage in enumerate(cost.stages):
         nodes = "" if stage.nodes is None else "{} x {} nodes, ".format(*stage.nodes)
-        about = "" if stage.by_dimension is None else "about "
+        # Where labels flip, lines take more than can be told before.
+        about = {"refine": "about ", "transects": "at least "}.get(stage.name, "")
         print(
             f"  stage {index} {stage.name}: {nodes}{about}{stage.runs:,} points to run"
             + _tokens(", at most", stage.supervised_tokens)
@@ -74,7 +75,11 @@ def plan(
             each = ", ".join(f"{n:,} for D = {d}" for d, n in stage.by_dimension.items())
             print(f"    a border that crosses the frame once takes {each}; more where it is longer")
     print(f"  {depth_text(sweep.frame(0), sweep.arithmetics)}")
-    print(f"  in all: {cost.runs:,} points" + _tokens(",", cost.supervised_tokens))
+    guessed = any(stage.name in ("refine", "transects") for stage in cost.stages)
+    print(
+        f"  in all: {'about ' if guessed else ''}{cost.runs:,} points"
+        + _tokens(",", cost.supervised_tokens)
+    )
     print(f"  dataset: {sweep.storage}/{sweep.name}")
     if not cost.supervised_tokens:
         return

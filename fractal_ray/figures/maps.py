@@ -144,9 +144,8 @@ def measured_map(
         Which label is shown, as in `fractal_ray.boundary.labels`.
     """
     answer = labels(raster, boundary)
-    kind = (
-        np.where(answer == 1, 2, 0) + raster.measured
-    )  # inferred no, run no, inferred yes, run yes
+    # In the order of the names and of the colours.
+    kind = np.where(answer == 1, 2, 0) + raster.measured
     names = [f"{_NO[boundary]}, inferred", f"{_NO[boundary]}, run"]
     names += [f"{boundary}, inferred", f"{boundary}, run"]
     with shared_style():
