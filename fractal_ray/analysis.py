@@ -8,6 +8,7 @@ from fractal_ray.audits import read_audit
 from fractal_ray.boundary import Raster, boundary_cells, labels
 from fractal_ray.dimension.boxcount import STDERR_NOTE, boxcount
 from fractal_ray.dimension.nulls import smooth_range, verdict
+from fractal_ray.frames import read_zooms, unchosen
 from fractal_ray.outcome import Outcome
 from fractal_ray.planners.audit import AuditReport
 from fractal_ray.relabel import outcomes
@@ -23,6 +24,7 @@ class Analysis:
     """
 
     name: str
+    frame: int
     boundary: str
     points: int
     outcomes: dict[str, int]
@@ -52,6 +54,7 @@ class Analysis:
         counts = ", ".join(f"{n} {name}" for name, n in self.outcomes.items())
         lines = [
             f"{self.name}: {self.points} points ({counts})",
+            *([f"frame {self.frame}"] if self.frame else []),
             f"boundary '{self.boundary}': {self.boundary_cells} boundary cells"
             + (f", {self.unknown_cells} cells not known" if self.unknown_cells else ""),
         ]
@@ -93,19 +96,23 @@ def _audit_lines(audit: AuditReport) -> list[str]:
     return [shown, f"boundary cells corrected for that: {corrected:,.0f} (found: {found:,})"]
 
 
-def analyze(sweep: Sweep, *, skip_corrupt: bool = False) -> tuple[Analysis, Raster]:
-    """Measure the boundary of a sweep's last stage.
+def analyze(
+    sweep: Sweep, *, frame: int | None = None, skip_corrupt: bool = False
+) -> tuple[Analysis, Raster]:
+    """Measure the boundary on a frame of a sweep.
 
     Parameters
     ----------
     sweep
         The sweep; only its dataset is read.
+    frame
+        Number of the frame; None for the last.
     skip_corrupt
         Leave out parts that cannot be read instead of raising.
     """
     table = sweep.table(skip_corrupt=skip_corrupt)
-    raster = sweep.raster(table)
-    spec = sweep.spec
+    spec, lattice = sweep.spec, sweep.lattice(frame)
+    raster = sweep.raster(table, frame=lattice.frame.id)
     yes = labels(raster, spec.label.boundary)
     cells = boundary_cells(yes)
     found = boxcount(cells.mixed)
@@ -116,13 +123,13 @@ def analyze(sweep: Sweep, *, skip_corrupt: bool = False) -> tuple[Analysis, Rast
         )
     counts = Counter(outcomes(table, spec.label.criterion))
     known = int(raster.known.sum())
-    last = spec.last_lattice
     audit = None
-    if spec.stages[last].refine is not None:
+    if lattice.refinement is not None:
         failures = sweep.store().read_failures(skip_corrupt=True)
-        audit = read_audit(spec, last, table, failures)
+        audit = read_audit(spec, lattice.refinement, lattice.frame, table, failures)
     result = Analysis(
         name=spec.name,
+        frame=lattice.frame.id,
         boundary=spec.label.boundary,
         points=table.num_rows,
         outcomes={outcome.value: counts[outcome] for outcome in Outcome},
@@ -140,7 +147,7 @@ def analyze(sweep: Sweep, *, skip_corrupt: bool = False) -> tuple[Analysis, Rast
         smooth_low=smooth[0] if smooth else None,
         smooth_high=smooth[1] if smooth else None,
         verdict=verdict(found, smooth or (float("nan"), float("nan"))),
-        warnings=found.warnings,
+        warnings=(*found.warnings, *unchosen(spec, read_zooms(sweep.store()))),
         audit=audit,
     )
     return result, raster

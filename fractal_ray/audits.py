@@ -5,18 +5,18 @@ import pyarrow as pa
 
 from fractal_ray.outcome import Outcome
 from fractal_ray.planners.audit import AuditReport, audit_report
-from fractal_ray.planners.refine import RefinePlanner
 from fractal_ray.relabel import outcomes
+from fractal_ray.space import Frame
 from fractal_ray.spec import SweepSpec
-from fractal_ray.stages import make_stage
+from fractal_ray.stages import refinement_of
 
 _PORTION = 10_000  # points asked for at a time
 
 
 def read_audit(
-    spec: SweepSpec, index: int, table: pa.Table, failures: pa.Table
+    spec: SweepSpec, index: int, frame: Frame, table: pa.Table, failures: pa.Table
 ) -> AuditReport | None:
-    """What stage number `index` has missed, by its audit.
+    """What stage number `index` has missed on a frame, by its audit.
 
     The stage is planned again from what the dataset knows.
 
@@ -25,6 +25,8 @@ def read_audit(
     spec
     index
         A stage of kind refine.
+    frame
+        One that it refines.
     table, failures
         Rows of `points/` and of `failures/`; a point that has only failures is a failed one.
 
@@ -33,8 +35,7 @@ def read_audit(
     AuditReport or None
         None while points of the stage are missing.
     """
-    planner = make_stage(spec, index, None)
-    assert isinstance(planner, RefinePlanner)
+    planner = refinement_of(spec, index, frame)
     shown = _by_place(table, outcomes(table, spec.label.criterion))
     lost = _by_place(failures, [None] * failures.num_rows)
     known: dict[tuple[float, float], Outcome | None] = {**lost, **shown}

@@ -4,7 +4,6 @@
 """
 
 import re
-from dataclasses import replace
 from itertools import pairwise
 from typing import Literal, Self
 
@@ -12,17 +11,14 @@ from pydantic import Field, field_validator, model_validator
 
 from fractal_ray.errors import nearest
 from fractal_ray.outcome import Criterion
-from fractal_ray.precision import Arithmetics, arithmetic_of, refuse_unresolved
+from fractal_ray.precision import Arithmetics, arithmetic_of
 from fractal_ray.space import Axis, Frame, Scale
+from fractal_ray.spec_lattices import check_lattice
 from fractal_ray.spec_stages import Model, StageSpec
 from fractal_ray.spec_workloads import MapSpec, NanochatSpec, WorkloadSpec
 from nanochat.recipe import DERIVED, Recipe
 
 Side = Literal["x", "y"]
-
-
-LARGEST_LATTICE = 8192
-"""Cells along a side of the finest lattice: its raster has to fit in memory."""
 
 
 class AxisSpec(Model):
@@ -138,36 +134,18 @@ class SweepSpec(Model):
         if self.stages[0].grid is None:
             raise ValueError(f"the first stage must be a grid; given {self.stages[0].name}")
         for index, (before, stage) in enumerate(pairwise(self.stages)):
-            if stage.refine is not None and before.grid is None:
+            if stage.refine is not None and before.base is None:
                 raise ValueError(
-                    f"stages.{index + 1}: refine must follow a grid; to go deeper, give the stage"
-                    f" before more levels"
+                    f"stages.{index + 1}: refine must follow a grid or a zoom; to go deeper, give"
+                    f" the stage before more levels"
                 )
         if isinstance(self.workload, MapSpec):
             self._check_plane()
         else:
             self._check_recipe(self.workload)
         for index in range(len(self.stages)):
-            self._check_lattice(index)
+            check_lattice(self, index)
         return self
-
-    def _check_lattice(self, index: int) -> None:
-        frame, level = self.frame(index), self.level(index)
-        if not self.stages[index].on_lattice and (frame.x.integer or frame.y.integer):
-            raise ValueError(
-                f"stages.{index}: {self.stages[index].name} needs axes without gaps, and an axis"
-                " of whole numbers has them"
-            )
-        cells = max(frame.cells_x, frame.cells_y) << level
-        if level and cells > LARGEST_LATTICE:
-            raise ValueError(
-                f"stages.{index}: {level} levels make {cells:,} cells a side; at most"
-                f" {LARGEST_LATTICE:,}"
-            )
-        # A grid over whole numbers may be finer than they are: nodes with one value share a run.
-        whole = frame.x.integer or frame.y.integer
-        if not self.allow_unresolved and (level or not whole):
-            refuse_unresolved(frame, level, self.arithmetics)
 
     def _check_plane(self) -> None:
         for side, axis in self._sides():
@@ -217,8 +195,8 @@ class SweepSpec(Model):
         axis = self.axis(side)
         if not axis.integer:
             return [axis.min, axis.max]
-        frames = [(self.frame(index), self.level(index)) for index in range(len(self.stages))]
-        sides = {(f.cells_x if side == "x" else f.cells_y) << level for f, level in frames}
+        which = 0 if side == "x" else 1
+        sides = {self.cells(i)[which] << self.level(i) for i in range(len(self.stages))}
         return sorted({value for cells in sides for value in axis.values(cells).tolist()})
 
     def axis(self, side: Side) -> Axis:
@@ -233,23 +211,59 @@ class SweepSpec(Model):
         kind = self.workload.kind
         return arithmetic_of(kind, self.axis("x")), arithmetic_of(kind, self.axis("y"))
 
+    def base(self, index: int) -> int:
+        """Number of the grid or zoom whose frames stage number `index` works on."""
+        return max(i for i, stage in enumerate(self.stages[: index + 1]) if stage.base is not None)
+
+    def root(self, index: int) -> int:
+        """Number of the grid whose frame the frames of stage number `index` were cut from."""
+        return max(i for i, stage in enumerate(self.stages[: index + 1]) if stage.grid is not None)
+
+    def refinement(self, base: int) -> int | None:
+        """Number of the stage that refines the frames of the grid or zoom `base`."""
+        after = base + 1
+        refined = after < len(self.stages) and self.stages[after].refine is not None
+        return after if refined else None
+
     def frame(self, index: int) -> Frame:
-        """The frame that stage number `index` fills.
+        """The frame of stage number `index`, on the axes as they are given.
 
         A grid has its own, a refinement that of the grid before. Lines and pairs have one with
         the lattice of the stage before and a number of its own, since their addresses are no nodes.
-        """
-        stage, grid = self.stages[index], self.stages[index].grid
-        if grid is None:
-            before = self.frame(index - 1)
-            return before if stage.on_lattice else replace(before, id=index)
-        nx, ny = grid.shape
-        return Frame(index, self.axis("x"), self.axis("y"), nx - 1, ny - 1)
 
-    @property
-    def last_lattice(self) -> int:
-        """Number of the last stage whose points are nodes of a lattice."""
-        return max(index for index, stage in enumerate(self.stages) if stage.on_lattice)
+        Raises
+        ------
+        ValueError
+            For a zoom and what follows it: labels choose their frames.
+        """
+        base = self.base(index)
+        grid = self.stages[base].grid
+        if grid is None:
+            raise ValueError(f"stage {index} works on frames that are chosen from labels")
+        nx, ny = grid.shape
+        number = base if self.stages[index].on_lattice else index
+        return Frame(number, self.axis("x"), self.axis("y"), nx - 1, ny - 1)
+
+    def cells(self, index: int) -> tuple[int, int]:
+        """Cells along x and y, at level 0, of the frames of stage number `index`."""
+        base = self.stages[self.base(index)].base
+        assert base is not None
+        nx, ny = base.shape
+        return nx - 1, ny - 1
+
+    def frames(self, index: int) -> int:
+        """How many frames stage number `index` works on, at most.
+
+        A zoom cuts its frames from each of those that the grid or zoom before it has ended with.
+        """
+        base = self.base(index)
+        zoom = self.stages[base].zoom
+        return 1 if zoom is None else zoom.frames * self.chains(base - 1)
+
+    def chains(self, index: int) -> int:
+        """How many frames, at most, stage number `index` leaves for a zoom after it to cut from."""
+        zoom = self.stages[base := self.base(index)].zoom
+        return 1 if zoom is None else zoom.windows * self.chains(base - 1)
 
     def level(self, index: int) -> int:
         """The finest level at which stage number `index` asks for points."""

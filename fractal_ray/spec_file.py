@@ -131,7 +131,7 @@ def _explain(problem: Any) -> str:
     message = problem["msg"].removeprefix("Value error, ")
     message = message[0].lower() + message[1:]
     if problem["type"] == "value_error":
-        return message if message.startswith("axes.") else f"{where}: {message}"
+        return message if message.startswith(("axes.", "stages.")) else f"{where}: {message}"
     return f"{where}: {message}; given {problem['input']!r}"
 
 

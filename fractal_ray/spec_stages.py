@@ -1,8 +1,17 @@
 """What a spec says of its stages, and the base of everything in a spec."""
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    field_validator,
+    model_validator,
+)
 
 
 class Model(BaseModel):
@@ -11,35 +20,112 @@ class Model(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
+def _shape(points: int | tuple[int, int]) -> tuple[int, int]:
+    return (points, points) if isinstance(points, int) else points
+
+
+def _whole(points: Any) -> Any:
+    pair = isinstance(points, list | tuple)
+    sides = points if pair else [points]
+    if (pair and len(points) != 2) or not all(type(side) is int for side in sides):
+        raise ValueError(f"takes a whole number, or [along x, along y]; given {points!r}")
+    return points
+
+
+def _two(points: int | tuple[int, int]) -> int | tuple[int, int]:
+    if min(_shape(points)) < 2:
+        raise ValueError(f"must be at least 2 along each side; given {points}")
+    return points
+
+
+Points = Annotated[int | tuple[int, int], BeforeValidator(_whole), AfterValidator(_two)]
+"""Nodes along each side, or [along x, along y]; at least 2."""
+
+
 class GridStage(Model):
     """Every node of a lattice over the axes."""
 
-    points: int | tuple[int, int]
-    """Nodes along each side, or [along x, along y]; at least 2."""
-
-    @field_validator("points", mode="before")
-    @classmethod
-    def _whole(cls, points: Any) -> Any:
-        pair = isinstance(points, list | tuple)
-        sides = points if pair else [points]
-        if (pair and len(points) != 2) or not all(type(side) is int for side in sides):
-            raise ValueError(f"takes a whole number, or [along x, along y]; given {points!r}")
-        return points
+    points: Points
 
     @property
     def shape(self) -> tuple[int, int]:
         """Nodes along x and along y."""
-        return (self.points, self.points) if isinstance(self.points, int) else self.points
+        return _shape(self.points)
+
+
+class Place(Model):
+    """A point of the plane in real values."""
+
+    x: float
+    y: float
+
+
+Rule = Literal["densest", "diverse", "boundary-point", "center"]
+
+
+class ZoomStage(Model):
+    """Every node of new, smaller frames around the border of the frames before it.
+
+    A chain goes deeper: the rules that look at labels are applied again to each new frame, after
+    the stages that follow have filled it; a point stays the same, so its frames are known at once.
+    """
+
+    points: Points
+    factor: float = Field(default=8.0, gt=1, le=1e6)
+    """A frame is so many times narrower than the one that it was cut from."""
+    windows: int = Field(default=1, ge=1)
+    """Chains, each begun by a window of its own."""
+    depth: int = Field(default=1, ge=1)
+    """Frames in a chain."""
+    pick: Rule = "densest"
+    center: Place | None = None
+    """With the rule center: where to."""
+    direction: Literal["in", "out"] = "in"
+    """out: the frames of a chain from the deepest to one that is as wide as where it began."""
+    seed: int = Field(default=0, ge=0)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _center_is_a_rule(cls, given: Any) -> Any:
+        """`pick: {center: {x, y}}`, and `center` alone, say the same as the two keys."""
+        if not isinstance(given, Mapping):
+            return given
+        pick = given.get("pick")
+        if isinstance(pick, Mapping) and list(pick) == ["center"] and "center" not in given:
+            return {**given, "pick": "center", "center": pick["center"]}
+        return {"pick": "center", **given} if "center" in given else given
 
     @model_validator(mode="after")
-    def _two(self) -> Self:
-        if min(self.shape) < 2:
-            raise ValueError(f"points must be at least 2 along each side; given {self.points}")
+    def _together(self) -> Self:
+        if (self.pick == "center") != (self.center is not None):
+            raise ValueError(f"pick: center and center: {{x, y}} go together; pick is {self.pick}")
+        if self.pick == "center" and self.windows > 1:
+            raise ValueError(f"a center has one window; given windows: {self.windows}")
+        if self.direction == "out" and self.chosen_again:
+            raise ValueError(
+                f"direction: out needs a point that is known before, pick: boundary-point or"
+                f" center; given {self.pick}"
+            )
         return self
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Nodes along x and along y of each frame."""
+        return _shape(self.points)
+
+    @property
+    def chosen_again(self) -> bool:
+        """Whether each frame of a chain is chosen from the labels of the one before."""
+        return self.pick in ("densest", "diverse")
+
+    @property
+    def frames(self) -> int:
+        """How many frames are made of each frame before, at most."""
+        return self.windows * (self.depth + (self.direction == "out"))
 
 
 class RefineStage(Model):
-    """Follow the border of the frame of the grid before it, down to a finer lattice."""
+    """Follow the border of the frames of the grid or zoom before it, down to finer lattices."""
 
     levels: int = Field(ge=1, le=30)
     """How often the grid is halved."""
@@ -52,7 +138,7 @@ class RefineStage(Model):
 
 
 class TransectsStage(Model):
-    """Random lines across the frame of the grid before it, bisected where labels flip."""
+    """Random lines across the frames of the grid or zoom before, bisected where labels flip."""
 
     count: int = Field(default=16, ge=1)
     """Lines."""
@@ -66,7 +152,7 @@ class TransectsStage(Model):
 
 
 class PairsStage(Model):
-    """Random pairs of points at distances 2**-k of the sides of the frame of the grid before it."""
+    """Random pairs of points at distances 2**-k of the sides of the frames before."""
 
     count: int = Field(default=1000, ge=1)
     """Pairs at each distance."""
@@ -89,6 +175,7 @@ class StageSpec(Model):
 
     grid: GridStage | None = None
     refine: RefineStage | None = None
+    zoom: ZoomStage | None = None
     transects: TransectsStage | None = None
     pairs: PairsStage | None = None
 
@@ -108,4 +195,9 @@ class StageSpec(Model):
     @property
     def on_lattice(self) -> bool:
         """Whether its points are nodes of its frame's lattice."""
-        return self.grid is not None or self.refine is not None
+        return self.grid is not None or self.refine is not None or self.zoom is not None
+
+    @property
+    def base(self) -> GridStage | ZoomStage | None:
+        """What makes frames here; None for a stage that works on those before it."""
+        return self.grid or self.zoom

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from fractal_ray.cost import reckon
 from fractal_ray.outcome import Outcome
 from fractal_ray.relabel import outcomes
+from fractal_ray.spec_stages import StageSpec
 from fractal_ray.sweep import Sweep
 
 
@@ -91,13 +92,51 @@ def _asked_for(sweep: Sweep, table: pa.Table) -> NDArray[np.bool_]:
     """Which rows lie on a lattice of the spec."""
     x, y = table.column("x").to_numpy(), table.column("y").to_numpy()
     asked = np.zeros(table.num_rows, dtype=np.bool_)
-    for index in range(len(sweep.spec.stages)):
-        if not sweep.spec.stages[index].on_lattice:
-            return np.ones(table.num_rows, dtype=np.bool_)  # they may lie anywhere
-        frame, level = sweep.spec.frame(index), sweep.spec.level(index)
+    if not all(map(_on_known_lattice, sweep.spec.stages)):
+        return np.ones(table.num_rows, dtype=np.bool_)
+    for lattice in sweep.lattices().values():
+        frame, level = lattice.frame, lattice.level
         on_x = frame.x.addresses(x, frame.cells_x << level) >= 0
         asked |= on_x & (frame.y.addresses(y, frame.cells_y << level) >= 0)
     return asked
+
+
+def _on_known_lattice(stage: StageSpec) -> bool:
+    """Whether no point of a stage lies off its frame's lattice, as lines, pairs, bisections do."""
+    return stage.on_lattice and (stage.zoom is None or stage.zoom.pick != "boundary-point")
+
+
+def read_frames(sweep: Sweep, *, skip_corrupt: bool = False) -> list[dict[str, Any]]:
+    """The frames so far: numbers, ranges, where they were cut and by which rule, points run."""
+    table = sweep.store().read(["x", "y"], skip_corrupt=skip_corrupt)
+    x, y = table.column("x").to_numpy(), table.column("y").to_numpy()
+    listed = []
+    for number, lattice in sweep.lattices().items():
+        frame, zoom = lattice.frame, lattice.zoom
+        cells = frame.cells_x << lattice.level, frame.cells_y << lattice.level
+        on = (frame.x.addresses(x, cells[0]) >= 0) & (frame.y.addresses(y, cells[1]) >= 0)
+        listed.append(
+            {
+                "frame": number,
+                "parent": None if zoom is None else zoom.parent_id,
+                "rule": "axes" if zoom is None else zoom.rule,
+                "x": [frame.x.min, frame.x.max],
+                "y": [frame.y.min, frame.y.max],
+                "nodes": [cells[0] + 1, cells[1] + 1],
+                "points": int(on.sum()),
+            }
+        )
+    return listed
+
+
+def frame_line(frame: dict[str, Any]) -> str:
+    """One of `read_frames` for a reader."""
+    origin = "" if frame["parent"] is None else f" in {frame['parent']} ({frame['rule']})"
+    ranges = ", ".join(
+        f"{side} {frame[side][0]!r} + {frame[side][1] - frame[side][0]:.3g}" for side in "xy"
+    )
+    nodes = "{} x {}".format(*frame["nodes"])
+    return f"frame {frame['frame']}{origin}: {ranges}; {frame['points']:,} points on {nodes} nodes"
 
 
 def failure_groups(sweep: Sweep, *, skip_corrupt: bool = False) -> list[dict[str, Any]]:

@@ -93,10 +93,14 @@ class Store:
             When it cannot be written.
         """
         try:
-            self._put(f"{self.root}/{name}", data)
+            self.put(name, data)
         except OSError as error:
             raise SweepError(f"cannot write {name} in {self.location}: {error}") from error
         return f"{self.location}/{name}"
+
+    def put(self, name: str, data: bytes) -> None:
+        """The same, for who has an answer to the error of the file system."""
+        self._put(f"{self.root}/{name}", data)
 
     # Reading -------------------------------------------------------------------------------
 

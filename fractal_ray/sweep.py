@@ -19,8 +19,11 @@ import pyarrow as pa
 import fractal_ray
 from fractal_ray.boundary import Raster
 from fractal_ray.engine.base import Progress, View
-from fractal_ray.engine.dispatcher import Dispatcher, DispatcherSpec
+from fractal_ray.engine.budget import Budget
+from fractal_ray.engine.dispatcher import Dispatcher
+from fractal_ray.engine.dispatcher_spec import DispatcherSpec
 from fractal_ray.errors import SweepError
+from fractal_ray.frames import Lattice, lattices, read_zooms, refuse_other_zooms, stage_of
 from fractal_ray.rasters import fill_raster
 from fractal_ray.spec import SweepSpec
 from fractal_ray.spec_file import load_spec, parse_spec
@@ -31,6 +34,7 @@ from fractal_ray.store import Store
 if TYPE_CHECKING:
     from fractal_ray.workloads.base import Prepared, Workload
 
+NO_BUDGET = Budget()
 EngineName = Literal["ray", "local"]
 HEADER = "sweep.json"
 
@@ -90,6 +94,7 @@ class Sweep:
         view: View = _no_view,
         say: Callable[[str], None] = lambda text: None,
         skip_corrupt: bool = False,
+        budget: Budget = NO_BUDGET,
     ) -> Progress:
         """Run every point that the dataset does not hold yet.
 
@@ -105,6 +110,8 @@ class Sweep:
             Called with the progress, and with one line before each slow step.
         skip_corrupt
             Count the points of parts that cannot be read as not run, instead of raising.
+        budget
+            Where to stop cleanly; what earlier runs of this sweep spent counts.
 
         Returns
         -------
@@ -123,7 +130,7 @@ class Sweep:
             say("loading the model and tokenising the data")
         prepared = workload.prepare()
         header = self._header(prepared.fingerprint, workload)
-        dispatcher = self._dispatcher_spec(prepared.fingerprint, workload, skip_corrupt)
+        dispatcher = self._dispatcher_spec(prepared.fingerprint, workload, skip_corrupt, budget)
         complete = _progress_if_complete(dispatcher)
         self.store().write_file(HEADER, (json.dumps(header, indent=2) + "\n").encode())
         if complete is not None:
@@ -181,7 +188,7 @@ class Sweep:
         return NanochatWorkload.from_spec(self.spec)
 
     def _dispatcher_spec(
-        self, fingerprint: str, workload: "Workload", skip_corrupt: bool
+        self, fingerprint: str, workload: "Workload", skip_corrupt: bool, budget: Budget
     ) -> DispatcherSpec:
         spec = self.spec
         tile = spec.points_per_tile if isinstance(spec.points_per_tile, int) else None
@@ -202,6 +209,7 @@ class Sweep:
             criterion=spec.label.criterion,
             points_per_tile=1 if spec.trials == "points" else tile,
             skip_corrupt=skip_corrupt,
+            budget=budget,
         )
 
     def _header(self, fingerprint: str, workload: "Workload") -> dict[str, Any]:
@@ -226,6 +234,8 @@ class Sweep:
                 + "\n".join(f"  {line}" for line in differences)
                 + "\nTake another name (--set name=...) or another --storage."
             )
+        if theirs:
+            refuse_other_zooms(self.spec, read_zooms(store), theirs["spec"], self.location)
         return {
             "schema_version": 1,
             "created_at": theirs.get("created_at", _now()) if theirs else _now(),
@@ -243,25 +253,55 @@ class Sweep:
         """All evaluations, one row a point (docs/storage.md lists the columns)."""
         return self.store().read(skip_corrupt=skip_corrupt)
 
-    def raster(self, table: pa.Table | None = None, *, stage: int | None = None) -> Raster:
-        """The lattice of a stage's frame with outcomes under the spec's label.
+    def lattices(self) -> dict[int, Lattice]:
+        """All frames so far by number, those of a zoom in the order in which they were chosen."""
+        return lattices(self.spec, read_zooms(self.store()))
+
+    def lattice(self, frame: int | None = None) -> Lattice:
+        """A frame and its finest lattice; by default that of the last frame.
+
+        Raises
+        ------
+        SweepError
+            If there is no such frame, or not yet.
+        """
+        every = self.lattices()
+        if frame is None:
+            return every[max(every, key=lambda number: (stage_of(number), number))]
+        if frame not in every:
+            raise SweepError(
+                f"there is no frame {frame}; {self.location} has"
+                f" {', '.join(str(number) for number in every)}"
+            )
+        return every[frame]
+
+    def raster(
+        self,
+        table: pa.Table | None = None,
+        *,
+        frame: int | None = None,
+        level: int | None = None,
+    ) -> Raster:
+        """The lattice of a frame with outcomes under the spec's label.
 
         Parameters
         ----------
         table
             Rows to draw from; None reads the dataset.
-        stage
-            Which stage's frame: a grid or a refinement, the last of these by default.
+        frame
+            Number of the frame; None for the last.
+        level
+            Of the lattice; None for the finest.
         """
-        spec = self.spec
-        index = spec.last_lattice if stage is None else range(len(spec.stages))[stage]
+        lattice = self.lattice(frame)
         table = self.table() if table is None else table
         failures = self.store().read_failures(skip_corrupt=True)
-        return fill_raster(spec, spec.frame(index), spec.level(index), table, failures)
+        finest = lattice.level if level is None else level
+        return fill_raster(self.spec, lattice.frame, finest, table, failures)
 
 
 def _progress_if_complete(spec: DispatcherSpec) -> Progress | None:
-    """The last state of a sweep with nothing left to run, so that no cluster is started for it."""
+    """The last state of a sweep that has nothing left to run or to spend: it needs no cluster."""
     dispatcher = Dispatcher(spec)
     return dispatcher.close() if dispatcher.take(0) == "stop" else None
 

@@ -30,6 +30,12 @@ StorageOption = Annotated[
     typer.Option(help="Folder or URI that holds sweeps; the same as --set storage=..."),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
+FrameOption = Annotated[
+    int | None,
+    typer.Option(
+        help="Number of the frame, as `fractal-ray status --frames` lists them; default: the last."
+    ),
+]
 SkipOption = Annotated[
     bool, typer.Option("--skip-corrupt", help="Leave out parts of the dataset that cannot be read.")
 ]
@@ -54,5 +60,7 @@ def keep_figure(sweep: "Sweep", drawn: "MatplotlibFigure", name: str) -> str:
     return sweep.store().write_file(f"figures/{name}", data)
 
 
-def title_of(sweep: "Sweep") -> str:
-    return f"{sweep.spec.name}: {sweep.spec.workload.title}"
+def title_of(sweep: "Sweep", frame: int | None = None) -> str:
+    number = sweep.lattice(frame).frame.id
+    which = f", frame {number}" if number else ""
+    return f"{sweep.spec.name}: {sweep.spec.workload.title}{which}"

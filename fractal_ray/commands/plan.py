@@ -27,8 +27,9 @@ def plan(
     """Say what a sweep would run and cost. Needs no model, network or GPU."""
     from fractal_ray.cost import reckon
     from fractal_ray.errors import SweepError
-    from fractal_ray.precision import depth_text
+    from fractal_ray.precision import deepest_level, depth_text
     from fractal_ray.spec_file import load_spec
+    from fractal_ray.spec_lattices import deepest_frame
 
     if tokens_per_second is not None and not 0 < tokens_per_second < float("inf"):
         raise SweepError(f"--tokens-per-second must be above 0; given {tokens_per_second:g}")
@@ -46,11 +47,13 @@ def plan(
                             "points": stage.runs,
                             "supervised_tokens": stage.supervised_tokens,
                             "points_by_dimension": stage.by_dimension,
+                            "frames": stage.frames,
                         }
                         for stage in cost.stages
                     ],
                     "points": cost.runs,
                     "supervised_tokens": cost.supervised_tokens,
+                    "disk_bytes_without_curves": cost.disk_bytes,
                     "tokens_per_second": cost.tokens_per_second,
                     "supervised_fraction": cost.supervised_fraction,
                     "slot_hours": cost.slot_hours,
@@ -65,6 +68,8 @@ def plan(
         print(f"  {side}: {axis.param}, {axis.scale} from {axis.min!r} to {axis.max!r}")
     for index, stage in enumerate(cost.stages):
         nodes = "" if stage.nodes is None else "{} x {} nodes, ".format(*stage.nodes)
+        if stage.name == "zoom" or stage.frames > 1:
+            nodes = f"{_frames(stage.frames)}{' of ' + nodes if nodes else ', '}"
         # Where labels flip, lines take more than can be told before.
         about = {"refine": "about ", "transects": "at least "}.get(stage.name, "")
         print(
@@ -73,14 +78,24 @@ def plan(
         )
         if stage.by_dimension is not None:
             each = ", ".join(f"{n:,} for D = {d}" for d, n in stage.by_dimension.items())
-            print(f"    a border that crosses the frame once takes {each}; more where it is longer")
+            crosses = "the frame" if stage.frames == 1 else "each frame"
+            print(f"    a border that crosses {crosses} once takes {each}; more where it is longer")
     print(f"  {depth_text(sweep.frame(0), sweep.arithmetics)}")
-    guessed = any(stage.name in ("refine", "transects") for stage in cost.stages)
+    for index, stage in enumerate(sweep.stages):
+        if stage.zoom is not None:
+            deepest = deepest_frame(sweep, index)
+            level = deepest_level(deepest, sweep.arithmetics)
+            where = "there" if stage.zoom.pick == "center" else "wherever it lies"
+            print(
+                f"  the deepest frame of stage {index} means something to level {level} {where}"
+            )
+    guessed = any(stage.name in ("refine", "zoom", "transects") for stage in cost.stages)
     print(
         f"  in all: {'about ' if guessed else ''}{cost.runs:,} points"
         + _tokens(",", cost.supervised_tokens)
     )
-    print(f"  dataset: {sweep.storage}/{sweep.name}")
+    curves = ", and 4 bytes for each training step" if cost.supervised_tokens else ""
+    print(f"  dataset: {sweep.storage}/{sweep.name}, about {_size(cost.disk_bytes)}{curves}")
     if not cost.supervised_tokens:
         return
     if cost.slot_hours is None:
@@ -97,6 +112,18 @@ def plan(
 
 def _gpu_hours(slot_hours: float | None, gpu: float) -> float | None:
     return None if slot_hours is None else slot_hours * (gpu or 1.0)
+
+
+def _frames(count: int) -> str:
+    return "1 frame" if count == 1 else f"up to {count} frames"
+
+
+def _size(count: int) -> str:
+    for unit in ("bytes", "KB", "MB", "GB"):
+        if count < 1000 or unit == "GB":
+            break
+        count = round(count / 1000)
+    return f"{count:,} {unit}"
 
 
 def _tokens(before: str, count: int) -> str:

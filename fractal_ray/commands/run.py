@@ -49,6 +49,17 @@ def run(
     num_cpus: Annotated[
         int | None, typer.Option(min=1, help="CPUs of a new Ray; default: all of this machine.")
     ] = None,
+    budget_points: Annotated[
+        int | None,
+        typer.Option(min=1, help="Stop cleanly when the dataset holds so many points."),
+    ] = None,
+    budget_gpu_hours: Annotated[
+        float | None,
+        typer.Option(
+            help="Stop cleanly when training has taken so many GPU-hours, all runs of"
+            " this sweep together."
+        ),
+    ] = None,
     settings: SetOption = [],  # noqa: B006 - typer copies it
     storage: StorageOption = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
@@ -56,7 +67,11 @@ def run(
     skip_corrupt: SkipOption = False,
 ) -> None:
     """Run a sweep, or go on with it: points in the dataset are not run again."""
+    from fractal_ray.engine.budget import Budget
+
     sweep = open_sweep(spec, settings, storage)
+    budget = Budget(budget_points, budget_gpu_hours, sweep.spec.resources.gpu)
+    budget.check()
 
     def say(text: str) -> None:
         if not quiet:
@@ -76,6 +91,7 @@ def run(
                 view=view,
                 say=say,
                 skip_corrupt=skip_corrupt,
+                budget=budget,
             )
     except KeyboardInterrupt:
         done = sweep.store().read(["point_id"], skip_corrupt=True).num_rows
@@ -86,6 +102,12 @@ def run(
         )
         raise typer.Exit(130) from None
     _report(sweep, progress, as_json=as_json, skip_corrupt=skip_corrupt)
+    if progress.spent:
+        print(
+            f"stopped at the budget of {progress.spent}; the same command with a larger one, or"
+            " with none, goes on",
+            file=sys.stderr,
+        )
     if progress.gave_up:
         print(
             f"{progress.gave_up} points failed again and again and are unknown on the map;"
@@ -113,6 +135,7 @@ def _report(sweep: "Sweep", progress: "Progress", *, as_json: bool, skip_corrupt
                     "reused": progress.reused,
                     "failures": progress.failures,
                     "gave_up": progress.gave_up,
+                    "spent": progress.spent,
                     "seconds": progress.seconds,
                     **result.to_dict(),
                 }

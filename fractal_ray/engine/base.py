@@ -72,6 +72,8 @@ class Progress:
     map: list[list[int]] = field(default_factory=list)
     trouble: str = ""
     finished: bool = False
+    spent: str = ""
+    """The budget that has stopped the sweep."""
     error: str | None = None
     """Why the sweep cannot go on, with the whole traceback."""
 

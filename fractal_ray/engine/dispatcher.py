@@ -5,54 +5,28 @@ rebuilt from the Parquet dataset, so it may die and come back.
 """
 
 import contextlib
-import math
 import time
 from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
+from fractal_ray import frames
 from fractal_ray.engine.base import Nothing, Progress, RunFailure, Tile, TileResult
+from fractal_ray.engine.dispatcher_spec import DispatcherSpec
 from fractal_ray.engine.livemap import LiveMap
-from fractal_ray.identity import PointIdentity, Setting
-from fractal_ray.outcome import Criterion, Outcome, RunRecord
-from fractal_ray.planners.program import Program
+from fractal_ray.engine.openings import Openings
+from fractal_ray.engine.tile_size import LARGEST, TileSize
+from fractal_ray.identity import PointIdentity
+from fractal_ray.outcome import Outcome, RunRecord
 from fractal_ray.relabel import outcomes_by_id
 from fractal_ray.rows import Evaluation, Failure, Origin
 from fractal_ray.space import Point
 from fractal_ray.store import Store
 
-_LARGEST_TILE = 4096
 _BACK_OFF_TILES = 8
-_OPENINGS = 3
-
-
-@dataclass(frozen=True)
-class DispatcherSpec:
-    """All a dispatcher is made of, as plain picklable data.
-
-    `program` makes a fresh planner; it is called again when a lost dispatcher is rebuilt.
-    """
-
-    program: Callable[[], Program]
-    location: str
-    metadata: dict[str, Any]
-    fingerprint: str
-    recipe: dict[str, Setting]
-    x_param: str
-    y_param: str
-    criterion: Criterion
-    points_per_tile: int | None = None
-    """None: by measured time."""
-    tile_seconds: float = 2.0
-    max_attempts: int = 3
-    """Runs of a point that may fail before it is given up for this run of the sweep."""
-    flush_seconds: float = 2.0
-    storage_patience: float = 60.0
-    """Seconds for which storage may refuse before the sweep stops."""
-    skip_corrupt: bool = False
 
 
 @dataclass
@@ -87,13 +61,17 @@ class Dispatcher:
     def __init__(self, spec: DispatcherSpec, clock: Callable[[], float] = time.monotonic) -> None:
         self._spec = spec
         self._clock = clock
-        self._program = spec.program()
         self._store = Store(spec.location, spec.metadata)
+        chosen = frames.read_zooms(self._store)
+        self._zooms_kept = len(chosen)
+        self._program = spec.program(chosen)
         self._identity = PointIdentity(spec.fingerprint, spec.recipe, spec.x_param, spec.y_param)
         self._seed = int(spec.recipe.get("seed", 0))
         known = self._store.read(
-            ["point_id", "outcome", "losses", "diverged_step"], skip_corrupt=spec.skip_corrupt
+            ["point_id", "outcome", "losses", "diverged_step", "seconds"],
+            skip_corrupt=spec.skip_corrupt,
         )
+        self._training_seconds = float(np.sum(known.column("seconds").to_numpy()))
         self._known: dict[str, Outcome] = outcomes_by_id(known, spec.criterion)
         self._again: deque[_Job] = deque()  # each runs in a tile of its own
         self._flying: dict[str, _Job] = {}
@@ -101,17 +79,17 @@ class Dispatcher:
         self._failed_attempts: Counter[str] = Counter()
         self._culprits: dict[str, set[str]] = {}
         self._slots: set[int] = set()
-        self._lost_openings: Counter[int] = Counter()
+        self._openings = Openings()
+        self._held: deque[_Job] = deque()  # for these the budget has no room
         self._rows: list[Evaluation] = []
         self._failure_rows: list[Failure] = []
         self._tiles = 0
-        self._tile_size = spec.points_per_tile or 1
-        self._point_seconds: float | None = None
+        self._tile_size = TileSize(spec.points_per_tile, spec.tile_seconds)
         self._started: float | None = None  # the first tile; workers need time to come up
         self._flushed = clock()
         self._refused_since: float | None = None
         self._counts: Counter[str] = Counter()
-        self._reused = self._done = self._failures = self._gave_up = self._open_failures = 0
+        self._reused = self._done = self._failures = self._gave_up = 0
         self._out = 0  # points asked for and not told yet
         self._succeeded = 0
         self._trouble = ""
@@ -152,8 +130,9 @@ class Dispatcher:
         was_open = slot in self._slots
         self._slots.discard(slot)
         if lease is None:
-            if not was_open:  # killed while it loaded the workload, by the memory limit perhaps
-                self._lost_opening(slot, why)
+            if not was_open:
+                self._trouble = f"slot {slot} died while it loaded the workload: {why}"
+                self.error = self._openings.lost(slot, why) or self.error
             return
         alone = len(lease.jobs) == 1
         error = f"WorkerLost: {why}" + ("" if alone else f" ({len(lease.jobs)} points in its tile)")
@@ -167,22 +146,25 @@ class Dispatcher:
             self._record_failure(lease.jobs[0], "lost_worker", failure, None, gave_up=False)
 
     def open_failed(self, failure: RunFailure, host: str) -> bool:
-        """A worker raised while it opened the workload; three in a row with no result end the
-        sweep. True when it has ended."""
-        self._open_failures += 1
+        """A worker raised while it opened the workload; True when that has ended the sweep."""
         self._trouble = f"a worker on {host} could not start: {failure.error}"
-        if self._open_failures >= _OPENINGS:
-            self.error = f"no worker can open the workload:\n{failure.traceback}"
+        self.error = self._openings.raised(failure.traceback) or self.error
         return self.finished
 
     # What the driver calls ------------------------------------------------------------------
 
     @property
     def finished(self) -> bool:
-        """True when nothing is left to run, or the sweep was stopped by an error."""
-        return self.error is not None or (
-            not self._again and not self._flying and self._program.done
+        """True when nothing is left to run, or an error or the budget has stopped the sweep."""
+        return (
+            self.error is not None
+            or self._spent
+            or (not self._again and not self._flying and self._program.done)
         )
+
+    @property
+    def _spent(self) -> bool:
+        return bool(self._held) and not self._leases
 
     def progress(self) -> Progress:
         """Counts, rate and the small map; also the moment to write rows that wait."""
@@ -203,13 +185,14 @@ class Dispatcher:
             map=self._map.rows(),
             trouble=self._trouble,
             finished=self.finished,
+            spent=self._spec.budget.text() if self._spent else "",
             error=self.error,
         )
 
     def flush_if_due(self) -> None:
         """Write the rows that wait when there are many or they are old."""
         age = self._clock() - self._flushed
-        if len(self._rows) >= _LARGEST_TILE or age >= self._spec.flush_seconds:
+        if len(self._rows) >= LARGEST or age >= self._spec.flush_seconds:
             try:
                 self.flush()
             except (OSError, pa.ArrowException) as error:
@@ -217,6 +200,10 @@ class Dispatcher:
 
     def flush(self) -> None:
         """Write every row that waits; a tile is done when this has returned."""
+        if len(self._program.zooms) > self._zooms_kept:  # before the first of their points
+            chosen = list(self._program.zooms)
+            self._store.put(frames.FILE, frames.to_bytes(chosen))
+            self._zooms_kept = len(chosen)
         if self._rows:
             self._store.append(self._rows)
             self._rows = []
@@ -247,18 +234,9 @@ class Dispatcher:
 
     # Inside ---------------------------------------------------------------------------------
 
-    def _lost_opening(self, slot: int, why: str) -> None:
-        """The same slot three times, because a lost node takes all of its slots at once."""
-        self._lost_openings[slot] += 1
-        self._trouble = f"slot {slot} died while it loaded the workload: {why}"
-        if self._lost_openings[slot] >= _OPENINGS:
-            self.error = (
-                f"slot {slot} died {_OPENINGS} times while it loaded the workload ({why}); does it"
-                " fit into the worker's memory?"
-            )
-
     def _next_tile(self, slot: int) -> Tile | None:
-        jobs = self._collect(self._size_of_next_tile())
+        size = self._tile_size.next(self._program.backlog, len(self._slots))
+        jobs = self._within_budget(self._collect(size))
         if not jobs:
             return None
         self._started = self._clock() if self._started is None else self._started
@@ -267,21 +245,19 @@ class Dispatcher:
         self._leases[slot] = _Lease(tile, jobs)
         return tile
 
-    def _size_of_next_tile(self) -> int:
-        """By measured time, growing at most fourfold, and never more than a fair share."""
-        if self._spec.points_per_tile is not None:
-            return self._spec.points_per_tile
-        if self._point_seconds is not None:
-            wanted = self._spec.tile_seconds / max(self._point_seconds, 1e-9)
-            self._tile_size = max(1, min(int(wanted), self._tile_size * 4, _LARGEST_TILE))
-        share = math.ceil(self._program.backlog / (2 * max(1, len(self._slots))))
-        return max(1, min(self._tile_size, share))
+    def _within_budget(self, jobs: list[_Job]) -> list[_Job]:
+        """Those that may be begun; the others are held."""
+        begun = len(self._known) + len(self._flying) - len(self._held) - len(jobs)
+        room = self._spec.budget.room(begun, self._training_seconds)
+        if room is not None:
+            self._held.extendleft(reversed(jobs[room:]))
+        return jobs[:room]
 
     def _collect(self, n: int) -> list[_Job]:
         """Up to `n` points that must really be run; what is known already is told on the way."""
         if self._again and self._again[0].not_before <= self._tiles:
             return [self._again.popleft()]
-        jobs: list[_Job] = []
+        jobs = [self._held.popleft() for _ in range(min(n, len(self._held)))]
         while len(jobs) < n:
             stage = self._program.stage
             points = self._program.ask(n - len(jobs))
@@ -316,12 +292,11 @@ class Dispatcher:
         self._done += len(points)
         self._counts[outcome] += len(points)
         for point in points:
-            self._map.put(frame, point, outcome)
+            if point.frame == frame.id:  # of several that are filled side by side, one is shown
+                self._map.put(frame, point, outcome)
 
     def _accept(self, lease: _Lease, result: TileResult) -> None:
-        seconds = result.seconds / len(lease.jobs)
-        old = self._point_seconds
-        self._point_seconds = seconds if old is None else 0.7 * old + 0.3 * seconds
+        self._tile_size.measured(result.seconds, len(lease.jobs))
         if result.broken is not None:
             index, failure = result.broken
             self._record_failure(lease.jobs[index], "error", failure, result, gave_up=False)
@@ -332,8 +307,8 @@ class Dispatcher:
                 self._succeed(job, item, result)
 
     def _succeed(self, job: _Job, record: RunRecord, result: TileResult) -> None:
-        self._open_failures = 0
-        self._lost_openings.clear()
+        self._openings.worked()
+        self._training_seconds += record.seconds
         self._succeeded += 1
         del self._flying[job.id]
         self._known[job.id] = record.outcome

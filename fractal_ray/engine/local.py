@@ -3,7 +3,8 @@
 import time
 
 from fractal_ray.engine.base import Progress, SweepStoppedError, View, evaluate_tile
-from fractal_ray.engine.dispatcher import Dispatcher, DispatcherSpec
+from fractal_ray.engine.dispatcher import Dispatcher
+from fractal_ray.engine.dispatcher_spec import DispatcherSpec
 from fractal_ray.workloads.base import Prepared, Workload
 
 _VIEW_SECONDS = 0.2

@@ -32,7 +32,8 @@ from fractal_ray.engine.base import (
     describe,
     evaluate_tile,
 )
-from fractal_ray.engine.dispatcher import Dispatcher, DispatcherSpec
+from fractal_ray.engine.dispatcher import Dispatcher
+from fractal_ray.engine.dispatcher_spec import DispatcherSpec
 from fractal_ray.engine.ray_cluster import room_for
 from fractal_ray.space import Point
 from fractal_ray.workloads.base import Prepared, Runner, Workload

@@ -1,9 +1,35 @@
 """A dense raster of labels from points that were not all run, and which of them were."""
 
+from collections.abc import Callable
+
 import numpy as np
 from numpy.typing import NDArray
 
 from fractal_ray.boundary import UNKNOWN
+from fractal_ray.outcome import Outcome
+from fractal_ray.planners.grid import GridPlanner
+from fractal_ray.planners.refine import RefinePlanner
+
+
+def labels_of(
+    planner: GridPlanner | RefinePlanner, label: Callable[[Outcome], bool]
+) -> tuple[NDArray[np.int8], NDArray[np.bool_], int]:
+    """What a planner that is done knows of its finest lattice.
+
+    Returns
+    -------
+    ``(labels, measured, level)``: (ny, nx) int8 of 1, 0 and -1 (not known), bool, True where the
+    label is that of a run, and the level of the lattice.
+    """
+    frame = planner.frame
+    if isinstance(planner, RefinePlanner):
+        x, y, labels = planner.labels()
+        size = {"cells_x": frame.cells_x, "cells_y": frame.cells_y, "levels": planner.levels}
+        return *infer_labels(x, y, labels, **size), planner.levels
+    labels = np.full((frame.cells_y + 1, frame.cells_x + 1), UNKNOWN, dtype=np.int8)
+    for point, outcome in planner.results:
+        labels[point.iy, point.ix] = UNKNOWN if outcome is None else label(outcome)
+    return labels, labels != UNKNOWN, 0
 
 
 def infer_labels(

@@ -3,10 +3,11 @@
 from collections.abc import Callable, Sequence
 
 from fractal_ray.planners.base import Planner, Result
+from fractal_ray.planners.zoom import Zoom
 from fractal_ray.space import Frame, Point
 
-StageMaker = Callable[[Planner | None], Planner]
-"""Makes a stage's planner from the finished planner of the stage before (None for the first)."""
+StageMaker = Callable[[], Planner]
+"""Makes a stage's planner when the one before it is done."""
 
 
 class Program:
@@ -15,25 +16,30 @@ class Program:
     Parameters
     ----------
     stages
-        ``(name, maker)`` in order, at least one.
+        ``(name, maker)`` in order, at least one; several may have one name.
+    zooms
+        Frames that makers have chosen; they add to it.
     """
 
-    def __init__(self, stages: Sequence[tuple[str, StageMaker]]) -> None:
+    def __init__(
+        self, stages: Sequence[tuple[str, StageMaker]], zooms: Sequence[Zoom] = ()
+    ) -> None:
         if not stages:
             raise ValueError("a program needs at least one stage")
         self._stages = list(stages)
         self._index = 0
-        self._current = stages[0][1](None)
+        self._current = stages[0][1]()
+        self.zooms = zooms
 
     @property
     def stage(self) -> str:
         """Name of the stage that the next points belong to, ``"0:grid"``."""
         self._advance()
-        return f"{self._index}:{self._stages[self._index][0]}"
+        return self._stages[self._index][0]
 
     @property
     def frame(self) -> Frame:
-        """The frame that the current stage fills."""
+        """The frame that is being filled."""
         return self._current.frame
 
     @property
@@ -60,4 +66,4 @@ class Program:
     def _advance(self) -> None:
         while self._current.done and self._index + 1 < len(self._stages):
             self._index += 1
-            self._current = self._stages[self._index][1](self._current)
+            self._current = self._stages[self._index][1]()

@@ -7,10 +7,12 @@ from typing import Any
 import pytest
 
 from fractal_ray.engine.base import RunFailure, Tile, TileResult, evaluate_tile
-from fractal_ray.engine.dispatcher import Dispatcher, DispatcherSpec
+from fractal_ray.engine.dispatcher import Dispatcher
+from fractal_ray.engine.dispatcher_spec import DispatcherSpec
 from fractal_ray.outcome import Criterion
 from fractal_ray.planners.grid import GridPlanner
 from fractal_ray.planners.program import Program
+from fractal_ray.planners.zoom import Zoom
 from fractal_ray.space import Axis, Frame
 from fractal_ray.store import Store
 from tests.fractal_ray.workloads_for_tests import Disc
@@ -26,10 +28,10 @@ class Clock:
         return self.now
 
 
-def program(side: int, integer: bool = False) -> Program:
+def program(side: int, integer: bool, zooms: list[Zoom]) -> Program:
     x = Axis("unembedding_lr", "log", 1.0, 3.0, integer) if integer else _axis("unembedding_lr")
     frame = Frame(0, x, _axis("matrix_lr"), side - 1, side - 1)
-    return Program([("grid", lambda _: GridPlanner(frame))])
+    return Program([("0:grid", lambda: GridPlanner(frame))])
 
 
 def _axis(name: str) -> Axis:

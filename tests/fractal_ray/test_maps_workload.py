@@ -11,7 +11,7 @@ import pytest
 
 from fractal_ray.analysis import analyze
 from fractal_ray.boundary import BOUNDARIES
-from fractal_ray.engine.dispatcher import DispatcherSpec
+from fractal_ray.engine.dispatcher_spec import DispatcherSpec
 from fractal_ray.engine.local import run_local
 from fractal_ray.errors import SweepError
 from fractal_ray.figures.maps import three_panel
@@ -19,6 +19,7 @@ from fractal_ray.identity import PointIdentity
 from fractal_ray.outcome import Criterion, Outcome
 from fractal_ray.planners.grid import GridPlanner
 from fractal_ray.planners.program import Program
+from fractal_ray.planners.zoom import Zoom
 from fractal_ray.relabel import outcomes
 from fractal_ray.space import Axis, Frame, Point
 from fractal_ray.store import Store
@@ -29,8 +30,8 @@ from fractal_ray.workloads.maps import MapWorkload
 PLANE = Frame(0, Axis("x", "linear", -2.0, 2.0), Axis("y", "linear", -1.5, 1.5), 16, 12)
 
 
-def grid(frame: Frame) -> Program:
-    return Program([("grid", lambda _: GridPlanner(frame))])
+def grid(frame: Frame, zooms: list[Zoom]) -> Program:
+    return Program([("0:grid", lambda: GridPlanner(frame))])
 
 
 def run_map(workload: MapWorkload, folder: Path, frame: Frame = PLANE) -> Any:

@@ -41,26 +41,27 @@ def test_a_grid_asks_for_each_node_once(rng: random.Random, nx: int, ny: int) ->
 
 @given(st.randoms(use_true_random=False))
 def test_a_program_runs_its_stages_in_order(rng: random.Random) -> None:
-    program = Program([("grid", lambda _, k=k: GridPlanner(frame(k, 2 + k, 3))) for k in range(3)])
+    makers = [lambda k=k: GridPlanner(frame(k, 2 + k, 3)) for k in range(3)]
+    program = Program([(f"{k}:grid", maker) for k, maker in enumerate(makers)])
     frames = [point.frame for point in drive(program, rng)]
     assert frames == sorted(frames)
     assert [frames.count(k) for k in range(3)] == [(3 + k) * 4 for k in range(3)]
 
 
-def test_a_stage_sees_the_one_before() -> None:
-    seen: list[Planner | None] = []
+def test_a_stage_is_made_when_the_one_before_is_done() -> None:
+    seen: list[bool] = []
+    first = GridPlanner(frame(0, 1, 1))
 
-    def second(previous: Planner | None) -> Planner:
-        seen.append(previous)
+    def second() -> Planner:
+        seen.append(first.done)
         return GridPlanner(frame(1))
 
-    first = GridPlanner(frame(0, 1, 1))
-    program = Program([("grid", lambda _: first), ("grid", second)])
+    program = Program([("0:grid", lambda: first), ("1:grid", second)])
     assert program.stage == "0:grid"
     program.tell([(point, Outcome.TRAINED) for point in program.ask(10)])
     assert program.stage == "1:grid"
     assert not program.done
-    assert seen == [first]
+    assert seen == [True]
 
 
 def test_coarse_points_come_first() -> None:

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from fractal_ray.boundary import boundary_cells
 from fractal_ray.engine.base import Progress, Tile, evaluate_tile
-from fractal_ray.engine.dispatcher import Dispatcher, DispatcherSpec
+from fractal_ray.engine.dispatcher import Dispatcher
+from fractal_ray.engine.dispatcher_spec import DispatcherSpec
 from fractal_ray.outcome import Criterion, Outcome
 from fractal_ray.planners.audit import audit_report
 from fractal_ray.planners.base import Planner
@@ -272,11 +273,12 @@ def test_through_the_dispatcher_a_grid_and_its_refinement_share_their_points(
     x, y = (Axis(name, "log", 1e-4, 1.0) for name in ("unembedding_lr", "matrix_lr"))
     cells = Frame(0, x, y, 8, 8)
 
-    def refinement(before: Planner | None) -> Planner:
+    def refinement() -> Planner:
         return RefinePlanner(cells, 2, trained)
 
+    stages = [("0:grid", lambda: GridPlanner(cells)), ("1:refine", refinement)]
     spec = DispatcherSpec(
-        program=lambda: Program([("grid", lambda _: GridPlanner(cells)), ("refine", refinement)]),
+        program=lambda zooms: Program(stages),
         location=str(tmp_path),
         metadata={},
         fingerprint="disc",

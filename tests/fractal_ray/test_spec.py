@@ -43,7 +43,7 @@ def workload(**changes: Any) -> dict[str, Any]:
         ({"axes": axes(max=float("inf"))}, ["axes.x.max"]),
         ({"stages": []}, ["stages"]),
         ({"stages": [{"grd": {"points": 3}}]}, ["stages.0.grd: unknown key", "'grid'"]),
-        ({"stages": [{"grid": {"points": 1}}]}, ["stages.0.grid: points must be at least 2"]),
+        ({"stages": [{"grid": {"points": 1}}]}, ["stages.0.grid.points: must be at least 2"]),
         (
             {"stages": [{"grid": {"points": "one"}}]},
             ["stages.0.grid.points: takes a whole", "'one'"],

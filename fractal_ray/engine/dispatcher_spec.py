@@ -1,0 +1,39 @@
+"""All that a dispatcher is made of."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from fractal_ray.engine.budget import Budget
+from fractal_ray.identity import Setting
+from fractal_ray.outcome import Criterion
+from fractal_ray.planners.program import Program
+from fractal_ray.planners.zoom import Zoom
+
+
+@dataclass(frozen=True)
+class DispatcherSpec:
+    """All a dispatcher is made of, as plain picklable data.
+
+    `program` makes a fresh planner from the frames that its zooms chose before; it is called again
+    when a lost dispatcher is rebuilt.
+    """
+
+    program: Callable[[list[Zoom]], Program]
+    location: str
+    metadata: dict[str, Any]
+    fingerprint: str
+    recipe: dict[str, Setting]
+    x_param: str
+    y_param: str
+    criterion: Criterion
+    points_per_tile: int | None = None
+    """None: by measured time."""
+    tile_seconds: float = 2.0
+    max_attempts: int = 3
+    """Runs of a point that may fail before it is given up for this run of the sweep."""
+    flush_seconds: float = 2.0
+    storage_patience: float = 60.0
+    """Seconds for which storage may refuse before the sweep stops."""
+    skip_corrupt: bool = False
+    budget: Budget = field(default_factory=Budget)

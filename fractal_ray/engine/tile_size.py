@@ -1,0 +1,38 @@
+"""How many points a slot takes at a time."""
+
+import math
+
+LARGEST = 4096
+
+
+class TileSize:
+    """By measured time, growing at most fourfold, and never more than a fair share of what is left.
+
+    Parameters
+    ----------
+    points
+        A fixed size; None for one that is measured.
+    seconds
+        What a tile should take.
+    """
+
+    def __init__(self, points: int | None, seconds: float) -> None:
+        self._fixed, self._seconds = points, seconds
+        self._size = points or 1
+        self._point_seconds: float | None = None
+
+    def measured(self, seconds: float, points: int) -> None:
+        """A tile of so many points took so long."""
+        each = seconds / points
+        old = self._point_seconds
+        self._point_seconds = each if old is None else 0.7 * old + 0.3 * each
+
+    def next(self, backlog: int, slots: int) -> int:
+        """Points for the next tile, at least 1."""
+        if self._fixed is not None:
+            return self._fixed
+        if self._point_seconds is not None:
+            wanted = self._seconds / max(self._point_seconds, 1e-9)
+            self._size = max(1, min(int(wanted), self._size * 4, LARGEST))
+        share = math.ceil(backlog / (2 * max(1, slots)))
+        return max(1, min(self._size, share))
