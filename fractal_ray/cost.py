@@ -65,7 +65,9 @@ class Cost:
         return tokens / self.tokens_per_second / 3600
 
 
-def reckon(spec: SweepSpec, tokens_per_second: float | None = None) -> Cost:
+def reckon(
+    spec: SweepSpec, tokens_per_second: float | None = None, crossed: int | None = None
+) -> Cost:
     """Price a spec.
 
     Parameters
@@ -74,12 +76,17 @@ def reckon(spec: SweepSpec, tokens_per_second: float | None = None) -> Cost:
         What would be run.
     tokens_per_second
         All tokens that one slot trains on in a second; None for the spec's own ``cost``.
+    crossed
+        Boundary cells of the first grid, where it was run; None for a border that crosses once.
     """
     stated = spec.cost
     if tokens_per_second is None and stated is not None:
         tokens_per_second = stated.tokens_per_second
     seen: list[tuple[set[float], set[float]]] = []
-    stages = [_stage(spec, index, stage.name, seen) for index, stage in enumerate(spec.stages)]
+    stages = [
+        _stage(spec, index, stage.name, seen, crossed if index == 1 else None)
+        for index, stage in enumerate(spec.stages)
+    ]
     fraction = stated.supervised_fraction if stated else 1.0
     return Cost(tuple(stages), tokens_per_second, fraction)
 
@@ -92,17 +99,18 @@ _RUNS_PER_CELL = (
 )
 
 
-def _refinement(spec: SweepSpec, index: int, refine: RefineStage) -> StageCost:
-    """Estimate: N0 2^(D l) boundary cells at level l, each split once, N0 of a single crossing.
+def _refinement(spec: SweepSpec, index: int, refine: RefineStage, crossed: int | None) -> StageCost:
+    """Estimate: N0 2^(D l) boundary cells at level l, each split once; N0 of a single crossing
+    where it was not counted.
 
     The audit adds its share of the cells that are left whole, with 5 new nodes each.
     """
     (cells_x, cells_y), levels = spec.cells(index), refine.levels
     frames = spec.frames(index)
-    once = max(cells_x, cells_y)
+    first = max(cells_x, cells_y) if crossed is None else crossed
     by_dimension = {}
     for dimension in DIMENSIONS:
-        split = sum(once * 2 ** (dimension * level) for level in range(levels))
+        split = sum(first * 2 ** (dimension * level) for level in range(levels))
         left = cells_x * cells_y + 4 * split
         runs = frames * (_RUNS_PER_CELL * split + 5 * refine.audit * left)
         by_dimension[dimension] = round(runs)
@@ -146,11 +154,15 @@ def _tokens_per_run(spec: SweepSpec) -> int:
 
 
 def _stage(
-    spec: SweepSpec, index: int, name: str, seen: list[tuple[set[float], set[float]]]
+    spec: SweepSpec,
+    index: int,
+    name: str,
+    seen: list[tuple[set[float], set[float]]],
+    crossed: int | None,
 ) -> StageCost:
     stage = spec.stages[index]
     if stage.refine is not None:
-        return _refinement(spec, index, stage.refine)
+        return _refinement(spec, index, stage.refine, crossed)
     if stage.zoom is not None:
         return _zoom(spec, index, stage.zoom)
     if not stage.on_lattice:

@@ -1,7 +1,8 @@
 """``fractal-ray plan``: what a sweep would run and cost."""
 
 import json
-from typing import Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -12,6 +13,10 @@ from fractal_ray.commands.options import (
     StorageOption,
     overrides,
 )
+
+if TYPE_CHECKING:
+    from fractal_ray.cost import Cost
+    from fractal_ray.spec import SweepSpec
 
 
 def plan(
@@ -27,14 +32,13 @@ def plan(
     """Say what a sweep would run and cost. Needs no model, network or GPU."""
     from fractal_ray.cost import reckon
     from fractal_ray.errors import SweepError
-    from fractal_ray.precision import deepest_level, depth_text
     from fractal_ray.spec_file import load_spec
-    from fractal_ray.spec_lattices import deepest_frame
 
     if tokens_per_second is not None and not 0 < tokens_per_second < float("inf"):
         raise SweepError(f"--tokens-per-second must be above 0; given {tokens_per_second:g}")
     sweep = load_spec(spec, overrides(settings, storage))
-    cost = reckon(sweep, tokens_per_second)
+    crossed = _boundary_cells_of_the_grid(sweep)
+    cost = reckon(sweep, tokens_per_second, crossed)
     if as_json:
         print(
             json.dumps(
@@ -62,52 +66,87 @@ def plan(
             )
         )
         return
-    print(f"{sweep.name}: {sweep.workload.title}")
+    print("\n".join([*_what(sweep), *_stages(cost, crossed), *_depths(sweep), *_sum(sweep, cost)]))
+
+
+def _what(spec: "SweepSpec") -> list[str]:
+    lines = [f"{spec.name}: {spec.workload.title}"]
     for side in ("x", "y"):
-        axis = sweep.axis(side)
-        print(f"  {side}: {axis.param}, {axis.scale} from {axis.min!r} to {axis.max!r}")
+        axis = spec.axis(side)
+        lines.append(f"  {side}: {axis.param}, {axis.scale} from {axis.min!r} to {axis.max!r}")
+    return lines
+
+
+def _stages(cost: "Cost", crossed: int | None) -> list[str]:
+    lines = []
     for index, stage in enumerate(cost.stages):
         nodes = "" if stage.nodes is None else "{} x {} nodes, ".format(*stage.nodes)
         if stage.name == "zoom" or stage.frames > 1:
             nodes = f"{_frames(stage.frames)}{' of ' + nodes if nodes else ', '}"
         # Where labels flip, lines take more than can be told before.
         about = {"refine": "about ", "transects": "at least "}.get(stage.name, "")
-        print(
+        lines.append(
             f"  stage {index} {stage.name}: {nodes}{about}{stage.runs:,} points to run"
             + _tokens(", at most", stage.supervised_tokens)
         )
-        if stage.by_dimension is not None:
-            each = ", ".join(f"{n:,} for D = {d}" for d, n in stage.by_dimension.items())
+        if stage.by_dimension is None:
+            continue
+        each = ", ".join(f"{n:,} for D = {d}" for d, n in stage.by_dimension.items())
+        if index == 1 and crossed is not None:
+            lines.append(f"    from the {crossed:,} boundary cells of the grid, run before: {each}")
+        else:
             crosses = "the frame" if stage.frames == 1 else "each frame"
-            print(f"    a border that crosses {crosses} once takes {each}; more where it is longer")
-    print(f"  {depth_text(sweep.frame(0), sweep.arithmetics)}")
-    for index, stage in enumerate(sweep.stages):
+            lines.append(f"    a border that crosses {crosses} once takes {each}; longer ones more")
+    return lines
+
+
+def _depths(spec: "SweepSpec") -> list[str]:
+    from fractal_ray.precision import deepest_level, depth_text
+    from fractal_ray.spec_lattices import deepest_frame
+
+    lines = [f"  {depth_text(spec.frame(0), spec.arithmetics)}"]
+    for index, stage in enumerate(spec.stages):
         if stage.zoom is not None:
-            deepest = deepest_frame(sweep, index)
-            level = deepest_level(deepest, sweep.arithmetics)
+            level = deepest_level(deepest_frame(spec, index), spec.arithmetics)
             where = "there" if stage.zoom.pick == "center" else "wherever it lies"
-            print(
-                f"  the deepest frame of stage {index} means something to level {level} {where}"
-            )
+            lines.append(f"  the deepest frame of stage {index}, {where}: {level}")
+    return lines
+
+
+def _sum(spec: "SweepSpec", cost: "Cost") -> list[str]:
     guessed = any(stage.name in ("refine", "zoom", "transects") for stage in cost.stages)
-    print(
-        f"  in all: {'about ' if guessed else ''}{cost.runs:,} points"
-        + _tokens(",", cost.supervised_tokens)
-    )
     curves = ", and 4 bytes for each training step" if cost.supervised_tokens else ""
-    print(f"  dataset: {sweep.storage}/{sweep.name}, about {_size(cost.disk_bytes)}{curves}")
+    lines = [
+        f"  in all: {'about ' if guessed else ''}{cost.runs:,} points"
+        + _tokens(",", cost.supervised_tokens),
+        f"  dataset: {spec.storage}/{spec.name}, about {_size(cost.disk_bytes)}{curves}",
+    ]
     if not cost.supervised_tokens:
-        return
+        return lines
     if cost.slot_hours is None:
-        print("  no throughput stated: give --tokens-per-second, or cost in the spec")
-        return
-    gpu = sweep.resources.gpu
+        return [*lines, "  no throughput stated: give --tokens-per-second, or cost in the spec"]
+    gpu = spec.resources.gpu
     hours = _gpu_hours(cost.slot_hours, gpu)
     what = f"{hours:,.1f} GPU-hours (slots of {gpu:g} GPU)" if gpu else f"{hours:,.1f} core-hours"
-    print(
+    estimate = (
         f"  estimate: {what} at {cost.tokens_per_second:,.0f} tokens/s a slot,"
         f" {cost.supervised_fraction:.0%} of them supervised"
     )
+    return [*lines, estimate]
+
+
+def _boundary_cells_of_the_grid(spec: "SweepSpec") -> int | None:
+    """Counted, where the first grid was run to its end on this machine."""
+    if "://" in spec.storage or not (Path(spec.storage).expanduser() / spec.name).is_dir():
+        return None
+    from fractal_ray.boundary import boundary_cells, labels
+    from fractal_ray.sweep import Sweep
+
+    sweep = Sweep(spec)
+    raster = sweep.raster(sweep.table(skip_corrupt=True), frame=0, level=0)
+    if not raster.known.all():
+        return None
+    return boundary_cells(labels(raster, spec.label.boundary)).n_mixed
 
 
 def _gpu_hours(slot_hours: float | None, gpu: float) -> float | None:

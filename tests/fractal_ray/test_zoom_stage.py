@@ -11,10 +11,13 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from typer.testing import CliRunner
 
 from fractal_ray.analysis import analyze
 from fractal_ray.boundary import boundary_cells, labels
+from fractal_ray.cli import app
 from fractal_ray.cost import reckon
+from fractal_ray.engine.budget import Budget
 from fractal_ray.errors import SweepError
 from fractal_ray.frames import read_zooms, to_bytes
 from fractal_ray.outcome import Outcome, RunRecord
@@ -306,8 +309,6 @@ def test_where_no_border_is_there_is_no_frame(tmp_path: Path) -> None:
 def test_a_budget_is_kept_to_the_point_and_leads_to_the_same_end(
     sweep: Sweep, tmp_path: Path
 ) -> None:
-    from fractal_ray.engine.budget import Budget
-
     spec = _chain(tmp_path)
     total = sweep.table().num_rows
     for points in (100, 289, 3000, total - 1):
@@ -385,3 +386,50 @@ def test_planners_side_by_side_are_asked_in_turn_and_told_their_own() -> None:
     both.tell([(point, Outcome.TRAINED) for point in both.ask(100)])
     assert both.done
     assert SideBySide([]).done
+
+
+def _plan(file: Path) -> str:
+    result = CliRunner().invoke(app, ["plan", str(file)])
+    assert result.exit_code == 0
+    return result.output
+
+
+def test_a_plan_counts_the_border_of_a_grid_that_was_run(tmp_path: Path) -> None:
+    spec = _spec(tmp_path, GRID, REFINE, _zoom(depth=2), REFINE)
+    file = tmp_path / "spec.yaml"
+    file.write_text(spec.model_dump_json(exclude_none=True))
+    before = _plan(file)
+    assert "a border that crosses the frame once takes" in before
+    assert "stage 2 zoom: up to 2 frames of 17 x 17 nodes, 578 points to run" in before
+    assert "the deepest frame of stage 2, wherever it lies: 43" in before
+    sweep = Sweep(spec)
+    sweep.run(engine="local")
+    cells = boundary_cells(labels(sweep.raster(frame=0, level=0), "trainable")).n_mixed
+    assert f"from the {cells:,} boundary cells of the grid, run before: " in _plan(file)
+    spent = Counter(sweep.table()["stage"].to_pylist())["1:refine"]
+    priced = reckon(spec, crossed=cells).stages[1].by_dimension
+    assert priced is not None
+    assert priced[1.3] < spent < priced[1.6]  # D = 1.415
+
+
+def test_a_budget_is_a_limit_of_points_or_of_hours() -> None:
+    assert Budget().room(10**9, 1e9) is None
+    assert [Budget(10).room(points, 0.0) for points in (0, 9, 10, 12)] == [10, 1, 0, 0]
+    hours = Budget(gpu_hours=2.0, gpu=0.5)
+    assert hours.room(10**6, 4 * 3600 - 1) is None
+    assert hours.room(0, 4 * 3600) == 0
+    assert Budget(3, 2.0, 0.5).text() == "3 points and 2 GPU-hours"
+
+
+@pytest.mark.parametrize(
+    ("budget", "message"),
+    [
+        (Budget(0), "--budget-points must be at least 1; given 0"),
+        (Budget(None, -1.0, 1.0), "--budget-gpu-hours must be above 0; given -1"),
+        (Budget(None, float("nan"), 1.0), "--budget-gpu-hours must be above 0; given nan"),
+        (Budget(None, 1.0, 0.0), r"this sweep's slots take no GPU .*--budget-points"),
+    ],
+)
+def test_budgets_that_cannot_be_meant(budget: Budget, message: str) -> None:
+    with pytest.raises(SweepError, match=message):
+        budget.check()
