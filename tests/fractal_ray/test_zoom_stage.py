@@ -409,7 +409,7 @@ def test_a_plan_counts_the_border_of_a_grid_that_was_run(tmp_path: Path) -> None
     spent = Counter(sweep.table()["stage"].to_pylist())["1:refine"]
     priced = reckon(spec, crossed=cells).stages[1].by_dimension
     assert priced is not None
-    assert priced[1.3] < spent < priced[1.6]  # D = 1.415
+    assert priced[1.3] < spent < 1.2 * priced[1.6]  # D = 1.415, and an estimate
 
 
 def test_a_budget_is_a_limit_of_points_or_of_hours() -> None:
