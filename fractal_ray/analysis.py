@@ -1,26 +1,42 @@
 """From a dataset to numbers: counts, the boundary, and its dimension with what is known of it."""
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from fractal_ray.audits import read_audit
 from fractal_ray.boundary import Raster, boundary_cells, labels
-from fractal_ray.dimension.boxcount import STDERR_NOTE, boxcount
-from fractal_ray.dimension.nulls import smooth_range, verdict
-from fractal_ray.frames import read_zooms, unchosen
+from fractal_ray.dimension import compat
+from fractal_ray.dimension.result import Estimate
+from fractal_ray.dimension.verify import UNVERIFIED
+from fractal_ray.estimates import best
+from fractal_ray.frame_file import notes, read_zooms
 from fractal_ray.outcome import Outcome
 from fractal_ray.planners.audit import AuditReport
 from fractal_ray.relabel import outcomes
+from fractal_ray.sheets import read_frame, read_sheet
 from fractal_ray.sweep import Sweep
 
 
 @dataclass(frozen=True)
 class Analysis:
-    """What a sweep shows so far.
+    """What a sweep shows of one frame so far.
 
-    `dimension` is None where it cannot be defended; `smooth_low` to `smooth_high` is what straight
-    lines and circles give with the same estimator on a lattice of the same size.
+    Parameters
+    ----------
+    verdict
+        Of the frame's verification sheet, or "unverified".
+    reasons
+        Of the verdict.
+    dimension
+        None where it cannot be defended: no sheet, or a verdict that gives none; with `force` it is
+        given all the same.
+    recommended
+        Which of `estimates` it is.
+    estimates
+        By kind of data; empty while the frame is not finished, and without a sheet unless forced.
+    published
+        By the published estimators that were asked for.
     """
 
     name: str
@@ -34,14 +50,12 @@ class Analysis:
     boundary_cells: int
     unknown_cells: int
     yes_ratio: float | None
-    dimension: float | None
-    stderr: float | None
-    box_sizes: tuple[int, ...]
-    box_counts: tuple[int, ...]
-    fit_sizes: tuple[int, ...]
-    smooth_low: float | None
-    smooth_high: float | None
     verdict: str
+    reasons: tuple[str, ...]
+    dimension: float | None
+    recommended: str | None
+    estimates: dict[str, Estimate]
+    published: tuple[compat.Published, ...]
     warnings: tuple[str, ...]
     audit: AuditReport | None = None
 
@@ -54,7 +68,7 @@ class Analysis:
         counts = ", ".join(f"{n} {name}" for name, n in self.outcomes.items())
         lines = [
             f"{self.name}: {self.points} points ({counts})",
-            *([f"frame {self.frame}"] if self.frame else []),
+            *([f"of these, frame {self.frame}:"] if self.frame else []),
             f"boundary '{self.boundary}': {self.boundary_cells} boundary cells"
             + (f", {self.unknown_cells} cells not known" if self.unknown_cells else ""),
         ]
@@ -67,17 +81,16 @@ class Analysis:
             )
         if self.audit is not None:
             lines += _audit_lines(self.audit)
-        if self.dimension is None:
-            lines.append(f"dimension: none given, {self.verdict}")
-        else:
-            sizes = f"{min(self.fit_sizes)} to {max(self.fit_sizes)} cells"
+        lines.append(f"verdict: {self.verdict}")
+        lines += [f"  {reason}" for reason in self.reasons]
+        for data, estimate in self.estimates.items():
+            note = " (recommended)" if data == self.recommended and len(self.estimates) > 1 else ""
+            unverified = f"{UNVERIFIED}: " if self.verdict == UNVERIFIED else ""
+            lines.append(f"{unverified}{estimate}{note}")
+        for each in self.published:
             lines.append(
-                f"box-counting dimension {self.dimension:.2f} over boxes of {sizes}"
-                f" (± {self.stderr:.2f}, {STDERR_NOTE})"
-            )
-            lines.append(
-                f"smooth curves on this lattice give {self.smooth_low:.2f} to"
-                f" {self.smooth_high:.2f}: {self.verdict}"
+                f"as published, {each.name}: D = {each.dimension:.4f} from"
+                f" {each.boundary_pixels:,} border pixels; not to be believed by itself"
             )
         return lines + [f"note: {warning}" for warning in self.warnings]
 
@@ -97,7 +110,12 @@ def _audit_lines(audit: AuditReport) -> list[str]:
 
 
 def analyze(
-    sweep: Sweep, *, frame: int | None = None, skip_corrupt: bool = False
+    sweep: Sweep,
+    *,
+    frame: int | None = None,
+    force: bool = False,
+    published: Sequence[str] = (),
+    skip_corrupt: bool = False,
 ) -> tuple[Analysis, Raster]:
     """Measure the boundary on a frame of a sweep.
 
@@ -107,31 +125,30 @@ def analyze(
         The sweep; only its dataset is read.
     frame
         Number of the frame; None for the last.
+    force
+        Give dimensions of a frame without a verification sheet; they are marked.
+    published
+        Names of published estimators to apply as well (`dimension/compat.py`).
     skip_corrupt
         Leave out parts that cannot be read instead of raising.
     """
-    table = sweep.table(skip_corrupt=skip_corrupt)
-    spec, lattice = sweep.spec, sweep.lattice(frame)
-    raster = sweep.raster(table, frame=lattice.frame.id)
+    data = read_frame(sweep, frame, skip_corrupt=skip_corrupt)
+    spec, lattice, raster = sweep.spec, data.lattice, data.raster
     yes = labels(raster, spec.label.boundary)
     cells = boundary_cells(yes)
-    found = boxcount(cells.mixed)
-    smooth = None
-    if found.dimension is not None:
-        smooth = smooth_range(
-            *cells.mixed.shape, sizes=found.fit_sizes, n_boundary=found.n_boundary
-        )
-    counts = Counter(outcomes(table, spec.label.criterion))
+    counts = Counter(outcomes(data.table, spec.label.criterion))
     known = int(raster.known.sum())
-    audit = None
-    if lattice.refinement is not None:
-        failures = sweep.store().read_failures(skip_corrupt=True)
-        audit = read_audit(spec, lattice.refinement, lattice.frame, table, failures)
+    sheet = read_sheet(sweep, lattice)
+    given = None if sheet is None else sheet["dimension"]
+    found = data.estimates() if given is not None or force else {}
+    chosen = best(found)
+    if force and given is None and chosen is not None:
+        given = found[chosen].value
     result = Analysis(
         name=spec.name,
         frame=lattice.frame.id,
         boundary=spec.label.boundary,
-        points=table.num_rows,
+        points=data.table.num_rows,
         outcomes={outcome.value: counts[outcome] for outcome in Outcome},
         nodes=raster.outcome.size,
         measured_nodes=int(raster.measured.sum()),
@@ -139,15 +156,18 @@ def analyze(
         boundary_cells=cells.n_mixed,
         unknown_cells=cells.n_unknown,
         yes_ratio=float((yes == 1).sum() / known) if known else None,
-        dimension=found.dimension,
-        stderr=found.stderr,
-        box_sizes=tuple(found.sizes.tolist()),
-        box_counts=tuple(found.counts.tolist()),
-        fit_sizes=found.fit_sizes,
-        smooth_low=smooth[0] if smooth else None,
-        smooth_high=smooth[1] if smooth else None,
-        verdict=verdict(found, smooth or (float("nan"), float("nan"))),
-        warnings=(*found.warnings, *unchosen(spec, read_zooms(sweep.store()))),
-        audit=audit,
+        verdict=UNVERIFIED if sheet is None else sheet["verdict"],
+        reasons=_how_to_verify(sweep) if sheet is None else tuple(sheet["reasons"]),
+        dimension=given,
+        recommended=chosen,
+        estimates={str(data): estimate for data, estimate in found.items()},
+        published=tuple(compat.estimate(name, yes == 1) for name in published),
+        warnings=tuple(notes(spec, read_zooms(sweep.store()))),
+        audit=data.replayed.audit if data.replayed else None,
     )
     return result, raster
+
+
+def _how_to_verify(sweep: Sweep) -> tuple[str, ...]:
+    command = f"fractal-ray verify {sweep.location}"
+    return (f"no dimension is given without a verification sheet; make one: {command}",)

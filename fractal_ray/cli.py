@@ -1,4 +1,4 @@
-"""The command line: ``fractal-ray plan | run | status | analyze | plot | rerun``.
+"""The command line of ``fractal-ray``.
 
 Exit codes: 0 done, 1 the sweep could not end, 2 a mistake in what was asked, 130 stopped by Ctrl-C.
 Only typer is imported here and in `fractal_ray.commands`; each command imports what it needs.
@@ -9,10 +9,11 @@ from typing import Annotated
 
 import typer
 
-from fractal_ray.commands.look import analyze, plot, status
+from fractal_ray.commands.look import analyze, ensemble, plot, status
 from fractal_ray.commands.plan import plan
 from fractal_ray.commands.rerun import rerun
 from fractal_ray.commands.run import run
+from fractal_ray.commands.verify import verify
 
 app = typer.Typer(
     name="fractal-ray",
@@ -23,7 +24,7 @@ app = typer.Typer(
     add_completion=False,
 )
 
-for command in (plan, run, status, analyze, plot, rerun):
+for command in (plan, run, status, analyze, verify, ensemble, plot, rerun):
     app.command()(command)
 
 

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from fractal_ray.precision import Arithmetic
 from fractal_ray.spec import SweepSpec
 from fractal_ray.spec_stages import PairsStage, RefineStage, TransectsStage, ZoomStage
 from fractal_ray.spec_workloads import NanochatSpec
@@ -23,7 +24,7 @@ class StageCost:
     """Of the finest lattice; None where points are no nodes of one."""
     runs: int
     supervised_tokens: int
-    """Upper bound: a run may stop early when it diverges."""
+    """What the recipe asks for. A run takes up to one batch more, and less when it diverges."""
     by_dimension: dict[float, int] | None = None
     frames: int = 1
     """Frames that it works on, at most; `runs` and `by_dimension` are for all, `nodes` for one."""
@@ -45,6 +46,13 @@ class Cost:
     def runs(self) -> int:
         """Fine-tunes in all."""
         return sum(stage.runs for stage in self.stages)
+
+    def runs_for(self, dimension: float) -> int:
+        """Fine-tunes in all for a border of one of `DIMENSIONS`."""
+        return sum(
+            stage.runs if stage.by_dimension is None else stage.by_dimension[dimension]
+            for stage in self.stages
+        )
 
     @property
     def supervised_tokens(self) -> int:
@@ -78,14 +86,14 @@ def reckon(
         All tokens that one slot trains on in a second; None for the spec's own ``cost``.
     crossed
         Boundary cells of the first grid, where it was run; None for a border that crosses once.
+        The frames of zooms are taken to be crossed as often.
     """
     stated = spec.cost
     if tokens_per_second is None and stated is not None:
         tokens_per_second = stated.tokens_per_second
     seen: list[tuple[set[float], set[float]]] = []
     stages = [
-        _stage(spec, index, stage.name, seen, crossed if index == 1 else None)
-        for index, stage in enumerate(spec.stages)
+        _stage(spec, index, stage.name, seen, crossed) for index, stage in enumerate(spec.stages)
     ]
     fraction = stated.supervised_fraction if stated else 1.0
     return Cost(tuple(stages), tokens_per_second, fraction)
@@ -107,7 +115,9 @@ def _refinement(spec: SweepSpec, index: int, refine: RefineStage, crossed: int |
     """
     (cells_x, cells_y), levels = spec.cells(index), refine.levels
     frames = spec.frames(index)
-    first = max(cells_x, cells_y) if crossed is None else crossed
+    first = float(max(cells_x, cells_y))
+    if crossed is not None:
+        first *= crossed / max(spec.cells(0))
     by_dimension = {}
     for dimension in DIMENSIONS:
         split = sum(first * 2 ** (dimension * level) for level in range(levels))
@@ -116,22 +126,25 @@ def _refinement(spec: SweepSpec, index: int, refine: RefineStage, crossed: int |
         by_dimension[dimension] = round(runs)
     runs = by_dimension[1.3]
     nodes = (cells_x << levels) + 1, (cells_y << levels) + 1
-    return StageCost("refine", nodes, runs, runs * _tokens_per_run(spec), by_dimension, frames)
+    return StageCost("refine", nodes, runs, runs * tokens_per_run(spec), by_dimension, frames)
 
 
 def _zoom(spec: SweepSpec, index: int, zoom: ZoomStage) -> StageCost:
     """All nodes of all frames, and the bisections that look for points of the border.
 
-    Nodes that a frame shares with the one that it was cut from are run once; they are few.
+    Nodes that a frame shares with the refined lattice that it was cut from are run once: a third
+    of them or so where the factor is a power of two.
     """
     frames, (nx, ny) = spec.frames(index), zoom.shape
     runs = frames * nx * ny
     if zoom.pick == "boundary-point":
-        runs += _RUNS_PER_BISECTION * spec.chains(index)
-    return StageCost("zoom", (nx, ny), runs, runs * _tokens_per_run(spec), None, frames)
+        runs += max(map(_runs_of_bisection, spec.arithmetics)) * spec.chains(index)
+    return StageCost("zoom", (nx, ny), runs, runs * tokens_per_run(spec), None, frames)
 
 
-_RUNS_PER_BISECTION = 52  # to the last bit of float64
+def _runs_of_bisection(arithmetic: Arithmetic) -> int:
+    """To the last bit, from a cell that is a hundredth or so of the axis."""
+    return 50 if arithmetic == "float64" else 22
 
 
 def _runs_of_lines(lines: TransectsStage) -> int:
@@ -145,7 +158,7 @@ def _runs_of_pairs(pairs: PairsStage | None) -> int:
     return 0 if pairs is None else 2 * pairs.count * len(pairs.distances)
 
 
-def _tokens_per_run(spec: SweepSpec) -> int:
+def tokens_per_run(spec: SweepSpec) -> int:
     """Of the fixed recipe, or the largest of an axis of tokens."""
     if not isinstance(spec.workload, NanochatSpec):
         return 0  # a map trains on nothing
@@ -168,12 +181,12 @@ def _stage(
     if not stage.on_lattice:
         runs = _runs_of_lines(stage.transects) if stage.transects else _runs_of_pairs(stage.pairs)
         runs *= (frames := spec.frames(index))
-        return StageCost(name, None, runs, runs * _tokens_per_run(spec), None, frames)
+        return StageCost(name, None, runs, runs * tokens_per_run(spec), None, frames)
     frame = spec.frame(index)
     xs = np.unique(frame.x.values(frame.cells_x)).tolist()
     ys = np.unique(frame.y.values(frame.cells_y)).tolist()
     names = (frame.x.param, frame.y.param)
-    fixed = _tokens_per_run(spec)
+    fixed = tokens_per_run(spec)
     runs = tokens = 0
     # A row at a time: a lattice of millions of nodes needs no set of pairs.
     for y in ys:

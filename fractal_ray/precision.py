@@ -63,6 +63,20 @@ def rounded(values: NDArray[np.float64], arithmetic: Arithmetic) -> NDArray[np.f
     return single.astype(np.float64)
 
 
+def next_value(value: float, arithmetic: Arithmetic, *, up: bool) -> float:
+    """The nearest number above or below that an arithmetic tells from `value`."""
+    held = float(rounded(np.array([value]), arithmetic)[0])
+    if held == 0:
+        gap = math.ldexp(1.0, _FORMATS[arithmetic][1])
+    else:
+        outwards = up == (held > 0)
+        # Towards 0 from a power of two, numbers are half as far apart.
+        gap = _spacing(
+            abs(held) if outwards else math.nextafter(abs(held), 0.0), arithmetic, integer=False
+        )
+    return held + gap if up else held - gap
+
+
 def distinct_values(axis: Axis, cells: int, arithmetic: Arithmetic) -> int:
     """How many different numbers the nodes of an axis are.
 

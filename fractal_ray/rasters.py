@@ -4,28 +4,36 @@ A grid is measured at every node. A refined lattice is measured near its border 
 cell that was left whole has that cell's label (`planners/inferred.py`), and is marked as inferred.
 """
 
+from dataclasses import replace
+
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
 from fractal_ray.boundary import OUTCOME_CODES, UNKNOWN, Raster, labels
+from fractal_ray.frames import Lattice
 from fractal_ray.planners.inferred import infer_labels
+from fractal_ray.planners.refine import RefinePlanner
 from fractal_ray.relabel import outcomes
+from fractal_ray.replay import Replayed, answers_of, replay
 from fractal_ray.space import Frame
 from fractal_ray.spec import SweepSpec
 
 
 def fill_raster(
-    spec: SweepSpec, frame: Frame, level: int, table: pa.Table, failures: pa.Table
-) -> Raster:
-    """Put rows on a frame's lattice by their exact values.
+    spec: SweepSpec, lattice: Lattice, table: pa.Table, failures: pa.Table
+) -> tuple[Raster, Replayed | None]:
+    """Put rows on a frame's finest lattice by their exact values.
 
     Parameters
     ----------
     spec
         Its label decides what the runs showed and which border the refinement followed.
-    frame, level
-        The lattice.
+    lattice
+        The frame. Where it is a grid, nodes without a row are unknown. Where it was refined, nodes
+        that its stages did not ask for have the outcome of the nearest one that they did, with the
+        label of the cell that they lie in, and no loss; rows that other frames have there are
+        left out, because they lie where those looked and not where this frame did.
     table
         Rows of `points/`.
     failures
@@ -34,16 +42,16 @@ def fill_raster(
 
     Returns
     -------
-    Raster
-        At level 0, nodes without a row are unknown. Below, they have the outcome of the nearest
-        measured node with the label of the cell that they lie in, and no loss.
+    ``(raster, replayed)``: `replayed` is None while the frame is not finished, and the raster then
+    shows what there is.
     """
+    frame, level = lattice.frame, lattice.level
+    shown = outcomes(table, spec.label.criterion)
+    replayed = replay(spec, lattice, answers_of(table, shown, failures))
     cells_x, cells_y = frame.cells_x << level, frame.cells_y << level
     x, y = np.asarray(frame.x.values(cells_x)), np.asarray(frame.y.values(cells_y))
     ix, iy, found = _addresses(frame, cells_x, cells_y, table)
-    codes = np.array(
-        [OUTCOME_CODES[outcome] for outcome in outcomes(table, spec.label.criterion)], dtype=np.int8
-    )
+    codes = np.array([OUTCOME_CODES[each] for each in shown], dtype=np.int8)
     outcome = np.full((y.size, x.size), UNKNOWN, dtype=np.int8)
     loss = np.full((y.size, x.size), np.nan)
     outcome[iy, ix] = codes[found]
@@ -61,9 +69,17 @@ def fill_raster(
         y_scale=frame.y.scale,
     )
     if not level:
-        return raster
-    lost_x, lost_y, _ = _addresses(frame, cells_x, cells_y, failures)
-    return _infer(raster, frame, level, spec.label.boundary, lost_x, lost_y)
+        return raster, replayed
+    asked = raster.known.copy()
+    if replayed is not None:
+        assert isinstance(replayed.field, RefinePlanner)
+        asked[:] = False
+        ix, iy, _ = replayed.field.labels()
+        asked[iy, ix] = True
+    else:
+        lost_x, lost_y, _ = _addresses(frame, cells_x, cells_y, failures)
+        asked[lost_y, lost_x] = True
+    return _infer(raster, frame, level, spec.label.boundary, asked), replayed
 
 
 def _addresses(
@@ -77,16 +93,15 @@ def _addresses(
 
 
 def _infer(
-    raster: Raster,
-    frame: Frame,
-    level: int,
-    boundary: str,
-    lost_x: NDArray[np.int64],
-    lost_y: NDArray[np.int64],
+    raster: Raster, frame: Frame, level: int, boundary: str, asked: NDArray[np.bool_]
 ) -> Raster:
+    # What was not asked for is another frame's and is left out.
+    raster = replace(
+        raster,
+        outcome=np.where(asked, raster.outcome, UNKNOWN).astype(np.int8),
+        loss=np.where(asked, raster.loss, np.nan),
+    )
     given = labels(raster, boundary)
-    asked = raster.known.copy()
-    asked[lost_y, lost_x] = True
     iy, ix = np.nonzero(asked)
     filled, measured = infer_labels(
         ix, iy, given[iy, ix], cells_x=frame.cells_x, cells_y=frame.cells_y, levels=level

@@ -15,7 +15,7 @@ from fractal_ray.precision import Arithmetics, arithmetic_of
 from fractal_ray.space import Axis, Frame, Scale
 from fractal_ray.spec_lattices import check_lattice
 from fractal_ray.spec_stages import Model, StageSpec
-from fractal_ray.spec_workloads import MapSpec, NanochatSpec, WorkloadSpec
+from fractal_ray.spec_workloads import MapSpec, MlpSpec, NanochatSpec, WorkloadSpec
 from nanochat.recipe import DERIVED, Recipe
 
 Side = Literal["x", "y"]
@@ -141,6 +141,8 @@ class SweepSpec(Model):
                 )
         if isinstance(self.workload, MapSpec):
             self._check_plane()
+        elif isinstance(self.workload, MlpSpec):
+            self._check_net(self.workload)
         else:
             self._check_recipe(self.workload)
         for index in range(len(self.stages)):
@@ -158,6 +160,20 @@ class SweepSpec(Model):
             raise ValueError(
                 f"a map is evaluated on the CPU; resources.gpu must be 0, not"
                 f" {self.resources.gpu:g}"
+            )
+
+    def _check_net(self, workload: MlpSpec) -> None:
+        workload.check_axes(self.axes.x.param, self.axes.y.param)
+        for side, axis in self._sides():
+            if axis.param != "w0_offset" and axis.min < 0:
+                raise ValueError(
+                    f"axes.{side}: {axis.param} must not be below 0; min is {axis.min:g}"
+                )
+        kept = workload.kept_losses
+        if isinstance(kept, int) and self.label.window > kept:
+            raise ValueError(
+                f"label.window is {self.label.window}, and a row keeps the last {kept} losses"
+                " (workload.kept_losses)"
             )
 
     def _sides(self) -> tuple[tuple[Side, AxisSpec], ...]:
@@ -208,6 +224,8 @@ class SweepSpec(Model):
     @property
     def arithmetics(self) -> Arithmetics:
         """What will use the values of x and of y."""
+        if isinstance(self.workload, MlpSpec):
+            return self.workload.dtype, self.workload.dtype
         kind = self.workload.kind
         return arithmetic_of(kind, self.axis("x")), arithmetic_of(kind, self.axis("y"))
 

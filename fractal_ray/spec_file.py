@@ -128,6 +128,11 @@ def _explain(problem: Any) -> str:
         return f"{where}: unknown key{nearest(location[-1], allowed)}{known}"
     if problem["type"] == "missing":
         return f"{where}: missing"
+    if problem["type"] == "model_type":
+        keys = ", ".join(_keys_at(location))
+        return (
+            f"{where}: takes a mapping{f' of {keys}' if keys else ''}; given {problem['input']!r}"
+        )
     message = problem["msg"].removeprefix("Value error, ")
     message = message[0].lower() + message[1:]
     if problem["type"] == "value_error":

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 LARGEST_LATTICE: Final = 8192
 """Cells along a side of the finest lattice: its raster has to fit in memory."""
 MOST_FRAMES: Final = 900
-"""Of a zoom: frames.py has a thousand numbers for a stage, some of them for its bisections."""
+"""Of a zoom: frames.py has a thousand numbers for a stage, the last of them for its bisections."""
+MOST_BISECTIONS: Final = 100
 _NARROWEST: Final = 2**1000  # of an axis; no arithmetic here has so many numbers
 
 
@@ -125,6 +126,15 @@ def _check_zoom(spec: "SweepSpec", index: int, zoom: ZoomStage) -> None:
             centre_of(spec.frame(before), zoom.center.x, zoom.center.y)
         except SweepError as error:
             raise ValueError(f"stages.{index}: {error}") from error
+    if zoom.pick == "boundary-point" and (before_it := spec.chains(before)) > MOST_BISECTIONS:
+        raise ValueError(
+            f"stages.{index}: boundary-point looks for points in each of {before_it} frames; at"
+            f" most {MOST_BISECTIONS}"
+        )
+    if max(zoom.shape) - 1 > LARGEST_LATTICE:
+        raise ValueError(
+            f"stages.{index}: {max(zoom.shape):,} points a side; at most {LARGEST_LATTICE + 1:,}"
+        )
     if (frames := spec.frames(index)) > MOST_FRAMES:
         raise ValueError(
             f"stages.{index}: windows and depth make {frames:,} frames; at most {MOST_FRAMES}"
@@ -142,13 +152,17 @@ def _refuse_unresolved_chain(spec: "SweepSpec", index: int) -> None:
         for depth in range(1, zoom.depth)
         if deepest_level(deepest_frame(spec, index, depth), spec.arithmetics) >= level
     ]
-    deepest = max(allowed, default=0)
-    try:
-        refuse_unresolved(deepest_frame(spec, index), level, spec.arithmetics)
-    except SweepError as error:
-        hint = (
-            f"at this factor and these levels a chain of depth {deepest} is resolved"
-            if deepest
-            else "at these levels not even the first frame of the chain is resolved"
+    texts = [
+        f"{axis.param} in {arithmetic}, {cells << level} cells"
+        for axis, cells, arithmetic in zip(
+            (spec.axis("x"), spec.axis("y")), spec.cells(index), spec.arithmetics, strict=True
         )
-        raise ValueError(f"stages.{base}: {hint}\n  {error}") from error
+    ]
+    resolved = f"depth {max(allowed)} is" if allowed else "not even depth 1 is"
+    raise ValueError(
+        f"stages.{base}: frames {zoom.factor:g}^{zoom.depth} times narrower are finer at level"
+        f" {level} than the arithmetic that will use them ({'; '.join(texts)}); {resolved}"
+        " resolved."
+        " Take less depth, a smaller factor or fewer levels; allow_unresolved: true runs it as it"
+        " is"
+    )

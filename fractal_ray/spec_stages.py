@@ -91,7 +91,9 @@ class ZoomStage(Model):
         if not isinstance(given, Mapping):
             return given
         pick = given.get("pick")
-        if isinstance(pick, Mapping) and list(pick) == ["center"] and "center" not in given:
+        if isinstance(pick, Mapping) and list(pick) == ["center"]:
+            if "center" in given:
+                raise ValueError("center is given twice: as a key, and in pick")
             return {**given, "pick": "center", "center": pick["center"]}
         return {"pick": "center", **given} if "center" in given else given
 

@@ -11,7 +11,7 @@ from dataclasses import replace
 import numpy as np
 
 from fractal_ray.boundary import is_yes
-from fractal_ray.frames import PER_STAGE, stage_of
+from fractal_ray.frames import PER_STAGE, sampler_id, stage_of
 from fractal_ray.planners.base import Planner
 from fractal_ray.planners.bisect import BisectPlanner, segments_in
 from fractal_ray.planners.grid import GridPlanner
@@ -65,7 +65,8 @@ class _Stages:
             while stop < len(stages) and stages[stop].base is None:
                 stop += 1
             zoom = stages[index].zoom
-            if zoom is not None and zoom.pick == "boundary-point":
+            known = any(stage_of(made.frame.id) == index for made in self.zooms)
+            if zoom is not None and zoom.pick == "boundary-point" and not known:
                 yield f"{index}:bisect", functools.partial(self._bisect, index, zoom)
             turns = zoom.depth if zoom is not None and zoom.chosen_again else 1
             for turn in range(turns):
@@ -87,21 +88,20 @@ class _Stages:
             self._fields = refined
         else:
             return _together(
-                [_sampler(spec, index, turn_frame) for turn_frame in self._frames(index)]
+                [sampler_of(spec, index, turn_frame) for turn_frame in self._frames(index)]
             )
         return _together(self._fields)
 
     def _frames(self, index: int) -> Iterator[Frame]:
         """The frames of the fields with numbers for a stage whose points are no nodes."""
         for field in self._fields:
-            frame = field.frame
-            zoomed = frame.id >= PER_STAGE
-            number = index * PER_STAGE + frame.id % PER_STAGE if zoomed else index
-            yield replace(frame, id=number)
+            yield replace(field.frame, id=sampler_id(field.frame.id, index))
 
     def _bisect(self, index: int, zoom: ZoomStage) -> Planner:
         """Look for points of the border, where a zoom goes."""
         label = _label(self._spec)
+        unresolved = self._spec.allow_unresolved
+        arithmetics = ("float64", "float64") if unresolved else self._spec.arithmetics
         self._bisections = []
         for number, field in enumerate(self._leaves):
             labels, measured, level = labels_of(field, label)
@@ -109,7 +109,7 @@ class _Stages:
             cells = random_cells(run, zoom.factor, zoom.windows, zoom.seed)
             frame = replace(field.frame, id=(index + 1) * PER_STAGE - 1 - number)
             segments = segments_in(frame, level, run, cells, zoom.seed)
-            self._bisections.append(BisectPlanner(frame, segments, label, zoom.seed))
+            self._bisections.append(BisectPlanner(frame, segments, label, zoom.seed, arithmetics))
         return SideBySide(self._bisections)
 
     def _zoom(self, index: int, zoom: ZoomStage, turn: int) -> None:
@@ -140,7 +140,8 @@ class _Stages:
                     depth=1 if zoom.chosen_again else zoom.depth,
                     seed=zoom.seed,
                 )
-        return found
+        label = self._spec.label.model_dump()
+        return [replace(made, label=label) for made in found]
 
     def _centres(self, zoom: ZoomStage, windows: int, number: int, field: Field) -> list[Centre]:
         if zoom.center is not None:
@@ -176,7 +177,8 @@ def _refine(spec: SweepSpec, index: int, field: Field) -> RefinePlanner:
     )
 
 
-def _sampler(spec: SweepSpec, index: int, frame: Frame) -> Planner:
+def sampler_of(spec: SweepSpec, index: int, frame: Frame) -> Planner:
+    """The planner with which stage number `index`, lines or pairs, works on a frame."""
     stage = spec.stages[index]
     if (lines := stage.transects) is not None:
         return TransectPlanner(

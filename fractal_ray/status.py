@@ -1,5 +1,6 @@
 """How far a sweep is, from its dataset alone."""
 
+import math
 from collections import Counter
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -122,6 +123,7 @@ def read_frames(sweep: Sweep, *, skip_corrupt: bool = False) -> list[dict[str, A
                 "rule": "axes" if zoom is None else zoom.rule,
                 "x": [frame.x.min, frame.x.max],
                 "y": [frame.y.min, frame.y.max],
+                "scales": [frame.x.scale, frame.y.scale],
                 "nodes": [cells[0] + 1, cells[1] + 1],
                 "points": int(on.sum()),
             }
@@ -132,11 +134,17 @@ def read_frames(sweep: Sweep, *, skip_corrupt: bool = False) -> list[dict[str, A
 def frame_line(frame: dict[str, Any]) -> str:
     """One of `read_frames` for a reader."""
     origin = "" if frame["parent"] is None else f" in {frame['parent']} ({frame['rule']})"
-    ranges = ", ".join(
-        f"{side} {frame[side][0]!r} + {frame[side][1] - frame[side][0]:.3g}" for side in "xy"
-    )
+    ranges = ", ".join(f"{side} {_range(frame, side)}" for side in "xy")
     nodes = "{} x {}".format(*frame["nodes"])
     return f"frame {frame['frame']}{origin}: {ranges}; {frame['points']:,} points on {nodes} nodes"
+
+
+def _range(frame: dict[str, Any], side: str) -> str:
+    low, high = frame[side]
+    if frame["scales"]["xy".index(side)] == "linear":
+        return f"{low!r} + {high - low:.3g}"
+    decades = math.log1p((high - low) / low) / math.log(10)
+    return f"{low!r} and {decades:.3g} decades up"
 
 
 def failure_groups(sweep: Sweep, *, skip_corrupt: bool = False) -> list[dict[str, Any]]:

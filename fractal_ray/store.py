@@ -140,6 +140,11 @@ class Store:
         """True when nothing was ever written here by a sweep."""
         return self.read_text("sweep.json") is None and not self._parts("points")
 
+    def frames(self) -> set[int]:
+        """Numbers of the frames that have evaluations."""
+        found = (re.search(r"/frame=(\d+)/", part) for part in self._parts("points"))
+        return {int(match[1]) for match in found if match}
+
     def part_count(self) -> int:
         """How many part files hold the evaluations."""
         return len(self._parts("points"))

@@ -10,6 +10,7 @@ import functools
 import json
 import platform
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -23,11 +24,14 @@ from fractal_ray.engine.budget import Budget
 from fractal_ray.engine.dispatcher import Dispatcher
 from fractal_ray.engine.dispatcher_spec import DispatcherSpec
 from fractal_ray.errors import SweepError
-from fractal_ray.frames import Lattice, lattices, read_zooms, refuse_other_zooms, stage_of
+from fractal_ray.frame_file import read_zooms, refuse_other_zooms
+from fractal_ray.frames import Lattice, lattices, stage_of
+from fractal_ray.planners.program import Program
+from fractal_ray.planners.zoom import Zoom
 from fractal_ray.rasters import fill_raster
 from fractal_ray.spec import SweepSpec
 from fractal_ray.spec_file import load_spec, parse_spec
-from fractal_ray.spec_workloads import MapSpec, NanochatSpec
+from fractal_ray.spec_workloads import MapSpec, MlpSpec, NanochatSpec
 from fractal_ray.stages import make_program
 from fractal_ray.store import Store
 
@@ -35,6 +39,7 @@ if TYPE_CHECKING:
     from fractal_ray.workloads.base import Prepared, Workload
 
 NO_BUDGET = Budget()
+ProgramMaker = Callable[[list[Zoom]], Program]
 EngineName = Literal["ray", "local"]
 HEADER = "sweep.json"
 
@@ -57,6 +62,7 @@ class Sweep:
     def __init__(self, spec: SweepSpec, workload: "Workload | None" = None) -> None:
         self.spec = spec
         self._workload = workload
+        self._program: ProgramMaker = functools.partial(make_program, spec)
         if "://" in spec.storage:
             self.location = f"{spec.storage.rstrip('/')}/{spec.name}"
         else:
@@ -82,6 +88,29 @@ class Sweep:
         sweep = cls(parse_spec(header["spec"], overrides, origin=f"{path}/{HEADER}"))
         sweep.location = str(path) if remote else str(Path(path).absolute())
         return sweep
+
+    def beside(self, location: str, program: "ProgramMaker") -> "Sweep":
+        """The same runs of other points: `program` decides which, into a dataset of their own."""
+        other = Sweep(self.spec, self._workload)
+        other.location, other._program = location, program
+        return other
+
+    def in_other_dtype(self) -> "Sweep | None":
+        """The same sweep computed in another dtype; None where its workload knows only one."""
+        if self._workload is not None:
+            return None
+        changed = self.spec.workload.in_other_dtype()
+        return (
+            None if changed is None else Sweep(self.spec.model_copy(update={"workload": changed}))
+        )
+
+    def is_of_this_spec(self) -> bool:
+        """Whether the folder holds a dataset of this workload on these axes."""
+        theirs = _read_header(self.store())
+        ours = self.spec.model_dump(mode="json")
+        return theirs is not None and all(
+            theirs["spec"].get(part) == ours[part] for part in ("workload", "axes")
+        )
 
     # Running --------------------------------------------------------------------------------
 
@@ -183,6 +212,10 @@ class Sweep:
             from fractal_ray.workloads.maps import MapWorkload
 
             return MapWorkload(asked.set, asked.parameters)
+        if isinstance(asked, MlpSpec):
+            from fractal_ray.workloads.mlp import MlpWorkload
+
+            return MlpWorkload.from_spec(self.spec)
         from fractal_ray.workloads.nanochat import NanochatWorkload
 
         return NanochatWorkload.from_spec(self.spec)
@@ -193,7 +226,7 @@ class Sweep:
         spec = self.spec
         tile = spec.points_per_tile if isinstance(spec.points_per_tile, int) else None
         return DispatcherSpec(
-            program=functools.partial(make_program, spec),
+            program=self._program,
             location=self.location,
             metadata={
                 "axes": spec.axes.model_dump(),
@@ -235,7 +268,7 @@ class Sweep:
                 + "\nTake another name (--set name=...) or another --storage."
             )
         if theirs:
-            refuse_other_zooms(self.spec, read_zooms(store), theirs["spec"], self.location)
+            refuse_other_zooms(self.spec, store, read_zooms(store), theirs["spec"])
         return {
             "schema_version": 1,
             "created_at": theirs.get("created_at", _now()) if theirs else _now(),
@@ -280,9 +313,9 @@ class Sweep:
         table: pa.Table | None = None,
         *,
         frame: int | None = None,
-        level: int | None = None,
+        coarse: bool = False,
     ) -> Raster:
-        """The lattice of a frame with outcomes under the spec's label.
+        """The finest lattice of a frame with outcomes under the spec's label.
 
         Parameters
         ----------
@@ -290,14 +323,15 @@ class Sweep:
             Rows to draw from; None reads the dataset.
         frame
             Number of the frame; None for the last.
-        level
-            Of the lattice; None for the finest.
+        coarse
+            Its grid instead.
         """
         lattice = self.lattice(frame)
+        if coarse:
+            lattice = replace(lattice, level=0, refinement=None)
         table = self.table() if table is None else table
         failures = self.store().read_failures(skip_corrupt=True)
-        finest = lattice.level if level is None else level
-        return fill_raster(self.spec, lattice.frame, finest, table, failures)
+        return fill_raster(self.spec, lattice, table, failures)[0]
 
 
 def _progress_if_complete(spec: DispatcherSpec) -> Progress | None:

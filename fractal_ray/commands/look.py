@@ -3,7 +3,7 @@
 import json
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -18,6 +18,9 @@ from fractal_ray.commands.options import (
     open_sweep,
     title_of,
 )
+
+if TYPE_CHECKING:
+    from fractal_ray.sweep import Sweep
 
 
 def status(
@@ -48,20 +51,115 @@ def status(
         print(f"\n{group['count']} x {group['error']}\n{group['traceback']}".rstrip())
 
 
+class Against(StrEnum):
+    """What a series of dimensions runs over."""
+
+    ZOOM = "zoom"
+    STEPS = "steps"
+    THRESHOLD = "threshold"
+
+
 def analyze(
     sweep_path: SweepArgument,
     frame: FrameOption = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="Give dimensions without a verification sheet, marked.")
+    ] = False,
+    published: Annotated[
+        list[str],
+        typer.Option(
+            "--published",
+            metavar="NAME",
+            help="Also apply a published estimator, flaws included: sohl-dickstein-2024,"
+            " fractal-llm, attractors.jl or torkamandi-2025. Repeatable.",
+        ),
+    ] = [],  # noqa: B006 - typer copies it
+    against: Annotated[
+        Against | None,
+        typer.Option(
+            help="A series of dimensions: zoom, of every frame; steps and threshold, of one frame"
+            " with its runs cut short, or labelled by other thresholds."
+        ),
+    ] = None,
     settings: SetOption = [],  # noqa: B006 - typer copies it
     storage: StorageOption = None,
     as_json: JsonOption = False,
     skip_corrupt: SkipOption = False,
 ) -> None:
-    """Measure the boundary and its dimension, beside what a smooth border gives."""
+    """Measure the boundary, and its dimension where a verification sheet allows it."""
     from fractal_ray.analysis import analyze as measure
 
     sweep = open_sweep(sweep_path, settings, storage)
-    result, _ = measure(sweep, frame=frame, skip_corrupt=skip_corrupt)
+    if against is not None:
+        _series(sweep, against, frame, force=force, as_json=as_json, skip_corrupt=skip_corrupt)
+        return
+    result, _ = measure(
+        sweep, frame=frame, force=force, published=published, skip_corrupt=skip_corrupt
+    )
     print(json.dumps(result.to_dict()) if as_json else "\n".join(result.lines()))
+
+
+def _series(
+    sweep: "Sweep",
+    against: Against,
+    frame: int | None,
+    *,
+    force: bool,
+    as_json: bool,
+    skip_corrupt: bool,
+) -> None:
+    from fractal_ray.series import against_steps, against_threshold, against_zoom
+
+    if against is Against.ZOOM:
+        entries = against_zoom(sweep, force=force, skip_corrupt=skip_corrupt)
+    else:
+        measure = against_steps if against is Against.STEPS else against_threshold
+        entries = measure(sweep, frame, force=force, skip_corrupt=skip_corrupt)
+    if as_json:
+        print(json.dumps([entry.to_dict() for entry in entries]))
+        return
+    what = {"zoom": "frame", "steps": "steps", "threshold": "threshold"}[against.value]
+    marked = " (dimensions are not verified)" if force else ""
+    print(f"{sweep.spec.name}, boundary '{sweep.spec.label.boundary}', by {what}{marked}")
+    print("\n".join(map(str, entries)))
+
+
+def ensemble(
+    sweeps: Annotated[
+        list[str], typer.Argument(help="Sweeps over the same lattice that differ in their seed.")
+    ],
+    frame: FrameOption = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Draw the share of seeds that say yes (.png, .svg, .pdf).")
+    ] = None,
+    as_json: JsonOption = False,
+    skip_corrupt: SkipOption = False,
+) -> None:
+    """Combine a sweep run under several seeds: where they agree, the border without noise."""
+    from fractal_ray.ensemble import combine
+    from fractal_ray.errors import SweepError
+    from fractal_ray.figures.maps import save, share_map
+    from fractal_ray.sheets import read_frame
+
+    opened = [open_sweep(path, [], None) for path in sweeps]
+    if len(opened) < 2:
+        raise SweepError(f"an ensemble needs two sweeps or more; given {len(opened)}")
+    read = [read_frame(sweep, frame, skip_corrupt=skip_corrupt) for sweep in opened]
+    first = read[0].raster
+    for path, each in zip(sweeps, read, strict=True):
+        same = [
+            a.shape == b.shape and bool((a == b).all())
+            for a, b in ((each.raster.x, first.x), (each.raster.y, first.y))
+        ]
+        if not all(same):
+            raise SweepError(f"{path} has another lattice than {sweeps[0]}: axes or levels differ")
+    found = combine([each.labels() for each in read])
+    print(json.dumps(found.to_dict()) if as_json else "\n".join(found.lines()))
+    if out is not None:
+        drawn = share_map(first, found.yes_share, title=f"{found.seeds} seeds")
+        kept = save(drawn, out)
+        if not as_json:
+            print(f"figure: {kept}")
 
 
 class Figure(StrEnum):

@@ -2,6 +2,7 @@
 
 import json
 import tempfile
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,6 +13,28 @@ if TYPE_CHECKING:
 
     from fractal_ray.sweep import Sweep
 
+
+class Engine(StrEnum):
+    """Where points are run."""
+
+    RAY = "ray"
+    LOCAL = "local"
+
+
+EngineOption = Annotated[
+    Engine, typer.Option(help="ray: Ray Tune on a cluster; local: this process, without Ray.")
+]
+AddressOption = Annotated[
+    str | None,
+    typer.Option(
+        help="Ray cluster to join, for example auto or host:6379; default: RAY_ADDRESS, or a new"
+        " one on this machine that listens on loopback only."
+    ),
+]
+CpusOption = Annotated[
+    int | None, typer.Option(min=1, help="CPUs of a new Ray; default: all of this machine.")
+]
+QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")]
 SpecArgument = Annotated[str, typer.Argument(help="The sweep's YAML.", show_default=False)]
 SweepArgument = Annotated[
     str, typer.Argument(help="The sweep's YAML, or the folder of its dataset.", show_default=False)

@@ -66,7 +66,11 @@ def plan(
             )
         )
         return
-    print("\n".join([*_what(sweep), *_stages(cost, crossed), *_depths(sweep), *_sum(sweep, cost)]))
+    print(
+        "\n".join(
+            [*_what(sweep), *_stages(cost, crossed), *_depths(sweep), *_sum(sweep, cost, crossed)]
+        )
+    )
 
 
 def _what(spec: "SweepSpec") -> list[str]:
@@ -87,7 +91,7 @@ def _stages(cost: "Cost", crossed: int | None) -> list[str]:
         about = {"refine": "about ", "transects": "at least "}.get(stage.name, "")
         lines.append(
             f"  stage {index} {stage.name}: {nodes}{about}{stage.runs:,} points to run"
-            + _tokens(", at most", stage.supervised_tokens)
+            + _tokens(", about", stage.supervised_tokens)
         )
         if stage.by_dimension is None:
             continue
@@ -108,17 +112,23 @@ def _depths(spec: "SweepSpec") -> list[str]:
     for index, stage in enumerate(spec.stages):
         if stage.zoom is not None:
             level = deepest_level(deepest_frame(spec, index), spec.arithmetics)
-            where = "there" if stage.zoom.pick == "center" else "wherever it lies"
-            lines.append(f"  the deepest frame of stage {index}, {where}: {level}")
+            where = "" if stage.zoom.pick == "center" else ", wherever they lie,"
+            lines.append(f"  the deepest frames of stage {index}{where} resolve level {level}")
     return lines
 
 
-def _sum(spec: "SweepSpec", cost: "Cost") -> list[str]:
-    guessed = any(stage.name in ("refine", "zoom", "transects") for stage in cost.stages)
+def _sum(spec: "SweepSpec", cost: "Cost", crossed: int | None) -> list[str]:
     curves = ", and 4 bytes for each training step" if cost.supervised_tokens else ""
+    low, high = (cost.runs_for(dimension) for dimension in (1.0, 1.6))
+    guessed = any(stage.name in ("refine", "zoom", "transects") for stage in cost.stages)
+    runs = f"about {cost.runs:,}" if guessed else f"{cost.runs:,}"
+    if low < high:
+        at_least = "" if crossed is not None else ", more where the border crosses more than once"
+        runs += f" points, {low:,} to {high:,} for D = 1.0 to 1.6{at_least}"
+    else:
+        runs += " points"
     lines = [
-        f"  in all: {'about ' if guessed else ''}{cost.runs:,} points"
-        + _tokens(",", cost.supervised_tokens),
+        f"  in all: {runs}" + _tokens(";", cost.supervised_tokens),
         f"  dataset: {spec.storage}/{spec.name}, about {_size(cost.disk_bytes)}{curves}",
     ]
     if not cost.supervised_tokens:
@@ -143,7 +153,9 @@ def _boundary_cells_of_the_grid(spec: "SweepSpec") -> int | None:
     from fractal_ray.sweep import Sweep
 
     sweep = Sweep(spec)
-    raster = sweep.raster(sweep.table(skip_corrupt=True), frame=0, level=0)
+    if not sweep.is_of_this_spec():
+        return None
+    raster = sweep.raster(sweep.table(skip_corrupt=True), frame=0, coarse=True)
     if not raster.known.all():
         return None
     return boundary_cells(labels(raster, spec.label.boundary)).n_mixed

@@ -2,17 +2,18 @@
 
 import json
 import shlex
-import signal
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stdout
-from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from fractal_ray.commands.options import (
+    AddressOption,
+    CpusOption,
+    Engine,
+    EngineOption,
     JsonOption,
+    QuietOption,
     SetOption,
     SkipOption,
     SpecArgument,
@@ -21,34 +22,18 @@ from fractal_ray.commands.options import (
     open_sweep,
     title_of,
 )
+from fractal_ray.commands.watching import watched
 
 if TYPE_CHECKING:
     from fractal_ray.engine.base import Progress
     from fractal_ray.sweep import Sweep
 
 
-class Engine(StrEnum):
-    """Where points are run."""
-
-    RAY = "ray"
-    LOCAL = "local"
-
-
 def run(
     spec: SpecArgument,
-    engine: Annotated[
-        Engine, typer.Option(help="ray: Ray Tune on a cluster; local: this process, without Ray.")
-    ] = Engine.RAY,
-    address: Annotated[
-        str | None,
-        typer.Option(
-            help="Ray cluster to join, for example auto or host:6379; default: RAY_ADDRESS,"
-            " or a new one on this machine that listens on loopback only."
-        ),
-    ] = None,
-    num_cpus: Annotated[
-        int | None, typer.Option(min=1, help="CPUs of a new Ray; default: all of this machine.")
-    ] = None,
+    engine: EngineOption = Engine.RAY,
+    address: AddressOption = None,
+    num_cpus: CpusOption = None,
     budget_points: Annotated[
         int | None,
         typer.Option(min=1, help="Stop cleanly when the dataset holds so many points."),
@@ -56,13 +41,13 @@ def run(
     budget_gpu_hours: Annotated[
         float | None,
         typer.Option(
-            help="Stop cleanly when training has taken so many GPU-hours, all runs of"
-            " this sweep together."
+            help="Stop cleanly when the training of points that finished has taken so many"
+            " GPU-hours, all runs of this sweep together."
         ),
     ] = None,
     settings: SetOption = [],  # noqa: B006 - typer copies it
     storage: StorageOption = None,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
+    quiet: QuietOption = False,
     as_json: JsonOption = False,
     skip_corrupt: SkipOption = False,
 ) -> None:
@@ -73,34 +58,15 @@ def run(
     budget = Budget(budget_points, budget_gpu_hours, sweep.spec.resources.gpu)
     budget.check()
 
-    def say(text: str) -> None:
-        if not quiet:
-            print(f"{text} ...", file=sys.stderr, flush=True)
-
-    try:
-        with (
-            _stop_signals(),
-            # Ray prints what it has to say of lost workers on stdout, which belongs to --json.
-            redirect_stdout(sys.stderr),
-            _view(sweep.spec.name, hide=quiet or as_json) as view,
-        ):
-            progress = sweep.run(
-                engine.value,
-                address=address,
-                num_cpus=num_cpus,
-                view=view,
-                say=say,
-                skip_corrupt=skip_corrupt,
-                budget=budget,
-            )
-    except KeyboardInterrupt:
-        done = sweep.store().read(["point_id"], skip_corrupt=True).num_rows
-        again = shlex.join(["fractal-ray", *sys.argv[1:]])
-        print(
-            f"\nstopped; {done} points are in {sweep.location}.\nTo go on: {again}",
-            file=sys.stderr,
+    with watched(sweep, quiet=quiet, as_json=as_json) as how:
+        progress = sweep.run(
+            engine.value,
+            address=address,
+            num_cpus=num_cpus,
+            skip_corrupt=skip_corrupt,
+            budget=budget,
+            **how,
         )
-        raise typer.Exit(130) from None
     _report(sweep, progress, as_json=as_json, skip_corrupt=skip_corrupt)
     if progress.spent:
         print(
@@ -144,35 +110,3 @@ def _report(sweep: "Sweep", progress: "Progress", *, as_json: bool, skip_corrupt
         return
     print("\n".join(result.lines()))
     print(f"figure:  {figure}\ndataset: {sweep.location}")
-
-
-@contextmanager
-def _view(title: str, *, hide: bool) -> Iterator[Any]:
-    """The right way to show progress here: a screen, plain lines, or nothing."""
-    from rich.console import Console
-
-    from fractal_ray.live import LineView, ScreenView
-
-    console = Console(stderr=True)
-    if hide:
-        yield lambda progress: None
-    elif console.is_terminal:
-        with ScreenView(title, console) as screen:
-            yield screen
-    else:
-        with LineView() as lines:
-            yield lines
-
-
-@contextmanager
-def _stop_signals() -> Iterator[None]:
-    """SIGTERM (a stopped Ray job) ends a sweep as cleanly as Ctrl-C."""
-
-    def stop(signum: int, frame: object) -> None:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, stop)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)

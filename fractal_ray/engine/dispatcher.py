@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import pyarrow as pa
 
-from fractal_ray import frames
+from fractal_ray import frame_file
 from fractal_ray.engine.base import Nothing, Progress, RunFailure, Tile, TileResult
 from fractal_ray.engine.dispatcher_spec import DispatcherSpec
 from fractal_ray.engine.livemap import LiveMap
@@ -62,7 +62,7 @@ class Dispatcher:
         self._spec = spec
         self._clock = clock
         self._store = Store(spec.location, spec.metadata)
-        chosen = frames.read_zooms(self._store)
+        chosen = frame_file.read_zooms(self._store)
         self._zooms_kept = len(chosen)
         self._program = spec.program(chosen)
         self._identity = PointIdentity(spec.fingerprint, spec.recipe, spec.x_param, spec.y_param)
@@ -202,7 +202,7 @@ class Dispatcher:
         """Write every row that waits; a tile is done when this has returned."""
         if len(self._program.zooms) > self._zooms_kept:  # before the first of their points
             chosen = list(self._program.zooms)
-            self._store.put(frames.FILE, frames.to_bytes(chosen))
+            self._store.put(frame_file.FILE, frame_file.to_bytes(chosen))
             self._zooms_kept = len(chosen)
         if self._rows:
             self._store.append(self._rows)

@@ -164,6 +164,29 @@ def measured_map(
         return figure
 
 
+def share_map(raster: Raster, share: NDArray[np.float64], *, title: str) -> Figure:
+    """Draw the share of seeds that say yes.
+
+    Parameters
+    ----------
+    raster
+        A lattice of any of the seeds.
+    share
+        (ny, nx) float64 from 0 to 1, NaN where it is not known: drawn as missing.
+    title
+        Heading.
+    """
+    figure = _figure((8.0, 6.0), title, "")
+    axes = figure.subplots()
+    set_frame(axes, raster)
+    known = np.isfinite(share)
+    tiles = draw_tiles(
+        axes, raster, np.where(known, share, 0.0), known, cmap="RdBu", vmin=0, vmax=1
+    )
+    figure.colorbar(tiles, ax=axes, shrink=0.8, label="share of seeds that say yes")
+    return figure
+
+
 def save(figure: Figure, path: str | os.PathLike[str]) -> Path:
     """Write a figure whole or not at all, and free its memory.
 

@@ -86,7 +86,7 @@ def audit_report(planner: RefinePlanner) -> AuditReport:
     undecided = sum(FAILED in seen for seen in codes)
     surprises = sum(seen == {YES, NO} for seen in codes)
     judged = len(audited) - undecided
-    low, high = _clopper_pearson(surprises, judged)
+    low, high = clopper_pearson(surprises, judged)
     cells = [_boundary_cells(tree, level) for level in range(planner.levels + 1)]
     ruled_cells = [_boundary_cells(ruled, level) for level in range(planner.levels + 1)]
     found, corrected, stderr = [], [], []
@@ -138,8 +138,8 @@ def _codes(tree: Quadtree, nodes: Iterable[int]) -> set[int]:
     return {tree.nodes[node] for node in nodes}
 
 
-def _clopper_pearson(successes: int, trials: int) -> tuple[float | None, float | None]:
-    """95 % interval for a share."""
+def clopper_pearson(successes: int, trials: int) -> tuple[float | None, float | None]:
+    """95 % interval for a share; None without trials."""
     if not trials:
         return None, None
     from scipy.stats import beta  # takes half a second to import

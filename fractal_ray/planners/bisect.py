@@ -1,8 +1,9 @@
-"""Points of the border itself, to the last bit of float64: bisection of segments.
+"""Points of the border itself, to the last bit of the arithmetic: bisection of segments.
 
 A segment joins two nodes with different labels. Its midpoint is run, the half whose ends differ is
-kept, and so on until the midpoint has the values of one of the ends: about 50 runs, one after the
-other in a segment, several segments beside each other.
+kept, and so on until the midpoint is one of the ends in the arithmetic that uses the values: about
+50 runs in float64 and 20 in float32, one after the other in a segment, several segments beside each
+other.
 """
 
 import random
@@ -21,6 +22,7 @@ from fractal_ray.errors import SweepError
 from fractal_ray.outcome import Outcome
 from fractal_ray.planners.base import Result
 from fractal_ray.planners.windows import Cell
+from fractal_ray.precision import Arithmetics, rounded
 from fractal_ray.space import Frame, Point
 
 _ATTEMPTS: Final = 4
@@ -44,7 +46,7 @@ class Bracket:
     labels
         What each run showed, in order: True (yes), False (no), or None where it failed for good.
     state
-        "resolved": no float64 lies between, or 64 halvings were made; "gave up": the midpoint and
+        "resolved": no number lies between, or 64 halvings were made; "gave up": the midpoint and
         3 places beside it failed; "open": there is more to run.
     """
 
@@ -132,6 +134,8 @@ class BisectPlanner:
         Which outcomes are labelled yes.
     seed
         Of where else to look, in the middle half, when the midpoint's run fails for good.
+    arithmetics
+        What uses the values of x and of y.
 
     Raises
     ------
@@ -147,6 +151,7 @@ class BisectPlanner:
         segments: Sequence[Segment],
         label: Callable[[Outcome], bool],
         seed: int = 0,
+        arithmetics: Arithmetics = ("float64", "float64"),
     ) -> None:
         for axis in (frame.x, frame.y):
             if axis.integer:
@@ -154,6 +159,7 @@ class BisectPlanner:
         self.frame = frame
         self._label = label
         self._seed = seed
+        self._arithmetics = arithmetics
         self._searches = [self._search(*segment) for segment in segments]
         self._todo: deque[Point] = deque()
         for number in range(len(self._searches)):
@@ -220,10 +226,11 @@ class BisectPlanner:
         while search.attempt < _ATTEMPTS:
             place = self._place(number, search)
             values = _values(self.frame, search, place)
-            if not search.attempt and (values in ends or search.halvings == _HALVINGS):
+            one_of_them = self._held(values) in map(self._held, ends)
+            if not search.attempt and (one_of_them or search.halvings == _HALVINGS):
                 search.state = "resolved"
                 return
-            if values not in ends and values not in search.failed:
+            if not one_of_them and values not in search.failed:
                 level = search.halvings + 1
                 point = Point(self.frame.id, level, number, search.attempt, *values)
                 search.out = place, point
@@ -231,6 +238,14 @@ class BisectPlanner:
                 return
             search.attempt += 1
         search.state = "gave up"
+
+    def _held(self, values: tuple[float, float]) -> tuple[float, float]:
+        """The values as the arithmetic has them."""
+        x, y = (
+            float(rounded(np.array([value]), arithmetic)[0])
+            for value, arithmetic in zip(values, self._arithmetics, strict=True)
+        )
+        return x, y
 
     def _place(self, number: int, search: _Search) -> Fraction:
         share = Fraction(1, 2)

@@ -1,8 +1,11 @@
 """Where to zoom: windows of a frame, picked from its labels.
 
 A window is ``1 / factor`` of the frame along each side. Windows never overlap, and each holds at
-least one boundary cell, so fewer come back than were asked for when the border has no room for
-more. The same labels and seed give the same windows.
+least one boundary cell as a whole, so fewer come back than were asked for when the border has no
+room for more. The same labels and seed give the same windows.
+
+A window need not be a whole number of cells. What counts is the block of whole cells in its middle,
+so that no border is counted that the window then leaves out.
 """
 
 import math
@@ -46,7 +49,7 @@ def densest(labels: NDArray[np.int8], factor: float, windows: int = 1) -> list[C
         If a window would be smaller than a cell.
     """
     mixed = boundary_cells(labels).mixed
-    size = _size(mixed.shape, factor)
+    size, apart = _block(mixed.shape, factor), _apart(mixed.shape, factor)
     rows, columns = (np.arange(n) for n in mixed.shape)
     table, up, right = (_table(w) for w in (mixed, mixed * rows[:, None], mixed * columns))
     free = _in_windows(table, *_every(mixed.shape, size), size)  # set to 0 where taken
@@ -62,7 +65,7 @@ def densest(labels: NDArray[np.int8], factor: float, windows: int = 1) -> list[C
         choice = int(np.argmin(off[0] ** 2 + off[1] ** 2))
         row, column = int(best[0][choice]), int(best[1][choice])
         found.append((row, column))
-        free[_around((row, column), size)] = 0
+        free[_around((row, column), apart)] = 0
     return [_centre(window, size, mixed.shape) for window in found]
 
 
@@ -79,7 +82,7 @@ def diverse(
     Parameters and errors are those of `densest`; `seed` draws the first.
     """
     mixed = boundary_cells(labels).mixed
-    size = _size(mixed.shape, factor)
+    size, apart = _block(mixed.shape, factor), _apart(mixed.shape, factor)
     cells = np.argwhere(mixed)
     lows = _lows(cells, size, mixed.shape)
     counts = _in_windows(_table(mixed), lows[:, 0], lows[:, 1], size)
@@ -92,7 +95,7 @@ def diverse(
         choice = _draw(len(cells), random.Random(seed)) if first else int(np.argmax(distance))
         found.append((int(lows[choice, 0]), int(lows[choice, 1])))
         distance = np.minimum(distance, ((places - places[choice]) ** 2).sum(axis=1))
-        distance[_overlapping(lows, lows[choice], size)] = 0.0
+        distance[_overlapping(lows, lows[choice], apart)] = 0.0
     return [_centre(window, size, mixed.shape) for window in found]
 
 
@@ -104,7 +107,8 @@ def random_cells(
     Where `bisect.py` starts. Parameters and errors are those of `densest`.
     """
     mixed = boundary_cells(labels).mixed
-    rows, columns = _size(mixed.shape, factor)
+    _block(mixed.shape, factor)  # refuses windows smaller than a cell
+    rows, columns = (math.ceil(n / factor) for n in mixed.shape)
     # One cell more, because the centre may lie anywhere in its cell; on a frame of the size of
     # the window there is room for one only.
     size = min(rows + 1, mixed.shape[0]), min(columns + 1, mixed.shape[1])
@@ -125,15 +129,24 @@ def _draw(n: int, rng: random.Random) -> int:
     return int(rng.random() * n)
 
 
-def _size(shape: Sequence[int], factor: float) -> Cell:
-    """(rows, columns) of cells that hold a window."""
+def _block(shape: Sequence[int], factor: float) -> Cell:
+    """(rows, columns) of whole cells that a window around their middle holds."""
     if factor > min(shape):
         raise SweepError(
             f"factor {factor:g} asks for windows smaller than a cell: the frame is known at"
             f" {shape[1]} x {shape[0]} cells; refine it further first, or take a factor of at"
             f" most {min(shape)}"
         )
-    return math.ceil(shape[0] / factor), math.ceil(shape[1] / factor)
+    return int(shape[0] / factor), int(shape[1] / factor)
+
+
+def _apart(shape: Sequence[int], factor: float) -> Cell:
+    """How far apart the lowest cells of two blocks are, along one side at least, so that their
+    windows do not overlap, one being shifted inside the frame by less than half a cell."""
+    rows, columns = (
+        whole if (whole := int(n / factor)) == n / factor else whole + 2 for n in shape
+    )
+    return rows, columns
 
 
 def _table(weights: NDArray[np.generic]) -> NDArray[np.int64]:

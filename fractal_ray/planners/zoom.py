@@ -8,7 +8,7 @@ the lattice around it has the same bits, so it is run once.
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
 
@@ -49,6 +49,8 @@ class Zoom:
         What chose the centre.
     seed
         Of the rule.
+    label
+        What the points were labelled by when it was chosen, as a spec says it.
     """
 
     frame: Frame
@@ -60,6 +62,7 @@ class Zoom:
     factor: float
     rule: str
     seed: int
+    label: Mapping[str, Any] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """Plain data; `from_json` makes the same zoom of it, bit for bit."""
@@ -73,6 +76,7 @@ class Zoom:
             "factor": self.factor,
             "rule": self.rule,
             "seed": self.seed,
+            "label": dict(self.label),
         }
 
     @classmethod
@@ -87,6 +91,7 @@ class Zoom:
             factor=data["factor"],
             rule=data["rule"],
             seed=data["seed"],
+            label=data["label"],
         )
 
 

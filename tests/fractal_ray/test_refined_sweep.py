@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 
 from fractal_ray.analysis import analyze
-from fractal_ray.audits import read_audit
 from fractal_ray.boundary import boundary_cells, labels
 from fractal_ray.cost import reckon
 from fractal_ray.engine.livemap import LiveMap
 from fractal_ray.errors import SweepError
 from fractal_ray.outcome import Outcome
+from fractal_ray.sheets import read_frame
 from fractal_ray.space import Axis, Frame, Point
 from fractal_ray.spec_file import load_spec, parse_spec
 from fractal_ray.status import read_status
@@ -61,7 +61,7 @@ def test_the_border_is_the_dense_one_at_a_fraction_of_the_runs(sweep):
 
 
 def test_a_grid_below_it_is_still_a_grid(sweep):
-    raster = sweep.raster(level=0)
+    raster = sweep.raster(coarse=True)
     assert raster.outcome.shape == (17, 17)
     assert raster.inferred is None
     assert raster.known.all()
@@ -78,8 +78,7 @@ def test_a_sweep_cut_short_goes_on_to_the_same_points(sweep, tmp_path):
     short.run(engine="local")
     assert short.table().num_rows < sweep.table().num_rows
     longer = Sweep(parse_spec(_raw(tmp_path, [GRID, {"refine": {"levels": 4, "audit": 0.1}}])))
-    failures = longer.store().read_failures()
-    assert read_audit(longer.spec, 1, longer.spec.frame(1), longer.table(), failures) is None
+    assert read_frame(longer).replayed is None
     longer.run(engine="local")
     assert set(sweep.table()["point_id"].to_pylist()) <= set(longer.table()["point_id"].to_pylist())
 
@@ -175,7 +174,7 @@ def test_the_small_map_takes_points_that_are_no_nodes():
         ([GRID, {"refine": {"levels": 1, "halo": 3}}], "stages.1.refine.halo"),
         ([GRID, {"refine": {"levels": 1, "audit": 2}}], "less than or equal to 1"),
         ([GRID, {"refine": {"level": 1}}], "stages.1.refine.level: unknown key; did you mean"),
-        ([{**GRID, "refine": {"levels": 1}}], "exactly one of grid, refine, zoom, transects, pairs"),
+        ([{**GRID, "refine": {"levels": 1}}], "exactly one of grid, refine, zoom, transects"),
         ([{}], "pairs; given none"),
     ],
 )

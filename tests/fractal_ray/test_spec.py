@@ -59,7 +59,7 @@ def workload(**changes: Any) -> dict[str, Any]:
             {"workload": workload(model="s3:x")},
             ["workload.model", "'s3:x': unknown scheme", "preset:NAME"],
         ),
-        ({"workload": workload(kind="mlp")}, ["workload.kind", "'mlp'"]),
+        ({"workload": workload(kind="cnn")}, ["workload.kind", "'cnn'"]),
         ({"label": {"threshold": 0}}, ["label.threshold", "0"]),
         ({"label": {"boundary": "converged"}}, ["label.boundary", "'trainable'", "'converged'"]),
         ({"resources": {"gpu": 1.5}}, ["resources.gpu: gpu above 1 must be a whole number"]),

@@ -1,0 +1,169 @@
+"""How many small networks a core trains: the workload `mlp`, JAX, and a refined map.
+
+    OMP_NUM_THREADS=1 python benchmarks/mlp.py                  # 10 minutes; needs '.[bench]'
+    OMP_NUM_THREADS=1 python benchmarks/mlp.py --sample 512 --repeats 3
+
+The overview of arXiv 2402.06184 (tanh, full batch, both rates from 1e-3 to 1e6) on 129 x 129
+nodes, width 16, 272 examples, 500 steps, float64, one process on one core. The dense rate is
+measured on a random sample of the nodes, the same for all, because the machine is likely to be
+shared: the ways take turns, seconds are those of the CPU, and the medians and extremes of the
+ratios are printed.
+JAX trains the sample at once, as `vmap` over a grid does, and in batches that stay in the cache.
+
+The refined map starts from 17 x 17 nodes, and its truth is the dense map. Its rate is nodes of the
+129 x 129 map per second of refining, planning included; JAX trains 128 networks beside each. Its
+recall is given of all boundary cells, and of those in pieces of more than the four cells that one
+node alone among others makes.
+"""
+
+import argparse
+import os
+import statistics
+import time
+from collections.abc import Callable
+
+import numpy as np
+from mlp_jax import Floats, jax_measure
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from fractal_ray.boundary import boundary_cells
+from fractal_ray.outcome import Criterion, Outcome
+from fractal_ray.planners.inferred import infer_labels
+from fractal_ray.planners.refine import RefinePlanner
+from fractal_ray.space import Axis, Frame, Point
+from fractal_ray.spec_workloads import MlpSpec
+from fractal_ray.workloads.mlp import MlpRunner, MlpWorkload
+from fractal_ray.workloads.mlp_measure import measure
+
+LEVELS = 3
+STEPS = 500
+CACHED = 8  # networks to a vmap; the fastest of 8, 16, ..., 2048 here
+WORKLOAD = MlpWorkload(MlpSpec(draw="paper", steps=STEPS), "eta0", "eta1", Criterion())
+
+
+def frame(levels: int) -> Frame:
+    axes = (Axis(name, "log", 1e-3, 1e6) for name in ("eta0", "eta1"))
+    return Frame(0, *axes, 128 >> levels, 128 >> levels)
+
+
+def trained(runner: MlpRunner, points: list[Point]) -> list[Outcome]:
+    """In the tiles that a dispatcher would hand out."""
+    tiles = (points[start : start + 512] for start in range(0, len(points), 512))
+    return [record.outcome for tile in tiles for record in runner.evaluate(tile)]
+
+
+def seconds(run: Callable[[], object]) -> float:
+    start = time.process_time()
+    run()
+    return time.process_time() - start
+
+
+def spread(values: list[float]) -> str:
+    return f"{statistics.median(values):.2f} ({min(values):.2f} to {max(values):.2f})"
+
+
+def dense_table(runner: MlpRunner, sample: int, repeats: int) -> Callable[[], object]:
+    """Prints the rates; 128 networks of the cached JAX."""
+    nodes = list(frame(0).points())
+    chosen = np.random.default_rng(0).choice(len(nodes), sample, replace=False)
+    points = [nodes[index] for index in chosen]
+    eta0 = np.array([point.x for point in points])
+    eta1 = np.array([point.y for point in points])
+    draw = WORKLOAD.prepare().shared
+    whole, cached = (jax_measure(draw, STEPS, batch) for batch in (sample, CACHED))
+    agree(runner, cached, points, eta0, eta1)
+    ways: dict[str, Callable[[], object]] = {
+        "mlp": lambda: trained(runner, points),
+        f"JAX, {sample} to a vmap": lambda: whole(eta0, eta1),
+        f"JAX, {CACHED} to a vmap": lambda: cached(eta0, eta1),
+    }
+    times: dict[str, list[float]] = {way: [] for way in ways}
+    for _ in range(repeats):
+        for way, run in ways.items():
+            times[way].append(seconds(run))
+    print("| way | networks/s on one core | mlp is faster by |")
+    print("|---|---|---|")
+    for way, spent in times.items():
+        ratios = [slow / fast for slow, fast in zip(spent, times["mlp"], strict=True)]
+        rates = [sample / one for one in spent]
+        print(f"| {way} | {spread(rates)} | {spread(ratios)} |", flush=True)
+    return lambda: cached(eta0[:128], eta1[:128])
+
+
+def agree(
+    runner: MlpRunner,
+    run: Callable[[Floats, Floats], Floats],
+    points: list[Point],
+    eta0: Floats,
+    eta1: Floats,
+) -> None:
+    theirs = run(eta0, eta1)
+    curves = [record.losses for record in runner.evaluate(points)]
+    ours = np.array([float(measure(curve, STEPS)) for curve in curves])
+    close = np.abs(ours - theirs) <= 1e-6 * np.abs(theirs)
+    print(
+        f"{np.count_nonzero((ours < 0) != (theirs < 0))} of {len(points)} labels differ from JAX's,"
+        f" {close.mean():.1%} of the measures agree to 1e-6\n"
+    )
+
+
+def refined_table(runner: MlpRunner, jax128: Callable[[], object], repeats: int) -> None:
+    nodes = list(frame(0).points())
+    truth = np.zeros((129, 129), dtype=np.int8)
+    for point, outcome in zip(nodes, trained(runner, nodes), strict=True):
+        truth[point.iy, point.ix] = outcome is Outcome.TRAINED
+    true = boundary_cells(truth).mixed
+    parts = np.asarray(ndimage.label(true, output=np.int32)[0])  # type: ignore[index]
+    large = true & (np.bincount(parts.ravel())[parts] > 4)
+    print(f"\n{true.sum()} boundary cells in the dense map, {large.sum()} in larger pieces\n")
+    print("| rules | nodes run | recall | of larger pieces | map's nodes/s | JAX takes longer by |")
+    print("|---|---|---|---|---|---|")
+    for halo, audit in ((0, 0.0), (1, 0.02)):
+        rates, ratios, found, runs = [], [], true, 0
+        for _ in range(repeats):
+            jax_rate = 128 / seconds(jax128)
+            start = time.process_time()
+            found, runs = refine(runner, halo, audit)
+            rates.append(truth.size / (time.process_time() - start))
+            ratios.append(rates[-1] / jax_rate)
+        print(
+            f"| halo {halo}, audit {audit:g} | {runs / truth.size:.1%} |"
+            f" {(found & true).sum() / true.sum():.4f} |"
+            f" {(found & large).sum() / large.sum():.4f} |"
+            f" {spread(rates)} | {spread(ratios)} |",
+            flush=True,
+        )
+
+
+def refine(runner: MlpRunner, halo: int, audit: float) -> tuple[NDArray[np.bool_], int]:
+    """Boundary cells found, and nodes run."""
+    coarse = frame(LEVELS)
+    planner = RefinePlanner(
+        coarse, LEVELS, lambda outcome: outcome is Outcome.TRAINED, halo=halo, audit=audit
+    )
+    runs = 0
+    while not planner.done:
+        points = planner.ask(512)
+        planner.tell(list(zip(points, trained(runner, points), strict=True)))
+        runs += len(points)
+    filled, _ = infer_labels(
+        *planner.labels(), cells_x=coarse.cells_x, cells_y=coarse.cells_y, levels=LEVELS
+    )
+    return boundary_cells(filled).mixed, runs
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--sample", type=int, default=1024)
+    parser.add_argument("--repeats", type=int, default=3)
+    options = parser.parse_args()
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
+    runner = WORKLOAD.open(WORKLOAD.prepare().shared, "cpu")
+    jax128 = dense_table(runner, options.sample, options.repeats)
+    refined_table(runner, jax128, options.repeats)
+
+
+if __name__ == "__main__":
+    main()

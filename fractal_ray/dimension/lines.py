@@ -1,0 +1,149 @@
+"""Labels along random lines of a label function, finest where they flip.
+
+The design of the stage `transects` (`planners/transects.py`, which gives its sources), for a
+function that answers whole arrays at once. It can do one thing more: an interval whose ends agree
+is bisected for certain when one of the two next to it on either side flips, for most of what is
+hidden lies there. The others are bisected with the probability `AUDIT` and stand for ``1 / AUDIT``
+of their kind. What was seen decides who is drawn, and the draw is fair given that, so the counts
+keep the right mean at every level.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+Label = Callable[[NDArray[np.float64], NDArray[np.float64]], NDArray[np.bool_]]
+"""(n,) x and y -> (n,) labels."""
+
+Window = tuple[float, float, float, float]
+"""(x min, x max, y min, y max) in the label function's own coordinates."""
+
+DENSE: Final = 7
+"""Up to this level every position of a line is looked at."""
+
+AUDIT: Final = 0.5
+"""With one half, the agreeing intervals stay about as many at every level."""
+
+_NEAR: Final = 2  # intervals on either side of a flip
+
+
+@dataclass(frozen=True)
+class LineFlips:
+    """Neighbouring positions with different labels.
+
+    Parameters
+    ----------
+    estimate
+        (lines, levels + 1) float64: unbiased for the flips of each line when it is cut in
+        ``2**level`` intervals.
+    labels
+        How many labels were asked for.
+    """
+
+    estimate: NDArray[np.float64]
+    labels: int
+
+
+def sample_lines(label: Label, window: Window, *, labels: int, levels: int, seed: int) -> LineFlips:
+    """Look along as many random lines as a number of labels is enough for.
+
+    Parameters
+    ----------
+    label
+        The label function.
+    window
+        Where; lines are uniform in the unit square that stands for it.
+    labels
+        About how many labels to ask for; at least 16 lines are drawn whatever they take.
+    levels
+        How often a line is halved, at least `DENSE`.
+    seed
+        Of lines and of bisection.
+
+    Raises
+    ------
+    ValueError
+        If `levels` is below `DENSE`.
+    """
+    if levels < DENSE:
+        raise ValueError(f"levels must be at least {DENSE}; given {levels}")
+    rng = np.random.default_rng(seed)
+    done = _look(label, window, *_chords(16, rng), levels, rng)
+    while True:
+        each = done.labels / len(done.estimate)
+        left = int((labels - done.labels) / each)
+        if left < 1:
+            return done
+        # Lines differ in what they take, so the last tenth waits until that is known better.
+        count = left if left < 10 else left * 9 // 10
+        more = _look(label, window, *_chords(count, rng), levels, rng)
+        done = LineFlips(np.concatenate([done.estimate, more.estimate]), done.labels + more.labels)
+
+
+def _chords(
+    count: int, rng: np.random.Generator
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Both ends, (count, 2) each in the unit square, of lines through places and in directions
+    that are uniform, from rim to rim."""
+    place, angle = rng.random((count, 2)), rng.uniform(0, 2 * np.pi, count)
+    along = np.stack([np.cos(angle), np.sin(angle)], axis=1)
+    ways = np.stack([-place / along, (1 - place) / along])
+    back, on = ways.min(axis=0).max(axis=1), ways.max(axis=0).min(axis=1)
+    return place + back[:, None] * along, place + on[:, None] * along
+
+
+def _look(
+    label: Label,
+    window: Window,
+    start: NDArray[np.float64],
+    end: NDArray[np.float64],
+    levels: int,
+    rng: np.random.Generator,
+) -> LineFlips:
+    left, right, bottom, top = window
+    asked = 0
+
+    def labels_at(line: NDArray[np.int64], share: NDArray[np.float64]) -> NDArray[np.bool_]:
+        nonlocal asked
+        asked += share.size
+        x, y = (start[line] + share[:, None] * (end[line] - start[line])).T
+        return label(left + (right - left) * x, bottom + (top - bottom) * y)
+
+    lines, cells = len(start), 1 << DENSE
+    line = np.repeat(np.arange(lines), cells + 1)
+    dense = labels_at(line, np.tile(np.arange(cells + 1) / cells, lines)).reshape(lines, -1)
+    estimate = np.zeros((lines, levels + 1))
+    for level in range(DENSE + 1):
+        known = dense[:, :: cells >> level]
+        estimate[:, level] = (known[:, 1:] != known[:, :-1]).sum(axis=1)
+    # Intervals in order along each line: line, index at the level, labels at both ends, weight.
+    line, index = np.repeat(np.arange(lines), cells), np.tile(np.arange(cells), lines)
+    low, high, weight = dense[:, :-1].ravel(), dense[:, 1:].ravel(), np.ones(line.size)
+    for level in range(DENSE, levels):
+        flips = low != high
+        chance = np.where(flips | _beside(line, index, level, flips), 1.0, AUDIT)
+        taken = rng.random(line.size) < chance
+        line, index, low, high = line[taken], index[taken], low[taken], high[taken]
+        weight = np.repeat(weight[taken] / chance[taken], 2)
+        middle = labels_at(line, (2 * index + 1) / (2 << level))
+        line, index = np.repeat(line, 2), np.stack([2 * index, 2 * index + 1], axis=1).ravel()
+        low, high = np.stack([low, middle, middle, high], axis=1).reshape(-1, 2).T
+        flips = low != high
+        estimate[:, level + 1] = np.bincount(line[flips], weight[flips], minlength=lines)
+    return LineFlips(estimate, asked)
+
+
+def _beside(
+    line: NDArray[np.int64], index: NDArray[np.int64], level: int, flips: NDArray[np.bool_]
+) -> NDArray[np.bool_]:
+    """Which intervals lie within `_NEAR` of one that flips, on their own line."""
+    place = (line << level + 1) + index  # lines lie further apart than any two of its intervals
+    beside = np.zeros(flips.size, dtype=np.bool_)
+    for steps in range(1, _NEAR + 1):
+        near = place[steps:] - place[:-steps] <= _NEAR
+        beside[:-steps] |= near & flips[steps:]
+        beside[steps:] |= near & flips[:-steps]
+    return beside

@@ -1,0 +1,81 @@
+"""Which estimator to believe, of those that the data at hand allow."""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from fractal_ray.errors import SweepError
+
+Data = Literal["label function", "transects", "pairs", "refined levels", "raster"]
+
+
+@dataclass(frozen=True)
+class Choice:
+    """An estimator and why it is preferred.
+
+    Parameters
+    ----------
+    data
+        What it is to be applied to.
+    estimator
+        Where it is: module and function below `fractal_ray.dimension`.
+    why
+        For a reader.
+    """
+
+    data: Data
+    estimator: str
+    why: str
+
+
+PREFERRED: Final = (
+    Choice(
+        "label function",
+        "transects.from_label",
+        "lines meet the border at every scale, and the function is asked where it flips",
+    ),
+    Choice(
+        "transects",
+        "transects.from_flips",
+        "every label counts at several scales, and random lines favour no part of the border",
+    ),
+    Choice(
+        "pairs",
+        "uncertainty.from_pairs",
+        "random pairs favour no part of the border, but a label counts at one scale only",
+    ),
+    Choice(
+        "refined levels",
+        "levels.from_refinement",
+        "the finest lattice for its runs, but boxes bend on graphs and islands may be missed",
+    ),
+    Choice(
+        "raster",
+        "uncertainty.from_raster",
+        "pairs bend less than boxes do on a lattice that is never fine enough",
+    ),
+)
+"""The best first, by benchmarks/dimension.py: see docs/benchmarks.md."""
+
+
+def recommended(available: Collection[str]) -> Choice:
+    """The estimator to believe.
+
+    Parameters
+    ----------
+    available
+        What there is, of the `data` of `PREFERRED`. A grid has a raster; a refined stage has
+        levels and a raster.
+
+    Raises
+    ------
+    SweepError
+        If nothing is available, or something that is not known.
+    """
+    known = [choice.data for choice in PREFERRED]
+    if not available or set(available) - set(known):
+        raise SweepError(
+            f"an estimator needs one or more of {', '.join(known)};"
+            f" given {', '.join(sorted(available)) or 'nothing'}"
+        )
+    return next(choice for choice in PREFERRED if choice.data in available)

@@ -1,0 +1,60 @@
+"""What every estimator of a dimension returns."""
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A dimension with what is needed to judge it.
+
+    Parameters
+    ----------
+    method
+        Name of the estimator and of what it was given, such as "transects of a label function".
+    value
+        The dimension, 0 to 2; None where it cannot be given, and `warnings` says why.
+    interval
+        (low, high) at 95 %, within 0 to 2: bootstrap over blocks and the spread over scale ranges
+        together, never the least-squares error. None where there is nothing to resample.
+    unit
+        What scales are measured in: "cells", "frame sides", "line lengths".
+    scales
+        (k,) all scales looked at, the coarsest first.
+    measured
+        (k,) what was measured at each (a count, a share, an area: see the estimator).
+    fit_scales
+        (coarsest, finest) scale that entered the fit, or None like `value`.
+    local_slopes
+        (k - 1,) dimensions from each scale to the next alone; NaN where a scale shows nothing.
+    blocks
+        How many independent parts the interval rests on.
+    warnings
+        Sentences that belong beside the number, for a reader.
+    """
+
+    method: str
+    value: float | None
+    interval: tuple[float, float] | None
+    unit: str
+    scales: tuple[float, ...]
+    measured: tuple[float, ...]
+    fit_scales: tuple[float, float] | None
+    local_slopes: tuple[float, ...]
+    blocks: int
+    warnings: tuple[str, ...]
+
+    def __str__(self) -> str:
+        """Value, interval and range, on one line."""
+        if self.value is None or self.fit_scales is None:
+            return f"{self.method}: no dimension ({'; '.join(self.warnings)})"
+        within = "no interval"
+        if self.interval is not None:
+            within = f"95 %: {self.interval[0]:.3f} to {self.interval[1]:.3f}"
+        coarse, fine = self.fit_scales
+        span = f"over {fine:.3g} to {coarse:.3g} {self.unit}"
+        return f"{self.method}: D = {self.value:.3f} ({within}), {span}"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for JSON."""
+        return asdict(self)

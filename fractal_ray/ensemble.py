@@ -1,0 +1,152 @@
+"""Several seeds of one sweep: how sure a label is, and the border without its noise.
+
+Where seeds disagree at the same point, part of every disagreement between neighbours is the seed's
+and not the border's. With f(d) the share of pairs at distance d that two different seeds label
+differently and f(0) that at the same point, f(d) - f(0) is what distance adds; its exponent alpha
+gives D = 2 - alpha as in `dimension/uncertainty.py` (science.md 6.2).
+"""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from itertools import permutations
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fractal_ray.boundary import UNKNOWN
+from fractal_ray.dimension.intervals import resampled
+from fractal_ray.dimension.lattice_pairs import by_tile, tile_edges
+from fractal_ray.dimension.result import Estimate
+from fractal_ray.dimension.scaling import fit_scaling
+
+METHOD: Final = "uncertainty exponent between seeds, noise taken off"
+
+
+@dataclass(frozen=True)
+class Ensemble:
+    """What several seeds show on one lattice.
+
+    Parameters
+    ----------
+    seeds
+        How many.
+    known
+        Nodes that every seed has a label for.
+    split
+        Nodes of those on which seeds disagree.
+    same_point
+        f(0): the share of pairs of seeds that disagree at the same node.
+    yes_share
+        (ny, nx) float64 share of seeds that say yes, NaN where a seed does not know.
+    raw, corrected
+        The estimate from f(d) as it is, and from f(d) - f(0).
+    """
+
+    seeds: int
+    known: int
+    split: int
+    same_point: float
+    yes_share: NDArray[np.float64]
+    raw: Estimate
+    corrected: Estimate
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for JSON, the shares left out."""
+        every = asdict(self)
+        del every["yes_share"]
+        return every
+
+    def lines(self) -> list[str]:
+        """For a reader."""
+        agree = (
+            f"{self.seeds} seeds on {self.known:,} nodes: on {self.split:,} of them they disagree;"
+            f" two seeds differ at the same point with probability {self.same_point:.3g}"
+        )
+        return [
+            agree,
+            f"as it is: {self.raw}",
+            f"corrected: {self.corrected}",
+        ]
+
+
+def combine(rasters: Sequence[NDArray[np.int8]], *, seed: int = 0) -> Ensemble:
+    """Combine the labels of several seeds.
+
+    Parameters
+    ----------
+    rasters
+        Two or more of (ny, nx) int8 of 1, 0 and -1 (not known), of the same lattice.
+    seed
+        Of the bootstrap over tiles.
+
+    Raises
+    ------
+    ValueError
+        If there are fewer than two, or their shapes differ.
+    """
+    shapes = {labels.shape for labels in rasters}
+    if len(rasters) < 2 or len(shapes) > 1:
+        raise ValueError(f"an ensemble needs two or more lattices of one shape; given {shapes}")
+    stack = np.stack(rasters)
+    known = (stack != UNKNOWN).all(axis=0)
+    share = np.where(known, stack.mean(axis=0), np.nan)
+    side = min(stack.shape[1:]) - 1
+    steps = [1 << k for k in range(max(1, side.bit_length() - 2))][::-1]
+    counts = np.stack([_between(stack, known, step) for step in [*steps, 0]], axis=2)
+    scales = np.array(steps, dtype=np.float64)
+    same = _share(counts.sum(axis=0))[-1]
+    return Ensemble(
+        seeds=len(rasters),
+        known=int(known.sum()),
+        split=int((known & (share > 0) & (share < 1)).sum()),
+        same_point=float(same),
+        yes_share=share,
+        raw=_fitted("uncertainty exponent between seeds", scales, counts, seed, take_off=False),
+        corrected=_fitted(METHOD, scales, counts, seed, take_off=True),
+    )
+
+
+def _between(stack: NDArray[np.int8], known: NDArray[np.bool_], step: int) -> NDArray[np.float64]:
+    """(tiles, 2) pairs that differ and all pairs, of different seeds, `step` cells apart."""
+    edges = tile_edges(known.shape)
+    ny, nx = known.shape
+    total = np.zeros((len(by_tile(known, edges)), 2))
+    for rows, columns in ((0, step), (step, 0)):
+        low = np.s_[: ny - rows, : nx - columns]
+        high = np.s_[rows:, columns:]
+        both = known[low] & known[high]
+        for one, other in permutations(range(len(stack)), 2):
+            differ = both & (stack[one][low] != stack[other][high])
+            total += np.stack([by_tile(differ, edges), by_tile(both, edges)], axis=1)
+    return total
+
+
+def _fitted(
+    method: str,
+    scales: NDArray[np.float64],
+    counts: NDArray[np.float64],
+    seed: int,
+    *,
+    take_off: bool,
+) -> Estimate:
+    draws = resampled(counts, None, seed)
+    measured, drawn = _share(counts.sum(axis=0)), _share(draws)
+    noise = measured[-1] if take_off else 0.0
+    noises = drawn[:, -1:] if take_off else 0.0
+    fit = (scales >= 4) & (scales <= scales.max() / 4)  # of a frame of four times the largest
+    return fit_scaling(
+        method,
+        "cells",
+        scales,
+        np.maximum(measured[:-1] - noise, 0.0),
+        np.maximum(drawn[:, :-1] - noises, 0.0),
+        len(counts),
+        base=2,
+        fit=fit,
+    )
+
+
+def _share(counts: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Of (..., 2, k) differing and all pairs."""
+    return counts[..., 0, :] / np.maximum(counts[..., 1, :], 1)

@@ -1,0 +1,161 @@
+"""Runs that check labels at a border: the same run again, one ulp beside it, in another dtype.
+
+A label that changes when its run is only repeated, or when a learning rate moves by the smallest
+step that its arithmetic has, says nothing of the settings, and a border made of such labels is
+noise. The runs are made by the engine of the sweep and kept in datasets of their own under
+``verify/frame-N/`` in its folder: they are resumed like any other, and never mix with its points.
+"""
+
+import random
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Literal
+
+import numpy as np
+
+from fractal_ray.boundary import Raster, boundary_cells, is_yes, labels
+from fractal_ray.dimension.verify import Flips
+from fractal_ray.engine.base import Progress
+from fractal_ray.frames import Lattice
+from fractal_ray.planners.audit import clopper_pearson
+from fractal_ray.planners.listed import ListedPlanner
+from fractal_ray.planners.program import Program
+from fractal_ray.planners.zoom import Zoom
+from fractal_ray.precision import Arithmetic, next_value
+from fractal_ray.relabel import outcomes
+from fractal_ray.space import Axis, Frame, Point
+from fractal_ray.spec import SweepSpec
+from fractal_ray.sweep import Sweep
+
+Check = Literal["repeat", "nudge", "dtype"]
+
+Values = tuple[float, float]
+_Side = tuple[int, Axis, Arithmetic]
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Boundary points of a frame, and the runs that check them.
+
+    `points` are ``(x, y)`` of nodes that were run, `yes` their labels, `nudged` each of them with
+    one coordinate moved; None where both axes take whole numbers only.
+    """
+
+    points: tuple[Values, ...]
+    yes: tuple[bool, ...]
+    nudged: tuple[Values, ...] | None
+
+
+def draw_sample(
+    raster: Raster, lattice: Lattice, spec: SweepSpec, count: int, seed: int = 0
+) -> Sample:
+    """Draw boundary points evenly: corners of boundary cells that a run has labelled.
+
+    Parameters
+    ----------
+    raster
+        The frame's finest lattice.
+    lattice, spec
+        Whose raster it is.
+    count
+        How many; all, where there are fewer.
+    seed
+        Of the draw and of the direction of each nudge.
+    """
+    given = labels(raster, spec.label.boundary)
+    mixed = boundary_cells(given).mixed
+    near = np.zeros(given.shape, dtype=np.bool_)
+    for rows in (slice(None, -1), slice(1, None)):
+        for columns in (slice(None, -1), slice(1, None)):
+            near[rows, columns] |= mixed
+    nodes = np.argwhere(near & raster.measured)
+    rng = random.Random(f"verify {lattice.frame.id} {seed}")
+    drawn = sorted(range(len(nodes)), key=lambda node: rng.random())[:count]
+    points = tuple((float(raster.x[nodes[i, 1]]), float(raster.y[nodes[i, 0]])) for i in drawn)
+    frame = lattice.frame
+    of_x, of_y = spec.arithmetics
+    sides: list[_Side] = [(0, frame.x, of_x), (1, frame.y, of_y)]
+    movable = [side for side in sides if not side[1].integer]
+    return Sample(
+        points=points,
+        yes=tuple(bool(given[tuple(nodes[i])] == 1) for i in drawn),
+        nudged=tuple(_nudged(point, movable, rng) for point in points) if movable else None,
+    )
+
+
+def _nudged(point: Values, movable: Sequence[_Side], rng: random.Random) -> Values:
+    """One coordinate moved by one step up or down, inside the frame."""
+    side, axis, arithmetic = movable[int(rng.random() * len(movable))]
+    up = rng.random() < 0.5
+    moved = next_value(point[side], arithmetic, up=up)
+    if not axis.min <= moved <= axis.max:
+        moved = next_value(point[side], arithmetic, up=not up)
+    return (moved, point[1]) if side == 0 else (point[0], moved)
+
+
+def check_sweeps(sweep: Sweep, lattice: Lattice, sample: Sample) -> Iterator[tuple[Check, Sweep]]:
+    """The sweeps that a sample needs, by check.
+
+    They hold the sweep's workload and label, and run the sample's points instead of stages.
+    """
+    folder = f"{sweep.location}/verify/frame-{lattice.frame.id}"
+    runs: tuple[tuple[Check, tuple[Values, ...] | None, Sweep | None], ...] = (
+        ("repeat", sample.points, sweep),
+        ("nudge", sample.nudged, sweep),
+        ("dtype", sample.points, sweep.in_other_dtype()),
+    )
+    for check, points, changed in runs:
+        if points is not None and changed is not None:
+            program = partial(_program, lattice.frame, check, points)
+            yield check, changed.beside(f"{folder}/{check}", program)
+
+
+def _program(frame: Frame, check: str, points: Sequence[Values], zooms: Sequence[Zoom]) -> Program:
+    addressed = [Point(frame.id, 0, i, 0, x, y) for i, (x, y) in enumerate(points)]
+    return Program([(f"verify:{check}", lambda: ListedPlanner(frame, addressed))])
+
+
+def applicable(sweep: Sweep, sample: Sample) -> tuple[Check, ...]:
+    """The checks that a sample allows: whole numbers have no ulp, some workloads only one dtype."""
+    dtype: tuple[Check, ...] = ("dtype",) if sweep.in_other_dtype() is not None else ()
+    return ("repeat", *(("nudge",) if sample.nudged is not None else ()), *dtype)
+
+
+def run_checks(sweep: Sweep, lattice: Lattice, sample: Sample, **how: Any) -> list[Progress]:
+    """Run what is not there yet; `how` goes to `Sweep.run`."""
+    return [checked.run(**how) for _, checked in check_sweeps(sweep, lattice, sample)]
+
+
+def read_flips(sweep: Sweep, lattice: Lattice, sample: Sample) -> list[Flips]:
+    """Compare labels, for every check whose runs are all there."""
+    found = []
+    for check, checked in check_sweeps(sweep, lattice, sample):
+        points = sample.nudged if check == "nudge" else sample.points
+        assert points is not None
+        shown = _labels_by_values(checked)
+        lost = _lost(checked) - shown.keys()
+        if not all(point in shown or point in lost for point in points):
+            continue
+        pairs = [(shown[p], yes) for p, yes in zip(points, sample.yes, strict=True) if p in shown]
+        flips = sum(now != before for now, before in pairs)
+        low, high = clopper_pearson(flips, len(pairs))
+        failed = sum(point in lost for point in points)
+        found.append(Flips(check, len(pairs), flips, low, high, failed))
+    return found
+
+
+def _labels_by_values(sweep: Sweep) -> dict[Values, bool]:
+    table = sweep.table()
+    shown = outcomes(table, sweep.spec.label.criterion)
+    yes = [is_yes(outcome, sweep.spec.label.boundary) for outcome in shown]
+    return dict(zip(_values(table), yes, strict=True))
+
+
+def _lost(sweep: Sweep) -> set[Values]:
+    return set(_values(sweep.store().read_failures(skip_corrupt=True)))
+
+
+def _values(table: Any) -> list[Values]:
+    x, y = (table.column(name).to_numpy().tolist() for name in ("x", "y"))
+    return list(zip(x, y, strict=True))

@@ -1,0 +1,43 @@
+"""Points that were decided before: each is asked for once."""
+
+from collections.abc import Sequence
+
+from fractal_ray.planners.base import Result
+from fractal_ray.space import Frame, Point
+
+
+class ListedPlanner:
+    """Asks for given points, in their order.
+
+    Parameters
+    ----------
+    frame
+        That they lie in.
+    points
+        Each once; their addresses name no nodes.
+    """
+
+    def __init__(self, frame: Frame, points: Sequence[Point]) -> None:
+        self.frame = frame
+        self._todo = list(reversed(points))
+        self._out = 0
+
+    @property
+    def backlog(self) -> int:
+        """How many points were not asked for yet."""
+        return len(self._todo)
+
+    @property
+    def done(self) -> bool:
+        """True when all were asked for and told."""
+        return not self._todo and not self._out
+
+    def ask(self, n: int) -> list[Point]:
+        """Up to `n` points."""
+        points = [self._todo.pop() for _ in range(min(n, len(self._todo)))]
+        self._out += len(points)
+        return points
+
+    def tell(self, results: Sequence[Result]) -> None:
+        """Tick points off."""
+        self._out -= len(results)

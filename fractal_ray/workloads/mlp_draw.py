@@ -1,0 +1,137 @@
+"""What all networks of a sweep share: initial weights, examples and the order of minibatches.
+
+Everything is standard normal, labels included (arXiv 2402.06184). `paper` is the draw of the
+published notebook itself (jax.random.PRNGKey(0), float64, jax_threefry_partitionable off; the
+minibatches from PRNGKey(42)), so that maps can be compared pixel by pixel.
+"""
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fractal_ray.errors import SweepError
+
+PAPER = Path(__file__).with_name("paper_draw.npz")
+
+
+@dataclass(frozen=True)
+class Draw:
+    """Plain arrays, for `examples` examples of a net of width n.
+
+    Parameters
+    ----------
+    theta0
+        (n, n) float64 initial W0, inputs x hidden units.
+    theta1
+        (n,) float64 initial W1.
+    x, y
+        (examples, n) and (examples,) float64 inputs and labels.
+    batches
+        (steps, batch) int64 examples of each step, with replacement; None for full batch.
+    """
+
+    theta0: NDArray[np.float64]
+    theta1: NDArray[np.float64]
+    x: NDArray[np.float64]
+    y: NDArray[np.float64]
+    batches: NDArray[np.int64] | None
+
+    @property
+    def fingerprint(self) -> str:
+        """32 hex digits that name every number of it."""
+        digest = hashlib.sha256()
+        for array in (self.theta0, self.theta1, self.x, self.y, self.batches):
+            if array is None:
+                digest.update(b"none\n")
+            else:
+                digest.update(f"{array.dtype.str} {array.shape}\n".encode())
+                digest.update(np.ascontiguousarray(array).tobytes())
+        return digest.hexdigest()[:32]
+
+
+def make_draw(
+    source: int | str, *, width: int, examples: int, batch: int | None, steps: int
+) -> Draw:
+    """Draw from a seed, or read a draw.
+
+    Parameters
+    ----------
+    source
+        A seed (0 or more), "paper", or an .npz file with `theta0`, `theta1`, `x`, `y` and, for
+        minibatches, `batches`.
+    width
+        Inputs, and hidden units.
+    examples
+        The first so many are used: with the same source, more of them begin with the same.
+    batch
+        Examples of a minibatch, None for full batch.
+    steps
+        Minibatches.
+
+    Raises
+    ------
+    SweepError
+        If a file is missing, damaged, of another width, or too short.
+    """
+    if isinstance(source, int):
+        return _from_seed(source, width, examples, batch, steps)
+    path = PAPER if source == "paper" else Path(source)
+    arrays = _read(path, source)
+    found = arrays["theta0"].shape
+    if found != (width, width) or arrays["theta1"].size != width:
+        raise SweepError(f"draw {source} has weights {found} for a width of {width}")
+    if len(arrays["x"]) < examples or arrays["x"].shape[1] != width:
+        raise SweepError(
+            f"draw {source} has examples {arrays['x'].shape}; asked for {examples} of {width}"
+        )
+    batches = None
+    if batch is not None:
+        batches = _batches_of(arrays, source, examples, batch, steps)
+    return Draw(
+        arrays["theta0"].astype(np.float64),
+        arrays["theta1"].astype(np.float64).reshape(width),
+        arrays["x"][:examples].astype(np.float64),
+        arrays["y"].astype(np.float64).reshape(-1)[:examples],
+        batches,
+    )
+
+
+def _from_seed(seed: int, width: int, examples: int, batch: int | None, steps: int) -> Draw:
+    # A stream for each array, so that the size of one does not change another.
+    streams = [np.random.default_rng([seed, part]) for part in range(5)]
+    return Draw(
+        streams[0].standard_normal((width, width)),
+        streams[1].standard_normal(width),
+        streams[2].standard_normal((examples, width)),
+        streams[3].standard_normal(examples),
+        None if batch is None else streams[4].integers(examples, size=(steps, batch)),
+    )
+
+
+def _read(path: Path, source: str) -> dict[str, Any]:
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            arrays = {name: file[name] for name in file.files}
+    except (OSError, ValueError, EOFError) as error:
+        raise SweepError(f"draw {source} cannot be read: {error}") from error
+    missing = {"theta0", "theta1", "x", "y"} - set(arrays)
+    if missing:
+        raise SweepError(f"draw {source} lacks {', '.join(sorted(missing))}")
+    return arrays
+
+
+def _batches_of(
+    arrays: dict[str, Any], source: str, examples: int, batch: int, steps: int
+) -> NDArray[np.int64]:
+    found = arrays.get("batches")
+    if found is None or len(found) < steps or found.shape[1] != batch:
+        has = "none" if found is None else f"{found.shape[0]} of {found.shape[1]} examples"
+        raise SweepError(f"draw {source} has {has} as minibatches; asked for {steps} of {batch}")
+    batches = found[:steps].astype(np.int64)
+    if batches.min() < 0 or batches.max() >= examples:
+        raise SweepError(f"minibatches of draw {source} name examples beyond the first {examples}")
+    return batches

@@ -1,0 +1,405 @@
+"""The verification sheet: its runs, its nulls, its verdict, and what is printed without it."""
+
+import json
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from fractal_ray import self_test
+from fractal_ray.analysis import analyze
+from fractal_ray.cli import app
+from fractal_ray.dimension.result import Estimate
+from fractal_ray.dimension.verdict import UNRESOLVED, Reading
+from fractal_ray.dimension.verify import (
+    FRACTAL,
+    NO_BOUNDARY,
+    SMOOTH,
+    UNVERIFIED,
+    AxisValues,
+    Evidence,
+    Flips,
+    judge,
+)
+from fractal_ray.errors import SweepError
+from fractal_ray.estimates import best, estimates
+from fractal_ray.flips import draw_sample, read_flips, run_checks
+from fractal_ray.null_sets import NULLS, replay_null
+from fractal_ray.outcome import RunRecord
+from fractal_ray.precision import next_value
+from fractal_ray.replay import answers_of, replay
+from fractal_ray.self_test import CASES, sheet_of
+from fractal_ray.sheets import gather, keep, label_of, read_frame, read_sheet, sample_of
+from fractal_ray.space import Point
+from fractal_ray.spec_file import parse_spec
+from fractal_ray.sweep import Sweep
+from fractal_ray.workloads.known_sets import known_set
+from tests.fractal_ray.workloads_for_tests import Disc
+
+Maker = Callable[..., Sweep]
+Data = dict[str, Any]
+
+
+def _estimate(value: float, half: float = 0.05, slopes: Sequence[float] = ()) -> Estimate:
+    slopes = slopes or (value,) * 4
+    scales = tuple(2.0**k for k in range(len(slopes), -1, -1))
+    interval = (value - half, value + half)
+    return Estimate(
+        "m", value, interval, "cells", scales, scales, (scales[0], 1.0), (*slopes,), 9, ()
+    )
+
+
+RESOLVED = Reading("rougher than smooth at these scales", 0.9, 1.5, (0.9, 1.1), ("box counting",))
+EVIDENCE = Evidence(
+    boundary_cells=1000,
+    estimate=_estimate(1.5),
+    smooth={"smooth curve": _estimate(1.0), "quadratic bowl": _estimate(1.02)},
+    noise=_estimate(1.98),
+    flips=(Flips("repeat", 200, 0, 0.0, 0.02), Flips("nudge", 200, 1, 0.0, 0.03)),
+    missing=(),
+    values=(AxisValues("x", "float64", 257, 257), AxisValues("y", "float64", 257, 257)),
+    reading=RESOLVED,
+    growth=(10, 30, 90),
+)
+
+
+@pytest.mark.parametrize(
+    ("changes", "verdict", "reason"),
+    [
+        ({}, FRACTAL, "D is 1.45 to 1.55, and smooth curves in the same stages reach 1.07"),
+        ({"estimate": _estimate(1.1)}, SMOOTH, "D is 1.05 to 1.15"),
+        ({"boundary_cells": 0}, NO_BOUNDARY, "one label"),
+        (
+            {"estimate": _estimate(1.4, slopes=(1.8, 1.7, 1.02, 1.0))},
+            SMOOTH,
+            "the finest scales read 1.02, 1.00: the border is rough at coarse scales only",
+        ),
+        (
+            {"values": (EVIDENCE.values[0], AxisValues("lr", "float32", 150, 1))},
+            UNRESOLVED,
+            "lr: 150 nodes are 1 different float32: neighbours are one run",
+        ),
+        (
+            {"flips": (Flips("nudge", 200, 100, 0.43, 0.57),)},
+            UNRESOLVED,
+            "one ulp beside: 100 of 200 labels changed (95 %: 43.0% to 57.0%): labels at the",
+        ),
+        (
+            {"flips": (Flips("repeat", 200, 9, 0.02, 0.08, failed=3),)},
+            UNRESOLVED,
+            "the same runs again: 9 of 200 labels changed (95 %: 2.0% to 8.0%), 3 runs failed",
+        ),
+        (
+            {"reading": Reading(UNRESOLVED, 0.01, None, None, ("correlate by 0.01",))},
+            UNRESOLVED,
+            "correlate by 0.01",
+        ),
+        ({"missing": ("nudge",)}, UNVERIFIED, "checks not run: nudge"),
+        ({"estimate": None}, RESOLVED.verdict, "box counting"),
+    ],
+)
+def test_verdicts(changes: Data, verdict: str, reason: str) -> None:
+    sheet = judge(replace(EVIDENCE, **changes))
+    assert sheet.verdict == verdict
+    assert reason in sheet.reasons[0]
+    assert (sheet.dimension is not None) == (verdict in (FRACTAL, SMOOTH))
+    assert json.loads(json.dumps(sheet.to_dict()))["verdict"] == verdict
+    assert sheet.lines()[0] == f"verdict: {verdict}"
+
+
+def test_another_dtype_decides_nothing_and_is_said() -> None:
+    flips = (*EVIDENCE.flips, Flips("dtype", 200, 40, 0.15, 0.26))
+    sheet = judge(replace(EVIDENCE, flips=flips))
+    assert sheet.verdict == FRACTAL
+    assert "in the other dtype: 40 of 200 labels changed" in sheet.reasons[1]
+    assert "belongs to this arithmetic" in sheet.reasons[1]
+
+
+@pytest.mark.parametrize("value", [1.0, 3e-3, -2.0, 0.0, 1e-310, 0.5])
+@pytest.mark.parametrize("up", [True, False])
+def test_next_values_are_those_of_numpy(value: float, up: bool) -> None:
+    towards = np.inf if up else -np.inf
+    assert next_value(value, "float64", up=up) == np.nextafter(value, towards)
+    single = np.nextafter(np.float32(value), np.float32(towards))
+    assert next_value(value, "float32", up=up) == float(single)
+    brain = next_value(value, "bfloat16", up=up)
+    assert np.float32(brain).view(np.uint32) & 0xFFFF == 0
+    assert (brain > value) == up
+
+
+@pytest.fixture(scope="module")
+def refined(tmp_path_factory: pytest.TempPathFactory) -> Sweep:
+    """A Weierstrass basin with lines and pairs, run."""
+    raw = {
+        "name": "refined",
+        "storage": str(tmp_path_factory.mktemp("storage")),
+        "workload": {"kind": "map", "set": "weierstrass"},
+        "axes": {
+            "x": {"param": "x", "scale": "linear", "min": 0.0, "max": 1.0},
+            "y": {"param": "y", "scale": "linear", "min": -0.5, "max": 0.5},
+        },
+        "stages": [
+            {"grid": {"points": 33}},
+            {"refine": {"levels": 2}},
+            {"transects": {"count": 16, "levels": 10}},
+            {"pairs": {"count": 2500, "distances": [4, 5, 6, 7, 8]}},
+        ],
+    }
+    sweep = Sweep(parse_spec(raw))
+    sweep.run("local")
+    return sweep
+
+
+def test_the_sample_is_of_boundary_points_and_their_nudges_are_one_step(refined: Sweep) -> None:
+    data = read_frame(refined)
+    sample = sample_of(data, 50)
+    raster = data.raster
+    column = {x: i for i, x in enumerate(raster.x.tolist())}
+    row = {y: i for i, y in enumerate(raster.y.tolist())}
+    given = data.labels()
+    assert len(sample.points) == len(set(sample.points)) == 50
+    assert sample.nudged is not None
+    for (x, y), yes, (nudged_x, nudged_y) in zip(
+        sample.points, sample.yes, sample.nudged, strict=True
+    ):
+        at = row[y], column[x]
+        assert raster.measured[at]
+        assert (given[at] == 1) == yes
+        around = given[max(0, at[0] - 1) : at[0] + 2, max(0, at[1] - 1) : at[1] + 2]
+        assert {0, 1} <= set(around.ravel().tolist())
+        moved = [nudged_x != x, nudged_y != y]
+        assert sorted(moved) == [False, True]
+        old, new = (x, nudged_x) if moved[0] else (y, nudged_y)
+        assert abs(new - old) in (np.spacing(old), np.abs(old - np.nextafter(old, -new)))
+    assert sample == sample_of(read_frame(refined), 50)
+    assert sample != sample_of(data, 50, seed=1)
+    every = draw_sample(raster, data.lattice, refined.spec, 10**6)
+    assert set(sample.points) <= set(every.points)
+
+
+def test_checks_are_run_once_beside_the_dataset_and_change_nothing_in_it(refined: Sweep) -> None:
+    data = read_frame(refined)
+    sample = sample_of(data, 40)
+    before = refined.table().num_rows
+    progress = run_checks(refined, data.lattice, sample, engine="local")
+    assert [each.done - each.reused for each in progress] == [40, 40]
+    again = run_checks(refined, data.lattice, sample, engine="local")
+    assert [each.done - each.reused for each in again] == [0, 0]
+    assert refined.table().num_rows == before
+    flips = read_flips(refined, data.lattice, sample)
+    assert [(each.check, each.runs, each.flips) for each in flips] == [
+        ("repeat", 40, 0),
+        ("nudge", 40, 0),
+    ]
+    assert flips[0].high == pytest.approx(0.088, abs=1e-3)
+
+
+class Moody(Disc):
+    """Near the border the outcome is drawn anew at every run; the first third of points fail."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__()
+        self.folder = folder
+
+    def record(self, point: Point) -> RunRecord:
+        radius = float(np.hypot(np.log10(point.x) + 2, np.log10(point.y) + 2))
+        if (self.folder / "failing").exists() and radius < 0.95:
+            raise OSError("a broken machine")
+        if abs(radius - 1) < 0.3 and os.urandom(1)[0] & 1:
+            return super().record(replace(point, x=1e-2, y=1e-2))
+        return super().record(point)
+
+
+def test_labels_that_repeats_change_are_unresolved(make_sweep: Maker, tmp_path: Path) -> None:
+    sweep = make_sweep(Moody(tmp_path), stages=[{"grid": {"points": 33}}])
+    sweep.run("local")
+    data = read_frame(sweep)
+    sample = sample_of(data, 60)
+    (tmp_path / "failing").touch()
+    run_checks(sweep, data.lattice, sample, engine="local")
+    flips = {each.check: each for each in read_flips(sweep, data.lattice, sample)}
+    assert flips["repeat"].failed > 0
+    assert flips["repeat"].runs + flips["repeat"].failed == 60
+    assert flips["repeat"].flips > 5
+    sheet = gather(data, sample)
+    assert sheet.verdict == UNRESOLVED
+    assert sheet.dimension is None
+    assert any("the same runs again" in reason for reason in sheet.reasons)
+
+
+@pytest.mark.parametrize("null", NULLS)
+def test_nulls_go_through_the_same_stages(refined: Sweep, null: Any) -> None:
+    replayed = replay_null(refined.spec, refined.lattice(), null, 0.4)
+    assert (len(replayed.transects), len(replayed.pairs)) == (1, 1)
+    found = estimates(replayed, label_of(refined))
+    truth = 2.0 if null == "label noise" else 1.0
+    for kind in ("transects", "pairs"):
+        interval = found[kind].interval
+        assert interval is not None
+        assert interval[0] <= truth <= interval[1], kind
+        assert interval[1] - interval[0] < 0.8
+
+
+def test_a_replay_ends_where_the_sweep_did(refined: Sweep) -> None:
+    table = refined.table()
+    asked: set[tuple[float, float]] = set()
+    data = read_frame(refined)
+    known = answers_of(table, _outcomes(refined), refined.store().read_failures())
+
+    def answers(points: Sequence[Point]) -> Any:
+        asked.update((point.x, point.y) for point in points)
+        return known(points)
+
+    replayed = replay(refined.spec, refined.lattice(), answers)
+    assert replayed is not None
+    assert replayed.unfinished == ()
+    rows = zip(table["x"].to_pylist(), table["y"].to_pylist(), strict=True)
+    assert asked == set(rows)
+    assert data.replayed is not None
+    assert replayed.audit == data.replayed.audit
+
+
+def _outcomes(sweep: Sweep) -> list[Any]:
+    from fractal_ray.relabel import outcomes
+
+    return outcomes(sweep.table(), sweep.spec.label.criterion)
+
+
+def test_estimates_of_a_sweep_hold_the_truth(refined: Sweep) -> None:
+    found = read_frame(refined).estimates()
+    assert set(found) == {"transects", "pairs", "refined levels", "raster"}
+    assert best(found) == "transects"
+    for kind in ("transects", "pairs"):
+        interval = found[kind].interval
+        assert interval is not None
+        assert interval[0] <= 1.415 <= interval[1]
+
+
+def test_no_dimension_is_printed_without_a_sheet(refined: Sweep, tmp_path: Path) -> None:
+    raw = refined.spec.model_dump(mode="json", exclude_none=True)
+    sweep = Sweep(parse_spec({**raw, "storage": str(tmp_path)}))
+    sweep.run("local")
+    plain, _ = analyze(sweep)
+    assert (plain.verdict, plain.dimension, plain.estimates) == (UNVERIFIED, None, {})
+    text = "\n".join(plain.lines())
+    assert f"fractal-ray verify {sweep.location}" in text
+    assert "D = " not in text
+    forced, _ = analyze(sweep, force=True)
+    assert forced.dimension == forced.estimates["transects"].value
+    assert "unverified: transects: D = 1." in "\n".join(forced.lines())
+    published, _ = analyze(sweep, published=["fractal-llm"])
+    assert "as published, fractal-llm: D = 1." in "\n".join(published.lines())
+    with pytest.raises(SweepError, match="unknown estimator 'fractal-lm'; did you mean"):
+        analyze(sweep, published=["fractal-lm"])
+
+
+def test_a_sheet_is_kept_read_again_and_void_under_another_label(refined: Sweep) -> None:
+    data = read_frame(refined)
+    sample = sample_of(data, 40)
+    run_checks(refined, data.lattice, sample, engine="local")
+    sheet = gather(data, sample)
+    assert sheet.verdict == FRACTAL
+    assert keep(data, sheet).endswith("verify/frame-0/sheet.json")
+    kept = read_sheet(refined, data.lattice)
+    assert kept is not None
+    assert (kept["verdict"], kept["dimension"]) == (FRACTAL, sheet.dimension)
+    result, _ = analyze(refined)
+    assert (result.verdict, result.dimension) == (FRACTAL, sheet.dimension)
+    assert "transects: D = 1." in "\n".join(result.lines())
+    stable = Sweep.open(refined.location, ("label.boundary=stable",))
+    assert read_sheet(stable, data.lattice) is None
+    assert analyze(stable)[0].verdict == UNVERIFIED
+    refined.store().write_file("verify/frame-0/sheet.json", b"{")
+    assert read_sheet(refined, data.lattice) is None
+
+
+@pytest.mark.parametrize(("name", "lines"), [("disc", 8), ("weierstrass", 16), ("noise", 4)])
+def test_known_sets_get_the_verdict_that_is_true(name: str, lines: int, tmp_path: Path) -> None:
+    result = self_test.tested(name, sheet_of(name, str(tmp_path), levels=2, lines=lines))
+    assert result.passed, str(result)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", CASES)
+def test_the_self_test_passes(name: str, tmp_path: Path) -> None:
+    result = self_test.tested(name, sheet_of(name, str(tmp_path)))
+    assert result.passed, str(result)
+
+
+def test_a_wrong_verdict_and_an_interval_beside_the_truth_fail_the_self_test(
+    tmp_path: Path,
+) -> None:
+    sheet = judge(EVIDENCE)
+    assert str(self_test.tested("disc", sheet)).endswith("FAILED, expected consistent with smooth")
+    assert not self_test.tested("rabbit", sheet).passed  # the interval leaves 1.3934 out
+    assert self_test.tested("fbm", sheet).passed
+
+
+def test_redrawn_starts_are_noise(tmp_path: Path) -> None:
+    sheet = sheet_of("liu_redrawn", str(tmp_path), levels=1, lines=4)
+    assert sheet.verdict == UNRESOLVED
+    assert known_set("liu_redrawn").dimension == 2.0
+
+
+def test_the_window_that_float32_cannot_tell_apart_is_unresolved(make_sweep: Maker) -> None:
+    """main.py's window of arXiv 2501.04286: 150 by 153 values that are 1 and 2 float32."""
+    axes = {
+        "x": {"param": "unembedding_lr", "scale": "linear", "min": 0.102, "max": 0.102 + 15e-10},
+        "y": {"param": "matrix_lr", "scale": "linear", "min": 0.025, "max": 0.025 + 15e-10},
+    }
+    stages = [{"grid": {"points": 17}}]
+    with pytest.raises(SweepError, match="different float32"):
+        make_sweep(axes=axes, stages=stages)
+
+    class Salted(Disc):
+        def record(self, point: Point) -> RunRecord:
+            inside = hash((point.x, point.y)) & 1
+            return super().record(replace(point, x=1e-2 if inside else 1.0, y=1e-2))
+
+    sweep = make_sweep(Salted(), axes=axes, stages=stages, allow_unresolved=True)
+    sweep.run("local")
+    data = read_frame(sweep)
+    sheet = gather(data, sample_of(data, 20))
+    assert sheet.verdict == UNRESOLVED
+    assert "nodes are" in sheet.reasons[0]
+    assert "different float32" in sheet.reasons[0]
+
+
+@pytest.mark.parametrize(
+    ("name", "raises"),
+    [("smooth", False), ("nothing", True)],
+)
+def test_commands(name: str, raises: bool, tmp_path: Path) -> None:
+    raw = {
+        "name": name,
+        "storage": str(tmp_path),
+        "workload": {"kind": "map", "set": "disc"},
+        "axes": {
+            side: {"param": side, "scale": "linear", "min": -1.5, "max": 1.5} for side in "xy"
+        },
+        "stages": [{"grid": {"points": 65}}],
+    }
+    file = tmp_path / "spec.yaml"
+    file.write_text(json.dumps(raw))
+    if raises:
+        failed = CliRunner().invoke(app, ["verify", str(file), "--plan"])
+        assert isinstance(failed.exception, SweepError)
+        assert "is not finished; run it first: fractal-ray run" in str(failed.exception)
+        return
+    Sweep(parse_spec(raw)).run("local")
+    planned = CliRunner().invoke(app, ["verify", str(file), "--plan", "--points", "30"])
+    assert planned.output == "frame 0: 30 boundary points, repeat, nudge: 60 runs\n"
+    done = CliRunner().invoke(
+        app, ["verify", str(file), "--points", "30", "--engine", "local", "-q"]
+    )
+    assert done.exit_code == 0, done.output
+    assert "verdict: consistent with smooth" in done.output
+    shown = CliRunner().invoke(app, ["analyze", str(file), "--json"])
+    assert json.loads(shown.output)["verdict"] == SMOOTH
+    none = CliRunner().invoke(app, ["verify"])
+    assert "verify needs a sweep" in str(none.exception)
