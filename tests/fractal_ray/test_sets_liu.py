@@ -52,6 +52,30 @@ def test_liu_additive_is_smooth_while_convex_and_rough_beyond() -> None:
     assert np.count_nonzero(np.diff(trained)) > 50
 
 
+@pytest.mark.slow
+def test_the_published_phase_diagram() -> None:
+    """Case C of science.md: D = 0 in the 8 convex cells of 100 and in three just beyond, and a rough
+    border wherever eps / lam**2 is above 0.2."""
+    zero = {0.0511, 0.0522, 0.0659}
+    seen = {"convex": 0, "beyond": 0, "rough": 0}
+    for eps in np.linspace(0.01, 0.2, 10).tolist():
+        for lam in np.linspace(0.01, 1, 10).tolist():
+            theta = eps / lam**2
+            known = known_set("liu_additive", {"eps": eps, "lam": lam, "bound": 1e16})
+            if theta < 0.0507:
+                assert flips(known, 14, 5.0) == [1] * 15, (eps, lam)
+                seen["convex"] += 1
+            elif min(abs(theta - each) for each in zero) < 5e-4:
+                assert flips(known, 14, 5.0)[-1] == 1, (eps, lam)
+                seen["beyond"] += 1
+            elif theta > 0.2 and lam > 0.3:
+                assert flips(known, 14, 5.0)[-1] > 10, (eps, lam)
+                seen["rough"] += 1
+    assert seen["convex"] == 8
+    assert seen["beyond"] == 3
+    assert seen["rough"] > 10
+
+
 def test_bowl_has_one_flip() -> None:
     assert flips(known_set("liu_multiplicative", {"eps": 0.0}), 12, 1.0) == [1] * 13
 
