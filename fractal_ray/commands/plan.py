@@ -96,11 +96,13 @@ def _stages(cost: "Cost", crossed: int | None) -> list[str]:
         if stage.by_dimension is None:
             continue
         each = ", ".join(f"{n:,} for D = {d}" for d, n in stage.by_dimension.items())
-        if index == 1 and crossed is not None:
-            lines.append(f"    from the {crossed:,} boundary cells of the grid, run before: {each}")
-        else:
+        if crossed is None:
             crosses = "the frame" if stage.frames == 1 else "each frame"
             lines.append(f"    a border that crosses {crosses} once takes {each}; longer ones more")
+        elif index == 1:
+            lines.append(f"    from the {crossed:,} boundary cells of the grid, run before: {each}")
+        else:
+            lines.append(f"    for a border as dense as that of the grid, run before: {each}")
     return lines
 
 
