@@ -2,6 +2,9 @@
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
+# Two processes, each taking whole files, because fixtures of a file are made once; in their own
+# order, because the long ones come early in it.
+PYTEST := $(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 .PHONY: demo test test-all lint check clean
 
@@ -9,10 +12,10 @@ demo: $(VENV)/.installed  ## install, run the quickstart sweep, say where figure
 	$(BIN)/fractal-ray run sweeps/quickstart.yaml
 
 test: $(VENV)/.installed-dev  ## the gate: minutes
-	$(BIN)/pytest
+	$(PYTEST)
 
 test-all: $(VENV)/.installed-dev  ## the gate and the slow proofs
-	$(BIN)/pytest -m 'slow or not slow'
+	$(PYTEST) -m 'slow or not slow'
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .

@@ -5,10 +5,14 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from fractal_ray.boundary import Raster, boundary_cells, labels
+import numpy as np
+from numpy.typing import NDArray
+
+from fractal_ray.boundary import UNKNOWN, Raster, boundary_cells, labels
 from fractal_ray.dimension import compat
 from fractal_ray.dimension.result import Estimate
 from fractal_ray.dimension.verify import UNVERIFIED
+from fractal_ray.errors import SweepError
 from fractal_ray.estimates import best
 from fractal_ray.frame_file import notes, read_zooms
 from fractal_ray.outcome import Outcome
@@ -31,6 +35,8 @@ class Analysis:
     dimension
         None where it cannot be defended: no sheet, or a verdict that gives none; with `force` it is
         given all the same.
+    verified
+        Whether a sheet stands behind it.
     recommended
         Which of `estimates` it is.
     estimates
@@ -53,6 +59,7 @@ class Analysis:
     verdict: str
     reasons: tuple[str, ...]
     dimension: float | None
+    verified: bool
     recommended: str | None
     estimates: dict[str, Estimate]
     published: tuple[compat.Published, ...]
@@ -85,11 +92,11 @@ class Analysis:
         lines += [f"  {reason}" for reason in self.reasons]
         for data, estimate in self.estimates.items():
             note = " (recommended)" if data == self.recommended and len(self.estimates) > 1 else ""
-            unverified = f"{UNVERIFIED}: " if self.verdict == UNVERIFIED else ""
+            unverified = "" if self.verified else f"{UNVERIFIED}: "
             lines.append(f"{unverified}{estimate}{note}")
         for each in self.published:
             lines.append(
-                f"as published, {each.name}: D = {each.dimension:.4f} from"
+                f"{UNVERIFIED}, as published by {each.name}: D = {each.dimension:.4f} from"
                 f" {each.boundary_pixels:,} border pixels; not to be believed by itself"
             )
         return lines + [f"note: {warning}" for warning in self.warnings]
@@ -138,10 +145,11 @@ def analyze(
     cells = boundary_cells(yes)
     counts = Counter(outcomes(data.table, spec.label.criterion))
     known = int(raster.known.sum())
-    sheet = read_sheet(sweep, lattice)
+    sheet = read_sheet(data)
     given = None if sheet is None else sheet["dimension"]
     found = data.estimates() if given is not None or force else {}
     chosen = best(found)
+    verified = given is not None
     if force and given is None and chosen is not None:
         given = found[chosen].value
     result = Analysis(
@@ -159,13 +167,24 @@ def analyze(
         verdict=UNVERIFIED if sheet is None else sheet["verdict"],
         reasons=_how_to_verify(sweep) if sheet is None else tuple(sheet["reasons"]),
         dimension=given,
+        verified=verified,
         recommended=chosen,
         estimates={str(data): estimate for data, estimate in found.items()},
-        published=tuple(compat.estimate(name, yes == 1) for name in published),
+        published=_published(published, yes),
         warnings=tuple(notes(spec, read_zooms(sweep.store()))),
         audit=data.replayed.audit if data.replayed else None,
     )
     return result, raster
+
+
+def _published(names: Sequence[str], given: NDArray[np.int8]) -> tuple[compat.Published, ...]:
+    unknown = int((given == UNKNOWN).sum())
+    if names and unknown:
+        raise SweepError(
+            f"--published: {unknown:,} of {given.size:,} nodes have no label, and published"
+            " estimators know no such nodes; finish the frame first: fractal-ray run"
+        )
+    return tuple(compat.estimate(name, given == 1) for name in names)
 
 
 def _how_to_verify(sweep: Sweep) -> tuple[str, ...]:

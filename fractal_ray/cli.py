@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from fractal_ray.commands.look import analyze, ensemble, plot, status
+from fractal_ray.commands.movie import movie
 from fractal_ray.commands.plan import plan
 from fractal_ray.commands.rerun import rerun
 from fractal_ray.commands.run import run
@@ -24,7 +25,7 @@ app = typer.Typer(
     add_completion=False,
 )
 
-for command in (plan, run, status, analyze, verify, ensemble, plot, rerun):
+for command in (plan, run, status, analyze, verify, ensemble, plot, movie, rerun):
     app.command()(command)
 
 

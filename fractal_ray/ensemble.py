@@ -3,10 +3,12 @@
 Where seeds disagree at the same point, part of every disagreement between neighbours is the seed's
 and not the border's. With f(d) the share of pairs at distance d that two different seeds label
 differently and f(0) that at the same point, f(d) - f(0) is what distance adds; its exponent alpha
-gives D = 2 - alpha as in `dimension/uncertainty.py` (science.md 6.2).
+gives D = 2 - alpha as in `dimension/uncertainty.py`. That holds where seeds disagree here and
+there about one border. Where each has a border of its own, f(d) - f(0) goes as d**2 whatever D is,
+and the corrected number is withheld.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from itertools import permutations
 from typing import Any, Final
@@ -21,6 +23,11 @@ from fractal_ray.dimension.result import Estimate
 from fractal_ray.dimension.scaling import fit_scaling
 
 METHOD: Final = "uncertainty exponent between seeds, noise taken off"
+
+_MOST_NOISE: Final = 0.75
+"""Of the share at the finest fitted scale: more, and the difference is noise."""
+_LEAST: Final = 0.9
+"""Dimension below which there is no one border that the seeds share."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +47,8 @@ class Ensemble:
     yes_share
         (ny, nx) float64 share of seeds that say yes, NaN where a seed does not know.
     raw, corrected
-        The estimate from f(d) as it is, and from f(d) - f(0).
+        The estimate from pairs within each seed, and from f(d) - f(0) between seeds; `corrected` is
+        None where that cannot be told, and `withheld` says why. Neither is verified.
     """
 
     seeds: int
@@ -49,7 +57,8 @@ class Ensemble:
     same_point: float
     yes_share: NDArray[np.float64]
     raw: Estimate
-    corrected: Estimate
+    corrected: Estimate | None
+    withheld: str
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON, the shares left out."""
@@ -65,8 +74,8 @@ class Ensemble:
         )
         return [
             agree,
-            f"as it is: {self.raw}",
-            f"corrected: {self.corrected}",
+            f"unverified, within each seed: {self.raw}",
+            self.withheld or f"unverified, between seeds, noise taken off: {self.corrected}",
         ]
 
 
@@ -93,30 +102,63 @@ def combine(rasters: Sequence[NDArray[np.int8]], *, seed: int = 0) -> Ensemble:
     share = np.where(known, stack.mean(axis=0), np.nan)
     side = min(stack.shape[1:]) - 1
     steps = [1 << k for k in range(max(1, side.bit_length() - 2))][::-1]
-    counts = np.stack([_between(stack, known, step) for step in [*steps, 0]], axis=2)
     scales = np.array(steps, dtype=np.float64)
-    same = _share(counts.sum(axis=0))[-1]
+    between = np.stack(
+        [_pairs(stack, known, step, permutations(range(len(stack)), 2)) for step in [*steps, 0]],
+        axis=2,
+    )
+    within = np.stack(
+        [_pairs(stack, known, step, ((i, i) for i in range(len(stack)))) for step in steps], axis=2
+    )
+    same = float(_share(between.sum(axis=0))[-1])
+    corrected = _fitted(METHOD, scales, between[..., :-1], seed, noise=between[..., -1:])
+    withheld = _withheld(corrected, same, _share(between.sum(axis=0)))
     return Ensemble(
         seeds=len(rasters),
         known=int(known.sum()),
         split=int((known & (share > 0) & (share < 1)).sum()),
-        same_point=float(same),
+        same_point=same,
         yes_share=share,
-        raw=_fitted("uncertainty exponent between seeds", scales, counts, seed, take_off=False),
-        corrected=_fitted(METHOD, scales, counts, seed, take_off=True),
+        raw=_fitted("uncertainty exponent within seeds", scales, within, seed),
+        corrected=None if withheld else corrected,
+        withheld=withheld,
     )
 
 
-def _between(stack: NDArray[np.int8], known: NDArray[np.bool_], step: int) -> NDArray[np.float64]:
-    """(tiles, 2) pairs that differ and all pairs, of different seeds, `step` cells apart."""
+def _withheld(corrected: Estimate, same: float, shares: NDArray[np.float64]) -> str:
+    """Why no corrected number is given, or nothing."""
+    if corrected.fit_scales is None or corrected.value is None:
+        return f"between seeds: {corrected}"
+    finest = list(corrected.scales).index(corrected.fit_scales[1])
+    if same > _MOST_NOISE * float(shares[finest]):
+        return (
+            "between seeds: no number, because seeds differ at one point nearly as often as at"
+            f" {corrected.fit_scales[1]:g} cells ({same:.3g} and {float(shares[finest]):.3g})"
+        )
+    if corrected.interval is None or corrected.value < _LEAST:
+        return (
+            f"between seeds: no number ({corrected.value:.2f} is less than a curve: each seed has a"
+            " border of its own)"
+        )
+    return ""
+
+
+def _pairs(
+    stack: NDArray[np.int8],
+    known: NDArray[np.bool_],
+    step: int,
+    seeds: Iterable[tuple[int, int]],
+) -> NDArray[np.float64]:
+    """(tiles, 2) pairs that differ and all pairs, of the given seeds, `step` cells apart."""
     edges = tile_edges(known.shape)
     ny, nx = known.shape
     total = np.zeros((len(by_tile(known, edges)), 2))
+    chosen = list(seeds)
     for rows, columns in ((0, step), (step, 0)):
         low = np.s_[: ny - rows, : nx - columns]
         high = np.s_[rows:, columns:]
         both = known[low] & known[high]
-        for one, other in permutations(range(len(stack)), 2):
+        for one, other in chosen:
             differ = both & (stack[one][low] != stack[other][high])
             total += np.stack([by_tile(differ, edges), by_tile(both, edges)], axis=1)
     return total
@@ -127,24 +169,16 @@ def _fitted(
     scales: NDArray[np.float64],
     counts: NDArray[np.float64],
     seed: int,
-    *,
-    take_off: bool,
+    noise: NDArray[np.float64] | None = None,
 ) -> Estimate:
-    draws = resampled(counts, None, seed)
-    measured, drawn = _share(counts.sum(axis=0)), _share(draws)
-    noise = measured[-1] if take_off else 0.0
-    noises = drawn[:, -1:] if take_off else 0.0
+    """`counts` (tiles, 2, k); `noise` (tiles, 2, 1) at the same point, to be taken off."""
+    every = counts if noise is None else np.concatenate([counts, noise], axis=2)
+    measured, drawn = _share(every.sum(axis=0)), _share(resampled(every, None, seed))
+    if noise is not None:
+        measured = np.maximum(measured[:-1] - measured[-1], 0.0)
+        drawn = np.maximum(drawn[:, :-1] - drawn[:, -1:], 0.0)
     fit = (scales >= 4) & (scales <= scales.max() / 4)  # of a frame of four times the largest
-    return fit_scaling(
-        method,
-        "cells",
-        scales,
-        np.maximum(measured[:-1] - noise, 0.0),
-        np.maximum(drawn[:, :-1] - noises, 0.0),
-        len(counts),
-        base=2,
-        fit=fit,
-    )
+    return fit_scaling(method, "cells", scales, measured, drawn, len(counts), base=2, fit=fit)
 
 
 def _share(counts: NDArray[np.float64]) -> NDArray[np.float64]:

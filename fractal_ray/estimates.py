@@ -16,9 +16,6 @@ from fractal_ray.replay import Replayed
 _LARGEST_RASTER: Final = 2049
 """Nodes along a side; levels and lines say more where a lattice is finer."""
 
-_WIDEST: Final = 0.5
-"""Interval of an estimate that is worth more than one of a kind less recommended."""
-
 
 def estimates(replayed: Replayed, label: Callable[[Outcome], bool]) -> dict[Data, Estimate]:
     """What each kind of data that a frame has says of its border.
@@ -40,18 +37,14 @@ def estimates(replayed: Replayed, label: Callable[[Outcome], bool]) -> dict[Data
         found["refined levels"] = levels.from_refinement(replayed.field, replayed.audit)
     given = labels_of(replayed.field, label)[0]
     if max(given.shape) <= _LARGEST_RASTER:
-        found["raster"] = uncertainty.from_raster(given)
+        found["raster"] = transects.from_raster(given)
     return found
 
 
 def best(found: Mapping[Data, Estimate]) -> Data | None:
-    """The recommended of those that say something; of none, the recommended of all."""
-    given = [data for data, estimate in found.items() if _says(estimate)]
+    """The recommended of those that have a value; of none, the recommended of all.
+
+    However wide its interval is: what a better estimator cannot tell, a worse one does not know.
+    """
+    given = [data for data, estimate in found.items() if estimate.value is not None]
     return recommended(given or list(found)).data if found else None
-
-
-def _says(estimate: Estimate) -> bool:
-    """Whether there is a value with an interval that leaves something out."""
-    if estimate.value is None or estimate.interval is None:
-        return False
-    return estimate.interval[1] - estimate.interval[0] <= _WIDEST

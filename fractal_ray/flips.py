@@ -12,9 +12,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal
 
-import numpy as np
-
-from fractal_ray.boundary import Raster, boundary_cells, is_yes, labels
+from fractal_ray.boundary import is_yes
 from fractal_ray.dimension.verify import Flips
 from fractal_ray.engine.base import Progress
 from fractal_ray.frames import Lattice
@@ -36,51 +34,50 @@ _Side = tuple[int, Axis, Arithmetic]
 
 @dataclass(frozen=True)
 class Sample:
-    """Boundary points of a frame, and the runs that check them.
+    """Points at the border of a frame, and the runs that check them.
 
-    `points` are ``(x, y)`` of nodes that were run, `yes` their labels, `nudged` each of them with
-    one coordinate moved; None where both axes take whole numbers only.
+    `points` are ``(x, y)`` of runs whose neighbours have another label, `yes` their labels,
+    `nudged` each of them with one coordinate moved; None where both axes take whole numbers only.
+    `census` is True where these are all such points.
     """
 
     points: tuple[Values, ...]
     yes: tuple[bool, ...]
     nudged: tuple[Values, ...] | None
+    census: bool
 
 
 def draw_sample(
-    raster: Raster, lattice: Lattice, spec: SweepSpec, count: int, seed: int = 0
+    border: Sequence[tuple[float, float, bool]],
+    lattice: Lattice,
+    spec: SweepSpec,
+    count: int,
+    seed: int = 0,
 ) -> Sample:
-    """Draw boundary points evenly: corners of boundary cells that a run has labelled.
+    """Draw points of the border evenly.
 
     Parameters
     ----------
-    raster
-        The frame's finest lattice.
+    border
+        ``(x, y, label)`` to draw from, each point once.
     lattice, spec
-        Whose raster it is.
+        Whose border it is.
     count
         How many; all, where there are fewer.
     seed
         Of the draw and of the direction of each nudge.
     """
-    given = labels(raster, spec.label.boundary)
-    mixed = boundary_cells(given).mixed
-    near = np.zeros(given.shape, dtype=np.bool_)
-    for rows in (slice(None, -1), slice(1, None)):
-        for columns in (slice(None, -1), slice(1, None)):
-            near[rows, columns] |= mixed
-    nodes = np.argwhere(near & raster.measured)
     rng = random.Random(f"verify {lattice.frame.id} {seed}")
-    drawn = sorted(range(len(nodes)), key=lambda node: rng.random())[:count]
-    points = tuple((float(raster.x[nodes[i, 1]]), float(raster.y[nodes[i, 0]])) for i in drawn)
-    frame = lattice.frame
+    drawn = [border[i] for i in sorted(range(len(border)), key=lambda i: rng.random())[:count]]
+    points = tuple((x, y) for x, y, _ in drawn)
     of_x, of_y = spec.arithmetics
-    sides: list[_Side] = [(0, frame.x, of_x), (1, frame.y, of_y)]
+    sides: list[_Side] = [(0, lattice.frame.x, of_x), (1, lattice.frame.y, of_y)]
     movable = [side for side in sides if not side[1].integer]
     return Sample(
         points=points,
-        yes=tuple(bool(given[tuple(nodes[i])] == 1) for i in drawn),
+        yes=tuple(yes for _, _, yes in drawn),
         nudged=tuple(_nudged(point, movable, rng) for point in points) if movable else None,
+        census=len(drawn) == len(border),
     )
 
 

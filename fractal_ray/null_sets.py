@@ -1,14 +1,15 @@
-"""Three sets with a known answer, sent through the stages of a frame.
+"""Sets with a known answer, sent through the stages of a frame.
 
-What the same planners and the same estimator make of a smooth curve, of a quadratic bowl and of
+What the same planners and the same estimator make of smooth curves, of quadratic bowls and of
 labels drawn by chance is what a number for the real border has to be told apart from (science.md
 names them; D = 1, 1 and 2).
 """
 
+import random
 import struct
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import Final, Literal
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,8 +22,10 @@ from fractal_ray.replay import Replayed, replay
 from fractal_ray.space import Axis, Frame, Point
 from fractal_ray.spec import SweepSpec
 
-Null = Literal["smooth curve", "quadratic bowl", "label noise"]
-NULLS: Final[tuple[Null, ...]] = ("smooth curve", "quadratic bowl", "label noise")
+SMOOTH: Final = tuple(f"{kind} {number}" for kind in ("curve", "bowl") for number in (1, 2, 3, 4))
+NOISE: Final = "label noise"
+NULLS: Final = (*SMOOTH, NOISE)
+"""Smooth sets differ in where they lie, how they are turned and how large they are."""
 
 _NOISE_CELLS: Final = 512
 """Along the longer side: every cell of noise is a boundary cell, so a lattice of it is all run."""
@@ -30,7 +33,7 @@ _NOISE_CELLS: Final = 512
 Values = NDArray[np.float64]
 
 
-def replay_null(spec: SweepSpec, lattice: Lattice, null: Null, share: float) -> Replayed:
+def replay_null(spec: SweepSpec, lattice: Lattice, null: str, share: float) -> Replayed:
     """Send a null through the stages of a frame.
 
     Parameters
@@ -39,7 +42,7 @@ def replay_null(spec: SweepSpec, lattice: Lattice, null: Null, share: float) -> 
         Whose stages, on a frame of the same lattice. Label noise is refined to 512 cells a side
         at most.
     null
-        Which.
+        One of `NULLS`.
     share
         Of nodes labelled yes, 0 to 1, for the label noise.
     """
@@ -47,13 +50,12 @@ def replay_null(spec: SweepSpec, lattice: Lattice, null: Null, share: float) -> 
     old = lattice.frame
     frame = Frame(old.id, *unit, old.cells_x, old.cells_y)
     lattice = replace(lattice, frame=frame)
-    if null == "label noise" and lattice.refinement is not None:
+    if null == NOISE and lattice.refinement is not None:
         spec = _shallower(spec, lattice)
-    yes = _FUNCTIONS[null]
 
     def answers(points: Sequence[Point]) -> list[Result]:
         x, y = (np.array([getattr(point, side) for point in points]) for side in "xy")
-        shown = yes(x, y, share)
+        shown = _yes(null, x, y, share)
         return [
             (point, Outcome.TRAINED if is_yes else Outcome.DIVERGED)
             for point, is_yes in zip(points, shown.tolist(), strict=True)
@@ -76,12 +78,19 @@ def _shallower(spec: SweepSpec, lattice: Lattice) -> SweepSpec:
     return spec.model_copy(update={"stages": tuple(stages)})
 
 
-def _curve(x: Values, y: Values, share: float) -> NDArray[np.bool_]:
-    return y < 0.5 + 0.2 * np.sin(2 * np.pi * (x + 0.1)) + 0.1 * (x - 0.5)
-
-
-def _bowl(x: Values, y: Values, share: float) -> NDArray[np.bool_]:
-    return ((x - 0.47) / 0.31) ** 2 + ((y - 0.53) / 0.37) ** 2 < 1
+def _yes(null: str, x: Values, y: Values, share: float) -> NDArray[np.bool_]:
+    if null == NOISE:
+        return _noise(x, y, share)
+    kind, number = null.split()
+    rng = random.Random(null)
+    angle, phase, size = (rng.random() for _ in range(3))
+    turn = 2 * np.pi * angle
+    u = (x - 0.5) * np.cos(turn) + (y - 0.5) * np.sin(turn)
+    v = (y - 0.5) * np.cos(turn) - (x - 0.5) * np.sin(turn)
+    if kind == "curve":
+        return v < (0.05 + 0.05 * int(number)) * np.sin(2 * np.pi * (u + phase))
+    a, b = 0.15 + 0.2 * size, 0.2 + 0.15 * phase
+    return (u / a) ** 2 + (v / b) ** 2 < 1
 
 
 def _noise(x: Values, y: Values, share: float) -> NDArray[np.bool_]:
@@ -95,10 +104,3 @@ def _noise(x: Values, y: Values, share: float) -> NDArray[np.bool_]:
 
 def _bits(value: float) -> int:
     return struct.unpack("<Q", struct.pack("<d", value))[0]
-
-
-_FUNCTIONS: Final[dict[Null, Callable[[Values, Values, float], NDArray[np.bool_]]]] = {
-    "smooth curve": _curve,
-    "quadratic bowl": _bowl,
-    "label noise": _noise,
-}

@@ -6,6 +6,7 @@ Answering from a function of the plane instead sends a set with a known answer t
 stages.
 """
 
+import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
@@ -42,6 +43,16 @@ class Replayed:
     transects: tuple[TransectPlanner, ...] = ()
     pairs: tuple[tuple[Result, ...], ...] = ()
     unfinished: tuple[str, ...] = ()
+    told: tuple[tuple[Result, ...], ...] = ()
+    """What the field and each finished stage after it were told."""
+
+    @property
+    def digest(self) -> str:
+        """Names everything that was told, in whatever order: points and outcomes."""
+        lines = sorted(
+            f"{p.x!r} {p.y!r} {outcome}" for results in self.told for p, outcome in results
+        )
+        return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:32]
 
     @property
     def audit(self) -> AuditReport | None:
@@ -72,8 +83,10 @@ def replay(spec: SweepSpec, lattice: Lattice, answers: Answers) -> Replayed | No
         if lattice.refinement is None
         else refinement_of(spec, lattice.refinement, frame)
     )
-    if _drive(planner, answers) is None:
+    results = _drive(planner, answers)
+    if results is None:
         return None
+    every = [tuple(results)]
     lines: list[TransectPlanner] = []
     pairs: list[tuple[Result, ...]] = []
     unfinished: list[str] = []
@@ -82,11 +95,13 @@ def replay(spec: SweepSpec, lattice: Lattice, answers: Answers) -> Replayed | No
         told = _drive(sampler, answers)
         if told is None:
             unfinished.append(f"{index}:{spec.stages[index].name}")
-        elif isinstance(sampler, TransectPlanner):
+            continue
+        every.append(tuple(told))
+        if isinstance(sampler, TransectPlanner):
             lines.append(sampler)
         elif isinstance(sampler, PairPlanner):
             pairs.append(tuple(told))
-    return Replayed(planner, tuple(lines), tuple(pairs), tuple(unfinished))
+    return Replayed(planner, tuple(lines), tuple(pairs), tuple(unfinished), tuple(every))
 
 
 def answers_of(table: pa.Table, shown: Sequence[Outcome], failures: pa.Table) -> Answers:

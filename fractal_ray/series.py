@@ -6,7 +6,6 @@ refinement followed the border of its own label, so under another one only the f
 pairs are complete, and these are used.
 """
 
-import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
@@ -40,19 +39,22 @@ class Entry:
     frame
         Number of the frame.
     width
-        Of the frame, in sides of the frame that it was cut from in the end.
+        Of the frame, in sides of the frame that it was cut from in the end; None in other series.
     boundary_cells
         On the lattice that was used.
     estimate
         None where there is none to give, and `note` says why.
+    verified
+        Whether a sheet of just these labels stands behind it.
     """
 
     at: float
     frame: int
-    width: float
+    width: float | None
     boundary_cells: int
     estimate: Estimate | None
     note: str = ""
+    verified: bool = False
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON."""
@@ -60,7 +62,8 @@ class Entry:
 
     def __str__(self) -> str:
         """One line."""
-        found = self.note or str(self.estimate)
+        marked = "" if self.verified or self.estimate is None else "unverified: "
+        found = self.note or f"{marked}{self.estimate}"
         return f"{self.at:g}: {self.boundary_cells:,} boundary cells; {found}"
 
 
@@ -85,13 +88,15 @@ def against_zoom(sweep: Sweep, *, force: bool = False, skip_corrupt: bool = Fals
         at = lattice
         while at.zoom is not None:
             width, at = width / at.zoom.factor, every[at.zoom.parent_id]
-        sheet = read_sheet(sweep, lattice)
+        sheet = read_sheet(data)
         verdict = "unverified" if sheet is None else sheet["verdict"]
         given = force or (sheet is not None and sheet["dimension"] is not None)
         found = data.estimates() if given else {}
         estimate = found[chosen] if (chosen := best(found)) else None
-        entries.append(Entry(number, number, width, cells, estimate, "" if estimate else verdict))
-    return sorted(entries, key=lambda entry: (-entry.width, entry.frame))
+        verified = sheet is not None and sheet["dimension"] is not None
+        note = "" if estimate else verdict
+        entries.append(Entry(number, number, width, cells, estimate, note, verified))
+    return sorted(entries, key=lambda entry: (-(entry.width or 0.0), entry.frame))
 
 
 def against_steps(
@@ -186,10 +191,11 @@ def _relabelled(
 ) -> list[Entry]:
     lattice = replace(sweep.lattice(frame), level=0, refinement=None)
     number = lattice.frame.id
-    if not force and read_sheet(sweep, sweep.lattice(frame)) is None:
+    sheet = None if force else read_sheet(read_frame(sweep, number, table=table))
+    if not force and (sheet is None or sheet["dimension"] is None):
         raise SweepError(
-            f"frame {number} has no verification sheet: fractal-ray verify {sweep.location} makes"
-            " one; --force gives dimensions without"
+            f"frame {number} has no verification sheet that gives a dimension; fractal-ray verify"
+            f" {sweep.location} makes one; --force gives dimensions without"
         )
     failures = sweep.store().read_failures(skip_corrupt=True)
     label = label_of(sweep)
@@ -202,12 +208,12 @@ def _relabelled(
         cells = boundary_cells(given).n_mixed
         correlation = neighbour_correlation(given)
         if correlation is None:
-            entries.append(Entry(at, number, math.nan, cells, None, "no boundary"))
+            entries.append(Entry(at, number, None, cells, None, "no boundary"))
         elif correlation < RESOLVED_FROM:
-            entries.append(Entry(at, number, math.nan, cells, None, UNRESOLVED))
+            entries.append(Entry(at, number, None, cells, None, UNRESOLVED))
         else:
             found = estimates(replayed, label)
             chosen = best(found)
             assert chosen is not None
-            entries.append(Entry(at, number, math.nan, cells, found[chosen]))
+            entries.append(Entry(at, number, None, cells, found[chosen]))
     return entries

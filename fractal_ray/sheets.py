@@ -1,6 +1,6 @@
 """The verification sheet of a frame: gathered from a dataset, kept beside it, read again.
 
-``verify/frame-N/sheet.json`` in the sweep's folder (docs/storage.md).
+``verify/frame-N/sheet-<boundary>.json`` in the sweep's folder (docs/storage.md).
 """
 
 import functools
@@ -12,6 +12,8 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+import fractal_ray
+from fractal_ray.border_points import border_points
 from fractal_ray.boundary import Raster, boundary_cells, is_yes, labels
 from fractal_ray.dimension.recommend import Data
 from fractal_ray.dimension.result import Estimate
@@ -21,7 +23,8 @@ from fractal_ray.errors import SweepError
 from fractal_ray.estimates import best, estimates
 from fractal_ray.flips import Sample, applicable, draw_sample, read_flips
 from fractal_ray.frames import Lattice, stage_of
-from fractal_ray.null_sets import NULLS, replay_null
+from fractal_ray.null_sets import NOISE, NULLS, replay_null
+from fractal_ray.plain import to_json
 from fractal_ray.precision import Arithmetic, distinct_values
 from fractal_ray.rasters import fill_raster
 from fractal_ray.replay import Replayed
@@ -29,8 +32,8 @@ from fractal_ray.space import Axis
 from fractal_ray.sweep import Sweep
 
 SAMPLE: Final = 200
-"""Boundary points that are checked, unless told otherwise: none of them changing its label then
-says, with 95 %, that fewer than 1.9 % do."""
+"""Points that are checked, unless told otherwise: none of them changing its label then says, with
+95 %, that fewer than 1.9 % do."""
 
 
 @dataclass(frozen=True)
@@ -84,25 +87,32 @@ def read_frame(
 
 
 def sample_of(data: FrameData, count: int = SAMPLE, seed: int = 0) -> Sample:
-    """The boundary points of a frame that are checked.
+    """The points of a frame's border that are checked: those that its estimate is made of.
 
     Raises
     ------
     SweepError
-        While the frame is not finished.
+        While the frame or a stage on it is not finished.
     """
-    if data.replayed is None:
+    replayed, sweep = data.replayed, data.sweep
+    if replayed is None or replayed.unfinished:
+        what = "" if replayed is None else f" ({', '.join(replayed.unfinished)})"
         raise SweepError(
-            f"frame {data.lattice.frame.id} of {data.sweep.location} is not finished; run it first:"
-            " fractal-ray run"
+            f"frame {data.lattice.frame.id} of {sweep.location} is not finished{what}; run it"
+            " first: fractal-ray run"
         )
-    return draw_sample(data.raster, data.lattice, data.sweep.spec, count, seed)
+    chosen = best(data.estimates())
+    assert chosen is not None
+    boundary = sweep.spec.label.boundary
+    border = border_points(chosen, replayed, data.raster, boundary, label_of(sweep))
+    return draw_sample(border, data.lattice, sweep.spec, count, seed)
 
 
 def gather(data: FrameData, sample: Sample) -> Sheet:
     """The sheet of a frame, from what is there: checks that were not run make it `unverified`."""
     sweep, lattice = data.sweep, data.lattice
     given = data.labels()
+    cells = boundary_cells(given)
     found = data.estimates()
     chosen = best(found)
     flips = tuple(read_flips(sweep, lattice, sample)) if sample.points else ()
@@ -111,50 +121,66 @@ def gather(data: FrameData, sample: Sample) -> Sheet:
     nulls = _nulls(data, chosen, float((given == 1).mean())) if chosen else {}
     audit = data.replayed.audit if data.replayed else None
     evidence = Evidence(
-        boundary_cells=boundary_cells(given).n_mixed,
+        boundary_cells=cells.n_mixed,
+        unknown_cells=cells.n_unknown,
+        data=chosen,
         estimate=found[chosen] if chosen else None,
-        smooth={name: null for name, null in nulls.items() if name != "label noise"},
-        noise=nulls.get("label noise"),
+        smooth={name: null for name, null in nulls.items() if name != NOISE},
+        noise=nulls.get(NOISE),
         flips=flips,
         missing=tuple(check for check in needed if check not in ran),
         values=_values(sweep, lattice),
         reading=read_raster(given),
         growth=audit.found if audit else (),
+        rim=_along_the_rim(cells.mixed),
+        census=sample.census,
     )
     return judge(evidence)
 
 
 def keep(data: FrameData, sheet: Sheet) -> str:
     """Write a sheet beside its dataset; where it is."""
-    content = {"schema_version": 1, **_key(data.sweep, data.lattice), **sheet.to_dict()}
-    return data.sweep.store().write_file(
-        _file(data.lattice), (json.dumps(content, indent=1) + "\n").encode()
-    )
+    content = {
+        "schema_version": 1,
+        "fractal_ray": fractal_ray.__version__,
+        **_key(data),
+        **sheet.to_dict(),
+    }
+    text = to_json(content, indent=1)
+    return data.sweep.store().write_file(_file(data), f"{text}\n".encode())
 
 
-def read_sheet(sweep: Sweep, lattice: Lattice) -> dict[str, Any] | None:
-    """The kept sheet of a frame; None where there is none for its stages and this label."""
-    text = sweep.store().read_text(_file(lattice))
+def read_sheet(data: FrameData) -> dict[str, Any] | None:
+    """The kept sheet of a frame; None where there is none for just these points and labels."""
+    text = data.sweep.store().read_text(_file(data))
     if text is None:
         return None
     try:
         kept = json.loads(text)
-        current = all(kept[name] == value for name, value in _key(sweep, lattice).items())
+        current = all(kept[name] == value for name, value in _key(data).items())
     except (ValueError, KeyError, TypeError):
         return None
     return kept if current else None
 
 
-def _file(lattice: Lattice) -> str:
-    return f"verify/frame-{lattice.frame.id}/sheet.json"
+def _file(data: FrameData) -> str:
+    boundary = data.sweep.spec.label.boundary
+    return f"verify/frame-{data.lattice.frame.id}/sheet-{boundary}.json"
 
 
-def _key(sweep: Sweep, lattice: Lattice) -> dict[str, Any]:
-    """What the sheet was made under; another label or other stages make it void."""
-    spec, base = sweep.spec, stage_of(lattice.frame.id)
-    stages = spec.model_dump(mode="json", exclude_none=True)["stages"]
-    mine = [stages[i] for i in range(base, len(stages)) if spec.base(i) == base]
-    return {"frame": lattice.frame.id, "label": spec.label.model_dump(), "stages": mine}
+def _key(data: FrameData) -> dict[str, Any]:
+    """What the sheet was made of; anything else makes it void."""
+    spec, base = data.sweep.spec, stage_of(data.lattice.frame.id)
+    whole = spec.model_dump(mode="json", exclude_none=True)
+    stages = whole["stages"]
+    return {
+        "frame": data.lattice.frame.id,
+        "label": whole["label"],
+        "stages": [stages[i] for i in range(base, len(stages)) if spec.base(i) == base],
+        "axes": whole["axes"],
+        "workload": whole["workload"],
+        "points": None if data.replayed is None else data.replayed.digest,
+    }
 
 
 def label_of(sweep: Sweep) -> functools.partial[bool]:
@@ -169,6 +195,12 @@ def _nulls(data: FrameData, chosen: Data, share: float) -> dict[str, Estimate]:
         # TRAINED is yes and DIVERGED is no under every boundary.
         found[null] = estimates(replayed, label_of(data.sweep))[chosen]
     return found
+
+
+def _along_the_rim(mixed: NDArray[np.bool_]) -> float:
+    """Share of boundary cells in the outermost ring of cells; a border that crosses it has few."""
+    inner = int(mixed[1:-1, 1:-1].sum())
+    return 1 - inner / max(1, int(mixed.sum()))
 
 
 def _values(sweep: Sweep, lattice: Lattice) -> tuple[AxisValues, AxisValues]:

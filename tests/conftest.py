@@ -1,5 +1,6 @@
 """What every test stands on: a cache of the test session's own, and no cluster of the user's."""
 
+import os
 from collections.abc import Iterator
 
 import pytest
@@ -13,10 +14,15 @@ settings.load_profile("shared")
 @pytest.fixture(scope="session", autouse=True)
 def own_surroundings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Presets are made once a session, in a folder that goes away; RAY_ADDRESS is not followed."""
+    base = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        base = base.parent  # one for all workers
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("NANOCHAT_BASE_DIR", str(tmp_path_factory.mktemp("nanochat")))
+        patch.setenv("NANOCHAT_BASE_DIR", str(base / "nanochat"))
         for name in ("RAY_ADDRESS", "RAY_AUTH_TOKEN", "RAY_AUTH_MODE"):
             patch.delenv(name, raising=False)
+        # Or each of the processes that tests start compiles all of our modules for itself.
+        patch.delenv("PYTHONDONTWRITEBYTECODE", raising=False)
         # Tests run several processes beside each other on few cores.
         patch.setenv("OMP_NUM_THREADS", "1")
         yield

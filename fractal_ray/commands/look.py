@@ -1,5 +1,6 @@
 """``fractal-ray status``, ``analyze`` and ``plot``: what a dataset shows."""
 
+import functools
 import json
 from enum import StrEnum
 from pathlib import Path
@@ -8,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from fractal_ray.commands.options import (
+    Colors,
+    ColorsOption,
     FrameOption,
     JsonOption,
     SetOption,
@@ -18,8 +21,12 @@ from fractal_ray.commands.options import (
     open_sweep,
     title_of,
 )
+from fractal_ray.plain import to_json
 
 if TYPE_CHECKING:
+    import pyarrow as pa
+    from matplotlib.figure import Figure as MatplotlibFigure
+
     from fractal_ray.sweep import Sweep
 
 
@@ -96,7 +103,7 @@ def analyze(
     result, _ = measure(
         sweep, frame=frame, force=force, published=published, skip_corrupt=skip_corrupt
     )
-    print(json.dumps(result.to_dict()) if as_json else "\n".join(result.lines()))
+    print(to_json(result.to_dict()) if as_json else "\n".join(result.lines()))
 
 
 def _series(
@@ -116,7 +123,7 @@ def _series(
         measure = against_steps if against is Against.STEPS else against_threshold
         entries = measure(sweep, frame, force=force, skip_corrupt=skip_corrupt)
     if as_json:
-        print(json.dumps([entry.to_dict() for entry in entries]))
+        print(to_json([entry.to_dict() for entry in entries]))
         return
     what = {"zoom": "frame", "steps": "steps", "threshold": "threshold"}[against.value]
     marked = " (dimensions are not verified)" if force else ""
@@ -138,7 +145,8 @@ def ensemble(
     """Combine a sweep run under several seeds: where they agree, the border without noise."""
     from fractal_ray.ensemble import combine
     from fractal_ray.errors import SweepError
-    from fractal_ray.figures.maps import save, share_map
+    from fractal_ray.figures.canvas import save
+    from fractal_ray.figures.maps import share_map
     from fractal_ray.sheets import read_frame
 
     opened = [open_sweep(path, [], None) for path in sweeps]
@@ -146,6 +154,13 @@ def ensemble(
         raise SweepError(f"an ensemble needs two sweeps or more; given {len(opened)}")
     read = [read_frame(sweep, frame, skip_corrupt=skip_corrupt) for sweep in opened]
     first = read[0].raster
+    alike = {_but_seed(each.sweep) for each in read}
+    places = {each.sweep.location for each in read}
+    if len(alike) > 1 or len(places) < len(read):
+        raise SweepError(
+            "an ensemble is of sweeps that differ in their seed only, each in a folder of its own:"
+            f" {', '.join(sweeps)} have other workloads or labels, or one is given twice"
+        )
     for path, each in zip(sweeps, read, strict=True):
         same = [
             a.shape == b.shape and bool((a == b).all())
@@ -154,12 +169,21 @@ def ensemble(
         if not all(same):
             raise SweepError(f"{path} has another lattice than {sweeps[0]}: axes or levels differ")
     found = combine([each.labels() for each in read])
-    print(json.dumps(found.to_dict()) if as_json else "\n".join(found.lines()))
+    print(to_json(found.to_dict()) if as_json else "\n".join(found.lines()))
     if out is not None:
         drawn = share_map(first, found.yes_share, title=f"{found.seeds} seeds")
         kept = save(drawn, out)
         if not as_json:
             print(f"figure: {kept}")
+
+
+def _but_seed(sweep: "Sweep") -> str:
+    """What the sweeps of an ensemble have in common."""
+    workload = sweep.spec.workload.model_dump(mode="json")
+    for part in (workload, workload.get("recipe", {}), workload.get("parameters", {})):
+        for key in ("seed", "draw"):
+            part.pop(key, None)
+    return json.dumps([workload, sweep.spec.label.model_dump()], sort_keys=True)
 
 
 class Figure(StrEnum):
@@ -168,6 +192,9 @@ class Figure(StrEnum):
     PANELS = "panels"
     OUTCOMES = "outcomes"
     MEASURED = "measured"
+    ZOOMS = "zooms"
+    RANK = "rank"
+    CONVERGENCE = "convergence"
 
 
 def plot(
@@ -182,27 +209,54 @@ def plot(
         Figure,
         typer.Option(
             help="panels: value, final loss and label; outcomes: the three classes; measured: what"
-            " was run and what was inferred."
+            " was run and what was inferred; zooms: where the frames of zooms lie, by default in"
+            " the first; rank: how fast runs converge or diverge, as arXiv 2402.06184 colours it;"
+            " convergence: after how many steps the outcome no longer changes."
         ),
     ] = Figure.PANELS,
+    colors: ColorsOption = Colors.SOURCE,
     frame: FrameOption = None,
     settings: SetOption = [],  # noqa: B006 - typer copies it
     storage: StorageOption = None,
     skip_corrupt: SkipOption = False,
 ) -> None:
     """Draw the map."""
-    from fractal_ray.figures.maps import measured_map, outcome_map, save, three_panel
+    from fractal_ray.figures.canvas import save
 
     sweep = open_sweep(sweep_path, settings, storage)
-    raster = sweep.raster(sweep.table(skip_corrupt=skip_corrupt), frame=frame)
-    title = title_of(sweep, frame)
-    if figure is Figure.PANELS:
-        drawn = three_panel(raster, title=title, label=sweep.spec.label.boundary)
-    else:
-        draw = outcome_map if figure is Figure.OUTCOMES else measured_map
-        drawn = draw(raster, title=title, boundary=sweep.spec.label.boundary)
+    if figure is Figure.ZOOMS and frame is None:
+        frame = min(sweep.lattices())
+    drawn = _draw(sweep, figure, frame, colors, sweep.table(skip_corrupt=skip_corrupt))
     if out is None:
         number = "" if frame is None else f"-frame{frame}"
         print(keep_figure(sweep, drawn, f"{sweep.spec.name}{number}-{figure.value}.png"))
     else:
         print(save(drawn, out))
+
+
+def _draw(
+    sweep: "Sweep", figure: Figure, frame: int | None, colors: Colors, table: "pa.Table"
+) -> "MatplotlibFigure":
+    from fractal_ray.figures import curves, maps
+    from fractal_ray.figures.curve_maps import rank_figure, settled_map
+    from fractal_ray.figures.zoom_boxes import zoom_boxes
+
+    lattice = sweep.lattice(frame)
+    raster = sweep.raster(table, frame=frame)
+    title, boundary = title_of(sweep, frame), sweep.spec.label.boundary
+    of_rows = functools.partial(curves.on_lattice, sweep.spec, lattice, table, raster)
+    match figure:
+        case Figure.PANELS:
+            return maps.three_panel(raster, title=title, label=boundary, colors=colors.value)
+        case Figure.OUTCOMES:
+            return maps.outcome_map(raster, title=title, boundary=boundary)
+        case Figure.MEASURED:
+            return maps.measured_map(raster, title=title, boundary=boundary)
+        case Figure.ZOOMS:
+            every, number = sweep.lattices(), lattice.frame.id
+            return zoom_boxes(raster, every, number, title=title, boundary=boundary)
+        case Figure.RANK:
+            ranked = of_rows(curves.measures)
+            return rank_figure(raster, ranked, title=title, boundary=boundary, colors=colors.value)
+        case Figure.CONVERGENCE:
+            return settled_map(raster, of_rows(curves.settled), title=title, boundary=boundary)

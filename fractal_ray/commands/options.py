@@ -21,6 +21,13 @@ class Engine(StrEnum):
     LOCAL = "local"
 
 
+class Colors(StrEnum):
+    """Whose colours a map has."""
+
+    SOURCE = "source"
+    SAFE = "safe"
+
+
 EngineOption = Annotated[
     Engine, typer.Option(help="ray: Ray Tune on a cluster; local: this process, without Ray.")
 ]
@@ -59,6 +66,13 @@ FrameOption = Annotated[
         help="Number of the frame, as `fractal-ray status --frames` lists them; default: the last."
     ),
 ]
+ColorsOption = Annotated[
+    Colors,
+    typer.Option(
+        help="source: those of the work that a colouring comes from; safe: orange to purple, told"
+        " apart in every common colour blindness, as all other figures are."
+    ),
+]
 SkipOption = Annotated[
     bool, typer.Option("--skip-corrupt", help="Leave out parts of the dataset that cannot be read.")
 ]
@@ -76,7 +90,7 @@ def open_sweep(path: str, settings: list[str], storage: str | None) -> "Sweep":
 
 def keep_figure(sweep: "Sweep", drawn: "MatplotlibFigure", name: str) -> str:
     """Put a figure beside its dataset, wherever that is."""
-    from fractal_ray.figures.maps import save
+    from fractal_ray.figures.canvas import save
 
     with tempfile.TemporaryDirectory() as folder:
         data = save(drawn, Path(folder) / name).read_bytes()

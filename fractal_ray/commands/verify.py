@@ -19,6 +19,7 @@ from fractal_ray.commands.options import (
     open_sweep,
 )
 from fractal_ray.commands.watching import watched
+from fractal_ray.plain import to_json
 
 if TYPE_CHECKING:
     from fractal_ray.flips import Sample
@@ -84,7 +85,7 @@ def verify(
     sheet = gather(data, sample)
     kept = keep(data, sheet)
     if as_json:
-        print(json.dumps({**sheet.to_dict(), "sheet": kept}))
+        print(to_json({**sheet.to_dict(), "sheet": kept}))
         return
     print("\n".join([f"{sweep.spec.name}, frame {data.lattice.frame.id}", *sheet.lines()]))
     print(f"sheet: {kept}")
@@ -112,6 +113,6 @@ def _self_test(*, as_json: bool) -> None:
 
     results = self_test(lambda tested: None if as_json else print(tested, flush=True))
     if as_json:
-        print(json.dumps([tested.to_dict() for tested in results]))
+        print(to_json([tested.to_dict() for tested in results]))
     if not all(tested.passed for tested in results):
         raise typer.Exit(1)

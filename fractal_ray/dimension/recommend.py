@@ -51,8 +51,9 @@ PREFERRED: Final = (
     ),
     Choice(
         "raster",
-        "uncertainty.from_raster",
-        "pairs bend less than boxes do on a lattice that is never fine enough",
+        "transects.from_raster",
+        "flips along rows and columns bend less than boxes do on a lattice that is never fine"
+        " enough",
     ),
 )
 """The best first, by benchmarks/dimension.py: see docs/benchmarks.md."""

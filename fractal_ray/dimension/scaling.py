@@ -56,7 +56,7 @@ def fit_scaling(
     draws
         (r, k) what other draws of the blocks would have measured; None: no interval.
     blocks
-        How many blocks were drawn from.
+        How many blocks were drawn from: windows, where there are several, or parts of one.
     base
         The dimension is this less the slope.
     fit
@@ -90,7 +90,8 @@ def fit_scaling(
             spread = float(np.sqrt(np.mean(np.square(np.array(others) - value))))
             slopes = np.diff(log_measured[chosen]) / np.diff(log_scale[chosen])
             wobble = float(slopes.std(ddof=1)) / np.sqrt(slopes.size)
-            drawn = float(line.dimension(logs, chosen).std())
+            # Drawing from few blocks shows less than they differ by.
+            drawn = float(line.dimension(logs, chosen).std()) * (blocks / (blocks - 1)) ** 0.5
             errors = [drawn, max(spread, wobble)]
             if uncorrected is not None:
                 plain = line.dimension(np.log2(np.where(seen, uncorrected, np.nan)), chosen)

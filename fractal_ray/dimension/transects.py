@@ -79,6 +79,7 @@ def from_counts(
     method, notes
         Name and warnings of the estimate.
     """
+    windows = 1 if groups is None else np.unique(groups).size
     levels = counts.shape[1] - 1
     first = max(3, (levels - 2) // 2) if first is None else first
     level = np.arange(levels + 1)
@@ -88,7 +89,7 @@ def from_counts(
         2.0**-level,
         counts.sum(axis=0).astype(np.float64),
         resampled(counts, groups, seed),
-        len(counts),
+        windows if windows > 1 else len(counts),
         base=1,
         fit=level >= first,
         notes=notes,

@@ -11,7 +11,6 @@ Sources: Sohl-Dickstein, arXiv 2402.06184; the checks follow the replication tha
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from itertools import pairwise
 from typing import Any, Final
 
 from fractal_ray.dimension.nulls import NO_BOUNDARY, SMOOTH
@@ -23,6 +22,21 @@ UNVERIFIED: Final = "unverified"
 
 MOST_FLIPS: Final = 0.01
 """Share of boundary labels that may change under a repeat or a nudge."""
+SURE_BELOW: Final = 0.05
+"""What the upper end of that share's interval must be below, or more runs are needed: 72 without a
+flip. Not asked of a sample that is all there is."""
+MOST_LOST: Final = 0.05
+"""Share of check runs that may fail, and of boundary cells that may be unknown."""
+MOST_ON_RIM: Final = 0.25
+"""Share of boundary cells."""
+WIDEST: Final = 0.5
+"""Interval of a dimension that says something."""
+SMOOTH_WITHIN: Final = 0.3
+"""What smooth sets may read beyond 1 on a lattice that can tell them from rough ones."""
+FADED: Final = 0.3
+"""How far the finest scales, where boxes of a few cells read low, may fall below the interval."""
+MARGIN: Final = 0.05
+"""Added to what smooth sets read: a new one may read a little more than those that were tried."""
 
 
 @dataclass(frozen=True)
@@ -82,8 +96,10 @@ class Evidence:
 
     Parameters
     ----------
-    boundary_cells
-        At the finest level.
+    boundary_cells, unknown_cells
+        At the finest level: cells whose corners differ, cells that failed runs leave open.
+    data
+        What the estimate is made of.
     estimate
         The recommended one.
     smooth
@@ -96,11 +112,17 @@ class Evidence:
         Of both axes.
     reading
         Of the finest lattice's labels: their correlation, and their box count beside smooth curves.
+    rim
+        Share of the boundary cells that lie along the frame's rim.
+    census
+        Whether the sample holds all points of the border.
     growth
         Boundary cells by level, coarse to fine; empty for a frame that was not refined.
     """
 
     boundary_cells: int
+    unknown_cells: int
+    data: str | None
     estimate: Estimate | None
     smooth: dict[str, Estimate]
     noise: Estimate | None
@@ -109,15 +131,16 @@ class Evidence:
     values: tuple[AxisValues, AxisValues]
     reading: Reading
     growth: tuple[int, ...]
+    rim: float
+    census: bool
 
 
 @dataclass(frozen=True)
 class Sheet:
     """Evidence and what it amounts to.
 
-    `verdict` is `fractal`, `consistent with smooth`, `unresolved`, `no boundary` or `unverified`;
-    on a lattice too small for any estimator, what its box count reads beside smooth curves
-    (`dimension/nulls.py`). `reasons` are sentences, the deciding ones first.
+    `verdict` is `fractal`, `consistent with smooth`, `unresolved`, `no boundary` or `unverified`.
+    `reasons` are sentences, the deciding ones first.
     """
 
     evidence: Evidence
@@ -127,8 +150,12 @@ class Sheet:
     @property
     def dimension(self) -> float | None:
         """The value, where the verdict allows one to be given."""
-        shown = self.verdict in (FRACTAL, SMOOTH)
-        return self.evidence.estimate.value if shown and self.evidence.estimate else None
+        estimate = self.evidence.estimate
+        if self.verdict not in (FRACTAL, SMOOTH) or estimate is None or estimate.interval is None:
+            return None
+        # Where only the finest scales are smooth, the number of all scales is no dimension.
+        holds_one = estimate.interval[0] <= 1 <= estimate.interval[1]
+        return estimate.value if self.verdict == FRACTAL or holds_one else None
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON."""
@@ -141,7 +168,7 @@ class Sheet:
         if evidence.estimate is not None:
             lines.append(f"{evidence.estimate}")
         for name, null in {**evidence.smooth, "label noise": evidence.noise}.items():
-            if null is not None:
+            if null is not None and null.value is not None:
                 lines.append(f"  null, {name}: {_short(null)}")
         lines += [f"  {flips}" for flips in evidence.flips]
         lines += [f"  not run: {_CHECKS.get(check, check)}" for check in evidence.missing]
@@ -161,18 +188,42 @@ class Sheet:
 
 def judge(evidence: Evidence) -> Sheet:
     """The verdict on what was found."""
-    if not evidence.boundary_cells:
-        return Sheet(evidence, NO_BOUNDARY, ("all known points have one label",))
+    estimate = evidence.estimate
+    if not evidence.boundary_cells and not evidence.unknown_cells:
+        if estimate is None or not any(estimate.measured):
+            return Sheet(evidence, NO_BOUNDARY, ("all points have one label",))
+        reason = "the lattice shows no border and lines or pairs do: it lies between its nodes"
+        return Sheet(evidence, UNRESOLVED, (reason,))
     if broken := [*_values_broken(evidence.values), *_labels_broken(evidence)]:
         return Sheet(evidence, UNRESOLVED, tuple(broken))
-    if evidence.missing:
-        what = ", ".join(evidence.missing)
-        return Sheet(evidence, UNVERIFIED, (f"checks not run: {what}",))
-    estimate = evidence.estimate
+    if lacking := _lacking(evidence):
+        return Sheet(evidence, UNVERIFIED, tuple(lacking))
     if estimate is None or estimate.value is None or estimate.interval is None:
-        return Sheet(evidence, evidence.reading.verdict, evidence.reading.reasons)
-    verdict, reason = _rough_or_smooth(estimate, evidence.smooth, evidence.growth)
+        return _without_estimate(evidence)
+    verdict, reason = _rough_or_smooth(estimate, evidence.smooth)
     return Sheet(evidence, verdict, (reason, *_belongs_to(evidence.flips)))
+
+
+def _without_estimate(evidence: Evidence) -> Sheet:
+    """On a lattice too small for any estimator: what its box count reads beside smooth curves."""
+    reading = evidence.reading
+    if reading.verdict == SMOOTH:
+        return Sheet(evidence, SMOOTH, reading.reasons)
+    more = "no estimator can tell on so few scales; a stage transects, or more levels, would"
+    return Sheet(evidence, UNRESOLVED, (f"{reading.verdict}: {more}", *reading.reasons))
+
+
+def _lacking(evidence: Evidence) -> list[str]:
+    """What has to be run before anything can be said."""
+    reasons = [f"not run: {_CHECKS.get(check, check)}" for check in evidence.missing]
+    for each in evidence.flips:
+        if each.check not in ("repeat", "nudge"):
+            continue
+        if each.failed > MOST_LOST * (each.runs + each.failed):
+            reasons.append(f"{each}: too many runs failed")
+        elif not evidence.census and (each.high is None or each.high > SURE_BELOW):
+            reasons.append(f"{each}: too few runs to be sure; take more --points")
+    return reasons
 
 
 def _values_broken(values: Sequence[AxisValues]) -> list[str]:
@@ -188,6 +239,14 @@ def _labels_broken(evidence: Evidence) -> list[str]:
     reasons = []
     if evidence.reading.verdict == UNRESOLVED:
         reasons += evidence.reading.reasons
+    cells, unknown = evidence.boundary_cells, evidence.unknown_cells
+    if unknown > MOST_LOST * (cells + unknown):
+        reasons.append(f"failed runs leave {unknown:,} cells open, beside {cells:,} boundary cells")
+    if evidence.rim > MOST_ON_RIM:
+        reasons.append(
+            f"{evidence.rim:.0%} of the boundary cells lie along the frame's rim, where half of the"
+            " border is not seen; widen the axes"
+        )
     reasons += [
         f"{flips}: labels at the border are not labels of their settings"
         for flips in evidence.flips
@@ -196,32 +255,30 @@ def _labels_broken(evidence: Evidence) -> list[str]:
     return reasons
 
 
-def _rough_or_smooth(
-    estimate: Estimate, smooth: dict[str, Estimate], growth: Sequence[int]
-) -> tuple[str, str]:
+def _rough_or_smooth(estimate: Estimate, smooth: dict[str, Estimate]) -> tuple[str, str]:
     assert estimate.value is not None
     assert estimate.interval is not None
     low, high = estimate.interval
-    most = max((null.interval[1] for null in smooth.values() if null.interval), default=1.0)
-    said = f"D is {low:.2f} to {high:.2f}, and smooth curves in the same stages reach {most:.2f}"
+    values = [null.value for null in smooth.values() if null.value is not None]
+    most = max(values, default=2.0) + MARGIN
+    said = f"D is {low:.2f} to {high:.2f}, and smooth sets in the same stages read up to {most:.2f}"
+    if most > 1 + SMOOTH_WITHIN:
+        return UNRESOLVED, f"{said}: this lattice cannot tell them from a rough border"
+    if high - low > WIDEST:
+        return UNRESOLVED, f"{said}: more lines or levels would tell"
+    if high < 1 - MARGIN:
+        return UNRESOLVED, f"{said}: less than a curve, so part of the border was not seen"
+    finest = [slope for slope in estimate.local_slopes[-3:] if not math.isnan(slope)]
+    slopes = ", ".join(f"{slope:.2f}" for slope in finest)
     if low <= most:
-        return SMOOTH, said
-    finest = _fitted_slopes(estimate)[-2:]
-    if finest and max(finest) <= most:
-        slopes = ", ".join(f"{slope:.2f}" for slope in finest)
-        return SMOOTH, (
-            f"the finest scales read {slopes}: the border is rough at coarse scales only ({said})"
-        )
-    return FRACTAL, f"{said}; it is rough at every scale down to the finest"
-
-
-def _fitted_slopes(estimate: Estimate) -> list[float]:
-    """Local slopes between scales that entered the fit, the finest last."""
-    assert estimate.fit_scales is not None
-    coarse, fine = estimate.fit_scales
-    slopes = zip(pairwise(estimate.scales), estimate.local_slopes, strict=True)
-    fitted = [slope for (above, below), slope in slopes if fine <= below and above <= coarse]
-    return [slope for slope in fitted if not math.isnan(slope)]
+        return SMOOTH, f"{said}; it cannot be told from a dimension below {max(high, most):.2f}"
+    if finest and sum(finest[-2:]) <= most * len(finest[-2:]):
+        return SMOOTH, f"the finest scales read {slopes}: rough at coarse scales only ({said})"
+    fading = min([*finest[-1:], sum(finest) / max(1, len(finest))], default=0.0)
+    if fading <= most or fading < low - FADED:
+        return UNRESOLVED, f"the finest scales read {slopes}, so it may end there ({said})"
+    ends = f"{estimate.scales[-1]:.3g} {estimate.unit}"
+    return FRACTAL, f"{said}; it is rough down to the finest scale, {ends}"
 
 
 def _belongs_to(flips: Sequence[Flips]) -> list[str]:

@@ -4,12 +4,10 @@ Every tile is centred on its point and reaches half way to its neighbours; point
 let a hatched ground show through and are never filled in.
 """
 
-import math
 from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.axis import Axis
 from matplotlib.cm import ScalarMappable
 from matplotlib.collections import LineCollection
 from matplotlib.colors import ListedColormap
@@ -18,12 +16,8 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import ArrayLike, NDArray
 
 from fractal_ray.boundary import Raster
+from fractal_ray.figures.ruler import Ruler, ruler
 from fractal_ray.figures.style import MISSING_COLOR, MISSING_EDGE, MISSING_HATCH
-
-
-def coordinates(values: NDArray[np.float64], scale: str) -> NDArray[np.float64]:
-    """Where points are drawn: log10 of positive values on a "log" scale, else the values."""
-    return np.log10(values) if scale == "log" else values.astype(np.float64)
 
 
 def edges(centres: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -37,30 +31,12 @@ def edges(centres: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.r_[2 * centres[0] - middle[0], middle, 2 * centres[-1] - middle[-1]]
 
 
-def tick_units(low: float, high: float) -> tuple[float, float]:
-    """Origin and unit in which ticks between `low` and `high` are short numbers.
-
-    (0, 1) unless the range is a thousand times narrower than its values (a deep zoom: origin near
-    the middle), or the values are below 1e-3 or from 1e5 on. Ours rather than matplotlib's own
-    offset, which it prints across the axis label.
-    """
-    size, span = max(abs(low), abs(high)), high - low
-    if span < 1e-3 * size:
-        order = math.floor(math.log10(span))
-        return round((low + high) / 2, -order), 10.0**order
-    if 1e-3 <= size < 1e5:
-        return 0.0, 1.0
-    return 0.0, 10.0 ** math.floor(math.log10(size))
-
-
-def axis_label(name: str, scale: str, origin: float = 0.0, unit: float = 1.0) -> str:
-    """Axis title in the units that `coordinates` draws in and `tick_units` counts in."""
-    label = f"log10({name})" if scale == "log" else name
-    if unit == 1.0:
-        return label
-    if origin == 0.0:
-        return f"{label} / {unit:.0e}"
-    return f"{label}\n= {origin:.15g} + tick x {unit:.0e}"
+def rulers(raster: Raster) -> tuple[Ruler, Ruler]:
+    """The rulers that a raster is drawn by, along x and along y."""
+    return (
+        ruler(raster.x, raster.x_name, raster.x_scale),
+        ruler(raster.y, raster.y_name, raster.y_scale),
+    )
 
 
 def set_frame(axes: Axes, raster: Raster) -> None:
@@ -68,8 +44,9 @@ def set_frame(axes: Axes, raster: Raster) -> None:
     x, y = _tile_edges(raster)
     axes.set_xlim(x[0], x[-1])
     axes.set_ylim(y[0], y[-1])
-    _name_axis(axes.xaxis, x, raster.x_name, raster.x_scale)
-    _name_axis(axes.yaxis, y, raster.y_name, raster.y_scale)
+    for axis, along in zip((axes.xaxis, axes.yaxis), rulers(raster), strict=True):
+        axis.set_label_text(along.label)
+        axis.set_major_locator(MaxNLocator(nbins=6, steps=[1, 2, 2.5, 5, 10]))
     if not raster.known.all():
         ground = Rectangle((0, 0), 1, 1, transform=axes.transAxes, zorder=0, **_missing_look())
         axes.add_patch(ground)
@@ -93,7 +70,7 @@ def outline_cells(axes: Axes, raster: Raster, mixed: NDArray[np.bool_]) -> None:
     On lattices of more than 1024 points a side, where a cell is less than a pixel, cells are
     painted black instead.
     """
-    x, y = coordinates(raster.x, raster.x_scale), coordinates(raster.y, raster.y_scale)
+    x, y = _positions(raster)
     if max(raster.outcome.shape) > 1024:
         black = np.ma.masked_array(mixed, mask=~mixed)
         axes.pcolorfast(x, y, black, zorder=3, cmap=ListedColormap(["black"]))
@@ -116,6 +93,13 @@ def missing_patch(raster: Raster) -> list[Patch]:
     return [Patch(label=f"not known ({missing})", **_missing_look())] if missing else []
 
 
+def inferred_patch(raster: Raster) -> list[Patch]:
+    """Legend entry for nodes that were not run and take a run's number; empty if there are none."""
+    inferred = int(np.count_nonzero(raster.known & ~raster.measured))
+    name = f"not run, value of the nearest run ({inferred:,})"
+    return [Patch(label=name, facecolor="none", linewidth=0)] if inferred else []
+
+
 def _missing_look() -> dict[str, Any]:
     return {
         "facecolor": MISSING_COLOR,
@@ -125,16 +109,11 @@ def _missing_look() -> dict[str, Any]:
     }
 
 
-def _name_axis(axis: Axis, ends: NDArray[np.float64], name: str, scale: str) -> None:
-    origin, unit = tick_units(float(ends[0]), float(ends[-1]))
-    axis.set_label_text(axis_label(name, scale, origin, unit))
-    axis.set_major_locator(MaxNLocator(nbins=6, steps=[1, 2, 2.5, 5, 10]))
-    if unit != 1.0:
-        axis.set_major_formatter(lambda value, _: f"{(value - origin) / unit:.4g}")
+def _positions(raster: Raster) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    along_x, along_y = rulers(raster)
+    return along_x.positions(raster.x), along_y.positions(raster.y)
 
 
 def _tile_edges(raster: Raster) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    return (
-        edges(coordinates(raster.x, raster.x_scale)),
-        edges(coordinates(raster.y, raster.y_scale)),
-    )
+    x, y = _positions(raster)
+    return edges(x), edges(y)

@@ -1,74 +1,45 @@
-"""Maps of a frame: what trained, how low the loss went, where the border runs.
+"""Maps of a frame: what trained, how low the loss went, where the border runs."""
 
-Figures are plain `matplotlib.figure.Figure` objects on an Agg canvas, without pyplot, so they can
-be made in any thread and need no screen.
-"""
-
-import contextlib
-import os
-import uuid
-from pathlib import Path
 from typing import Any, Final
 
 import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.colors import BoundaryNorm, ListedColormap
+from matplotlib.colors import BoundaryNorm, Colormap, ListedColormap
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from numpy.typing import NDArray
 
 from fractal_ray.boundary import OUTCOME_CODES, Raster, boundary_cells, labels
-from fractal_ray.errors import SweepError
-from fractal_ray.figures.lattice import draw_tiles, missing_patch, outline_cells, set_frame
+from fractal_ray.figures.canvas import color_patch, new_figure
+from fractal_ray.figures.lattice import (
+    draw_tiles,
+    inferred_patch,
+    missing_patch,
+    outline_cells,
+    set_frame,
+)
+from fractal_ray.figures.shades import Colors, colormap, value_map
 from fractal_ray.figures.style import (
     BLANK_COLOR,
     MEASURED_COLORS,
     OUTCOME_COLORS,
     OUTCOME_NAMES,
-    VALUE_COLORS,
     shared_style,
 )
 
-FORMATS: Final = {".png": {}, ".svg": {"Date": None}, ".pdf": {"CreationDate": None}}
-"""Suffixes that `save` writes, each with the metadata to leave out: same figure, same bytes."""
-
-_NO: Final = {"trainable": "not trainable", "stable": "diverged"}
+NO: Final = {"trainable": "not trainable", "stable": "diverged"}
+"""What a point without a label yes is called."""
 
 
-def value_map(raster: Raster, boundary: str = "trainable") -> NDArray[np.float64]:
-    """Fold label and loss into one number for colouring (features D7).
-
-    Parameters
-    ----------
-    raster
-        Outcomes and losses of a frame.
-    boundary
-        Which label separates yes from no, as in `fractal_ray.boundary.labels`.
-
-    Returns
-    -------
-    (ny, nx) float64: -1 where the label is no; ``1 - 0.7 (loss - min) / (max - min)`` where it is
-    yes, so 1 at the lowest loss and 0.3 at the highest, with min and max over the yes points; 1 if
-    they all have the same loss; NaN where unknown. A yes point whose loss was not recorded counts
-    as the highest.
-    """
-    label = labels(raster, boundary)
-    yes = label == 1
-    values = np.where(label == 0, -1.0, np.nan)
-    values[yes] = 1.0
-    finite = yes & np.isfinite(raster.loss)
-    if not finite.any():
-        return values
-    low, high = raster.loss[finite].min(), raster.loss[finite].max()
-    if low < high:
-        values[finite] = 1.0 - 0.7 * ((raster.loss[finite] - low) / (high - low))
-    values[yes & ~finite] = 0.3
-    return values
-
-
-def three_panel(raster: Raster, *, title: str, label: str = "trainable", note: str = "") -> Figure:
+def three_panel(
+    raster: Raster,
+    *,
+    title: str,
+    label: str = "trainable",
+    note: str = "",
+    colors: Colors = "source",
+) -> Figure:
     """Draw value map, final loss and label side by side, 18 x 6 in (features V1).
 
     Parameters
@@ -81,14 +52,16 @@ def three_panel(raster: Raster, *, title: str, label: str = "trainable", note: s
         Boundary that decides yes and no: "trainable" or "stable".
     note
         Second line of the heading, such as the dimension with its smooth range.
+    colors
+        As in `fractal_ray.figures.shades.colormap`.
     """
     answer = labels(raster, label)
     with shared_style():
-        figure = _figure((18, 6), title, note)
+        figure = new_figure((18, 6), title, note)
         left, centre, right = figure.subplots(1, 3)
-        _value_panel(figure, left, raster, label)
+        _value_panel(figure, left, raster, label, colors)
         _loss_panel(figure, centre, raster, answer, label)
-        _label_panel(right, raster, answer, label)
+        _label_panel(right, raster, answer, label, colormap("label", colors))
         return figure
 
 
@@ -108,7 +81,7 @@ def outcome_map(
     """
     cells = boundary_cells(labels(raster, boundary))
     with shared_style():
-        figure = _figure((9, 7), title, note)
+        figure = new_figure((9, 7), title, note)
         axes = figure.subplots()
         set_frame(axes, raster)
         colors = ListedColormap([OUTCOME_COLORS[o] for o in OUTCOME_CODES])
@@ -116,7 +89,7 @@ def outcome_map(
         draw_tiles(axes, raster, raster.outcome, raster.known, cmap=colors, norm=norm)
         outline_cells(axes, raster, cells.mixed)
         handles = [
-            _patch(
+            color_patch(
                 f"{OUTCOME_NAMES[outcome]} ({np.count_nonzero(raster.outcome == code)})",
                 OUTCOME_COLORS[outcome],
             )
@@ -146,10 +119,10 @@ def measured_map(
     answer = labels(raster, boundary)
     # In the order of the names and of the colours.
     kind = np.where(answer == 1, 2, 0) + raster.measured
-    names = [f"{_NO[boundary]}, inferred", f"{_NO[boundary]}, run"]
+    names = [f"{NO[boundary]}, inferred", f"{NO[boundary]}, run"]
     names += [f"{boundary}, inferred", f"{boundary}, run"]
     with shared_style():
-        figure = _figure((9, 7), title, note)
+        figure = new_figure((9, 7), title, note)
         axes = figure.subplots()
         set_frame(axes, raster)
         norm = BoundaryNorm(np.arange(5) - 0.5, 4)
@@ -157,7 +130,7 @@ def measured_map(
             axes, raster, kind, raster.known, cmap=ListedColormap(list(MEASURED_COLORS)), norm=norm
         )
         handles = [
-            _patch(f"{name} ({np.count_nonzero(raster.known & (kind == code)):,})", color)
+            color_patch(f"{name} ({np.count_nonzero(raster.known & (kind == code)):,})", color)
             for code, (name, color) in enumerate(zip(names, MEASURED_COLORS, strict=True))
         ]
         figure.legend(handles=handles + missing_patch(raster), loc="outside right center")
@@ -176,7 +149,7 @@ def share_map(raster: Raster, share: NDArray[np.float64], *, title: str) -> Figu
     title
         Heading.
     """
-    figure = _figure((8.0, 6.0), title, "")
+    figure = new_figure((8.0, 6.0), title, "")
     axes = figure.subplots()
     set_frame(axes, raster)
     known = np.isfinite(share)
@@ -187,61 +160,16 @@ def share_map(raster: Raster, share: NDArray[np.float64], *, title: str) -> Figu
     return figure
 
 
-def save(figure: Figure, path: str | os.PathLike[str]) -> Path:
-    """Write a figure whole or not at all, and free its memory.
-
-    Parameters
-    ----------
-    figure
-        A figure of this module; it is empty afterwards.
-    path
-        Local file whose suffix is one of `FORMATS`: PNG at 150 dots per inch, SVG or PDF. Missing
-        folders are made.
-
-    Returns
-    -------
-    The path written.
-
-    Raises
-    ------
-    SweepError
-        If the suffix is another, or the file cannot be written.
-    """
-    target = Path(path)
-    suffix = target.suffix.lower()
-    if suffix not in FORMATS:
-        raise SweepError(f"cannot write {target.name!r}: use one of {', '.join(FORMATS)}")
-    part = target.with_name(f".{target.name}.{uuid.uuid4().hex}.part")
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with shared_style():
-            figure.savefig(part, format=suffix[1:], dpi=150, metadata=FORMATS[suffix])
-        part.replace(target)
-    except OSError as error:
-        raise SweepError(f"cannot write {target}: {error}") from error
-    finally:
-        with contextlib.suppress(OSError):
-            part.unlink(missing_ok=True)
-        figure.clear()
-    return target
-
-
-def _figure(inches: tuple[float, float], title: str, note: str) -> Figure:
-    figure = Figure(figsize=inches, layout="constrained")
-    FigureCanvasAgg(figure)
-    figure.suptitle(f"{title}\n{note}" if note else title)
-    return figure
-
-
-def _value_panel(figure: Figure, axes: Axes, raster: Raster, boundary: str) -> None:
+def _value_panel(figure: Figure, axes: Axes, raster: Raster, boundary: str, colors: Colors) -> None:
     set_frame(axes, raster)
-    values = value_map(raster, boundary)
-    tiles = draw_tiles(axes, raster, values, raster.known, cmap=VALUE_COLORS, vmin=-1, vmax=1)
+    values, look = value_map(raster, boundary), colormap("value", colors)
+    tiles = draw_tiles(axes, raster, values, raster.known, cmap=look, vmin=-1, vmax=1)
     axes.set_title(f"{boundary.capitalize()} and how well")
-    meaning = f"0.3 (highest loss) to 1 (lowest)\n-1: {_NO[boundary]}"
+    meaning = f"0.3 (highest loss) to 1 (lowest)\n-1: {NO[boundary]}"
     bar = figure.colorbar(tiles, ax=axes, shrink=0.8, label=meaning)
     bar.set_ticks([-1, 0, 0.3, 1], labels=["-1", "0", "0.3", "1"])
-    _legend(axes, missing_patch(raster))
+    filled = inferred_patch(raster) if np.isfinite(raster.loss).any() else []
+    _legend(axes, [*filled, *missing_patch(raster)])
 
 
 def _loss_panel(
@@ -257,29 +185,27 @@ def _loss_panel(
     look: dict[str, Any] = {"cmap": matplotlib.colormaps["viridis_r"]}
     if shown.any():
         tiles = draw_tiles(axes, raster, loss, shown, **look)
-        figure.colorbar(tiles, ax=axes, shrink=0.8, label="final loss (nats per token)")
+        figure.colorbar(tiles, ax=axes, shrink=0.8, label="final loss")
     else:
         reason = "no loss recorded" if (answer == 1).any() else f"no {boundary} point"
         axes.text(0.5, 0.5, reason, transform=axes.transAxes, ha="center")
-    grey = [_patch(_NO[boundary], BLANK_COLOR)] if blank.any() else []
+    unshown = NO[boundary] + (" or not run" if (blank & (answer == 1)).any() else "")
+    grey = [color_patch(unshown, BLANK_COLOR)] if blank.any() else []
     _legend(axes, [*grey, *missing_patch(raster)])
 
 
-def _label_panel(axes: Axes, raster: Raster, answer: NDArray[np.int8], boundary: str) -> None:
+def _label_panel(
+    axes: Axes, raster: Raster, answer: NDArray[np.int8], boundary: str, colors: Colormap
+) -> None:
     set_frame(axes, raster)
-    colors = matplotlib.colormaps["RdBu"]
     draw_tiles(axes, raster, answer, raster.known, cmap=colors, vmin=0, vmax=1)
     axes.set_title(f"{boundary.capitalize()} or not")
     yes, no = int(np.count_nonzero(answer == 1)), int(np.count_nonzero(answer == 0))
     handles = [
-        _patch(f"{boundary} ({yes})", colors(1.0)),
-        _patch(f"{_NO[boundary]} ({no})", colors(0.0)),
+        color_patch(f"{boundary} ({yes})", colors(1.0)),
+        color_patch(f"{NO[boundary]} ({no})", colors(0.0)),
     ]
     _legend(axes, [*handles, *missing_patch(raster)])
-
-
-def _patch(name: str, color: Any) -> Patch:
-    return Patch(facecolor=color, edgecolor="black", linewidth=0.5, label=name)
 
 
 def _legend(axes: Axes, handles: list[Patch]) -> None:

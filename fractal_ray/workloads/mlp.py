@@ -4,6 +4,7 @@ import hashlib
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,7 @@ from fractal_ray.workloads.mlp_draw import Draw, make_draw
 # Changes when the mathematics of a run changes, so that old rows are not mistaken for new ones.
 NUMERICS = "mlp-1"
 
+_FUSED = 1 << 16  # entries of a hidden layer; larger ones leave the cache
 _LARGEST: float = float(np.finfo(np.float32).max)
 
 
@@ -36,7 +38,7 @@ class MlpWorkload:
     criterion
         The rule that labels a loss curve.
     threads
-        Of torch on one worker's CPU.
+        On one worker's CPU.
     """
 
     spec: MlpSpec
@@ -90,7 +92,7 @@ class MlpRunner:
     def __init__(self, workload: MlpWorkload, draw: Draw, device: str) -> None:
         import torch
 
-        from fractal_ray.workloads.mlp_train import Net, Trainer
+        from fractal_ray.workloads.mlp_net import Net
 
         if device == "cuda" and not torch.cuda.is_available():
             raise ValueError(
@@ -99,10 +101,20 @@ class MlpRunner:
             )
         spec = workload.spec
         net = Net(spec.activation, spec.readout, spec.steps, spec.offset_mode)
-        dtype = torch.float64 if spec.dtype == "float64" else torch.float32
-        self._trainer = Trainer(net, draw, dtype, device)
+        fused = device == "cpu" and _fusable(spec)
+        if fused:
+            from fractal_ray.workloads.mlp_fused import FusedTrainer
+
+            self._trainer = FusedTrainer(net, draw, workload.threads)
+        else:
+            from fractal_ray.workloads.mlp_train import Trainer
+
+            dtype = torch.float64 if spec.dtype == "float64" else torch.float32
+            self._trainer = Trainer(net, draw, dtype, device)
         self._workload = workload
-        self.device = torch.cuda.get_device_name() if device == "cuda" else "cpu"
+        # Two ways of rounding: a dataset says which one a row is of.
+        processor = torch.cuda.get_device_name() if device == "cuda" else "cpu"
+        self.device = "cpu, numba" if fused else processor
 
     def evaluate(self, points: Sequence[Point]) -> Iterator[RunRecord]:
         """Train all networks of a tile together; their time is shared out evenly."""
@@ -146,6 +158,12 @@ class MlpRunner:
             return record
         tail = losses[:0] if ended is not None else losses[-kept:]
         return replace(record, losses=np.concatenate([losses[:1], tail]))
+
+
+def _fusable(spec: MlpSpec) -> bool:
+    """Whether the compiled steps are the faster way, as measured (docs/benchmarks.md)."""
+    fits = spec.examples > 1 and spec.width * spec.examples <= _FUSED
+    return fits and spec.dtype == "float64" and find_spec("numba") is not None
 
 
 def settings(spec: MlpSpec, swept: Mapping[str, Any]) -> tuple[NDArray[np.float64], ...]:

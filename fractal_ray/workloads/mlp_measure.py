@@ -7,7 +7,9 @@ LARGEST = 1e6
 WINDOW = 20
 
 
-def measure(losses: ArrayLike, steps: int) -> NDArray[np.float64]:
+def measure(
+    losses: ArrayLike, steps: int, converged: ArrayLike | None = None
+) -> NDArray[np.float64]:
     """Summarise loss curves; the sign is the paper's label, negative for converged.
 
     ``v = losses / losses[0]``, cut at 1e6, with 1e6 in place of losses that are not finite. A run
@@ -21,6 +23,8 @@ def measure(losses: ArrayLike, steps: int) -> NDArray[np.float64]:
         row's `losses` of a diverged run can be given as they are.
     steps
         Of a whole run.
+    converged
+        (...) bool, which runs count as converged; None for the paper's rule.
 
     Returns
     -------
@@ -32,5 +36,7 @@ def measure(losses: ArrayLike, steps: int) -> NDArray[np.float64]:
     with np.errstate(divide="ignore", over="ignore"):
         v = np.where(np.isfinite(curves), curves, LARGEST) / curves[..., :1]
         v = np.minimum(v, LARGEST)
-        converged = v[..., -WINDOW:].mean(axis=-1) < 1
-        return np.where(converged, -v.sum(axis=-1), (1 / v).sum(axis=-1))
+        paper = v[..., -WINDOW:].mean(axis=-1) < 1
+        return np.where(
+            paper if converged is None else converged, -v.sum(axis=-1), (1 / v).sum(axis=-1)
+        )

@@ -10,17 +10,13 @@ numbers do not, but for last bits: a matrix product orders its sums by its shape
 
 import math
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from fractal_ray.workloads.mlp_draw import Draw
-
-Activation = Literal["tanh", "relu", "identity"]
-OffsetMode = Literal["per_step", "init"]
-Readout = Literal["mean_field", "standard"]
+from fractal_ray.workloads.mlp_net import Net
 
 _BLOCK = 10
 """Steps between looks at who has diverged."""
@@ -28,29 +24,6 @@ _TILE_BYTES = {"cpu": 1 << 21, "cuda": 1 << 30}
 """Of hidden layers and their gradients: a core's second-level cache or two; part of a GPU."""
 _SATURATED = 40.0
 """Of 2 z: from 38 on, 2 sigmoid(2 z) - 1 is 1 in float64."""
-
-
-@dataclass(frozen=True)
-class Net:
-    """What all networks have in common.
-
-    Parameters
-    ----------
-    activation
-        "tanh" and "relu" with the gain sqrt(2), "identity" with 1.
-    readout
-        Factor of the output: "mean_field" 1/n (the paper's), "standard" 1/sqrt(n).
-    steps
-        Of gradient descent, at least 1.
-    offset_mode
-        When the offset is added to every entry of W0: "per_step", before each step (what the
-        published code does: a drift), or "init", once.
-    """
-
-    activation: Activation
-    readout: Readout
-    steps: int
-    offset_mode: OffsetMode
 
 
 class Trainer:
@@ -71,10 +44,11 @@ class Trainer:
     def __init__(self, net: Net, draw: Draw, dtype: torch.dtype, device: str) -> None:
         self._net, self._dtype, self._device = net, dtype, device
         examples, width = draw.x.shape
-        slope = (1.0 if net.activation == "identity" else math.sqrt(2)) / math.sqrt(width)
-        self._readout = 1 / width if net.readout == "mean_field" else 1 / math.sqrt(width)
+        self._readout = net.output_factor(width)
         self._theta0, self._theta1 = self._tensor(draw.theta0), self._tensor(draw.theta1)
-        self._x = self._tensor(np.ascontiguousarray(draw.x.T) * slope)  # (inputs, examples)
+        self._x = self._tensor(
+            np.ascontiguousarray(draw.x.T) * net.input_factor(width)
+        )  # (inputs, examples)
         self._forward = 2 * self._x if net.activation == "tanh" else self._x
         self._y = self._tensor(draw.y)
         self._minus_one = self._tensor(np.array(-1.0))

@@ -1,4 +1,4 @@
-"""The command line as a user meets it: real processes, real fine-tunes, real kills."""
+"""The command line as a user meets it: real fine-tunes, real processes, real kills."""
 
 import contextlib
 import json
@@ -18,31 +18,41 @@ from typing import Any
 
 import psutil
 import pytest
+import ray
 import torch
 
+from fractal_ray.cli import main
 from fractal_ray.store import Store
 from fractal_ray.sweep import Sweep
 from tests.fractal_ray.test_engines import contents
 
 SPEC = "sweeps/quickstart.yaml"
-SMALL = ("--set", "workload.recipe.num_tokens=6000", "--set", "stages.0.grid.points=6")
+SMALL = ("--set", "workload.recipe.num_tokens=10000", "--set", "stages.0.grid.points=6")
 
-Command = Callable[..., subprocess.CompletedProcess[str]]
+Done = subprocess.CompletedProcess[str]
+Command = Callable[..., Done]
+
+
+def own_process(*arguments: str) -> Done:
+    """The program in a process of its own, in this repository."""
+    program = [sys.executable, "-m", "fractal_ray", *arguments]
+    return subprocess.run(program, capture_output=True, text=True, timeout=120)
 
 
 @pytest.fixture
-def command(tmp_path: Path) -> Command:
-    """``command("run", ...)``: the installed program, in this repository, with its own storage."""
+def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
+    """``command("run", ...)``: the same here, where everything is imported already."""
 
-    def run(*arguments: str, timeout: float = 120) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "-m", "fractal_ray", *arguments],
-            capture_output=True,
-            text=True,
-            timeout=timeout,
-        )
+    def call(*arguments: str) -> Done:
+        monkeypatch.setattr(sys, "argv", ["fractal-ray", *arguments])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        printed = capsys.readouterr()
+        code = ended.value.code
+        assert code is None or isinstance(code, int)
+        return subprocess.CompletedProcess(arguments, code or 0, printed.out, printed.err)
 
-    return run
+    return call
 
 
 @pytest.fixture
@@ -60,7 +70,7 @@ def unbroken(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, list[dict[s
     return sweep.location, contents(sweep.table())
 
 
-def one_message(done: subprocess.CompletedProcess[str]) -> str:
+def one_message(done: Done) -> str:
     """The message of a user's mistake: exit code 2, no traceback, nothing on stdout."""
     assert done.returncode == 2, done.stderr
     assert "Traceback" not in done.stderr
@@ -68,58 +78,72 @@ def one_message(done: subprocess.CompletedProcess[str]) -> str:
     return done.stderr
 
 
-def test_run_on_ray_gives_what_local_gives(
-    command: Command, storage: str, unbroken: tuple[str, list[dict[str, Any]]]
+@pytest.mark.timeout(360)  # three clusters, one after the other
+def test_a_sweep_killed_and_stopped_on_ray_goes_on_to_what_local_gives(
+    storage: str, unbroken: tuple[str, list[dict[str, Any]]]
 ) -> None:
-    done = command("run", SPEC, *SMALL, "--storage", storage, "--json")
+    arguments = ["run", SPEC, *SMALL, "--storage", storage]
+    # One slot: two would be through before the rows are written a second time.
+    slowly = [*arguments, "--set", "resources.slots=1", "--quiet"]
+    folder = f"{storage}/quickstart"
+    with started(*slowly) as process:
+        wait_for_points(folder, 5)
+        process.kill()
+        process.wait(timeout=30)
+    killed = Store(folder).read(["point_id"]).num_rows
+    assert 5 <= killed < 36
+    stopped = stop(slowly, signal.SIGTERM, folder, killed + 1)
+
+    done = own_process(*arguments, "--json")
     assert done.returncode == 0, done.stderr
+    assert "Traceback" not in done.stderr
     found = json.loads(done.stdout)
     assert found["points"] == found["done"] == 36
+    assert found["reused"] == stopped
+    assert found["dataset"] == folder
     assert Path(found["figure"]).stat().st_size > 10_000
-    assert contents(Sweep.open(found["dataset"]).table()) == unbroken[1]
-    assert "Traceback" not in done.stderr
-
-    again = json.loads(command("run", SPEC, *SMALL, "--storage", storage, "--json").stdout)
-    assert again["reused"] == 36
+    sweep = Sweep.open(folder)
+    assert contents(sweep.table()) == unbroken[1]
+    assert sweep.run("ray").reused == 36
 
 
-@pytest.mark.parametrize("engine", ["ray", pytest.param("local", marks=pytest.mark.slow)])
-def test_a_killed_sweep_goes_on_to_the_same_dataset(
-    command: Command, storage: str, unbroken: tuple[str, list[dict[str, Any]]], engine: str
+@pytest.mark.slow
+def test_a_sweep_killed_without_ray_goes_on_to_the_same_dataset(
+    storage: str, unbroken: tuple[str, list[dict[str, Any]]]
 ) -> None:
-    arguments = ["run", SPEC, *SMALL, "--storage", storage, "--engine", engine, "--quiet"]
-    with started(*arguments) as process:
+    arguments = ["run", SPEC, *SMALL, "--storage", storage, "--engine", "local"]
+    with started(*arguments, "--quiet") as process:
         wait_for_points(f"{storage}/quickstart", 5)
         process.kill()
         process.wait(timeout=30)
     kept = Store(f"{storage}/quickstart").read(["point_id"]).num_rows
     assert 5 <= kept < 36
-    done = command(*arguments[:-1], "--json")
+    done = own_process(*arguments, "--json")
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["reused"] >= kept
     assert contents(Sweep.open(f"{storage}/quickstart").table()) == unbroken[1]
 
 
-@pytest.mark.parametrize(
-    ("engine", "stop"),
-    [
-        pytest.param("ray", signal.SIGINT, marks=pytest.mark.slow),
-        ("ray", signal.SIGTERM),
-        ("local", signal.SIGINT),
-    ],
-)
-def test_ctrl_c_says_how_to_go_on(storage: str, engine: str, stop: signal.Signals) -> None:
+@pytest.mark.parametrize("engine", [pytest.param("ray", marks=pytest.mark.slow), "local"])
+def test_ctrl_c_says_how_to_go_on(storage: str, engine: str) -> None:
     arguments = ["run", SPEC, *SMALL, "--storage", storage, "--engine", engine, "--quiet"]
+    stop(arguments, signal.SIGINT, f"{storage}/quickstart", 3)
+
+
+def stop(arguments: list[str], how: signal.Signals, folder: str, count: int) -> int:
+    """Send a signal to a run when its dataset holds `count` points, hold it to what it says, and
+    tell how many it holds then."""
     with started(*arguments) as process:
-        wait_for_points(f"{storage}/quickstart", 3)
-        process.send_signal(stop)
+        wait_for_points(folder, count)
+        process.send_signal(how)
         _, errors = process.communicate(timeout=60)
     assert process.returncode == 130
     assert "Traceback" not in errors
     (again,) = re.findall(r"To go on: fractal-ray (.*)", errors)
     assert shlex.split(again) == arguments
-    (count,) = re.findall(r"(\d+) points are in", errors)
-    assert Store(f"{storage}/quickstart").read(["point_id"]).num_rows == int(count) >= 3
+    (said,) = re.findall(r"(\d+) points are in", errors)
+    assert Store(folder).read(["point_id"]).num_rows == int(said) >= count
+    return int(said)
 
 
 @contextmanager
@@ -155,7 +179,7 @@ def wait_for_points(folder: str, count: int) -> None:
 
 def test_help_is_complete_and_quick(command: Command) -> None:
     start = time.perf_counter()
-    text = command("--help").stdout
+    text = own_process("--help").stdout
     assert time.perf_counter() - start < 3  # measured: benchmarks/startup.py
     for verb in ("plan", "run", "status", "analyze", "plot"):
         assert verb in text
@@ -187,8 +211,8 @@ def test_plan_needs_no_network_and_no_torch(command: Command) -> None:
 class TestMistakes:
     """Each is one message and exit code 2 (the spec's own are in test_spec.py)."""
 
-    def test_unknown_key(self, command: Command) -> None:
-        message = one_message(command("run", SPEC, "--set", "axes.x.maximum=1"))
+    def test_unknown_key(self) -> None:
+        message = one_message(own_process("run", SPEC, "--set", "axes.x.maximum=1"))
         assert "axes.x.maximum: unknown key; did you mean 'max'?" in message
 
     def test_a_missing_model_folder(self, command: Command, storage: str) -> None:
@@ -241,7 +265,10 @@ class TestMistakes:
         assert json.loads(found.stdout)["points"] == 0
         assert part.exists()
 
-    def test_no_cluster_at_the_address(self, command: Command, storage: str) -> None:
+    def test_no_cluster_at_the_address(
+        self, command: Command, storage: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(ray, "is_initialized", lambda: False)  # not by another test's fixture
         message = one_message(
             command("run", SPEC, *SMALL, "--storage", storage, "--address", "127.0.0.1:1", "-q")
         )
@@ -257,12 +284,12 @@ class TestMistakes:
         message = one_message(command("run", SPEC, *SMALL, *gpu, "--storage", storage, "-q"))
         assert "resources.gpu: 0" in message
 
-    def test_ray_client_is_not_supported(self, command: Command, storage: str) -> None:
-        message = one_message(
-            command(
-                "run", SPEC, *SMALL, "--storage", storage, "--address", "ray://here:10001", "-q"
-            )
-        )
+    def test_ray_client_is_not_supported(
+        self, command: Command, storage: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(ray, "is_initialized", lambda: False)
+        address = ("--address", "ray://here:10001")
+        message = one_message(command("run", SPEC, *SMALL, "--storage", storage, *address, "-q"))
         assert "ray job submit" in message
 
     @pytest.mark.parametrize("speed", ["0", "nan", "inf", "-1"])
@@ -294,8 +321,8 @@ def test_status_analyze_and_plot_read_the_folder(
         assert "<svg" in out.read_text()[:600]
 
 
-def test_lines_when_the_output_is_no_terminal(command: Command, storage: str) -> None:
-    done = command("run", SPEC, *SMALL, "--set", "stages.0.grid.points=2", "--storage", storage,
-                   "--engine", "local")  # fmt: skip
+def test_lines_when_the_output_is_no_terminal(storage: str) -> None:
+    done = own_process("run", SPEC, *SMALL, "--set", "stages.0.grid.points=2", "--storage", storage,
+                      "--engine", "local")  # fmt: skip
     assert "4/4 points" in done.stderr.splitlines()[-1]
     assert f"dataset: {storage}/quickstart" in done.stdout

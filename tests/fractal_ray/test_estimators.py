@@ -152,7 +152,7 @@ def test_lines_of_a_stage_and_of_several_windows() -> None:
     for found in (one, all_three):
         assert holds(found, 1.3934)
         assert found.fit_scales == (2.0**-4, 2.0**-11)
-    assert all_three.blocks == 48
+    assert all_three.blocks == 3
     assert all_three.measured[11] == pytest.approx(sum(s.estimate[:, 11].sum() for s in stages))
     short = Flips(7, stages[0].found[:, :9], stages[0].estimate[:, :9], stages[0].undecided[:, :9])
     assert len(transects.from_flips([short, stages[1]]).scales) == 9

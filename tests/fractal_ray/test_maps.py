@@ -2,7 +2,9 @@
 
 import threading
 from dataclasses import replace
+from decimal import Decimal
 from pathlib import Path
+from typing import Literal
 
 import matplotlib
 import numpy as np
@@ -12,10 +14,19 @@ from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 
 from fractal_ray.boundary import Raster
+from fractal_ray.cut import coordinate_at, cut, ends
 from fractal_ray.errors import SweepError
-from fractal_ray.figures.lattice import axis_label, edges, tick_units
-from fractal_ray.figures.maps import outcome_map, save, three_panel, value_map
+from fractal_ray.figures.canvas import save
+from fractal_ray.figures.curve_maps import rank_figure, settled_map
+from fractal_ray.figures.lattice import edges
+from fractal_ray.figures.maps import outcome_map, three_panel
+from fractal_ray.figures.ruler import ruler, tick_units
+from fractal_ray.figures.shades import colormap, fill_inferred, rank_map, value_map
 from fractal_ray.figures.style import VALUE_COLORS, shared_style
+from fractal_ray.figures.zoom_boxes import zoom_boxes
+from fractal_ray.frames import Lattice
+from fractal_ray.planners.zoom import zoom_in
+from fractal_ray.space import Axis, Frame
 
 
 @pytest.fixture
@@ -179,15 +190,116 @@ def test_edges() -> None:
     assert edges(np.array([3.0, 3.0])).tolist() == [2.5, 3.0, 3.5]
 
 
-def test_deep_zooms_get_short_ticks() -> None:
-    assert tick_units(-6, -1) == (0, 1)
-    assert tick_units(0, 3e-5) == (0, 1e-5)
-    origin, unit = tick_units(-2.9084877984, -2.9084877980)
-    assert unit == pytest.approx(1e-10)
-    assert abs(origin + 2.9084877982) < 1e-9
-    assert axis_label("lr", "log") == "log10(lr)"
-    assert axis_label("lr", "log", -2.5, 1e-8) == "log10(lr)\n= -2.5 + tick x 1e-08"
-    assert axis_label("lr", "linear", 0, 1e-5) == "lr / 1e-05"
+def test_units_of_ticks() -> None:
+    assert tick_units(Decimal(-6), Decimal(-1)) == (0, 1)
+    assert tick_units(Decimal(0), Decimal("3e-5")) == (0, Decimal("1e-5"))
+    assert tick_units(Decimal(0), Decimal(0)) == (0, 1)
+    low, high = Decimal("-2.9084877984"), Decimal("-2.9084877980")
+    assert tick_units(low, high) == (Decimal("-2.9084877982"), Decimal("1e-10"))
+    assert ruler(np.array([1e-3, 1.0]), "lr", "log").label == "log10(lr)"
+    assert ruler(np.array([0.0, 3e-5]), "lr", "linear").label == "lr / 1e-5"
+
+
+@pytest.mark.parametrize("scale", ["log", "linear"])
+@pytest.mark.parametrize("width", ["3e-6", "3e-12"])
+def test_deep_frames_are_drawn_where_they_are(scale: Literal["log", "linear"], width: str) -> None:
+    """Evenly, in units of round ticks, though their values differ in the last digits only."""
+    whole = Axis("eta0", scale, 1e-3, 1e3)
+    middle = coordinate_at(whole, Decimal("0.61803398874989"))
+    axis = cut(whole, middle, middle + Decimal(width))
+    along = ruler(axis.values(64), "eta0", scale)
+    assert abs(along.unit.adjusted() - Decimal(width).adjusted()) <= 1
+    given = along.positions(axis.values(64))
+    assert np.abs(given).max() < 10
+    exact = [along.position_at(end) for end in ends(axis)]
+    # What float64 rounds away of the values themselves, in units of the ticks.
+    lost = max(
+        4 * np.spacing(axis.max) / float(along.unit) / (axis.max if scale == "log" else 1), 1e-9
+    )
+    np.testing.assert_allclose(given, np.linspace(*exact, 65), rtol=0, atol=max(lost, 1e-9))
+    assert along.label.splitlines()[1] == f"= {along.origin:f} + tick x {along.unit:.0e}"
+
+
+def test_ticks_of_a_deep_frame_are_round_numbers(raster: Raster) -> None:
+    deep = replace(raster, x=np.array([0.1, 0.1 + 1e-12, 0.1 + 2e-12]), x_scale="linear")
+    figure = outcome_map(deep, title="")
+    figure.draw_without_rendering()
+    ticks = [text.get_text() for text in figure.axes[0].get_xticklabels()]
+    assert all(len(tick) <= 4 for tick in ticks), ticks
+    assert figure.axes[0].get_xlabel() == "matrix_lr\n= 0.100000000001 + tick x 1e-12"
+
+
+def test_ranks_are_those_of_the_paper() -> None:
+    """Against `cdf_img` as the notebook has it."""
+    random = np.random.default_rng(0)
+    measure = random.normal(size=(9, 7))
+    known = np.sort(measure.ravel())
+    below = int((known < 0).sum())
+    shares = np.r_[np.linspace(-1, -0.25, below), np.linspace(0.25, 1, known.size - below)]
+    expected = -np.interp(measure.ravel(), known, shares).reshape(measure.shape)
+    np.testing.assert_allclose(rank_map(measure), expected)
+    measure[2, 3] = np.nan
+    assert np.isnan(rank_map(measure)).sum() == 1
+    assert rank_map(np.array([[np.inf, 5.0, 5.0, -2.0]])).tolist() == [[-1, -0.625, -0.625, 1]]
+
+
+def test_inferred_nodes_take_the_number_of_the_nearest_run_with_their_label() -> None:
+    outcome = np.array([[0, 0, 0, 2, 2, 2]], dtype=np.int8)
+    inferred = np.array([[False, True, True, False, True, True]])
+    raster = Raster(
+        outcome, np.array([[1.0, *[np.nan] * 5]]), np.arange(6.0), np.array([0.0]),
+        "x", "y", "linear", "linear", inferred,
+    )  # fmt: skip
+    values = np.array([[7.0, np.nan, np.nan, 9.0, np.nan, np.nan]])
+    assert fill_inferred(values, raster, "trainable").tolist() == [[7, 7, 7, 9, 9, 9]]
+    assert value_map(raster).tolist() == [[1, 1, 1, -1, -1, -1]]
+    left, centre = three_panel(raster, title="").axes[:2]
+    assert legend_texts(left) == ["not run, value of the nearest run (4)"]
+    assert legend_texts(centre) == ["not trainable or not run"]
+
+
+def test_safe_colors_are_others(raster: Raster) -> None:
+    safe, source = (three_panel(raster, title="", colors=each) for each in ("safe", "source"))
+    for panel in (0, 2):
+        assert image(safe.axes[panel]).get_cmap() != image(source.axes[panel]).get_cmap()
+    assert to_hex(colormap("label", "safe")(1.0)) == to_hex("#0072B2")
+
+
+def test_rank_and_settled_maps_show_what_they_are_given(raster: Raster) -> None:
+    measure = np.array([[-30.0, -20.0, 4.0], [np.nan, 25.0, -1.0]])
+    shown = image(rank_figure(raster, measure, title="").axes[0]).get_array()
+    np.testing.assert_array_equal(shown, np.ma.masked_invalid(rank_map(measure)))
+    steps = np.array([[2.0, 30.0, 17.0], [np.nan, 2.0, 400.0]])
+    figure = settled_map(raster, steps, title="")
+    figure.draw_without_rendering()
+    assert image(figure.axes[0]).get_clim() == (2, 400)
+    ticks = [text.get_text() for text in figure.axes[1].get_yticklabels()]
+    assert {"5", "10", "200"} <= set(ticks)
+    unknown = replace(raster, outcome=np.full((2, 3), -1, dtype=np.int8))
+    assert len(settled_map(unknown, np.full((2, 3), np.nan), title="").axes) == 1
+
+
+def test_zoom_boxes_lie_where_frames_lie() -> None:
+    x, y = Axis("a", "log", 1e-4, 1.0), Axis("b", "linear", 0.0, 1.0)
+    frame = Frame(0, x, y, 8, 8)
+    zooms = zoom_in(
+        frame, (Decimal("0.5"), Decimal("0.25")), 4.0,
+        cells=(8, 8), first_id=1000, rule="center", depth=5,
+    )  # fmt: skip
+    every = {0: Lattice(frame, 0)} | {z.frame.id: Lattice(z.frame, 0, zoom=z) for z in zooms}
+    raster = Raster(
+        np.zeros((9, 9), np.int8), np.ones((9, 9)), x.values(8), y.values(8),
+        "a", "b", "log", "linear",
+    )  # fmt: skip
+    figure = zoom_boxes(raster, every, 0, title="t")
+    axes = figure.axes[0]
+    boxes = [patch.get_bbox().extents for patch in axes.patches]
+    np.testing.assert_allclose(boxes[0], [-2.5, 0.125, -1.5, 0.375])
+    np.testing.assert_allclose(boxes[1], [-2.125, 0.21875, -1.875, 0.28125])
+    assert len(boxes) == 3
+    assert "3 of the 5 frames in it" in figure.get_suptitle()
+    assert axes.texts[0].get_text() == "1000"
+    assert "no frame" in zoom_boxes(raster, every, 1004, title="t").get_suptitle()
 
 
 @pytest.mark.parametrize(

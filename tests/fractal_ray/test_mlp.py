@@ -3,6 +3,7 @@
 import functools
 import pickle
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +20,12 @@ from fractal_ray.space import Point
 from fractal_ray.spec_file import load_spec, parse_spec
 from fractal_ray.spec_workloads import MlpSpec
 from fractal_ray.sweep import Sweep
+from fractal_ray.workloads import mlp
 from fractal_ray.workloads.mlp import MlpRunner, MlpWorkload
 from fractal_ray.workloads.mlp_draw import Draw, make_draw
 from fractal_ray.workloads.mlp_measure import measure
-from fractal_ray.workloads.mlp_train import Net, Trainer
+from fractal_ray.workloads.mlp_net import Net
+from fractal_ray.workloads.mlp_train import Trainer
 from tests.fractal_ray.conftest import raw_spec
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "sohl_dickstein"
@@ -84,8 +87,13 @@ def test_every_fourth_node_of_the_published_maps(name: str) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("way", ["torch", "numba"])
 @pytest.mark.parametrize("name", FLIPS)
-def test_the_published_maps(name: str) -> None:
+def test_the_published_maps(name: str, way: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    if way == "torch":
+        monkeypatch.setattr(mlp, "find_spec", lambda _: None)
+    else:
+        pytest.importorskip("numba")
     check_golden(name, 1, FLIPS[name])
 
 
@@ -121,6 +129,18 @@ def plain(net: Net, draw: Draw, eta0: float, eta1: float, offset: float) -> list
     return losses
 
 
+def torch_losses(net: Net, draw: Draw, *rates: Floats) -> Floats:
+    return Trainer(net, draw, torch.float64, "cpu").losses(*rates)
+
+
+def numba_losses(net: Net, draw: Draw, *rates: Floats, threads: int = 1) -> Floats:
+    pytest.importorskip("numba")
+    from fractal_ray.workloads.mlp_fused import FusedTrainer
+
+    return FusedTrainer(net, draw, threads).losses(*rates)
+
+
+WAYS = [torch_losses, numba_losses]
 NETS = [
     (activation, readout, mode, batch, offset)
     for activation in ("tanh", "relu", "identity")
@@ -132,23 +152,25 @@ NETS = [
 ]
 
 
+@pytest.mark.parametrize("losses", WAYS)
 @pytest.mark.parametrize(("activation", "readout", "mode", "batch", "offset"), NETS)
 def test_curves_are_those_of_autograd(
-    activation: Any, readout: Any, mode: Any, batch: int | None, offset: float
+    activation: Any, readout: Any, mode: Any, batch: int | None, offset: float, losses: Any
 ) -> None:
     net = Net(activation, readout, 23, mode)
     draw = make_draw(3, width=5, examples=7, batch=batch, steps=23)
     rng = np.random.default_rng(0)
     eta0, eta1 = rng.uniform(0.01, 0.3, (2, 6))
-    found = Trainer(net, draw, torch.float64, "cpu").losses(eta0, eta1, np.full(6, offset))
+    found = losses(net, draw, eta0, eta1, np.full(6, offset))
     for curve, a, b in zip(found, eta0, eta1, strict=True):
         np.testing.assert_allclose(curve, plain(net, draw, a, b, offset), rtol=1e-11)
 
 
+@pytest.mark.parametrize("losses", WAYS)
 @pytest.mark.parametrize("offset", [0.0, 1e-2, 40.0])
 @pytest.mark.parametrize("batch", [None, 2])
 def test_saturated_networks_go_on_without_their_first_layer(
-    batch: int | None, offset: float, monkeypatch: pytest.MonkeyPatch
+    batch: int | None, offset: float, losses: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settled: list[int] = []
     advance = Trainer._advance_output
@@ -163,11 +185,61 @@ def test_saturated_networks_go_on_without_their_first_layer(
         make_draw(1, width=3, examples=4, batch=batch, steps=60),
     )
     eta0, eta1 = np.array([1e9, 1e7, 0.1]), np.array([0.5, 2.0, 0.5])
-    found = Trainer(net, draw, torch.float64, "cpu").losses(eta0, eta1, np.full(3, offset))
-    assert settled
+    found = losses(net, draw, eta0, eta1, np.full(3, offset))
+    assert bool(settled) == (losses is torch_losses)
     for curve, a, b in zip(found, eta0, eta1, strict=True):
         # A drifting weight of 1e9 that passes 0 leaves a trace of its rounding.
         np.testing.assert_allclose(curve, plain(net, draw, a, b, offset), rtol=1e-4)
+
+
+def test_which_networks_stay_saturated() -> None:
+    pytest.importorskip("numba")
+    from fractal_ray.workloads.mlp_kernels import _stays_saturated
+
+    w0, x = np.full((2, 8), 30.0), np.ones((8, 8))
+    assert _stays_saturated(w0, x, 0.0, 2, 3)
+    assert _stays_saturated(w0, x, 5.0, 2, 3)
+    assert not _stays_saturated(w0, x, -20.0, 2, 3)  # 2 units x 10: within 40 at the end
+    assert not _stays_saturated(w0, x, -60.0, 2, 3)  # through 0 on the way
+    x[:, 2] = 0.5
+    assert not _stays_saturated(w0, x, 0.0, 2, 3)
+    assert _stays_saturated(w0, x, 0.0, 2, 2)  # the third column is padding
+
+
+def test_compiled_tanh() -> None:
+    pytest.importorskip("numba")
+    from fractal_ray.workloads.mlp_kernels import _tanh_of_half
+
+    z = np.linspace(-80, 80, 20_001)
+    found = np.array([_tanh_of_half(one) for one in z])
+    np.testing.assert_allclose(found, np.tanh(z / 2), rtol=0, atol=4.5e-16)
+    assert _tanh_of_half(np.inf) == 1 and _tanh_of_half(-np.inf) == -1
+    assert np.isnan(_tanh_of_half(np.nan))
+
+
+def test_compiled_networks_are_the_same_bits_in_any_tile_and_on_any_thread() -> None:
+    net, draw = (
+        Net("tanh", "mean_field", 60, "per_step"),
+        make_draw("paper", width=16, examples=272, batch=None, steps=60),
+    )
+    rates = [*10 ** np.random.default_rng(1).uniform(-3, 6, (2, 40)), np.zeros(40)]
+    whole = numba_losses(net, draw, *rates)
+    assert np.isfinite(whole).all(axis=1).any() and not np.isfinite(whole).all()
+    assert np.array_equal(numba_losses(net, draw, *rates, threads=2), whole, equal_nan=True)
+    order = np.random.default_rng(2).permutation(40)
+    for part in np.split(order, [1, 3, 20]):
+        found = numba_losses(net, draw, *(values[part] for values in rates))
+        assert np.array_equal(found, whole[part], equal_nan=True)
+
+
+def test_what_is_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
+    small = MlpSpec(width=4, examples=6, steps=2)
+    wide = MlpSpec(width=64, examples=4160, steps=2)
+    changed = [small.model_copy(update=one) for one in ({"examples": 1}, {"dtype": "float32"})]
+    fused = "cpu, numba" if find_spec("numba") else "cpu"
+    assert [opened(one).device for one in (small, wide, *changed)] == [fused, "cpu", "cpu", "cpu"]
+    monkeypatch.setattr(mlp, "find_spec", lambda _: None)
+    assert opened(small).device == "cpu"
 
 
 def test_a_network_does_not_depend_on_its_tile() -> None:
@@ -417,7 +489,8 @@ def test_shipped_sweeps_are_the_papers(path: Path) -> None:
     assert isinstance(spec.workload, MlpSpec)
     assert spec.workload.draw == "paper" and spec.workload.steps == 500
     assert spec.cells(0) == (32, 32)
-    with np.load(GOLDEN / f"{'init' if path.stem == 'offset' else path.stem}.npz") as file:
+    name = path.stem.removeprefix("zoom_")
+    with np.load(GOLDEN / f"{'init' if name == 'offset' else name}.npz") as file:
         low_y, high_y, low_x, high_x = file["bounds_log10"]
         trained = np.count_nonzero(file["measure"] < 0)
     x, y = spec.axes.x, spec.axes.y

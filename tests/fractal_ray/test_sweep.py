@@ -181,10 +181,10 @@ def test_analysis_of_a_disc_is_smooth(make_sweep: Maker) -> None:
     result, _ = analyze(sweep, force=True)
     assert (result.verdict, result.dimension) == ("unverified", None)
     # 64 cells are too few for a number; the sheet then says how the lattice reads.
-    assert result.estimates["raster"].warnings == ("1 scales are not enough for a dimension",)
+    assert result.estimates["raster"].warnings == ("2 scales are not enough for a dimension",)
     data = read_frame(sweep)
-    run_checks(sweep, data.lattice, sample_of(data, 20), engine="local")
-    assert gather(data, sample_of(data, 20)).verdict == "consistent with smooth"
+    run_checks(sweep, data.lattice, sample_of(data, 90), engine="local")
+    assert gather(data, sample_of(data, 90)).verdict == "consistent with smooth"
     assert result.unknown_nodes == 0
     assert sum(result.outcomes.values()) == 65 * 65
     assert json.loads(json.dumps(result.to_dict()))["name"] == "disc"

@@ -1,5 +1,6 @@
-"""The command line, in a process of its own."""
+"""The command line, in a process of its own where that is what matters."""
 
+import dataclasses
 import json
 import os
 import subprocess
@@ -8,12 +9,31 @@ import time
 
 import pytest
 
+import nanochat.presets
+from nanochat.cli import main
+
 RUN = [sys.executable, "-c", "from nanochat.cli import main; main()"]
 
 
 def _run(*arguments, base):
     env = {**os.environ, "NANOCHAT_BASE_DIR": str(base), "OMP_NUM_THREADS": "1", "COLUMNS": "200"}
     return subprocess.run([*RUN, *arguments], env=env, capture_output=True, text=True)
+
+
+@pytest.fixture
+def run(monkeypatch, capsys, tmp_path):
+    """Call the command line in this process, which has torch already."""
+    monkeypatch.setenv("NANOCHAT_BASE_DIR", str(tmp_path))
+    monkeypatch.setenv("COLUMNS", "200")
+
+    def call(*arguments):
+        monkeypatch.setattr(sys, "argv", ["nanochat", *arguments])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        printed = capsys.readouterr()
+        return ended.value.code, printed.out, printed.err
+
+    return call
 
 
 def test_help_is_complete_and_quick(tmp_path):
@@ -34,13 +54,14 @@ def _timed(*arguments, base):
     return time.perf_counter() - start
 
 
-def test_pretrain_prints_the_folder_and_plain_lines(tmp_path):
-    done = _run("pretrain", "--preset", "tiny", "--out", str(tmp_path / "m"), base=tmp_path)
-    assert (done.returncode, done.stdout) == (0, f"{tmp_path / 'm'}\n")
-    assert done.stderr.splitlines()[-1].startswith("step 100/100 loss ")
-    assert "\x1b" not in done.stderr
-    again = _run("pretrain", "--out", str(tmp_path / "m"), base=tmp_path)
-    assert (again.returncode, again.stdout, again.stderr) == (0, done.stdout, "")
+def test_pretrain_prints_the_folder_and_plain_lines(run, tmp_path, monkeypatch):
+    quick = dataclasses.replace(nanochat.presets.PRESETS["tiny"], steps=52, rows=1)
+    monkeypatch.setitem(nanochat.presets.PRESETS, "tiny", quick)
+    code, out, err = run("pretrain", "--preset", "tiny", "--out", str(tmp_path / "m"))
+    assert (code, out) == (0, f"{tmp_path / 'm'}\n")
+    assert [line.split(" loss ")[0] for line in err.splitlines()] == ["step 50/52", "step 52/52"]
+    assert "\x1b" not in err
+    assert run("pretrain", "--out", str(tmp_path / "m")) == (0, out, "")
 
 
 SIZE = ["size", "--depth", "4", "--model-dim", "512", "--head-dim", "64", "--vocab-size", "24576"]
@@ -89,11 +110,11 @@ def test_size_as_json_measures_a_step_near_the_estimate(tmp_path, monkeypatch):
         (["pretrain", "--out", "."], "exists and is no tiny model"),
     ],
 )
-def test_bad_input_is_one_line_and_code_two(tmp_path, arguments, message):
-    done = _run(*arguments, base=tmp_path)
-    assert done.returncode == 2
-    assert message in done.stderr
-    assert done.stderr.count("\n") == 1
+def test_bad_input_is_one_line_and_code_two(run, arguments, message):
+    code, _, err = run(*arguments)
+    assert code == 2
+    assert message in err
+    assert err.count("\n") == 1
 
 
 @pytest.mark.parametrize(
@@ -106,8 +127,14 @@ def test_bad_input_is_one_line_and_code_two(tmp_path, arguments, message):
         (["size", "--depth", "four"], "valid integer"),
     ],
 )
-def test_unknown_words_are_code_two(tmp_path, arguments, word):
-    done = _run(*arguments, base=tmp_path)
-    assert done.returncode == 2
-    assert word in done.stderr
-    assert "Traceback" not in done.stderr
+def test_unknown_words_are_code_two(run, arguments, word):
+    code, _, err = run(*arguments)
+    assert code == 2
+    assert word in err
+    assert "Traceback" not in err
+
+
+def test_a_process_ends_with_the_code_and_the_one_line(tmp_path):
+    done = _run("pretrain", "--preset", "tyni", base=tmp_path)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == "error: unknown preset 'tyni'; did you mean 'tiny'? (allowed: tiny)\n"

@@ -40,13 +40,8 @@ def builds(monkeypatch):
     return made
 
 
-@pytest.fixture(scope="module")
-def tiny(tmp_path_factory):
-    return pretrain("tiny", tmp_path_factory.mktemp("model") / "tiny")
-
-
-def test_tiny_learns_in_training_and_in_a_fine_tune(tiny):
-    found = resolve_model(str(tiny))
+def test_tiny_learns_in_training_and_in_a_fine_tune():
+    found = resolve_model("preset:tiny")
     checkpoint = load_checkpoint(found.checkpoint_dir)
     tokenizer = Tokenizer.load(found.tokenizer_dir)
     assert tokenizer.vocab_size == checkpoint.config.vocab_size

@@ -7,6 +7,7 @@ import sys
 
 import pytest
 
+from nanochat.cli import main
 from tests.wandb_log import read_records
 
 QUICK = [
@@ -98,28 +99,44 @@ def test_model_is_an_artifact_in_the_published_layout(logged):
     assert "tokenizer/tokenizer.pkl" in paths
 
 
-def test_samples_of_a_run_that_diverges_are_kept(golden_folder, tmp_path):
-    wild = ["--run=wild", "--eval-every=0", "--unembedding-lr=1e30", "--matrix-lr=1e30"]
-    done = _finetune(golden_folder, tmp_path, *wild, "--out=out")
-    assert done.returncode == 0
+@pytest.fixture(scope="module")
+def wild(golden_folder, tmp_path_factory):
+    """Records of a run that diverges and has its name and its place from the environment."""
+    folder = tmp_path_factory.mktemp("wild")
+    (folder / "elsewhere").mkdir()
+    where = {"WANDB_RUN": "dawn", "WANDB_DIR": str(folder / "elsewhere")}
+    rates = ["--unembedding-lr=1e30", "--matrix-lr=1e30"]
+    done = _finetune(golden_folder, folder, "--eval-every=0", *rates, **where)
+    assert (done.returncode, done.stderr) == (0, "")
     assert " stable=False " in done.stdout
-    records = _records(tmp_path / "out")
-    history = [_values(record.history.item) for record in records if record.HasField("history")]
+    return _records(folder / "elsewhere")
+
+
+def test_samples_of_a_run_that_diverges_are_kept(wild):
+    history = [_values(record.history.item) for record in wild if record.HasField("history")]
     assert any("samples/generations/nrows" in row for row in history)
 
 
-def test_without_a_name_nothing_is_logged_and_wandb_is_not_loaded(golden_folder, tmp_path):
-    poisoned = tmp_path / "poison"
-    poisoned.mkdir()
-    (poisoned / "wandb.py").write_text("raise SystemExit('wandb was imported')\n")
-    done = _finetune(golden_folder, tmp_path, "--eval-every=0", PYTHONPATH=str(poisoned))
-    assert (done.returncode, done.stderr) == (0, "")
-
-
-def test_the_run_may_be_named_by_the_environment(golden_folder, tmp_path):
-    where = {"WANDB_RUN": "dawn", "WANDB_DIR": str(tmp_path / "elsewhere")}
-    (tmp_path / "elsewhere").mkdir()
-    done = _finetune(golden_folder, tmp_path, "--eval-every=0", **where)
-    assert (done.returncode, done.stderr) == (0, "")
-    (run,) = [r.run for r in _records(tmp_path / "elsewhere") if r.HasField("run")]
+def test_the_run_may_be_named_by_the_environment(wild):
+    (run,) = [record.run for record in wild if record.HasField("run")]
     assert run.display_name == "dawn-ft"
+
+
+def test_without_a_name_nothing_is_logged_and_wandb_is_not_loaded(
+    golden_folder, tmp_path, monkeypatch, capsys
+):
+    (tmp_path / "poison").mkdir()
+    (tmp_path / "poison" / "wandb.py").write_text("raise SystemExit('wandb was imported')\n")
+    monkeypatch.syspath_prepend(tmp_path / "poison")
+    for name in [name for name in sys.modules if name.partition(".")[0] == "wandb"]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.chdir(tmp_path)
+    words = ["nanochat", "finetune", "--model", str(golden_folder), *QUICK, "--eval-every=0"]
+    monkeypatch.setattr(sys, "argv", words)
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code in (None, 0)
+    printed = capsys.readouterr()
+    assert "result: " in printed.out
+    assert printed.err == ""
+    assert not list(tmp_path.rglob("offline-run-*"))

@@ -1,5 +1,6 @@
 """What must hold for every zoom: windows, frames and bisections."""
 
+import math
 import random
 from decimal import Decimal
 
@@ -88,13 +89,16 @@ def test_zooming_out_is_zooming_in_backwards(
 
 
 def windows_of(labels: np.ndarray, factor: float, centres: list) -> list[tuple[float, ...]]:
-    """(bottom, left, top, right) in cells."""
+    """(bottom, left, top, right) in cells, shifted inside the frame."""
     rows, columns = (n - 1 for n in labels.shape)
+    wide, high = columns / factor, rows / factor
     found = []
     for fx, fy in centres:
-        x, y = float(fx) * columns, float(fy) * rows
-        half = columns / factor / 2, rows / factor / 2
-        found.append((y - half[1], x - half[0], y + half[1], x + half[0]))
+        left = min(max(float(fx) * columns - wide / 2, 0.0), columns - wide)
+        bottom = min(max(float(fy) * rows - high / 2, 0.0), rows - high)
+        assert abs(left + wide / 2 - float(fx) * columns) < 0.5
+        assert abs(bottom + high / 2 - float(fy) * rows) < 0.5
+        found.append((bottom, left, bottom + high, left + wide))
     return found
 
 
@@ -123,9 +127,9 @@ def test_windows_do_not_overlap_and_hold_border(
         assert bool(centres) == bool(mixed.any())
         windows = windows_of(labels, factor, centres)
         assert_apart_and_inside(labels, windows)
-        for bottom, left, top, right in windows:  # to whole cells, as they were counted
-            rows = slice(max(0, int(np.floor(bottom - 0.5))), int(np.ceil(top + 0.5)))
-            assert mixed[rows, max(0, int(np.floor(left - 0.5))) : int(np.ceil(right + 0.5))].any()
+        for bottom, left, top, right in windows:  # whole cells, as they were counted
+            rows = slice(math.ceil(bottom - 1e-9), math.floor(top + 1e-9))
+            assert mixed[rows, math.ceil(left - 1e-9) : math.floor(right + 1e-9)].any()
     assert diverse(labels, factor, count, seed) == diverse(labels, factor, count, seed)
 
 
@@ -136,7 +140,7 @@ def test_the_densest_window_is_as_full_as_any(labels: np.ndarray, data: st.DataO
     if factor > min(rows, columns):
         return
     mixed = boundary_cells(labels).mixed
-    height, width = -(-rows // factor), -(-columns // factor)
+    height, width = rows // factor, columns // factor
     fullest = max(
         mixed[i : i + height, j : j + width].sum()
         for i in range(rows - height + 1)

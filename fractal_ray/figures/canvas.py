@@ -1,0 +1,89 @@
+"""Empty figures, and figures and movies written to files.
+
+Figures are plain `matplotlib.figure.Figure` objects on an Agg canvas, without pyplot, so they can
+be made in any thread and need no screen.
+"""
+
+import contextlib
+import os
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch
+
+from fractal_ray.errors import SweepError
+from fractal_ray.figures.style import shared_style
+
+FORMATS: Final = {".png": {}, ".svg": {"Date": None}, ".pdf": {"CreationDate": None}}
+"""Suffixes that `save` writes, each with the metadata to leave out: same figure, same bytes."""
+
+
+def new_figure(inches: tuple[float, float], title: str, note: str = "") -> Figure:
+    """An empty figure with a heading and its second line."""
+    figure = Figure(figsize=inches, layout="constrained")
+    FigureCanvasAgg(figure)
+    figure.suptitle(f"{title}\n{note}" if note else title)
+    return figure
+
+
+def color_patch(name: str, color: Any) -> Patch:
+    """Legend entry of a colour."""
+    return Patch(facecolor=color, edgecolor="black", linewidth=0.5, label=name)
+
+
+def save(figure: Figure, path: str | os.PathLike[str]) -> Path:
+    """Write a figure whole or not at all, and free its memory.
+
+    Parameters
+    ----------
+    figure
+        A figure of this package; it is empty afterwards.
+    path
+        Local file whose suffix is one of `FORMATS`: PNG at 150 dots per inch, SVG or PDF. Missing
+        folders are made.
+
+    Returns
+    -------
+    The path written.
+
+    Raises
+    ------
+    SweepError
+        If the suffix is another, or the file cannot be written.
+    """
+    target = Path(path)
+    suffix = target.suffix.lower()
+    if suffix not in FORMATS:
+        raise SweepError(f"cannot write {target.name!r}: use one of {', '.join(FORMATS)}")
+    try:
+        with whole_file(target) as part, shared_style():
+            figure.savefig(part, format=suffix[1:], dpi=150, metadata=FORMATS[suffix])
+    finally:
+        figure.clear()
+    return target
+
+
+@contextmanager
+def whole_file(target: Path) -> Iterator[Path]:
+    """A path to write to, renamed to `target` at the end: whole or not at all.
+
+    Raises
+    ------
+    SweepError
+        If it cannot be written. Missing folders are made.
+    """
+    part = target.with_name(f".{target.name}.{uuid.uuid4().hex}.part")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        yield part
+        part.replace(target)
+    except OSError as error:
+        raise SweepError(f"cannot write {target}: {error}") from error
+    finally:
+        with contextlib.suppress(OSError):
+            part.unlink(missing_ok=True)

@@ -1,0 +1,152 @@
+"""Numbers made of whole loss curves, on a frame's lattice."""
+
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from fractal_ray.boundary import Raster, is_yes
+from fractal_ray.errors import SweepError
+from fractal_ray.figures.shades import fill_inferred
+from fractal_ray.frames import Lattice
+from fractal_ray.outcome import Criterion
+from fractal_ray.relabel import outcomes
+from fractal_ray.spec import SweepSpec
+from fractal_ray.workloads.mlp_measure import measure
+
+Floats = NDArray[np.float64]
+Rows = Callable[[SweepSpec, pa.Table], Floats]
+
+_AT_ONCE = 4096
+
+
+def measures(spec: SweepSpec, table: pa.Table) -> Floats:
+    """Convergence measure of every row (`workloads/mlp_measure.py`), below 0 for label yes.
+
+    Parameters
+    ----------
+    spec
+        Its label decides which runs count as converged.
+    table
+        Rows of `points/`; the longest run is taken for a whole one.
+
+    Returns
+    -------
+    (rows,) float64: -sum(v) or +sum(1/v), v = losses / first loss.
+
+    Raises
+    ------
+    SweepError
+        If rows lack parts of their curves.
+    """
+    boundary = spec.label.boundary
+    yes = np.array([is_yes(each, boundary) for each in outcomes(table, spec.label.criterion)])
+    steps = _longest(table)
+    with np.errstate(invalid="ignore"):
+        found = [measure(curves, steps, yes[rows]) for rows, curves in _curves(table, steps)]
+    # A run without one finite loss is the fastest to diverge.
+    return np.nan_to_num(np.concatenate(found), nan=0.0, posinf=np.inf, neginf=-np.inf)
+
+
+def settled(spec: SweepSpec, table: pa.Table) -> Floats:
+    """Steps after which every row shows the outcome that it has, wherever it is stopped from then.
+
+    Parameters
+    ----------
+    spec, table
+        As in `measures`.
+
+    Returns
+    -------
+    (rows,) float64: of a diverged run, the steps up to its first loss that is not finite; of
+    another, the number of losses from which the label of the curve so far no longer changes.
+
+    Raises
+    ------
+    SweepError
+        As `measures`.
+    """
+    found = [
+        _settled(curves, spec.label.criterion) for _, curves in _curves(table, _longest(table))
+    ]
+    at = table.column("diverged_step").to_numpy()
+    return np.where(np.isnan(at), np.concatenate(found), at + 1.0)
+
+
+def on_lattice(
+    spec: SweepSpec, lattice: Lattice, table: pa.Table, raster: Raster, rows: Rows
+) -> Floats:
+    """Numbers of rows on a frame's finest lattice.
+
+    Parameters
+    ----------
+    spec
+    lattice, raster
+        The frame and its outcomes.
+    table
+        Rows of `points/`.
+    rows
+        `measures` or `settled`.
+
+    Returns
+    -------
+    (ny, nx) float64, NaN where unknown; inferred nodes as in `shades.fill_inferred`.
+    """
+    frame, level = lattice.frame, lattice.level
+    cells = frame.cells_x << level, frame.cells_y << level
+    ix = frame.x.addresses(table.column("x").to_numpy(), cells[0])
+    iy = frame.y.addresses(table.column("y").to_numpy(), cells[1])
+    here = (ix >= 0) & (iy >= 0)
+    values = np.full(raster.outcome.shape, np.nan)
+    if here.any():
+        values[iy[here], ix[here]] = rows(spec, table.filter(pa.array(here)))
+    # Addresses that share a value (an integer axis) share the run.
+    every = np.ix_(
+        frame.y.addresses(raster.y, cells[1]),
+        frame.x.addresses(raster.x, cells[0]),
+    )
+    return fill_inferred(
+        np.where(raster.measured, values[every], np.nan), raster, spec.label.boundary
+    )
+
+
+def _longest(table: pa.Table) -> int:
+    """Steps of a whole run; refuses rows whose curves are not whole."""
+    steps = table.column("steps").to_numpy()
+    kept = np.array(table.column("losses").combine_chunks().value_lengths())
+    if not kept.any():
+        raise SweepError("this figure needs loss curves, and the runs of this dataset have none")
+    if (kept < steps).any():
+        raise SweepError(
+            "this figure needs whole loss curves, and the runs of this dataset kept only parts of"
+            " theirs (workload.kept_losses)"
+        )
+    return int(steps.max())
+
+
+def _curves(table: pa.Table, steps: int) -> Iterator[tuple[slice, Floats]]:
+    """A few thousand rows at a time: (rows, steps) losses, NaN after the end of a curve."""
+    losses = table.column("losses").combine_chunks()
+    offsets, flat = losses.offsets.to_numpy(), losses.values.to_numpy(zero_copy_only=False)
+    for start in range(0, table.num_rows, _AT_ONCE):
+        rows = slice(start, min(start + _AT_ONCE, table.num_rows))
+        ends = offsets[rows.start : rows.stop + 1]
+        curves = np.full((rows.stop - rows.start, steps), np.nan)
+        curves[np.arange(steps) < np.diff(ends)[:, None]] = flat[ends[0] : ends[-1]]
+        yield rows, curves
+
+
+def _settled(curves: Floats, criterion: Criterion) -> Floats:
+    known = ~np.isnan(curves)
+    length = known.sum(axis=1)
+    sums = np.cumsum(np.where(known, curves, 0.0), axis=1)
+    before = np.zeros_like(sums)
+    before[:, criterion.window :] = sums[:, : -criterion.window]
+    count = np.minimum(np.arange(1, curves.shape[1] + 1), criterion.window)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        yes = (sums - before) / count / curves[:, :1] < criterion.threshold
+    yes &= curves[:, :1] > 0
+    last = np.take_along_axis(yes, np.maximum(length, 1)[:, None] - 1, axis=1)
+    other = np.where(known & (yes != last), np.arange(1, curves.shape[1] + 1), 0)
+    return other.max(axis=1) + 1.0

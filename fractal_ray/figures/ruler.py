@@ -1,0 +1,101 @@
+"""Where the values of an axis are drawn, and in which units its ticks count.
+
+Pictures are drawn in the units of their ticks, so that ticks are round numbers in them. A deep
+frame may be narrower than float64 can say at its place: its nodes are drawn at their exact
+differences from a round origin, which the axis's title gives in full.
+"""
+
+import math
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fractal_ray.cut import DECIMAL
+
+_TEN: Final = DECIMAL.ln(Decimal(10))
+
+
+@dataclass(frozen=True)
+class Ruler:
+    """An axis of a picture: ``position = (coordinate - origin) / unit``.
+
+    Parameters
+    ----------
+    name
+        Of the swept parameter.
+    scale
+        "log": coordinates are log10 of values; "linear": values.
+    origin, unit
+        Round numbers.
+    """
+
+    name: str
+    scale: str
+    origin: Decimal
+    unit: Decimal
+
+    def positions(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Where values are drawn: as exact as float64 has their differences."""
+        if not self.origin:
+            return _coordinates(values, self.scale) / float(self.unit)
+        first = float(values[0])
+        apart = values - first
+        if self.scale == "log":
+            apart = np.log1p(apart / first) / math.log(10)
+        return self._position(_exact(first, self.scale)) + apart / float(self.unit)
+
+    def position_at(self, coordinate: Decimal) -> float:
+        """Where a coordinate of `fractal_ray.cut` is drawn (the natural logarithm on "log")."""
+        return self._position(
+            DECIMAL.divide(coordinate, _TEN) if self.scale == "log" else coordinate
+        )
+
+    def _position(self, coordinate: Decimal) -> float:
+        return float(DECIMAL.subtract(coordinate, self.origin) / self.unit)
+
+    @property
+    def label(self) -> str:
+        """Title of the axis; a second line says what its ticks count, where they must count."""
+        label = f"log10({self.name})" if self.scale == "log" else self.name
+        if self.unit == 1:
+            return label
+        if not self.origin:
+            return f"{label} / {self.unit:.0e}"
+        return f"{label}\n= {self.origin:f} + tick x {self.unit:.0e}"
+
+
+def ruler(values: NDArray[np.float64], name: str, scale: str) -> Ruler:
+    """The ruler of an axis with these values, (n,), never decreasing, above 0 on a log scale."""
+    low, high = _exact(float(values[0]), scale), _exact(float(values[-1]), scale)
+    return Ruler(name, scale, *tick_units(low, high))
+
+
+def tick_units(low: Decimal, high: Decimal) -> tuple[Decimal, Decimal]:
+    """Origin and unit in which ticks between `low` and `high` are short round numbers.
+
+    (0, 1) unless the range is a thousand times narrower than its values (a deep zoom: an origin in
+    the middle, so ticks go from -5 to 5 at most), or the values are below 1e-3 or from 1e5 on. Ours
+    rather than matplotlib's own offset, which it prints across the axis label.
+    """
+    size, span = max(abs(low), abs(high)), high - low
+    if 0 < span < size / 1000:
+        unit = _power_below(span)
+        return ((low + high) / 2).quantize(unit, context=DECIMAL).normalize(), unit
+    if not size or not span or Decimal("1e-3") <= size < Decimal("1e5"):
+        return Decimal(0), Decimal(1)
+    return Decimal(0), _power_below(size)
+
+
+def _power_below(number: Decimal) -> Decimal:
+    return Decimal(1).scaleb(number.adjusted())
+
+
+def _coordinates(values: NDArray[np.float64], scale: str) -> NDArray[np.float64]:
+    return np.log10(values) if scale == "log" else values.astype(np.float64)
+
+
+def _exact(value: float, scale: str) -> Decimal:
+    return DECIMAL.log10(Decimal(value)) if scale == "log" else Decimal(value)
