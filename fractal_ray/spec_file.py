@@ -51,7 +51,7 @@ def load_spec(path: str | Path, overrides: Iterable[str] = ()) -> SweepSpec:
     """
     file = Path(path)
     if not file.is_file():
-        shipped = ", ".join(sorted(str(p) for p in Path("sweeps").glob("*.yaml")))
+        shipped = ", ".join(sorted(str(p) for p in Path("sweeps").rglob("*.yaml")))
         raise SweepError(f"no spec at {file}" + (f"; here: {shipped}" if shipped else ""))
     try:
         raw = parse_yaml(file.read_text(encoding="utf-8"))

@@ -13,7 +13,7 @@ from torch.nn import Parameter
 from torch.optim import AdamW, Optimizer
 
 from nanochat.gpt import GPT
-from nanochat.recipe import Recipe
+from nanochat.recipe import GROUPS, PARTS, Recipe
 
 NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)
 NEWTON_SCHULZ_STEPS = 5
@@ -89,23 +89,28 @@ class Muon(Optimizer):
 
 
 def effective_lrs(recipe: Recipe, width: int) -> dict[str, float]:
-    """Rate of each group before `init_lr_frac` and schedule: what AdamW has follows the width."""
-    scale = {"embedding": (width / REFERENCE_WIDTH) ** -0.5, "matrix": 1.0}
-    scale["unembedding"] = scale["embedding"]
-    return {group: lr * scale[group] for group, lr in recipe.group_lrs().items()}
+    """`Recipe.group_lrs` before `init_lr_frac` and schedule: what AdamW has follows the width."""
+    scale = (width / REFERENCE_WIDTH) ** -0.5
+    adamw = ("embedding", "unembedding")
+    return {g: lr * scale if g in adamw else lr for g, lr in recipe.group_lrs().items()}
 
 
 def group_members(model: GPT) -> dict[str, list[Parameter]]:
-    """Parameters of each group of `nanochat.recipe.GROUPS`."""
+    """Parameters of each group of `nanochat.recipe.GROUPS`, and of the `PARTS` of `matrix`."""
+    matrix = dict(model.blocks.named_parameters())
     return {
         "embedding": list(model.wte.parameters()),
-        "matrix": list(model.blocks.parameters()),
+        "matrix": list(matrix.values()),
         "unembedding": list(model.lm_head.parameters()),
+        "attention": [param for name, param in matrix.items() if ".attn." in name],
+        "mlp": [param for name, param in matrix.items() if ".mlp." in name],
     }
 
 
 def build_optimizers(model: GPT, recipe: Recipe) -> list[Optimizer]:
     """AdamW over [head, embedding] and Muon over the block matrices, for the trained groups.
+
+    A Muon for each of `PARTS` where these have rates of their own.
 
     Parameters
     ----------
@@ -117,12 +122,12 @@ def build_optimizers(model: GPT, recipe: Recipe) -> list[Optimizer]:
     Returns
     -------
     list of Optimizer
-        Zero to two; every group holds its rate at factor 1 as ``initial_lr``.
+        Zero to three; every group holds its rate at factor 1 as ``initial_lr``.
     """
     lrs = effective_lrs(recipe, model.config.n_embd)
     members = group_members(model)
-    for group, params in members.items():
-        for param in params:
+    for group in GROUPS:
+        for param in members[group]:
             param.requires_grad_(group in recipe.trainable_param_groups)
     adamw_groups = [
         {"params": members[group], "lr": lrs[group]}
@@ -136,7 +141,8 @@ def build_optimizers(model: GPT, recipe: Recipe) -> list[Optimizer]:
             AdamW(adamw_groups, betas=ADAM_BETAS, eps=ADAM_EPS, weight_decay=decay, fused=True)
         )
     if "matrix" in recipe.trainable_param_groups:
-        optimizers.append(Muon(members["matrix"], lr=lrs["matrix"]))
+        parts = [part for part in PARTS if part in lrs] or ["matrix"]
+        optimizers += [Muon(members[part], lr=lrs[part]) for part in parts]
     for optimizer in optimizers:
         for group in optimizer.param_groups:
             group["initial_lr"] = group["lr"] = group["lr"] * recipe.init_lr_frac

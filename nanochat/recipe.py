@@ -15,6 +15,8 @@ DERIVED = -1.0
 """Value of a group's learning rate that says: derive it from `learning_rate`."""
 
 GROUPS = ("embedding", "matrix", "unembedding")
+PARTS = ("attention", "mlp")
+"""Of `matrix`: what may have a rate of its own."""
 DTYPES = ("bfloat16", "float16", "float32")
 
 _GROUP_ALIASES: dict[str, tuple[str, ...]] = {
@@ -45,6 +47,9 @@ class Recipe:
         Rate of the block matrices (Muon), the token embedding and the output head (AdamW);
         above 0, or -1: `learning_rate` times 1, `embedding_lr_mult`, `unembedding_lr_mult`.
         The two AdamW rates are nominal: the optimizer multiplies them by (width / 768)^-1/2.
+    attention_lr, mlp_lr : float
+        Rates of the attention and of the feed-forward matrices in place of `matrix_lr`; above 0,
+        or -1: as `matrix_lr`. They are parts of the group `matrix`, and trained with it.
     embedding_lr_mult, unembedding_lr_mult : float
         Above 0.
     trainable_param_groups : tuple of str
@@ -98,6 +103,8 @@ class Recipe:
     deterministic: bool = True
     shuffle: bool = False
     gradient_checkpointing: bool = False
+    attention_lr: float = DERIVED
+    mlp_lr: float = DERIVED
 
     def __post_init__(self) -> None:
         for name in _TYPES:
@@ -158,14 +165,20 @@ class Recipe:
         return dataclasses.replace(self, **values)
 
     def group_lrs(self) -> dict[str, float]:
-        """Learning rate of each group of `GROUPS`, before width, warm-up and `init_lr_frac`."""
+        """Learning rate of each group of `GROUPS`, before width, warm-up and `init_lr_frac`.
+
+        Where a part of `matrix` has its own rate, those of both `PARTS` come after.
+        """
         derived = {
             "embedding": self.learning_rate * self.embedding_lr_mult,
             "matrix": self.learning_rate,
             "unembedding": self.learning_rate * self.unembedding_lr_mult,
         }
-        own = {group: getattr(self, f"{group}_lr") for group in GROUPS}
-        return {group: own[group] if own[group] > 0 else derived[group] for group in GROUPS}
+        own = {group: getattr(self, f"{group}_lr") for group in (*GROUPS, *PARTS)}
+        lrs = {group: own[group] if own[group] > 0 else derived[group] for group in GROUPS}
+        if any(own[part] > 0 for part in PARTS):
+            lrs |= {part: own[part] if own[part] > 0 else lrs["matrix"] for part in PARTS}
+        return lrs
 
     @property
     def accumulation(self) -> int:
@@ -183,8 +196,15 @@ class Recipe:
         return self.device_batch_size, self.seed if self.shuffle else None
 
     def to_dict(self) -> dict[str, Any]:
-        """Every setting in canonical form, of plain JSON types; equal recipes give equal dicts."""
+        """Settings in canonical form, of plain JSON types; equal recipes give equal dicts.
+
+        `attention_lr` and `mlp_lr` are left out where they are not given: points are named by this,
+        and names that were made before there were such settings stay as they are.
+        """
         values = {name: getattr(self, name) for name in _TYPES}
+        for part in PARTS:
+            if values[f"{part}_lr"] == DERIVED:
+                del values[f"{part}_lr"]
         return {**values, "trainable_param_groups": list(self.trainable_param_groups)}
 
 
@@ -207,6 +227,8 @@ _RANGES: dict[str, tuple[Any, str]] = {
     "matrix_lr": _RATE,
     "embedding_lr": _RATE,
     "unembedding_lr": _RATE,
+    "attention_lr": _RATE,
+    "mlp_lr": _RATE,
     "embedding_lr_mult": _POSITIVE,
     "unembedding_lr_mult": _POSITIVE,
     "weight_decay": _at_least(0.0),

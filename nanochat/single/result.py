@@ -37,7 +37,8 @@ def result_fields(
     result : FinetuneResult
         Of the steps that were made, if an error ended the run.
     effective_lrs : mapping of str to float
-        Rate of each group as the optimizer has it; 0 for a group that is not trained.
+        Rate of each group of `Recipe.group_lrs` as the optimizer has it; 0 for one that is not
+        trained.
     device : str
     error : exception, optional
         What ended the run, if anything but divergence did.

@@ -264,6 +264,8 @@ RECIPE_HELP = {
     "target_examples_per_step": "Examples in a step, a multiple of the batch; 0 for one batch.",
     "learning_rate": "Base rate, from which the three below derive where they are -1.",
     "matrix_lr": "Rate of the block matrices (Muon).",
+    "attention_lr": "Rate of the attention matrices; -1 for matrix_lr.",
+    "mlp_lr": "Rate of the feed-forward matrices; -1 for matrix_lr.",
     "embedding_lr": "Rate of the token embedding (AdamW), nominal at width 768.",
     "unembedding_lr": "Rate of the output head (AdamW), nominal at width 768.",
     "embedding_lr_mult": "embedding_lr over learning_rate where it derives.",

@@ -9,7 +9,7 @@ import torch
 from nanochat.finetune import StepReport
 from nanochat.isolation import isolated
 from nanochat.optim import effective_lrs, group_members
-from nanochat.recipe import GROUPS, Recipe
+from nanochat.recipe import PARTS, Recipe
 from nanochat.single.evaluation import diagnose, mean_loss
 from nanochat.single.samples import Sample, answer
 from nanochat.single.settings import Settings
@@ -61,8 +61,11 @@ class Teller:
         self.losses: list[float] = []
         self.tokens_seen = 0
         full = effective_lrs(recipe, subject.model.config.n_embd)
-        trained = recipe.trainable_param_groups
-        self.lrs = {group: full[group] if group in trained else 0.0 for group in GROUPS}
+        trained = set(recipe.trainable_param_groups)
+        trained |= set(PARTS) if "matrix" in trained else set()
+        self.lrs = {group: lr if group in trained else 0.0 for group, lr in full.items()}
+        split = PARTS[0] in self.lrs  # then no matrix has the rate of the whole group
+        self._told = [group for group in self.lrs if group != "matrix" or not split]
         self._settings, self._recipe, self._subject = settings, recipe, subject
         self._tracker, self._say = tracker, say
         self._before: list[str] = []
@@ -72,10 +75,11 @@ class Teller:
     def before(self) -> None:
         """Tell what is trained and what the first batch is like; ask the samples."""
         members = group_members(self._subject.model)
-        counts = {group: sum(p.numel() for p in members[group]) for group in GROUPS}
+        counts = {group: sum(p.numel() for p in members[group]) for group in self._told}
         groups = (
-            f"{group} {counts[group]:,} " + (f"at {lr:.3g}" if lr else "frozen")
-            for group, lr in self.lrs.items()
+            f"{group} {counts[group]:,} "
+            + (f"at {lr:.3g}" if (lr := self.lrs[group]) else "frozen")
+            for group in self._told
         )
         self._say(f"parameters: {', '.join(groups)}")
         with isolated(self._device, self._recipe.deterministic):
@@ -99,7 +103,7 @@ class Teller:
         self.tokens_seen = report.tokens_seen
         self._last = number = report.step + 1
         last = number == report.planned_steps or not finite
-        lrs = {group: lr * self._recipe.init_lr_frac for group, lr in self.lrs.items()}
+        lrs = {group: self.lrs[group] * self._recipe.init_lr_frac for group in self._told}
         lrs = {group: lr * report.factor for group, lr in lrs.items()}
         if number % self._settings.log_every == 0 or last:
             rates = " ".join(f"{group} {lr:.3g}" for group, lr in lrs.items())

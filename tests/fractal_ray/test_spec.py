@@ -114,7 +114,7 @@ def test_integer_axes_round() -> None:
     assert all(value == int(value) for value in values)
 
 
-@pytest.mark.parametrize("path", sorted(Path("sweeps").glob("*.yaml")), ids=lambda p: p.stem)
+@pytest.mark.parametrize("path", sorted(Path("sweeps").rglob("*.yaml")), ids=lambda p: p.stem)
 def test_shipped_sweeps_are_valid(path: Path) -> None:
     assert load_spec(path).stages
 
@@ -147,7 +147,7 @@ def test_bad_overrides(override: str, words: str) -> None:
 
 
 def test_files_that_are_no_spec(tmp_path: Path) -> None:
-    with pytest.raises(SweepError, match="no spec at"):
+    with pytest.raises(SweepError, match=r"no spec at .*here: .*sweeps/paper/tanh\.yaml, "):
         load_spec(tmp_path / "nothing.yaml")
     bad = tmp_path / "bad.yaml"
     bad.write_text("a: [1,\nb: 2")

@@ -12,9 +12,11 @@ import numpy as np
 import pytest
 import torch
 
+from fractal_ray.errors import SweepError
 from fractal_ray.outcome import RunRecord
 from fractal_ray.space import Point
-from fractal_ray.spec_file import parse_spec
+from fractal_ray.spec_file import load_spec, parse_spec
+from fractal_ray.sweep import Sweep
 from fractal_ray.workloads.base import Prepared
 from fractal_ray.workloads.nanochat import NanochatRunner, NanochatWorkload
 from nanochat.errors import NanochatError
@@ -173,3 +175,37 @@ def test_a_gpu_that_is_not_there(prepared: Prepared) -> None:
         pytest.skip("this machine has a GPU")
     with pytest.raises(NanochatError, match=r"resources\.gpu: 0"):
         make().open(prepared.shared, "cuda")
+
+
+def test_attention_against_feed_forward(tmp_path: Path) -> None:
+    """sweeps/torkamandi.yaml on a few tokens: either axis changes a run."""
+    changes = (
+        f"storage={tmp_path}",
+        f"workload.model={GOLDEN}",
+        "workload.data.limit=40",
+        "workload.recipe.num_iterations=2",
+        "workload.recipe.device_batch_size=4",
+        "stages=[{grid: {points: 3}}]",
+    )
+    sweep = Sweep.open("sweeps/torkamandi.yaml", changes)
+    assert sweep.run(engine="local").finished
+    last = {(row["x"], row["y"]): row["final_loss"] for row in sweep.table().to_pylist()}
+    assert len(last) == len(set(last.values())) == 9
+
+
+@pytest.mark.parametrize(
+    ("x", "y", "points"),
+    [
+        ((0.1020022, 0.102002225), (0.02500022, 0.025000229), [251, 91]),
+        ((0.1020022, 0.1020022015), (0.02500022, 0.02500022153), [151, 154]),
+    ],
+)
+def test_published_windows_below_float32_are_refused(
+    x: tuple[float, float], y: tuple[float, float], points: list[int]
+) -> None:
+    """Steps of 1e-10 and 1e-11, as arXiv 2501.04286 and its code have them."""
+    changes = [f"stages=[{{grid: {{points: {points}}}}}]"]
+    for side, (low, high) in (("x", x), ("y", y)):
+        changes += [f"axes.{side}.min={low!r}", f"axes.{side}.max={high!r}"]
+    with pytest.raises(SweepError, match=r"mlp_lr: \d+ nodes are [1-9] different float32"):
+        load_spec("sweeps/torkamandi.yaml", changes)

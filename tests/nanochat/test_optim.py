@@ -78,6 +78,31 @@ def test_rates_and_order_of_the_groups(model):
     assert head["lr"] == pytest.approx(0.1 * head["initial_lr"])
 
 
+def _after_a_step(model, golden_arrays, **rates):
+    x, y = (torch.from_numpy(golden_arrays[name]) for name in "xy")
+    before = {name: weight.detach().clone() for name, weight in model.named_parameters()}
+    optimizers = build_optimizers(model, Recipe(trainable_param_groups=("matrix",), **rates))
+    model.zero_grad()
+    model(x, y).backward()
+    for optimizer in optimizers:
+        optimizer.step()
+    after = {name: weight.detach().clone() for name, weight in model.named_parameters()}
+    model.load_state_dict(before, strict=False)
+    return {name: after[name] - before[name] for name in after}
+
+
+def test_attention_and_mlp_may_have_rates_of_their_own(model, golden_arrays):
+    whole = _after_a_step(model, golden_arrays, matrix_lr=0.02)
+    same = _after_a_step(model, golden_arrays, attention_lr=0.02, mlp_lr=0.02)
+    assert all(torch.equal(same[name], moved) for name, moved in whole.items())
+    split = _after_a_step(model, golden_arrays, matrix_lr=0.02, mlp_lr=0.04)
+    for name, moved in whole.items():
+        times = 2 if ".mlp." in name else 1
+        assert torch.allclose(split[name], times * moved, atol=1e-6), name
+    assert any(moved.any() for name, moved in whole.items() if ".mlp." in name)
+    assert any(moved.any() for name, moved in whole.items() if ".attn." in name)
+
+
 def test_schedule_warms_up_then_follows_a_cosine():
     recipe = Recipe(warmup_frac=0.2, final_lr_frac=0.1)
     factors = [lr_factor(step, 10, recipe) for step in range(10)]

@@ -41,6 +41,25 @@ def test_rates_are_derived_unless_given():
     assert recipe.group_lrs() == {"embedding": 0.1, "matrix": 0.01, "unembedding": 0.5}
 
 
+def test_parts_of_matrix_may_have_rates_of_their_own():
+    recipe = Recipe(matrix_lr=0.02, mlp_lr=0.3)
+    assert recipe.group_lrs() == {
+        "embedding": pytest.approx(3e-3),
+        "matrix": 0.02,
+        "unembedding": pytest.approx(6e-5),
+        "attention": 0.02,
+        "mlp": 0.3,
+    }
+
+
+def test_rates_that_are_not_given_do_not_rename_points():
+    assert Recipe(attention_lr=-1).to_dict() == Recipe().to_dict()
+    for part in ("attention_lr", "mlp_lr"):
+        split = Recipe.from_mapping({part: 0.1})
+        assert set(split.to_dict()) - set(Recipe().to_dict()) == {part}
+        assert Recipe.from_mapping(split.to_dict()) == split
+
+
 @pytest.mark.parametrize(
     ("given", "groups"),
     [
@@ -72,6 +91,7 @@ def test_numbers_come_in_either_kind_and_keys_with_dashes():
         ({"matrx_lr": 1}, "unknown setting 'matrx_lr'; did you mean 'matrix_lr'\\?.*num_tokens"),
         ({"matrix_lr": 0}, "matrix_lr must be above 0, or -1 to derive it, not 0.0"),
         ({"matrix_lr": -2}, "matrix_lr must be above 0"),
+        ({"mlp_lr": 0}, "mlp_lr must be above 0, or -1"),
         ({"learning_rate": -1}, "learning_rate must be above 0"),
         ({"learning_rate": math.nan}, "learning_rate must be a finite number, not nan"),
         ({"weight_decay": math.inf}, "weight_decay must be a finite number"),

@@ -191,3 +191,13 @@ def test_what_ends_a_run_is_in_its_file(given, tmp_path, monkeypatch):
     assert result["error"] == "OutOfMemoryError: no more"
     assert (result["stable"], result["converged"], result["steps"]) == (False, False, 0)
     assert result["avg_loss"] is None
+
+
+def test_rates_of_the_parts_of_matrix_are_told(given, tmp_path):
+    done, lines = _run({**given, "num_iterations": 1, "matrix_lr": 0.01, "mlp_lr": 0.5}, tmp_path)
+    told = next(line for line in lines if line.startswith("parameters: "))
+    assert re.search(r"attention [\d,]+ at 0\.01, mlp [\d,]+ at 0\.5$", told)
+    assert " matrix " not in told
+    result = _strict(done.path)["result"]
+    for part, rate in {"attention": 0.01, "mlp": 0.5}.items():
+        assert result[f"{part}_lr"] == result[f"{part}_lr_effective"] == rate
