@@ -18,7 +18,7 @@ from fractal_ray.frame_file import notes, read_zooms
 from fractal_ray.outcome import Outcome
 from fractal_ray.planners.audit import AuditReport
 from fractal_ray.relabel import outcomes
-from fractal_ray.sheets import read_frame, read_sheet
+from fractal_ray.sheets import FrameData, read_frame, read_sheet
 from fractal_ray.sweep import Sweep
 
 
@@ -140,7 +140,15 @@ def analyze(
         Leave out parts that cannot be read instead of raising.
     """
     data = read_frame(sweep, frame, skip_corrupt=skip_corrupt)
-    spec, lattice, raster = sweep.spec, data.lattice, data.raster
+    return analyze_frame(data, force=force, published=published), data.raster
+
+
+def analyze_frame(
+    data: FrameData, *, force: bool = False, published: Sequence[str] = ()
+) -> Analysis:
+    """Measure the boundary on a frame that is read; parameters are those of `analyze`."""
+    sweep, lattice, raster = data.sweep, data.lattice, data.raster
+    spec = sweep.spec
     yes = labels(raster, spec.label.boundary)
     cells = boundary_cells(yes)
     counts = Counter(outcomes(data.table, spec.label.criterion))
@@ -152,7 +160,7 @@ def analyze(
     verified = given is not None
     if force and given is None and chosen is not None:
         given = found[chosen].value
-    result = Analysis(
+    return Analysis(
         name=spec.name,
         frame=lattice.frame.id,
         boundary=spec.label.boundary,
@@ -174,7 +182,6 @@ def analyze(
         warnings=tuple(notes(spec, read_zooms(sweep.store()))),
         audit=data.replayed.audit if data.replayed else None,
     )
-    return result, raster
 
 
 def _published(names: Sequence[str], given: NDArray[np.int8]) -> tuple[compat.Published, ...]:

@@ -9,11 +9,17 @@ from typing import Annotated
 
 import typer
 
-from fractal_ray.commands.look import analyze, ensemble, plot, status
+from fractal_ray.commands import jobs
+from fractal_ray.commands.compact import compact
+from fractal_ray.commands.compare import compare
+from fractal_ray.commands.look import analyze, ensemble, status
 from fractal_ray.commands.movie import movie
 from fractal_ray.commands.plan import plan
+from fractal_ray.commands.plot import plot
+from fractal_ray.commands.report import report
 from fractal_ray.commands.rerun import rerun
 from fractal_ray.commands.run import run
+from fractal_ray.commands.submit import submit
 from fractal_ray.commands.verify import verify
 
 app = typer.Typer(
@@ -25,8 +31,23 @@ app = typer.Typer(
     add_completion=False,
 )
 
-for command in (plan, run, status, analyze, verify, ensemble, plot, movie, rerun):
+for command in (
+    plan,
+    run,
+    submit,
+    status,
+    analyze,
+    verify,
+    compare,
+    ensemble,
+    plot,
+    movie,
+    report,
+    rerun,
+    compact,
+):
     app.command()(command)
+app.add_typer(jobs.app, name="jobs")
 
 
 @app.callback(invoke_without_command=True)

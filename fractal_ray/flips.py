@@ -24,6 +24,7 @@ from fractal_ray.precision import Arithmetic, next_value
 from fractal_ray.relabel import outcomes
 from fractal_ray.space import Axis, Frame, Point
 from fractal_ray.spec import SweepSpec
+from fractal_ray.store import inside
 from fractal_ray.sweep import Sweep
 
 Check = Literal["repeat", "nudge", "dtype"]
@@ -96,7 +97,7 @@ def check_sweeps(sweep: Sweep, lattice: Lattice, sample: Sample) -> Iterator[tup
 
     They hold the sweep's workload and label, and run the sample's points instead of stages.
     """
-    folder = f"{sweep.location}/verify/frame-{lattice.frame.id}"
+    folder = inside(sweep.location, f"verify/frame-{lattice.frame.id}")
     runs: tuple[tuple[Check, tuple[Values, ...] | None, Sweep | None], ...] = (
         ("repeat", sample.points, sweep),
         ("nudge", sample.nudged, sweep),
@@ -105,7 +106,7 @@ def check_sweeps(sweep: Sweep, lattice: Lattice, sample: Sample) -> Iterator[tup
     for check, points, changed in runs:
         if points is not None and changed is not None:
             program = partial(_program, lattice.frame, check, points)
-            yield check, changed.beside(f"{folder}/{check}", program)
+            yield check, changed.beside(inside(folder, check), program)
 
 
 def _program(frame: Frame, check: str, points: Sequence[Values], zooms: Sequence[Zoom]) -> Program:
@@ -120,8 +121,11 @@ def applicable(sweep: Sweep, sample: Sample) -> tuple[Check, ...]:
 
 
 def run_checks(sweep: Sweep, lattice: Lattice, sample: Sample, **how: Any) -> list[Progress]:
-    """Run what is not there yet; `how` goes to `Sweep.run`."""
-    return [checked.run(**how) for _, checked in check_sweeps(sweep, lattice, sample)]
+    """Run what is not there yet; `how` goes to `Sweep.run`. Points that fail are missing from the
+    evidence, however many they are."""
+    return [
+        checked.run(keep_going=True, **how) for _, checked in check_sweeps(sweep, lattice, sample)
+    ]
 
 
 def read_flips(sweep: Sweep, lattice: Lattice, sample: Sample) -> list[Flips]:

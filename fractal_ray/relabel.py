@@ -24,9 +24,8 @@ def outcomes(table: pa.Table, criterion: Criterion) -> list[Outcome]:
     depends on no criterion.
     """
     stored = [Outcome(text) for text in table.column("outcome").to_pylist()]
-    ratios = _ratios(table.column("losses").combine_chunks(), criterion)
     changed = []
-    for outcome, ratio in zip(stored, ratios.tolist(), strict=True):
+    for outcome, ratio in zip(stored, ratios(table, criterion).tolist(), strict=True):
         if outcome is Outcome.DIVERGED or ratio is None or math.isnan(ratio):
             changed.append(outcome)
         else:
@@ -41,8 +40,9 @@ def outcomes_by_id(table: pa.Table, criterion: Criterion) -> dict[str, Outcome]:
     return dict(zip(ids, outcomes(table, criterion), strict=True))
 
 
-def _ratios(losses: pa.ListArray, criterion: Criterion) -> NDArray[np.float64]:
-    """Tail mean over first loss of every curve, NaN where there is none."""
+def ratios(table: pa.Table, criterion: Criterion) -> NDArray[np.float64]:
+    """Tail mean over first loss of every row, under `criterion`; NaN without a loss curve."""
+    losses = table.column("losses").combine_chunks()
     offsets = losses.offsets.to_numpy()
     flat = losses.values.to_numpy(zero_copy_only=False)
     curves = (flat[start:end] for start, end in itertools.pairwise(offsets))

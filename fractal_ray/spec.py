@@ -14,7 +14,9 @@ from fractal_ray.outcome import Criterion
 from fractal_ray.precision import Arithmetics, arithmetic_of
 from fractal_ray.space import Axis, Frame, Scale
 from fractal_ray.spec_lattices import check_lattice
+from fractal_ray.spec_resources import ResourcesSpec
 from fractal_ray.spec_stages import Model, StageSpec
+from fractal_ray.spec_tracking import TrackingSpec
 from fractal_ray.spec_workloads import MapSpec, MlpSpec, NanochatSpec, WorkloadSpec
 from nanochat.recipe import DERIVED, Recipe
 
@@ -64,29 +66,6 @@ class LabelSpec(Model):
         return Criterion(self.window, self.threshold)
 
 
-class ResourcesSpec(Model):
-    """What one slot takes of the cluster, and how many slots there are."""
-
-    cpu: float = Field(default=1.0, gt=0)
-    gpu: float = Field(default=0.0, ge=0)
-    slots: int | Literal["auto"] = "auto"
-    """Workers for the whole sweep; auto: as many as the cluster has room for at the start."""
-
-    @field_validator("gpu")
-    @classmethod
-    def _whole_above_one(cls, gpu: float) -> float:
-        if gpu > 1 and gpu != int(gpu):
-            raise ValueError(f"gpu above 1 must be a whole number; given {gpu:g}")
-        return gpu
-
-    @field_validator("slots")
-    @classmethod
-    def _some(cls, slots: int | str) -> int | str:
-        if isinstance(slots, int) and slots < 1:
-            raise ValueError(f"slots must be at least 1 or auto; given {slots}")
-        return slots
-
-
 class CostSpec(Model):
     """What `plan` reckons with. An estimate of yours, never used by a run."""
 
@@ -111,6 +90,7 @@ class SweepSpec(Model):
     """One Tune trial per slot, or (small grids) one per point with Tune's own tables."""
     storage: str = "results"
     """Folder or pyarrow URI that holds sweeps, one folder each."""
+    tracking: TrackingSpec | None = None
     cost: CostSpec | None = None
     allow_unresolved: bool = False
     """Run lattices finer than the arithmetic of their values, where neighbours are one run."""
@@ -160,6 +140,10 @@ class SweepSpec(Model):
             raise ValueError(
                 f"a map is evaluated on the CPU; resources.gpu must be 0, not"
                 f" {self.resources.gpu:g}"
+            )
+        if self.tracking and self.tracking.wandb and self.tracking.wandb.sampled:
+            raise ValueError(
+                "tracking.wandb.points: points of a map have no loss curve to log; leave it out"
             )
 
     def _check_net(self, workload: MlpSpec) -> None:

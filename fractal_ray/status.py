@@ -147,12 +147,23 @@ def _range(frame: dict[str, Any], side: str) -> str:
     return f"{low!r} and {decades:.3g} decades up"
 
 
+_POINTS_SHOWN = 5
+
+
 def failure_groups(sweep: Sweep, *, skip_corrupt: bool = False) -> list[dict[str, Any]]:
-    """Failures grouped by their error, most frequent first, each with its latest traceback."""
+    """Failures grouped by their error, most frequent first, each with its latest traceback, the
+    first points and all hosts that it was met on, and how many points were given up for it."""
     table = sweep.store().read_failures(skip_corrupt=skip_corrupt)
     groups: dict[str, dict[str, Any]] = {}
-    for row in table.select(["error", "traceback", "kind"]).to_pylist():
-        group = groups.setdefault(row["error"], {"error": row["error"], "count": 0})
+    for row in table.to_pylist():
+        empty = {"error": row["error"], "count": 0, "gave_up": 0, "points": [], "hosts": []}
+        group = groups.setdefault(row["error"], empty)
         group["count"] += 1
+        group["gave_up"] += row["gave_up"]
+        point, host = [row["x"], row["y"]], row["host"]
+        if len(group["points"]) < _POINTS_SHOWN and point not in group["points"]:
+            group["points"].append(point)
+        if host not in group["hosts"]:
+            group["hosts"].append(host)
         group["kind"], group["traceback"] = row["kind"], row["traceback"]
     return sorted(groups.values(), key=lambda group: -group["count"])

@@ -5,12 +5,13 @@ and renamed, so a reader never sees half a file and a crash leaves nothing that 
 Layout and columns: docs/storage.md.
 """
 
+import contextlib
 import json
 import os
 import re
 import time
 import uuid
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -53,7 +54,7 @@ class Store:
     def __init__(self, location: str, metadata: dict[str, Any] | None = None) -> None:
         self.location = location
         self.filesystem, self.root = _filesystem(location)
-        self._local = isinstance(self.filesystem, pafs.LocalFileSystem)
+        self.is_remote = not isinstance(self.filesystem, pafs.LocalFileSystem)
         facts = {"schema_version": SCHEMA_VERSION, **(metadata or {})}
         self._metadata = {_METADATA_KEY: json.dumps(facts, sort_keys=True).encode()}
 
@@ -67,20 +68,27 @@ class Store:
         """Write failures; on return they are on disk."""
         self._append("failures", rows, failures_table)
 
-    def compact(self) -> None:
+    def compact(self, smaller_than: int | None = None) -> None:
         """Join the parts of each frame and level into one; safe to interrupt.
 
         The joined part appears before the old ones go: in between a reader meets rows twice and
         drops the second. A part that cannot be read is left alone.
+
+        Parameters
+        ----------
+        smaller_than
+            Bytes; larger parts are left as they are, so that a sweep of days which joins its small
+            parts from time to time does not write the same rows again and again. None: all.
         """
-        for folder, parts in self._by_folder(self._parts("points")).items():
-            readable = [part for part in parts if self._readable(part)]
-            if len(readable) > 1:
-                table = _drop_duplicates(self._read_parts(readable, POINTS_SCHEMA))
-                self._write(table.select(POINTS_SCHEMA.names), folder)
-                for part in readable:
-                    self._delete(part)
-        if self._local:  # what a kill between write and rename has left; we are the one writer
+        for kind, schema in (("points", POINTS_SCHEMA), ("failures", FAILURES_SCHEMA)):
+            for folder, parts in self._by_folder(self._parts(kind, smaller_than)).items():
+                readable = [part for part in parts if self._readable(part)]
+                if len(readable) > 1:
+                    table = _DROP[kind](self._read_parts(readable, schema))
+                    self._write(table.select(schema.names), folder)
+                    for part in readable:
+                        self._delete(part)
+        if not self.is_remote:  # what a kill between write and rename left; we are the one writer
             for left in Path(self.root).rglob(".part-*.tmp"):
                 left.unlink(missing_ok=True)
 
@@ -96,11 +104,30 @@ class Store:
             self.put(name, data)
         except OSError as error:
             raise SweepError(f"cannot write {name} in {self.location}: {error}") from error
-        return f"{self.location}/{name}"
+        return inside(self.location, name)
 
     def put(self, name: str, data: bytes) -> None:
         """The same, for who has an answer to the error of the file system."""
         self._put(f"{self.root}/{name}", data)
+
+    @contextlib.contextmanager
+    def alone(self) -> Iterator[None]:
+        """Hold a lock that other processes respect; not on an object store, which has none."""
+        if self.is_remote:
+            yield
+            return
+        from filelock import FileLock
+
+        try:
+            Path(self.root).mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise SweepError(f"cannot write to {self.location}: {error}") from error
+        with FileLock(Path(self.root) / ".lock", timeout=30):
+            yield
+
+    def delete_file(self, name: str) -> None:
+        """Delete a small file beside the dataset."""
+        self._delete(f"{self.root}/{name}")
 
     # Reading -------------------------------------------------------------------------------
 
@@ -126,7 +153,7 @@ class Store:
 
     def read_failures(self, *, skip_corrupt: bool = False) -> pa.Table:
         """All failures, in the order they were written."""
-        return self._read("failures", FAILURES_SCHEMA, None, skip_corrupt)
+        return _drop_repeated(self._read("failures", FAILURES_SCHEMA, None, skip_corrupt))
 
     def read_text(self, name: str) -> str | None:
         """Text of a small file beside the dataset, None when there is none."""
@@ -135,6 +162,16 @@ class Store:
             return None
         with self.filesystem.open_input_stream(path) as stream:
             return stream.read().decode()
+
+    def facts(self) -> list[dict[str, Any]]:
+        """What the parts' schemas say of their writers, each once; parts that cannot be read say
+        nothing."""
+        found: dict[bytes, None] = {}
+        for part in self._parts("points"):
+            with contextlib.suppress(pa.ArrowException, OSError):
+                schema = pq.read_schema(part, filesystem=self.filesystem)
+                found[(schema.metadata or {}).get(_METADATA_KEY, b"{}")] = None
+        return [json.loads(facts) for facts in found]
 
     def is_empty(self) -> bool:
         """True when nothing was ever written here by a sweep."""
@@ -170,7 +207,7 @@ class Store:
         self._put(f"{folder}/{name}", sink.getvalue())
 
     def _put(self, path: str, data: bytes | pa.Buffer) -> None:
-        if not self._local:
+        if self.is_remote:
             # An object store shows an object only when its upload has ended.
             with self._open_remote(path) as stream:
                 stream.write(data)
@@ -199,10 +236,14 @@ class Store:
     def _delete(self, part: str) -> None:
         self.filesystem.delete_file(part)
 
-    def _parts(self, kind: str) -> list[str]:
+    def _parts(self, kind: str, smaller_than: int | None = None) -> list[str]:
         selector = pafs.FileSelector(f"{self.root}/{kind}", allow_not_found=True, recursive=True)
-        found = (info.path for info in self.filesystem.get_file_info(selector))
-        return sorted(path for path in found if _PART.fullmatch(path.rsplit("/", 1)[-1]))
+        return sorted(
+            info.path
+            for info in self.filesystem.get_file_info(selector)
+            if _PART.fullmatch(info.path.rsplit("/", 1)[-1])
+            and (smaller_than is None or info.size < smaller_than)
+        )
 
     @staticmethod
     def _by_folder(parts: Iterable[str]) -> dict[str, list[str]]:
@@ -283,6 +324,14 @@ def _filesystem(location: str) -> tuple[pafs.FileSystem, str]:
     return filesystem, root.rstrip("/")
 
 
+def inside(location: str, name: str) -> str:
+    """Location of something in a folder or under a URI, whose query stays at the end."""
+    if "://" not in location:
+        return str((Path(location).expanduser() / name).absolute())
+    path, mark, query = location.partition("?")
+    return f"{path.rstrip('/')}/{name}{mark}{query}"
+
+
 def _corrupt_message(bad: list[str], total: int) -> str:
     names = "\n".join(f"  {part}" for part in bad)
     return (
@@ -298,3 +347,18 @@ def _drop_duplicates(table: pa.Table) -> pa.Table:
     if len(first) == len(ids):
         return table
     return table.take(pa.array(np.sort(first)))
+
+
+def _drop_repeated(failures: pa.Table) -> pa.Table:
+    """Failures of a point are several; the same one twice is of a joining that was killed."""
+    seen = set()
+    keep = []
+    keys = failures.select(["point_id", "attempt", "created_at", "error"]).to_pylist()
+    for index, key in enumerate(keys):
+        if (name := tuple(key.values())) not in seen:
+            seen.add(name)
+            keep.append(index)
+    return failures if len(keep) == failures.num_rows else failures.take(pa.array(keep))
+
+
+_DROP = {"points": _drop_duplicates, "failures": _drop_repeated}

@@ -1,17 +1,15 @@
 """A sweep: a spec plus the dataset that it fills. What the command line and notebooks use.
 
-from fractal_ray.sweep import Sweep
-sweep = Sweep.open("sweeps/quickstart.yaml")
+import fractal_ray
+sweep = fractal_ray.load("sweeps/quickstart.yaml")
 sweep.run(engine="local")
-sweep.table().to_pandas()
+sweep.points
 """
 
 import functools
-import json
 import platform
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -19,13 +17,15 @@ import pyarrow as pa
 
 import fractal_ray
 from fractal_ray.boundary import Raster
+from fractal_ray.driver_lease import hold
 from fractal_ray.engine.base import Progress, View
 from fractal_ray.engine.budget import Budget
 from fractal_ray.engine.dispatcher import Dispatcher
 from fractal_ray.engine.dispatcher_spec import DispatcherSpec
 from fractal_ray.errors import SweepError
-from fractal_ray.frame_file import read_zooms, refuse_other_zooms
+from fractal_ray.frame_file import read_zooms
 from fractal_ray.frames import Lattice, lattices, stage_of
+from fractal_ray.header import HEADER, own_header, read_header, write_header
 from fractal_ray.planners.program import Program
 from fractal_ray.planners.zoom import Zoom
 from fractal_ray.rasters import fill_raster
@@ -33,15 +33,18 @@ from fractal_ray.spec import SweepSpec
 from fractal_ray.spec_file import load_spec, parse_spec
 from fractal_ray.spec_workloads import MapSpec, MlpSpec, NanochatSpec
 from fractal_ray.stages import make_program
-from fractal_ray.store import Store
+from fractal_ray.store import Store, inside
 
 if TYPE_CHECKING:
-    from fractal_ray.workloads.base import Prepared, Workload
+    from matplotlib.figure import Figure
+    from pandas import DataFrame
+
+    from fractal_ray.views import Dimension, Map
+    from fractal_ray.workloads.base import Workload
 
 NO_BUDGET = Budget()
 ProgramMaker = Callable[[list[Zoom]], Program]
 EngineName = Literal["ray", "local"]
-HEADER = "sweep.json"
 
 
 def _no_view(progress: Progress) -> None:
@@ -63,10 +66,7 @@ class Sweep:
         self.spec = spec
         self._workload = workload
         self._program: ProgramMaker = functools.partial(make_program, spec)
-        if "://" in spec.storage:
-            self.location = f"{spec.storage.rstrip('/')}/{spec.name}"
-        else:
-            self.location = str((Path(spec.storage).expanduser() / spec.name).absolute())
+        self.location = inside(spec.storage, spec.name)
 
     @classmethod
     def open(cls, path: str | Path, overrides: tuple[str, ...] = ()) -> "Sweep":
@@ -82,7 +82,7 @@ class Sweep:
             return cls(load_spec(path, overrides))
         if any(override.startswith("storage=") for override in overrides):
             raise SweepError(f"{path} is a dataset's folder; --storage goes with a spec's YAML")
-        header = _read_header(Store(str(path)))
+        header = read_header(Store(str(path)))
         if header is None:
             raise SweepError(f"{path} holds no sweep: there is no {HEADER} in it")
         sweep = cls(parse_spec(header["spec"], overrides, origin=f"{path}/{HEADER}"))
@@ -95,6 +95,10 @@ class Sweep:
         other.location, other._program = location, program
         return other
 
+    def with_spec(self, spec: SweepSpec) -> "Sweep":
+        """The same workload under another spec."""
+        return Sweep(spec, self._workload)
+
     def in_other_dtype(self) -> "Sweep | None":
         """The same sweep computed in another dtype; None where its workload knows only one."""
         if self._workload is not None:
@@ -106,7 +110,7 @@ class Sweep:
 
     def is_of_this_spec(self) -> bool:
         """Whether the folder holds a dataset of this workload on these axes."""
-        theirs = _read_header(self.store())
+        theirs = read_header(self.store())
         ours = self.spec.model_dump(mode="json")
         return theirs is not None and all(
             theirs["spec"].get(part) == ours[part] for part in ("workload", "axes")
@@ -123,6 +127,7 @@ class Sweep:
         view: View = _no_view,
         say: Callable[[str], None] = lambda text: None,
         skip_corrupt: bool = False,
+        keep_going: bool = False,
         budget: Budget = NO_BUDGET,
     ) -> Progress:
         """Run every point that the dataset does not hold yet.
@@ -139,6 +144,8 @@ class Sweep:
             Called with the progress, and with one line before each slow step.
         skip_corrupt
             Count the points of parts that cannot be read as not run, instead of raising.
+        keep_going
+            Leave out points that fail alike at every attempt, instead of ending the sweep.
         budget
             Where to stop cleanly; what earlier runs of this sweep spent counts.
 
@@ -158,49 +165,35 @@ class Sweep:
         if isinstance(self.spec.workload, NanochatSpec):
             say("loading the model and tokenising the data")
         prepared = workload.prepare()
-        header = self._header(prepared.fingerprint, workload)
-        dispatcher = self._dispatcher_spec(prepared.fingerprint, workload, skip_corrupt, budget)
-        complete = _progress_if_complete(dispatcher)
-        self.store().write_file(HEADER, (json.dumps(header, indent=2) + "\n").encode())
-        if complete is not None:
-            view(complete)
-            return complete
-        device = "cuda" if self.spec.resources.gpu else "cpu"
-        if engine == "local":
-            from fractal_ray.engine.local import run_local
+        store = self.store()
+        header = own_header(self.spec, store, prepared.fingerprint, workload.recipe)
+        with hold(store) as token:
+            dispatcher = self._dispatcher_spec(
+                prepared.fingerprint, workload, skip_corrupt, keep_going, budget, token
+            )
+            complete = _progress_if_complete(dispatcher)
+            write_header(store, header)
+            if complete is not None:
+                view(complete)
+                return complete
+            if engine == "local":
+                from fractal_ray.engine.local import run_local
 
-            return run_local(dispatcher, workload, prepared, device=device, view=view)
-        return self._run_ray(dispatcher, workload, prepared, device, address, num_cpus, view, say)
+                device = "cuda" if self.spec.resources.gpu else "cpu"
+                return run_local(dispatcher, workload, prepared, device=device, view=view)
+            from fractal_ray.engine.ray_run import run_on_ray
 
-    def _run_ray(
-        self,
-        dispatcher: DispatcherSpec,
-        workload: "Workload",
-        prepared: "Prepared",
-        device: str,
-        address: str | None,
-        num_cpus: int | None,
-        view: View,
-        say: Callable[[str], None],
-    ) -> Progress:
-        from fractal_ray.engine.ray_cluster import cluster
-
-        say("starting Ray" if address is None else f"joining Ray at {address}")
-        with cluster(address, num_cpus):
-            from fractal_ray.engine.ray_tune import run_ray_tune
-
-            resources = self.spec.resources
-            return run_ray_tune(
+            return run_on_ray(
                 dispatcher,
                 workload,
                 prepared,
-                device=device,
-                view=view,
-                cpu=resources.cpu,
-                gpu=resources.gpu,
-                slots=resources.slots if isinstance(resources.slots, int) else None,
+                self.spec.resources,
+                address=address,
+                num_cpus=num_cpus,
                 trials=self.spec.trials,
-                tables=None if "://" in self.location else Path(self.location) / "tune",
+                tables=None if store.is_remote else Path(self.location) / "tune",
+                view=view,
+                say=say,
             )
 
     def workload(self) -> "Workload":
@@ -221,9 +214,16 @@ class Sweep:
         return NanochatWorkload.from_spec(self.spec)
 
     def _dispatcher_spec(
-        self, fingerprint: str, workload: "Workload", skip_corrupt: bool, budget: Budget
+        self,
+        fingerprint: str,
+        workload: "Workload",
+        skip_corrupt: bool,
+        keep_going: bool,
+        budget: Budget,
+        token: str,
     ) -> DispatcherSpec:
         spec = self.spec
+        lease = spec.resources.lease_seconds
         tile = spec.points_per_tile if isinstance(spec.points_per_tile, int) else None
         return DispatcherSpec(
             program=self._program,
@@ -242,45 +242,29 @@ class Sweep:
             criterion=spec.label.criterion,
             points_per_tile=1 if spec.trials == "points" else tile,
             skip_corrupt=skip_corrupt,
+            keep_going=keep_going,
+            lease_seconds=None if lease == "auto" else lease,
+            homogeneous=spec.resources.homogeneous,
+            storage_patience=spec.resources.storage_patience,
             budget=budget,
+            token=token,
         )
-
-    def _header(self, fingerprint: str, workload: "Workload") -> dict[str, Any]:
-        """The header to write; refuses a folder that holds another sweep's data."""
-        store = self.store()
-        swept = {self.spec.axes.x.param, self.spec.axes.y.param}
-        ours = {
-            "fingerprint": fingerprint,
-            "recipe": {k: v for k, v in workload.recipe.items() if k not in swept},
-            "axes": self.spec.axes.model_dump(),
-        }
-        theirs = _read_header(store)
-        if theirs is None and not store.is_empty():
-            raise SweepError(
-                f"{self.location} holds a dataset without {HEADER}, so whose it is cannot be"
-                " checked; restore that file, or take another name or --storage"
-            )
-        differences = _differences(theirs, ours) if theirs else []
-        if differences:
-            raise SweepError(
-                f"{self.location} holds the data of another sweep; nothing was changed.\n"
-                + "\n".join(f"  {line}" for line in differences)
-                + "\nTake another name (--set name=...) or another --storage."
-            )
-        if theirs:
-            refuse_other_zooms(self.spec, store, read_zooms(store), theirs["spec"])
-        return {
-            "schema_version": 1,
-            "created_at": theirs.get("created_at", _now()) if theirs else _now(),
-            **ours,
-            "spec": self.spec.model_dump(mode="json"),
-        }
 
     # Reading --------------------------------------------------------------------------------
 
     def store(self) -> Store:
         """The dataset."""
         return Store(self.location)
+
+    def header(self) -> dict[str, Any] | None:
+        """`sweep.json`: whose data these are (docs/storage.md); None before the first run.
+
+        Raises
+        ------
+        SweepError
+            When it is damaged.
+        """
+        return read_header(self.store())
 
     def table(self, *, skip_corrupt: bool = False) -> pa.Table:
         """All evaluations, one row a point (docs/storage.md lists the columns)."""
@@ -333,41 +317,57 @@ class Sweep:
         failures = self.store().read_failures(skip_corrupt=True)
         return fill_raster(self.spec, lattice, table, failures)[0]
 
+    # Looking --------------------------------------------------------------------------------
+
+    @property
+    def points(self) -> "DataFrame":
+        """All runs, one row a point, in the order of frames, levels and addresses.
+
+        The columns are those of docs/storage.md but `tail_loss`. `outcome` and `ratio` are under
+        the spec's label as it is now, and `label` (bool) is what its boundary makes of them.
+        """
+        from fractal_ray.views import points_of
+
+        return points_of(self)
+
+    def map(self, frame: int | None = None) -> "Map":
+        """The outcomes of a frame (the last one if not given), which a notebook shows."""
+        from fractal_ray.views import map_of
+
+        return map_of(self, frame)
+
+    def dimension(self, frame: int | None = None) -> "Dimension":
+        """What the verification sheet of a frame allows to be said; no number without one."""
+        from fractal_ray.views import dimension_of
+
+        return dimension_of(self, frame)
+
+    def figure(self, kind: str, *, frame: int | None = None, **options: Any) -> "Figure":
+        """A figure of a frame by its kind; `fractal_ray.figures.kinds.draw` lists them."""
+        from fractal_ray.views import figure_of
+
+        return figure_of(self, kind, frame, **options)
+
+    def zoom(self, x: tuple[float, float], y: tuple[float, float], **how: Any) -> "Sweep":
+        """Run a rectangle of a frame on a lattice of its own, as a new sweep beside this one.
+
+        `x` and `y` are (low, high) in real values; `fractal_ray.closer.look_closer` has the rest.
+        """
+        from fractal_ray.closer import look_closer
+
+        return look_closer(self, x, y, **how)
+
+    def __repr__(self) -> str:
+        """Which sweep, and where."""
+        return f"<sweep {self.spec.name} in {self.location}>"
+
+    def _repr_html_(self) -> str:
+        from fractal_ray.views import page_of
+
+        return page_of(self)
+
 
 def _progress_if_complete(spec: DispatcherSpec) -> Progress | None:
     """The last state of a sweep that has nothing left to run or to spend: it needs no cluster."""
     dispatcher = Dispatcher(spec)
     return dispatcher.close() if dispatcher.take(0) == "stop" else None
-
-
-def _read_header(store: Store) -> dict[str, Any] | None:
-    text = store.read_text(HEADER)
-    if text is None:
-        return None
-    try:
-        header = json.loads(text)
-    except ValueError:
-        header = None
-    if not isinstance(header, dict) or not isinstance(header.get("spec"), dict):
-        raise SweepError(
-            f"{store.location}/{HEADER} is damaged; restore it from a copy, or take another name"
-            " or --storage"
-        )
-    return header
-
-
-def _differences(theirs: dict[str, Any], ours: dict[str, Any], at: str = "") -> list[str]:
-    lines = []
-    for key in sorted({*theirs, *ours}) if at else sorted(ours):
-        where = f"{at}{key}"
-        there, here = theirs.get(key), ours.get(key)
-        if isinstance(there, dict) and isinstance(here, dict):
-            lines += _differences(there, here, f"{where}.")
-        elif there != here:
-            what = "the model or the data differ: fingerprint" if key == "fingerprint" else where
-            lines.append(f"{what} is {there!r} there, {here!r} here")
-    return lines
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds")

@@ -45,6 +45,14 @@ class Examples:
         """Tokens of each example, at least 2."""
         return np.diff(self.offsets)
 
+    def take(self, rows: NDArray[np.int64]) -> "Examples":
+        """Examples of these numbers, in this order."""
+        ends = self.offsets[rows + 1]
+        where = [np.arange(a, b) for a, b in zip(self.offsets[rows], ends, strict=True)]
+        at = np.concatenate(where)
+        offsets = np.concatenate([[0], np.cumsum(self.lengths[rows])]).astype(np.int64)
+        return Examples(self.ids[at], self.mask[at], offsets)
+
     @cached_property
     def num_supervised(self) -> int:
         """Tokens to be predicted in all; the first of an example has nothing before it."""

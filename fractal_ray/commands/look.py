@@ -1,6 +1,5 @@
-"""``fractal-ray status``, ``analyze`` and ``plot``: what a dataset shows."""
+"""``fractal-ray status``, ``analyze`` and ``ensemble``: what a dataset shows."""
 
-import functools
 import json
 from enum import StrEnum
 from pathlib import Path
@@ -8,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from fractal_ray.commands.follow import check_watch, follow
 from fractal_ray.commands.options import (
     Colors,
     ColorsOption,
@@ -17,16 +17,11 @@ from fractal_ray.commands.options import (
     SkipOption,
     StorageOption,
     SweepArgument,
-    keep_figure,
     open_sweep,
-    title_of,
 )
 from fractal_ray.plain import to_json
 
 if TYPE_CHECKING:
-    import pyarrow as pa
-    from matplotlib.figure import Figure as MatplotlibFigure
-
     from fractal_ray.sweep import Sweep
 
 
@@ -36,12 +31,28 @@ def status(
         bool, typer.Option("--errors", help="Show the failures, grouped, with one traceback each.")
     ] = False,
     frames: Annotated[bool, typer.Option("--frames", help="List the frames.")] = False,
+    watch: Annotated[
+        bool,
+        typer.Option("--watch", help="Show it as `run` does, until the sweep is complete."),
+    ] = False,
+    every: Annotated[
+        float | None,
+        typer.Option(
+            metavar="SECONDS", help="With --watch: look so often; 2 if not given, 0.1 at least."
+        ),
+    ] = None,
     settings: SetOption = [],  # noqa: B006 - typer copies it
     storage: StorageOption = None,
     as_json: JsonOption = False,
     skip_corrupt: SkipOption = False,
 ) -> None:
     """Say how far a sweep is. Reads the dataset only, wherever the sweep runs."""
+    check_watch(watch=watch, errors=errors, frames=frames, every=every)
+    if watch:
+        seconds = 2.0 if every is None else every
+        how = {"as_json": as_json, "skip_corrupt": skip_corrupt}
+        follow(sweep_path, settings, storage, every=seconds, **how)
+        return
     from fractal_ray.status import failure_groups, frame_line, read_frames, read_status
 
     sweep = open_sweep(sweep_path, settings, storage)
@@ -139,6 +150,7 @@ def ensemble(
     out: Annotated[
         Path | None, typer.Option(help="Draw the share of seeds that say yes (.png, .svg, .pdf).")
     ] = None,
+    colors: ColorsOption = Colors.SOURCE,
     as_json: JsonOption = False,
     skip_corrupt: SkipOption = False,
 ) -> None:
@@ -171,7 +183,8 @@ def ensemble(
     found = combine([each.labels() for each in read])
     print(to_json(found.to_dict()) if as_json else "\n".join(found.lines()))
     if out is not None:
-        drawn = share_map(first, found.yes_share, title=f"{found.seeds} seeds")
+        title = f"{found.seeds} seeds"
+        drawn = share_map(first, found.yes_share, title=title, colors=colors.value)
         kept = save(drawn, out)
         if not as_json:
             print(f"figure: {kept}")
@@ -184,79 +197,3 @@ def _but_seed(sweep: "Sweep") -> str:
         for key in ("seed", "draw"):
             part.pop(key, None)
     return json.dumps([workload, sweep.spec.label.model_dump()], sort_keys=True)
-
-
-class Figure(StrEnum):
-    """Which map."""
-
-    PANELS = "panels"
-    OUTCOMES = "outcomes"
-    MEASURED = "measured"
-    ZOOMS = "zooms"
-    RANK = "rank"
-    CONVERGENCE = "convergence"
-
-
-def plot(
-    sweep_path: SweepArgument,
-    out: Annotated[
-        Path | None,
-        typer.Option(
-            help="File to write (.png, .svg or .pdf); default: figures/ in the dataset's folder."
-        ),
-    ] = None,
-    figure: Annotated[
-        Figure,
-        typer.Option(
-            help="panels: value, final loss and label; outcomes: the three classes; measured: what"
-            " was run and what was inferred; zooms: where the frames of zooms lie, by default in"
-            " the first; rank: how fast runs converge or diverge, as arXiv 2402.06184 colours it;"
-            " convergence: after how many steps the outcome no longer changes."
-        ),
-    ] = Figure.PANELS,
-    colors: ColorsOption = Colors.SOURCE,
-    frame: FrameOption = None,
-    settings: SetOption = [],  # noqa: B006 - typer copies it
-    storage: StorageOption = None,
-    skip_corrupt: SkipOption = False,
-) -> None:
-    """Draw the map."""
-    from fractal_ray.figures.canvas import save
-
-    sweep = open_sweep(sweep_path, settings, storage)
-    if figure is Figure.ZOOMS and frame is None:
-        frame = min(sweep.lattices())
-    drawn = _draw(sweep, figure, frame, colors, sweep.table(skip_corrupt=skip_corrupt))
-    if out is None:
-        number = "" if frame is None else f"-frame{frame}"
-        print(keep_figure(sweep, drawn, f"{sweep.spec.name}{number}-{figure.value}.png"))
-    else:
-        print(save(drawn, out))
-
-
-def _draw(
-    sweep: "Sweep", figure: Figure, frame: int | None, colors: Colors, table: "pa.Table"
-) -> "MatplotlibFigure":
-    from fractal_ray.figures import curves, maps
-    from fractal_ray.figures.curve_maps import rank_figure, settled_map
-    from fractal_ray.figures.zoom_boxes import zoom_boxes
-
-    lattice = sweep.lattice(frame)
-    raster = sweep.raster(table, frame=frame)
-    title, boundary = title_of(sweep, frame), sweep.spec.label.boundary
-    of_rows = functools.partial(curves.on_lattice, sweep.spec, lattice, table, raster)
-    match figure:
-        case Figure.PANELS:
-            return maps.three_panel(raster, title=title, label=boundary, colors=colors.value)
-        case Figure.OUTCOMES:
-            return maps.outcome_map(raster, title=title, boundary=boundary)
-        case Figure.MEASURED:
-            return maps.measured_map(raster, title=title, boundary=boundary)
-        case Figure.ZOOMS:
-            every, number = sweep.lattices(), lattice.frame.id
-            return zoom_boxes(raster, every, number, title=title, boundary=boundary)
-        case Figure.RANK:
-            ranked = of_rows(curves.measures)
-            return rank_figure(raster, ranked, title=title, boundary=boundary, colors=colors.value)
-        case Figure.CONVERGENCE:
-            return settled_map(raster, of_rows(curves.settled), title=title, boundary=boundary)

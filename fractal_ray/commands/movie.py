@@ -21,8 +21,8 @@ from fractal_ray.commands.options import (
     StorageOption,
     SweepArgument,
     open_sweep,
-    title_of,
 )
+from fractal_ray.figures.kinds import title_of
 
 if TYPE_CHECKING:
     from fractal_ray.figures.movie import Movie

@@ -88,16 +88,10 @@ def open_sweep(path: str, settings: list[str], storage: str | None) -> "Sweep":
     return Sweep.open(path, overrides(settings, storage))
 
 
-def keep_figure(sweep: "Sweep", drawn: "MatplotlibFigure", name: str) -> str:
+def keep_figure(sweep: "Sweep", drawn: "MatplotlibFigure", name: str, dpi: int = 150) -> str:
     """Put a figure beside its dataset, wherever that is."""
     from fractal_ray.figures.canvas import save
 
     with tempfile.TemporaryDirectory() as folder:
-        data = save(drawn, Path(folder) / name).read_bytes()
+        data = save(drawn, Path(folder) / name, dpi=dpi).read_bytes()
     return sweep.store().write_file(f"figures/{name}", data)
-
-
-def title_of(sweep: "Sweep", frame: int | None = None) -> str:
-    number = sweep.lattice(frame).frame.id
-    which = f", frame {number}" if number else ""
-    return f"{sweep.spec.name}: {sweep.spec.workload.title}{which}"

@@ -61,7 +61,7 @@ def plan(
                     "tokens_per_second": cost.tokens_per_second,
                     "supervised_fraction": cost.supervised_fraction,
                     "slot_hours": cost.slot_hours,
-                    "gpu_hours": _gpu_hours(cost.slot_hours, sweep.resources.gpu),
+                    "gpu_hours": _gpu_hours(cost.slot_hours, sweep.resources.cards),
                 }
             )
         )
@@ -137,7 +137,7 @@ def _sum(spec: "SweepSpec", cost: "Cost", crossed: int | None) -> list[str]:
         return lines
     if cost.slot_hours is None:
         return [*lines, "  no throughput stated: give --tokens-per-second, or cost in the spec"]
-    gpu = spec.resources.gpu
+    gpu = spec.resources.cards
     hours = _gpu_hours(cost.slot_hours, gpu)
     what = f"{hours:,.1f} GPU-hours (slots of {gpu:g} GPU)" if gpu else f"{hours:,.1f} core-hours"
     estimate = (

@@ -20,13 +20,15 @@ from fractal_ray.commands.options import (
     StorageOption,
     keep_figure,
     open_sweep,
-    title_of,
 )
 from fractal_ray.commands.watching import watched
+from fractal_ray.figures.kinds import title_of
 
 if TYPE_CHECKING:
+    from fractal_ray.analysis import Analysis
     from fractal_ray.engine.base import Progress
     from fractal_ray.sweep import Sweep
+    from fractal_ray.tracking.base import Tracker
 
 
 def run(
@@ -50,24 +52,43 @@ def run(
     quiet: QuietOption = False,
     as_json: JsonOption = False,
     skip_corrupt: SkipOption = False,
+    keep_going: Annotated[
+        bool,
+        typer.Option(
+            "--keep-going",
+            help="Leave out points that fail alike at every attempt, instead of stopping at the"
+            " third.",
+        ),
+    ] = False,
+    tracking: Annotated[
+        bool | None,
+        typer.Option(
+            "--tracking/--no-tracking",
+            help="Log to Weights & Biases, or not; default: as the spec says (docs/tracking.md).",
+        ),
+    ] = None,
 ) -> None:
     """Run a sweep, or go on with it: points in the dataset are not run again."""
     from fractal_ray.engine.budget import Budget
+    from fractal_ray.tracking import tracked
+    from fractal_ray.tracking.base import both
 
     sweep = open_sweep(spec, settings, storage)
-    budget = Budget(budget_points, budget_gpu_hours, sweep.spec.resources.gpu)
+    budget = Budget(budget_points, budget_gpu_hours, sweep.spec.resources.cards)
     budget.check()
 
-    with watched(sweep, quiet=quiet, as_json=as_json) as how:
-        progress = sweep.run(
-            engine.value,
-            address=address,
-            num_cpus=num_cpus,
-            skip_corrupt=skip_corrupt,
-            budget=budget,
-            **how,
-        )
-    _report(sweep, progress, as_json=as_json, skip_corrupt=skip_corrupt)
+    with tracked(sweep, tracking, note=_quiet if quiet or as_json else _note) as tracker:
+        with watched(sweep, quiet=quiet, as_json=as_json) as how:
+            progress = sweep.run(
+                engine.value,
+                address=address,
+                num_cpus=num_cpus,
+                skip_corrupt=skip_corrupt,
+                keep_going=keep_going,
+                budget=budget,
+                **{**how, "view": both(how["view"], tracker)},
+            )
+        _report(sweep, progress, tracker, as_json=as_json, skip_corrupt=skip_corrupt)
     if progress.spent:
         print(
             f"stopped at the budget of {progress.spent}; the same command with a larger one, or"
@@ -84,19 +105,42 @@ def run(
         raise typer.Exit(1)
 
 
-def _report(sweep: "Sweep", progress: "Progress", *, as_json: bool, skip_corrupt: bool) -> None:
+def _note(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+def _quiet(text: str) -> None:
+    """Say nothing."""
+
+
+def _report(
+    sweep: "Sweep",
+    progress: "Progress",
+    tracker: "Tracker",
+    *,
+    as_json: bool,
+    skip_corrupt: bool,
+) -> None:
     from fractal_ray.analysis import analyze
     from fractal_ray.figures.maps import three_panel
 
     result, raster = analyze(sweep, skip_corrupt=skip_corrupt)
     drawn = three_panel(raster, title=title_of(sweep), label=sweep.spec.label.boundary)
-    figure = keep_figure(sweep, drawn, f"{sweep.spec.name}.png")
+    name = f"{sweep.spec.name}.png"
+    figure = keep_figure(sweep, drawn, name)
+    _say(sweep, result, progress, figure, as_json=as_json)
+    tracker.end(result, raster, progress, f"figures/{name}")
+
+
+def _say(
+    sweep: "Sweep", result: "Analysis", progress: "Progress", figure: str, *, as_json: bool
+) -> None:
     if as_json:
         print(
             json.dumps(
                 {
                     "dataset": sweep.location,
-                    "figure": str(figure),
+                    "figure": figure,
                     "done": progress.done,
                     "reused": progress.reused,
                     "failures": progress.failures,

@@ -1,5 +1,6 @@
 """What commands that run points have in common: progress, clean stops, what to say then."""
 
+import os
 import shlex
 import signal
 import sys
@@ -65,7 +66,14 @@ def _stop_signals() -> Iterator[None]:
         raise KeyboardInterrupt
 
     before = signal.signal(signal.SIGTERM, stop)
+    # What a script starts in the background ignores SIGINT, and so does everything below it, a
+    # Ray head and its jobs among them; `ray job stop` may send just that.
+    deaf = signal.getsignal(signal.SIGINT) is signal.SIG_IGN and "RAY_JOB_STOP_SIGNAL" in os.environ
+    if deaf:
+        signal.signal(signal.SIGINT, stop)
     try:
         yield
     finally:
         signal.signal(signal.SIGTERM, before)
+        if deaf:
+            signal.signal(signal.SIGINT, signal.SIG_IGN)

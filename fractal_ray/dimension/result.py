@@ -1,6 +1,8 @@
 """What every estimator of a dimension returns."""
 
+import math
 from dataclasses import asdict, dataclass
+from itertools import pairwise
 from typing import Any
 
 
@@ -43,6 +45,15 @@ class Estimate:
     local_slopes: tuple[float, ...]
     blocks: int
     warnings: tuple[str, ...]
+
+    @property
+    def base(self) -> int:
+        """What the dimension is taken from (`scaling.py`): the line's slope is ``base - D``."""
+        pairs = zip(pairwise(self.scales), pairwise(self.measured), strict=True)
+        for ((wide, fine), (first, then)), local in zip(pairs, self.local_slopes, strict=True):
+            if first > 0 and then > 0:
+                return round(local + math.log(then / first) / math.log(fine / wide))
+        return 0
 
     def __str__(self) -> str:
         """Value, interval and range, on one line."""

@@ -24,8 +24,27 @@ class Tile:
     points: tuple[Point, ...]
 
 
-Nothing = Literal["wait", "stop"]
-"""Answers without a tile: ask again soon, or the sweep is over."""
+Nothing = Literal["wait", "rest", "stop"]
+"""Answers without a tile: ask again soon; put the model away and ask again, because another slot
+has the card for itself; or the sweep is over."""
+
+FailureKind = Literal["error", "out_of_memory", "lost_worker", "lost_node", "timed_out"]
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a worker runs.
+
+    Parameters
+    ----------
+    node
+        Id of the node in the cluster; "" where it is not known.
+    card
+        What it shares with the other workers there: a GPU of a host, or the host itself.
+    """
+
+    node: str
+    card: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +53,7 @@ class RunFailure:
 
     error: str
     traceback: str
+    kind: FailureKind = "error"
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +62,7 @@ class TileResult:
 
     `broken` is the exception that ended the run of the tile as a whole, with the index of the
     first point it left without a record (the last point, if none); from there on points were run
-    one at a time.
+    one at a time. Where it was for want of memory, the tile ends there and `results` with it.
     """
 
     tile_id: int
@@ -51,6 +71,11 @@ class TileResult:
     host: str
     device: str
     broken: tuple[int, RunFailure] | None = None
+
+    @property
+    def worn(self) -> bool:
+        """Whether memory ran out: what it left behind goes with the worker, which is replaced."""
+        return self.broken is not None and self.broken[1].kind == "out_of_memory"
 
 
 @dataclass(frozen=True)
@@ -92,14 +117,28 @@ View = Callable[[Progress], None]
 
 
 def describe(error: BaseException) -> RunFailure:
-    """An exception as data: its last line and the whole traceback."""
+    """An exception as data: its last line, the whole traceback, and what kind of failure it is."""
     text = "".join(traceback.format_exception(error))
-    return RunFailure(f"{type(error).__name__}: {error}".strip(), text)
+    kind: FailureKind = "out_of_memory" if _wants_memory(error) else "error"
+    return RunFailure(f"{type(error).__name__}: {error}".strip(), text, kind)
+
+
+def _wants_memory(error: BaseException) -> bool:
+    # By name, because torch is not loaded here; older CUDA errors and torch's CPU allocator raise
+    # a plain RuntimeError.
+    names = {kind.__name__ for kind in type(error).__mro__}
+    if names & {"MemoryError", "OutOfMemoryError"}:
+        return True
+    said = str(error).lower()
+    return isinstance(error, RuntimeError) and any(
+        words in said for words in ("out of memory", "can't allocate memory", "alloc_failed")
+    )
 
 
 def evaluate_tile(runner: Runner, tile: Tile) -> TileResult:
     """Run a tile. After an exception the rest goes on one point at a time, so that a failure
-    is counted against the point that caused it and its neighbours keep their results."""
+    is counted against the point that caused it and its neighbours keep their results. Where memory
+    ran out the rest is left, for a worker that has some."""
     start = time.perf_counter()
     results: list[RunRecord | RunFailure] = []
     broken = None
@@ -107,21 +146,31 @@ def evaluate_tile(runner: Runner, tile: Tile) -> TileResult:
         for record in runner.evaluate(tile.points):
             results.append(record)  # noqa: PERF402 - what came before an exception is kept
     except Exception as error:
-        left = tile.points[len(results) :]
-        if len(tile.points) == len(left) == 1:
-            results.append(describe(error))
-        else:
-            broken = min(len(results), len(tile.points) - 1), describe(error)
-            results.extend(_one_by_one(runner, left))
-    if len(results) != len(tile.points):
-        raise RuntimeError(f"{len(results)} records for a tile of {len(tile.points)} points")
+        failure, done = describe(error), len(results)
+        if failure.kind == "out_of_memory" or len(tile.points) > 1 or done:
+            broken = min(done, len(tile.points) - 1), failure
+        if failure.kind != "out_of_memory":
+            results.extend([failure] if broken is None else _one_by_one(runner, tile.points[done:]))
+    last = results[-1] if results else None
+    if isinstance(last, RunFailure) and last.kind == "out_of_memory":
+        results.pop()
+        broken = len(results), last
     seconds = time.perf_counter() - start
-    return TileResult(tile.id, tuple(results), seconds, socket.gethostname(), runner.device, broken)
+    result = TileResult(
+        tile.id, tuple(results), seconds, socket.gethostname(), runner.device, broken
+    )
+    if len(results) != len(tile.points) and not result.worn:
+        raise RuntimeError(f"{len(results)} records for a tile of {len(tile.points)} points")
+    return result
 
 
 def _one_by_one(runner: Runner, points: Sequence[Point]) -> Iterator[RunRecord | RunFailure]:
+    """Ends with a failure for want of memory, if there is one."""
     for point in points:
         try:
             yield from runner.evaluate([point])
         except Exception as error:
-            yield describe(error)
+            failure = describe(error)
+            yield failure
+            if failure.kind == "out_of_memory":
+                return

@@ -36,4 +36,12 @@ class DispatcherSpec:
     storage_patience: float = 60.0
     """Seconds for which storage may refuse before the sweep stops."""
     skip_corrupt: bool = False
+    lease_seconds: float | None = None
+    """For which a worker may hold a tile; None: by measured time (`engine/workers.py`)."""
+    keep_going: bool = False
+    """Whether points that fail alike at every attempt are left out instead of ending the sweep."""
+    homogeneous: bool = False
+    """Whether all rows have to come from one kind of device."""
+    token: str = ""
+    """Of the driver that holds the sweep (`driver_lease.py`); "" where nobody does."""
     budget: Budget = field(default_factory=Budget)

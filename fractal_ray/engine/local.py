@@ -1,5 +1,6 @@
 """The engine `local`: everything in this process, one point after the other, without Ray."""
 
+import gc
 import time
 
 from fractal_ray.engine.base import Progress, SweepStoppedError, View, evaluate_tile
@@ -57,8 +58,11 @@ def _work(
         if reply == "stop":
             view(dispatcher.progress())
             return
-        if reply == "wait":
+        if isinstance(reply, str):
             raise RuntimeError("the planner waits for points that nobody runs")
         # Opened late: a sweep that is already complete loads no model.
         runner = runner or workload.open(prepared.shared, device)
         result = evaluate_tile(runner, reply)
+        if result.worn:  # what the failed run left in memory goes before the model is loaded again
+            runner = None
+            gc.collect()

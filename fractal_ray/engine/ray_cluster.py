@@ -103,6 +103,7 @@ def _start(num_cpus: int | None) -> None:
     ray_constants.ENABLE_RAY_CLUSTER = False
     Config.initialize("")
     ray.init(
+        address="local",  # else Ray joins one that somebody has started on this machine
         num_cpus=num_cpus,
         include_dashboard=False,
         log_to_driver=False,
@@ -141,19 +142,3 @@ def _own_sigterm() -> Iterator[None]:
     finally:
         if callable(before) and threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, before)
-
-
-def room_for(cpu: float, gpu: float) -> int:
-    """How many slots of this size the cluster has room for now."""
-    import ray
-
-    return sum(_room_on(node["Resources"], cpu, gpu) for node in ray.nodes() if node["Alive"])
-
-
-def _room_on(resources: Mapping[str, float], cpu: float, gpu: float) -> int:
-    room = int(resources.get("CPU", 0) / cpu + 1e-9)
-    if gpu:
-        cards = int(resources.get("GPU", 0))
-        # A fraction never spans cards; Ray counts in steps of 1e-4.
-        room = min(room, cards * int(1 / gpu + 1e-4) if gpu < 1 else cards // int(gpu))
-    return room

@@ -7,11 +7,10 @@ through the same Trainable. Tune's restore is not used: the dataset is the truth
 
 import contextlib
 import logging
-import socket
+import os
 import tempfile
 import threading
-import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -19,102 +18,19 @@ from typing import Any
 import ray
 from ray import tune
 from ray.exceptions import ActorDiedError, GetTimeoutError, RayError
-from ray.tune.search import Searcher
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from fractal_ray.engine.base import (
-    Progress,
-    RunFailure,
-    SweepStoppedError,
-    Tile,
-    TileResult,
-    View,
-    describe,
-    evaluate_tile,
-)
+from fractal_ray.engine.base import Progress, SweepStoppedError, View
 from fractal_ray.engine.dispatcher import Dispatcher
 from fractal_ray.engine.dispatcher_spec import DispatcherSpec
-from fractal_ray.engine.ray_cluster import room_for
-from fractal_ray.space import Point
-from fractal_ray.workloads.base import Prepared, Runner, Workload
+from fractal_ray.engine.lost_workers import Release
+from fractal_ray.engine.placement import SlotResources, room_for
+from fractal_ray.engine.point_trials import fit_points
+from fractal_ray.engine.slot import Slot
+from fractal_ray.workloads.base import Prepared, Workload
 
 _POLL_SECONDS = 0.5
-_WAIT_SECONDS = 0.05
-_OVER = {"done": True, "sweep_over": True, "points": 0, "tile_seconds": 0.0}
-
-
-class Slot(tune.Trainable):
-    """A worker: the workload opened once, then a tile (or a point) a step."""
-
-    def setup(  # pyright: ignore[reportIncompatibleMethodOverride] - tune.with_parameters
-        self,
-        config: dict[str, Any],
-        *,
-        workload: Workload,
-        shared: Any,
-        dispatcher: Any,
-        device: str,
-    ) -> None:
-        """Open the workload. What goes wrong is told at the first step: an exception here would
-        have Tune start the worker again for ever."""
-        self._dispatcher = dispatcher
-        self._result: TileResult | None = None
-        self._runner: Runner | None = None
-        self._unopened: RunFailure | None = None
-        self.reset_config(config)
-        try:
-            self._runner = workload.open(shared, device)
-        except Exception as error:
-            self._unopened = describe(error)
-
-    def reset_config(self, new_config: dict[str, Any]) -> bool:
-        """Take another trial's configuration and keep the workload (`trials: points`)."""
-        self._slot = int(new_config["slot"])
-        self._tile = _tile_from(new_config)
-        return True
-
-    def step(self) -> dict[str, Any]:
-        """One tile from the dispatcher, or the one point of this trial."""
-        if self._runner is None:
-            return self._open_failed(self._unopened)
-        if self._tile is not None:
-            return self._point_step(self._runner, self._tile)
-        return self._slot_step(self._runner)
-
-    def _open_failed(self, failure: RunFailure | None) -> dict[str, Any]:
-        """Once more in a new process, unless the dispatcher has seen enough of this."""
-        failure = failure or RunFailure("the workload is not open", "")
-        host = socket.gethostname()
-        if _get(self._dispatcher.open_failed.remote(failure, host)):
-            return _OVER
-        raise RuntimeError(failure.error)
-
-    def _slot_step(self, runner: Runner) -> dict[str, Any]:
-        result, self._result = self._result, None
-        reply = _get(self._dispatcher.exchange.remote(self._slot, result))
-        while reply == "wait":
-            time.sleep(_WAIT_SECONDS)
-            reply = _get(self._dispatcher.take.remote(self._slot))
-        if reply == "stop":
-            return _OVER
-        self._result = evaluate_tile(runner, reply)
-        seconds = self._result.seconds
-        return {"sweep_over": False, "points": len(reply.points), "tile_seconds": seconds}
-
-    def _point_step(self, runner: Runner, tile: Tile) -> dict[str, Any]:
-        result = evaluate_tile(runner, tile)
-        _get(self._dispatcher.deliver.remote(self._slot, result))
-        (item,) = result.results
-        if isinstance(item, RunFailure):
-            return {"done": True, "outcome": "failed", "error": item.error}
-        return {
-            "done": True,
-            "outcome": item.outcome.value,
-            "ratio": item.ratio,
-            "final_loss": item.final_loss,
-            "steps": item.steps,
-            "seconds": item.seconds,
-        }
+_STORAGE = ("AWS_", "ARROW_", "GOOGLE_", "AZURE_", "STORAGE_EMULATOR_HOST")
 
 
 class _SlotStopper(tune.Stopper):
@@ -132,69 +48,6 @@ class _SlotStopper(tune.Stopper):
         return self.over
 
 
-class _Release(tune.Callback):
-    """Frees the lease of a worker that Tune has lost, whether or not it ever comes back."""
-
-    def __init__(self, dispatcher: Any) -> None:
-        self._dispatcher = dispatcher
-
-    def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        self._dispatcher.release.remote(trial.config["slot"], "the worker process was lost")
-
-    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        self._dispatcher.release.remote(trial.config["slot"], "the worker process was lost")
-
-
-class _PointSearcher(Searcher):
-    """Turns the dispatcher's points into Tune trials with the values in their configuration."""
-
-    def __init__(self, dispatcher: Any, x_param: str, y_param: str) -> None:
-        super().__init__(metric="ratio", mode="min")
-        self._dispatcher = dispatcher
-        self._names = (x_param, y_param)
-        self._slots: dict[str, int] = {}
-
-    def set_search_properties(
-        self, metric: str | None, mode: str | None, config: dict[str, Any], **spec: Any
-    ) -> bool:
-        """The dispatcher decides what is run; nothing of Tune's search settings applies."""
-        return True
-
-    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:  # pyright: ignore[reportIncompatibleMethodOverride] - Searcher.FINISHED is a str
-        slot = len(self._slots)
-        reply = _get(self._dispatcher.take.remote(slot))
-        if reply == "stop":
-            return Searcher.FINISHED
-        if reply == "wait":
-            return None
-        self._slots[trial_id] = slot
-        (point,) = reply.points
-        return {
-            "slot": slot,
-            "tile": reply.id,
-            "frame": point.frame,
-            "level": point.level,
-            "ix": point.ix,
-            "iy": point.iy,
-            **dict(zip(self._names, (point.x, point.y), strict=True)),
-            "params": list(self._names),
-        }
-
-    def on_trial_complete(
-        self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
-    ) -> None:
-        """A trial whose process died gives its point back."""
-        if error and trial_id in self._slots:
-            slot = self._slots[trial_id]
-            _get(self._dispatcher.release.remote(slot, "the trial's process was lost"))
-
-    def save(self, checkpoint_path: str) -> None:
-        """Nothing to save: the dataset is the truth."""
-
-    def restore(self, checkpoint_path: str) -> None:
-        """Nothing to restore: the dataset is the truth."""
-
-
 def run_ray_tune(
     spec: DispatcherSpec,
     workload: Workload,
@@ -202,9 +55,9 @@ def run_ray_tune(
     *,
     device: str,
     view: View,
-    cpu: float,
-    gpu: float,
+    slot: SlotResources,
     slots: int | None,
+    tiles_per_worker: int | None = None,
     trials: str = "slots",
     tables: Path | None = None,
 ) -> Progress:
@@ -220,11 +73,13 @@ def run_ray_tune(
         "cpu" or "cuda".
     view
         Called with the progress twice a second, from another thread.
-    cpu, gpu
-        Logical resources of a slot; `gpu` may be a fraction.
+    slot
+        What a slot takes of the cluster.
     slots
         Workers; more than the cluster has room for start when nodes join. None: as many as it
         has room for now.
+    tiles_per_worker
+        After which a worker is replaced; None: never.
     trials
         "slots" or "points".
     tables
@@ -235,10 +90,10 @@ def run_ray_tune(
     SweepStoppedError
         When the sweep cannot go on. What was finished is in the dataset, as it is after Ctrl-C.
     """
-    slots = slots or room_for(cpu, gpu)
+    slots = slots or room_for(slot, ray.nodes())
     if not slots:
         raise SweepStoppedError(
-            f"no node of the cluster has room for a slot of cpu={cpu:g}, gpu={gpu:g}; lower"
+            f"no node of the cluster has room for a slot of {slot}; lower"
             " resources in the spec, or set resources.slots to wait for nodes to join"
         )
     dispatcher = _start_dispatcher(spec)
@@ -250,8 +105,9 @@ def run_ray_tune(
                 shared=prepared.shared,
                 dispatcher=dispatcher,
                 device=device,
+                tiles_per_worker=tiles_per_worker,
             ),
-            {"cpu": cpu, "gpu": gpu},
+            slot.placement(),
         )
         with (
             _quiet_tune(),
@@ -259,7 +115,7 @@ def run_ray_tune(
             tempfile.TemporaryDirectory() as scratch,
         ):
             if trials == "points":
-                _fit_points(trainable, dispatcher, spec, slots, tables or Path(scratch))
+                fit_points(trainable, dispatcher, spec, slots, tables or Path(scratch))
             else:
                 _fit_slots(trainable, dispatcher, slots, Path(scratch), stopper)
     except BaseException:
@@ -267,7 +123,7 @@ def run_ray_tune(
             ray.get(dispatcher.rescue.remote(), timeout=60)
         raise
     try:
-        progress: Progress = _get(dispatcher.close.remote())
+        progress: Progress = ray.get(dispatcher.close.remote())
     except ActorDiedError as error:
         raise SweepStoppedError(
             f"the dispatcher was lost and could not be rebuilt from the dataset:\n{error}"
@@ -281,6 +137,20 @@ def run_ray_tune(
     return progress
 
 
+class DispatcherActor(Dispatcher):
+    """The dispatcher in its own process, where storage is what it is for the driver."""
+
+    def __init__(self, spec: DispatcherSpec, environment: dict[str, str]) -> None:
+        os.environ.update(environment)
+        super().__init__(spec)
+
+
+def _storage_environment() -> dict[str, str]:
+    """Endpoint, region and keys of an object store: Ray passes the keys on at most. They go as an
+    argument, because Ray shows a process's environment on its dashboard."""
+    return {key: value for key, value in os.environ.items() if key.startswith(_STORAGE)}
+
+
 def _start_dispatcher(spec: DispatcherSpec) -> Any:
     # Beside the driver: they live as long as each other and see the same disk. It takes no room
     # from the slots.
@@ -291,7 +161,7 @@ def _start_dispatcher(spec: DispatcherSpec) -> Any:
         "max_restarts": -1,
         "max_task_retries": -1,
     }
-    return ray.remote(Dispatcher).options(**options).remote(spec)
+    return ray.remote(DispatcherActor).options(**options).remote(spec, _storage_environment())
 
 
 def _fit_slots(
@@ -309,30 +179,7 @@ def _fit_slots(
             # Otherwise every trial ends with a call of save_checkpoint, which a slot has not.
             checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
             stop=stopper,
-            callbacks=[_Release(dispatcher)],
-        ),
-    ).fit()
-
-
-def _fit_points(
-    trainable: Any, dispatcher: Any, spec: DispatcherSpec, slots: int, storage: Path
-) -> None:
-    tune.Tuner(
-        trainable,
-        tune_config=tune.TuneConfig(
-            search_alg=_PointSearcher(dispatcher, spec.x_param, spec.y_param),
-            num_samples=-1,
-            max_concurrent_trials=slots,
-            reuse_actors=True,
-            trial_dirname_creator=lambda trial: f"point-{trial.trial_id}",
-        ),
-        run_config=tune.RunConfig(
-            name="points",
-            storage_path=str(storage),
-            verbose=0,
-            # A failed trial gives its point back to the dispatcher, which counts attempts.
-            failure_config=tune.FailureConfig(max_failures=0),
-            checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
+            callbacks=[Release(dispatcher)],
         ),
     ).fit()
 
@@ -367,6 +214,8 @@ def _watching(dispatcher: Any, view: View) -> Iterator[_SlotStopper]:
             view(progress)
             if progress.finished:
                 stopper.over = True
+            with contextlib.suppress(RayError, GetTimeoutError):
+                _end(ray.get(dispatcher.take_hung.remote(), timeout=30))
 
     thread = threading.Thread(target=watch, name="progress", daemon=True)
     thread.start()
@@ -377,14 +226,7 @@ def _watching(dispatcher: Any, view: View) -> Iterator[_SlotStopper]:
         thread.join()
 
 
-def _tile_from(config: Mapping[str, Any]) -> Tile | None:
-    """The tile of one point that a trial of its own carries in its configuration."""
-    if "tile" not in config:
-        return None
-    x, y = (config[name] for name in config["params"])
-    point = Point(config["frame"], config["level"], config["ix"], config["iy"], x, y)
-    return Tile(config["tile"], (point,))
-
-
-def _get(reference: Any) -> Any:
-    return ray.get(reference)
+def _end(workers: list[Any]) -> None:
+    """Tune starts new ones in their places."""
+    for worker in workers:
+        ray.kill(worker, no_restart=True)

@@ -19,6 +19,7 @@ class TileSize:
     def __init__(self, points: int | None, seconds: float) -> None:
         self._fixed, self._seconds = points, seconds
         self._size = points or 1
+        self._largest = LARGEST
         self._point_seconds: float | None = None
 
     def measured(self, seconds: float, points: int) -> None:
@@ -27,12 +28,16 @@ class TileSize:
         old = self._point_seconds
         self._point_seconds = each if old is None else 0.7 * old + 0.3 * each
 
+    def at_most(self, points: int) -> None:
+        """Larger tiles need too much memory."""
+        self._largest = min(self._largest, points)
+
     def next(self, backlog: int, slots: int) -> int:
         """Points for the next tile, at least 1."""
         if self._fixed is not None:
-            return self._fixed
+            return min(self._fixed, self._largest)
         if self._point_seconds is not None:
             wanted = self._seconds / max(self._point_seconds, 1e-9)
-            self._size = max(1, min(int(wanted), self._size * 4, LARGEST))
+            self._size = max(1, min(int(wanted), self._size * 4, self._largest))
         share = math.ceil(backlog / (2 * max(1, slots)))
-        return max(1, min(self._size, share))
+        return max(1, min(self._size, share, self._largest))

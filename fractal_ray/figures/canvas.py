@@ -36,7 +36,7 @@ def color_patch(name: str, color: Any) -> Patch:
     return Patch(facecolor=color, edgecolor="black", linewidth=0.5, label=name)
 
 
-def save(figure: Figure, path: str | os.PathLike[str]) -> Path:
+def save(figure: Figure, path: str | os.PathLike[str], *, dpi: int = 150) -> Path:
     """Write a figure whole or not at all, and free its memory.
 
     Parameters
@@ -44,8 +44,9 @@ def save(figure: Figure, path: str | os.PathLike[str]) -> Path:
     figure
         A figure of this package; it is empty afterwards.
     path
-        Local file whose suffix is one of `FORMATS`: PNG at 150 dots per inch, SVG or PDF. Missing
-        folders are made.
+        Local file whose suffix is one of `FORMATS`: PNG, SVG or PDF. Missing folders are made.
+    dpi
+        Dots per inch, in SVG and PDF of the maps in them.
 
     Returns
     -------
@@ -62,7 +63,7 @@ def save(figure: Figure, path: str | os.PathLike[str]) -> Path:
         raise SweepError(f"cannot write {target.name!r}: use one of {', '.join(FORMATS)}")
     try:
         with whole_file(target) as part, shared_style():
-            figure.savefig(part, format=suffix[1:], dpi=150, metadata=FORMATS[suffix])
+            figure.savefig(part, format=suffix[1:], dpi=dpi, metadata=FORMATS[suffix])
     finally:
         figure.clear()
     return target

@@ -16,9 +16,8 @@ from fractal_ray.figures.lattice import (
     outline_cells,
     set_frame,
 )
-from fractal_ray.figures.maps import NO
 from fractal_ray.figures.shades import Colors, colormap, rank_map
-from fractal_ray.figures.style import shared_style
+from fractal_ray.figures.style import NO, shared_style
 
 
 def rank_figure(

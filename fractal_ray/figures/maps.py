@@ -1,35 +1,23 @@
 """Maps of a frame: what trained, how low the loss went, where the border runs."""
 
-from typing import Any, Final
-
-import matplotlib
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.colors import BoundaryNorm, Colormap, ListedColormap
+from matplotlib.colors import BoundaryNorm, ListedColormap
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from numpy.typing import NDArray
 
 from fractal_ray.boundary import OUTCOME_CODES, Raster, boundary_cells, labels
 from fractal_ray.figures.canvas import color_patch, new_figure
-from fractal_ray.figures.lattice import (
-    draw_tiles,
-    inferred_patch,
-    missing_patch,
-    outline_cells,
-    set_frame,
-)
-from fractal_ray.figures.shades import Colors, colormap, value_map
+from fractal_ray.figures.lattice import draw_tiles, missing_patch, outline_cells, set_frame
+from fractal_ray.figures.panels import label_panel, loss_panel, value_panel
+from fractal_ray.figures.shades import Colors, colormap
 from fractal_ray.figures.style import (
-    BLANK_COLOR,
     MEASURED_COLORS,
+    NO,
     OUTCOME_COLORS,
     OUTCOME_NAMES,
     shared_style,
 )
-
-NO: Final = {"trainable": "not trainable", "stable": "diverged"}
-"""What a point without a label yes is called."""
 
 
 def three_panel(
@@ -55,13 +43,37 @@ def three_panel(
     colors
         As in `fractal_ray.figures.shades.colormap`.
     """
-    answer = labels(raster, label)
     with shared_style():
         figure = new_figure((18, 6), title, note)
         left, centre, right = figure.subplots(1, 3)
-        _value_panel(figure, left, raster, label, colors)
-        _loss_panel(figure, centre, raster, answer, label)
-        _label_panel(right, raster, answer, label, colormap("label", colors))
+        value_panel(figure, left, raster, label, colors)
+        loss_panel(figure, centre, raster, label)
+        label_panel(right, raster, label, colormap("label", colors))
+        return figure
+
+
+def four_panel(
+    raster: Raster,
+    *,
+    title: str,
+    label: str = "trainable",
+    note: str = "",
+    colors: Colors = "source",
+) -> Figure:
+    """Draw the three panels and stability beside them, 24 x 6 in (features V2).
+
+    Parameters
+    ----------
+    raster, title, label, note, colors
+        As in `three_panel`.
+    """
+    with shared_style():
+        figure = new_figure((24, 6), title, note)
+        value, loss, answer, stability = figure.subplots(1, 4)
+        value_panel(figure, value, raster, label, colors)
+        loss_panel(figure, loss, raster, label)
+        label_panel(answer, raster, label, colormap("label", colors))
+        label_panel(stability, raster, "stable", colormap("stability", colors))
         return figure
 
 
@@ -137,8 +149,10 @@ def measured_map(
         return figure
 
 
-def share_map(raster: Raster, share: NDArray[np.float64], *, title: str) -> Figure:
-    """Draw the share of seeds that say yes.
+def share_map(
+    raster: Raster, share: NDArray[np.float64], *, title: str, colors: Colors = "source"
+) -> Figure:
+    """Draw the share of seeds that say yes, 8 x 6 in.
 
     Parameters
     ----------
@@ -148,69 +162,16 @@ def share_map(raster: Raster, share: NDArray[np.float64], *, title: str) -> Figu
         (ny, nx) float64 from 0 to 1, NaN where it is not known: drawn as missing.
     title
         Heading.
+    colors
+        "source": red over white to blue; "safe": orange over white to purple.
     """
-    figure = new_figure((8.0, 6.0), title, "")
-    axes = figure.subplots()
-    set_frame(axes, raster)
-    known = np.isfinite(share)
-    tiles = draw_tiles(
-        axes, raster, np.where(known, share, 0.0), known, cmap="RdBu", vmin=0, vmax=1
-    )
-    figure.colorbar(tiles, ax=axes, shrink=0.8, label="share of seeds that say yes")
-    return figure
-
-
-def _value_panel(figure: Figure, axes: Axes, raster: Raster, boundary: str, colors: Colors) -> None:
-    set_frame(axes, raster)
-    values, look = value_map(raster, boundary), colormap("value", colors)
-    tiles = draw_tiles(axes, raster, values, raster.known, cmap=look, vmin=-1, vmax=1)
-    axes.set_title(f"{boundary.capitalize()} and how well")
-    meaning = f"0.3 (highest loss) to 1 (lowest)\n-1: {NO[boundary]}"
-    bar = figure.colorbar(tiles, ax=axes, shrink=0.8, label=meaning)
-    bar.set_ticks([-1, 0, 0.3, 1], labels=["-1", "0", "0.3", "1"])
-    filled = inferred_patch(raster) if np.isfinite(raster.loss).any() else []
-    _legend(axes, [*filled, *missing_patch(raster)])
-
-
-def _loss_panel(
-    figure: Figure, axes: Axes, raster: Raster, answer: NDArray[np.int8], boundary: str
-) -> None:
-    set_frame(axes, raster)
-    axes.set_title(f"Final loss of {boundary} points")
-    blank = raster.known & ~((answer == 1) & np.isfinite(raster.loss))
-    shown = raster.known & ~blank
-    draw_tiles(axes, raster, np.zeros(answer.shape), blank, cmap=ListedColormap([BLANK_COLOR]))
-    # Values outside `shown` may be infinite, which would spoil the colour scale.
-    loss = np.where(shown, raster.loss, 0.0)
-    look: dict[str, Any] = {"cmap": matplotlib.colormaps["viridis_r"]}
-    if shown.any():
-        tiles = draw_tiles(axes, raster, loss, shown, **look)
-        figure.colorbar(tiles, ax=axes, shrink=0.8, label="final loss")
-    else:
-        reason = "no loss recorded" if (answer == 1).any() else f"no {boundary} point"
-        axes.text(0.5, 0.5, reason, transform=axes.transAxes, ha="center")
-    unshown = NO[boundary] + (" or not run" if (blank & (answer == 1)).any() else "")
-    grey = [color_patch(unshown, BLANK_COLOR)] if blank.any() else []
-    _legend(axes, [*grey, *missing_patch(raster)])
-
-
-def _label_panel(
-    axes: Axes, raster: Raster, answer: NDArray[np.int8], boundary: str, colors: Colormap
-) -> None:
-    set_frame(axes, raster)
-    draw_tiles(axes, raster, answer, raster.known, cmap=colors, vmin=0, vmax=1)
-    axes.set_title(f"{boundary.capitalize()} or not")
-    yes, no = int(np.count_nonzero(answer == 1)), int(np.count_nonzero(answer == 0))
-    handles = [
-        color_patch(f"{boundary} ({yes})", colors(1.0)),
-        color_patch(f"{NO[boundary]} ({no})", colors(0.0)),
-    ]
-    _legend(axes, [*handles, *missing_patch(raster)])
-
-
-def _legend(axes: Axes, handles: list[Patch]) -> None:
-    """Put a legend under a panel, clear of its axis title; nothing for no entries."""
-    if handles:
-        # In units of the panel's height, below an axis title of one line or two.
-        below = -0.18 if "\n" in axes.get_xlabel() else -0.13
-        axes.legend(handles=handles, loc="upper center", bbox_to_anchor=(0.5, below), ncols=2)
+    look = "PuOr" if colors == "safe" else "RdBu"
+    with shared_style():
+        figure = new_figure((8, 6), title)
+        axes = figure.subplots()
+        set_frame(axes, raster)
+        known = np.isfinite(share)
+        shown = np.where(known, share, 0.0)
+        tiles = draw_tiles(axes, raster, shown, known, cmap=look, vmin=0, vmax=1)
+        figure.colorbar(tiles, ax=axes, shrink=0.8, label="share of seeds that say yes")
+        return figure

@@ -12,8 +12,8 @@ from fractal_ray.figures import curves
 from fractal_ray.figures.camera import Timing, boxes_of, length, views
 from fractal_ray.figures.captions import Captions
 from fractal_ray.figures.chains import chain, innermost, magnification
-from fractal_ray.figures.maps import NO
 from fractal_ray.figures.shades import Colors, Shade, colormap, label_map, rank_map, value_map
+from fractal_ray.figures.style import NO
 from fractal_ray.figures.zoom import Painter
 from fractal_ray.frames import Lattice
 from fractal_ray.sweep import Sweep

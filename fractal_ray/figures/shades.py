@@ -16,20 +16,23 @@ from fractal_ray.boundary import Raster, labels
 from fractal_ray.figures.style import MEASURED_COLORS, VALUE_COLORS
 
 Shade = Literal["label", "value", "rank"]
+Palette = Literal["label", "value", "rank", "stability"]
 Colors = Literal["source", "safe"]
 
 
-def colormap(shade: Shade, colors: Colors = "source") -> Colormap:
+def colormap(shade: Palette, colors: Colors = "source") -> Colormap:
     """Colours of -1 to 1.
 
-    "source": red to blue for labels, fractal-llm's twelve stops for values (features V1), and
-    Spectral for ranks (the notebook of arXiv 2402.06184). "safe", told apart in every common colour
+    "source": red to blue for labels, red to green for stability (features V2), fractal-llm's
+    twelve stops for values (V1), and Spectral for ranks (the notebook of arXiv 2402.06184).
+    "safe", told apart in every common colour
     blindness: vermilion and blue of Okabe and Ito for labels, else ColorBrewer's orange over white
     to purple. Labels have two colours and none between.
     """
-    if shade == "label":
+    if shade in ("label", "stability"):
         no_and_yes = ListedColormap([MEASURED_COLORS[1], MEASURED_COLORS[3]])
-        return no_and_yes if colors == "safe" else matplotlib.colormaps["RdBu"].resampled(2)
+        source = matplotlib.colormaps["RdBu" if shade == "label" else "RdYlGn"].resampled(2)
+        return no_and_yes if colors == "safe" else source
     if colors == "safe":
         return matplotlib.colormaps["PuOr"]
     return VALUE_COLORS if shade == "value" else matplotlib.colormaps["Spectral"]

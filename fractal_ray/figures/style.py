@@ -46,8 +46,15 @@ OUTCOME_NAMES: Final = {
 }
 """Outcomes as legends write them."""
 
+NO: Final = {"trainable": "not trainable", "stable": "diverged"}
+"""What a point without a label yes is called."""
+
 MEASURED_COLORS: Final = ("#F2C6A5", "#D55E00", "#B3D4E8", "#0072B2")
 """No and yes as in `OUTCOME_COLORS`, pale where inferred: no, no that was run, yes, yes run."""
+
+LINE_COLOR: Final = "#0072B2"
+MARK_COLOR: Final = "#D55E00"
+"""Of numbers in diagrams, and of what is laid over them: blue and vermilion as above."""
 
 BLANK_COLOR: Final = "#D9D9D9"
 """Measured points that a panel has nothing to say about."""

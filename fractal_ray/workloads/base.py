@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from fractal_ray.identity import Setting
 from fractal_ray.outcome import RunRecord
@@ -24,6 +24,34 @@ class Prepared:
 
     fingerprint: str
     shared: Any
+
+
+@dataclass(frozen=True)
+class Footprint:
+    """What one worker takes of a card, in bytes.
+
+    Parameters
+    ----------
+    peak
+        Of the workload: what its allocator held at most.
+    context
+        Of the process besides: CUDA itself and what else was on the card.
+    total
+        Memory of the card.
+    """
+
+    peak: int
+    context: int
+    total: int
+
+
+@runtime_checkable
+class Probed(Protocol):
+    """A workload of which several workers may share a card."""
+
+    def probe(self, shared: Any, device: str) -> Footprint:
+        """Run the two largest steps of any point, on a worker that has the card for itself."""
+        ...
 
 
 class Runner(Protocol):

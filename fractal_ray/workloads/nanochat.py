@@ -18,12 +18,14 @@ from fractal_ray.outcome import Criterion, RunRecord
 from fractal_ray.space import Point
 from fractal_ray.spec import SweepSpec
 from fractal_ray.spec_workloads import NanochatSpec
-from fractal_ray.workloads.base import Prepared
+from fractal_ray.workloads.base import Footprint, Prepared
+from fractal_ray.workloads.footprint import measure
 from nanochat.errors import NanochatError
 from nanochat.recipe import Recipe
 
 if TYPE_CHECKING:
     from nanochat.data import Batches, Examples
+    from nanochat.finetune import FinetuneResult
     from nanochat.gpt import GPTConfig
 
 # Changes when the mathematics of a run changes, so that old rows are not mistaken for new ones.
@@ -62,6 +64,8 @@ class NanochatWorkload:
     budget
         Largest `num_tokens` of any point, None where the number of steps is given: how far a
         folder of shards is read.
+    largest_batch
+        Largest `device_batch_size` of any point; None for the recipe's.
     """
 
     def __init__(
@@ -72,9 +76,11 @@ class NanochatWorkload:
         y_param: str,
         criterion: Criterion,
         budget: int | None = None,
+        largest_batch: int | None = None,
     ) -> None:
         self._spec = spec
         self.budget = budget
+        self._largest_batch = largest_batch or recipe.device_batch_size
         self._recipe = recipe
         self._params = (x_param, y_param)
         self._criterion = criterion
@@ -94,6 +100,7 @@ class NanochatWorkload:
             spec.axes.y.param,
             spec.label.criterion,
             None if by_steps else int(largest.get("num_tokens", recipe.num_tokens)),
+            int(largest.get("device_batch_size", recipe.device_batch_size)),
         )
 
     @property
@@ -138,6 +145,22 @@ class NanochatWorkload:
             os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         return NanochatRunner(shared, self._recipe, self._params, self._criterion, device)
 
+    def probe(self, shared: Shared, device: str) -> Footprint:
+        """Two steps at the largest batch of any point, on the longest rows of the data."""
+        return measure(lambda: self.two_largest_steps(shared, device))
+
+    def two_largest_steps(self, shared: Shared, device: str) -> "FinetuneResult":
+        """Two, because the optimizer's states of the first come after its peak."""
+        from nanochat.data import make_batches
+        from nanochat.finetune import finetune
+
+        size = self._largest_batch
+        recipe = self._recipe.with_values({"num_iterations": 2, "device_batch_size": size})
+        rows = np.argsort(-shared.examples.lengths, kind="stable")[: 2 * size]
+        model = self.open(shared, device).model
+        longest = shared.examples.take(rows)
+        return finetune(model, make_batches(longest, recipe, shared.pad_id, device), recipe)
+
 
 class NanochatRunner:
     """The workload on one worker: one model, one set of master weights, cached batches."""
@@ -161,12 +184,12 @@ class NanochatRunner:
             )
         # Some checkpoints pad the vocabulary with rows beyond its size.
         rows = shared.weights["lm_head.weight"].shape[0]
-        self._model = GPT(shared.config, vocab_rows=rows).to(device)
+        self.model = GPT(shared.config, vocab_rows=rows).to(device)
         # Copies: the arrays may be the object store's own memory, which every worker shares.
         self._master: dict[str, torch.Tensor] = {
             key: torch.tensor(array, device=device) for key, array in shared.weights.items()
         }
-        self._weights = self._model.state_dict()
+        self._weights = self.model.state_dict()
         self._shared, self._recipe, self._params = shared, recipe, params
         self._criterion, self._device = criterion, device
         self._batches: dict[tuple[Any, ...], Batches] = {}
@@ -181,7 +204,7 @@ class NanochatRunner:
                 dict(zip(self._params, (point.x, point.y), strict=True))
             )
             self._restore()
-            result = finetune(self._model, self._batches_for(recipe), recipe)
+            result = finetune(self.model, self._batches_for(recipe), recipe)
             yield RunRecord.from_curve(
                 result.losses,
                 self._criterion,

@@ -170,7 +170,7 @@ def started(*arguments: str) -> Iterator[subprocess.Popen[str]]:
 
 def wait_for_points(folder: str, count: int) -> None:
     """Until the dataset holds so many points."""
-    for _ in range(600):
+    for _ in range(1200):
         if Store(folder).read(["point_id"]).num_rows >= count:
             return
         time.sleep(0.1)

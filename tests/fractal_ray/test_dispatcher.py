@@ -1,12 +1,15 @@
 """The dispatcher by itself: leases, attempts, tile sizes, writing, coming back."""
 
 import functools
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
-from fractal_ray.engine.base import RunFailure, Tile, TileResult, evaluate_tile
+from fractal_ray.driver_lease import hold
+from fractal_ray.engine.base import Place, RunFailure, Tile, TileResult, describe, evaluate_tile
 from fractal_ray.engine.dispatcher import Dispatcher
 from fractal_ray.engine.dispatcher_spec import DispatcherSpec
 from fractal_ray.outcome import Criterion
@@ -78,7 +81,7 @@ def tile(dispatcher: Dispatcher, slot: int) -> Tile:
     return reply
 
 
-def failed(taken: Tile, error: str = "MemoryError: no room") -> TileResult:
+def failed(taken: Tile, error: str = "OSError: no route") -> TileResult:
     failures = tuple(RunFailure(error, f"trace of {error}") for _ in taken.points)
     return TileResult(taken.id, failures, 0.1, "host", "cpu")
 
@@ -112,19 +115,30 @@ def test_a_second_dispatcher_runs_only_what_is_missing(tmp_path: Path) -> None:
     assert finish(make(tmp_path, side=5)) == 0
 
 
-def test_a_lost_lease_is_run_again_point_by_point(tmp_path: Path) -> None:
-    dispatcher = make(tmp_path, points_per_tile=4)
+def test_a_lost_lease_is_run_again_in_halves(tmp_path: Path) -> None:
+    dispatcher = make(tmp_path, points_per_tile=5)
     lost = tile(dispatcher, 0)
     dispatcher.release(0, "killed")
-    again = [tile(dispatcher, slot) for slot in (1, 2, 3, 4)]
-    assert [len(one.points) for one in again] == [1, 1, 1, 1]
-    assert {one.points[0] for one in again} == set(lost.points)
+    again = [tile(dispatcher, slot) for slot in (1, 2)]
+    assert [one.points for one in again] == [lost.points[:3], lost.points[3:]]
+
+
+def test_a_lost_node_is_nobodys_fault(tmp_path: Path) -> None:
+    dispatcher = make(tmp_path, points_per_tile=1, max_attempts=2)
+    for slot in range(8):
+        dispatcher.opening(slot, Place(f"node {slot}", f"card {slot}"))
+        tile(dispatcher, slot)
+        dispatcher.release(slot, "gone", "lost_node")
+    assert finish(dispatcher, 100) == 9
+    assert dispatcher.close().gave_up == 0
+    kinds = {row["kind"] for row in Store(str(tmp_path)).read_failures().to_pylist()}
+    assert kinds == {"lost_node"}
 
 
 def test_a_slot_that_comes_back_empty_handed_has_lost_its_lease(tmp_path: Path) -> None:
     dispatcher = make(tmp_path, points_per_tile=2)
     lost = tile(dispatcher, 0)
-    assert tile(dispatcher, 0).points[0] in lost.points
+    assert tile(dispatcher, 0).points == lost.points[:1]
     assert dispatcher.progress().failures == 1
 
 
@@ -139,10 +153,14 @@ def test_a_result_of_a_released_lease_is_dropped(tmp_path: Path) -> None:
 
 
 def test_a_point_that_kills_its_worker_is_found_and_given_up(tmp_path: Path) -> None:
-    dispatcher = make(tmp_path, points_per_tile=9, max_attempts=3)
+    clock = Clock()
+    dispatcher = make(tmp_path, points_per_tile=9, max_attempts=3, clock=clock)
     runner = worker()
     for _ in range(100):
         reply = dispatcher.take(0)
+        if reply == "wait":  # for the back-off to pass
+            clock.now += 1
+            continue
         if not isinstance(reply, Tile):
             break
         if any((point.ix, point.iy) == (1, 1) for point in reply.points):
@@ -173,7 +191,7 @@ def test_a_failure_is_tried_again_and_never_becomes_an_outcome(tmp_path: Path) -
     (row,) = [r for r in rows(dispatcher, tmp_path) if r["attempt"] == 2]
     assert (row["ix"], row["iy"]) == (taken.points[0].ix, taken.points[0].iy)
     (failure,) = Store(str(tmp_path)).read_failures().to_pylist()
-    assert failure["traceback"] == "trace of MemoryError: no room"
+    assert failure["traceback"] == "trace of OSError: no route"
     assert failure["attempt"] == 1
 
 
@@ -296,3 +314,189 @@ def test_storage_that_refuses_for_good_ends_the_sweep(
         dispatcher.progress()
     assert "No space left" in (dispatcher.progress().error or "")
     assert dispatcher.take(0) == "stop"
+
+
+class TestMemory:
+    """Points that need more memory than there is."""
+
+    def test_a_tile_is_split_and_later_ones_are_smaller(self, tmp_path: Path) -> None:
+        dispatcher = make(tmp_path, side=6, points_per_tile=8)
+        first = tile(dispatcher, 0)
+        dispatcher.deliver(0, short_of_memory(first))
+        again = [tile(dispatcher, slot) for slot in (1, 2)]
+        assert [one.points for one in again] == [first.points[:4], first.points[4:]]
+        assert len(tile(dispatcher, 3).points) == 4
+
+    def test_what_was_finished_before_memory_ran_out_is_kept(self, tmp_path: Path) -> None:
+        dispatcher = make(tmp_path, side=3, points_per_tile=9)
+        first = tile(dispatcher, 0)
+        dispatcher.deliver(0, short_of_memory(first, after=3))
+        assert dispatcher.progress().done == 3
+        assert tile(dispatcher, 0).points == first.points[3:6]
+
+    def test_a_point_gets_a_card_for_itself_when_nothing_else_is_left(self, tmp_path: Path) -> None:
+        dispatcher = make(tmp_path, side=2, points_per_tile=1)
+        for slot, card in enumerate(["A", "A", "A", "B"]):
+            dispatcher.opening(slot, Place("node", card))
+        greedy = tile(dispatcher, 0)
+        dispatcher.deliver(0, short_of_memory(greedy))
+        runner, tiles = worker(), {slot: tile(dispatcher, slot) for slot in (1, 2, 3)}
+        assert dispatcher.take(0) == "wait", "the others of its card are at work"
+        for slot, taken in tiles.items():
+            dispatcher.deliver(slot, evaluate_tile(runner, taken))
+        assert [dispatcher.take(slot) for slot in (1, 2)] == ["rest", "rest"]
+        assert dispatcher.take(0) == "wait", "they were told, and have not said that they do"
+        assert [dispatcher.take(slot) for slot in (1, 2)] == ["rest", "rest"]
+        again = tile(dispatcher, 0)
+        assert again.points == greedy.points
+        assert [dispatcher.take(slot) for slot in (1, 2, 3)] == ["rest", "rest", "wait"]
+        dispatcher.deliver(0, evaluate_tile(runner, again))
+        assert [dispatcher.take(slot) for slot in range(4)] == ["stop"] * 4
+        assert dispatcher.progress().gave_up == 0
+
+    def test_what_fails_alone_as_well_is_a_failure_and_no_outcome(self, tmp_path: Path) -> None:
+        dispatcher = make(tmp_path, side=2, points_per_tile=1)
+        runner = worker()
+        for _ in range(20):
+            reply = dispatcher.take(0)
+            if reply == "stop":
+                break
+            assert isinstance(reply, Tile)
+            (point,) = reply.points
+            greedy = (point.ix, point.iy) == (1, 1)
+            dispatcher.deliver(
+                0, short_of_memory(reply) if greedy else evaluate_tile(runner, reply)
+            )
+        progress = dispatcher.progress()
+        assert (progress.finished, progress.done, progress.gave_up) == (True, 3, 1)
+        assert len(rows(dispatcher, tmp_path)) == 3
+        failures = Store(str(tmp_path)).read_failures().to_pylist()
+        assert [(row["kind"], row["gave_up"]) for row in failures] == [
+            ("out_of_memory", False),
+            ("out_of_memory", True),
+        ]
+
+    @pytest.mark.parametrize(
+        ("error", "kind"),
+        [
+            (MemoryError("no"), "out_of_memory"),
+            (torch.OutOfMemoryError("CUDA out of memory"), "out_of_memory"),
+            (RuntimeError("CUDA error: out of memory"), "out_of_memory"),
+            (RuntimeError("DefaultCPUAllocator: can't allocate memory"), "out_of_memory"),
+            (RuntimeError("CUBLAS_STATUS_ALLOC_FAILED"), "out_of_memory"),
+            (ValueError("out of memory"), "error"),
+            (RuntimeError("shape mismatch"), "error"),
+        ],
+    )
+    def test_which_exceptions_want_memory(self, error: Exception, kind: str) -> None:
+        assert describe(error).kind == kind
+
+
+class TestSilence:
+    """Workers that hang."""
+
+    def test_a_silent_worker_is_handed_over_and_its_points_run_again(self, tmp_path: Path) -> None:
+        clock = Clock()
+        dispatcher = make(tmp_path, points_per_tile=4, clock=clock, lease_seconds=30)
+        dispatcher.opening(0, Place("node", "card"), "the handle")
+        lost = tile(dispatcher, 0)
+        clock.now = 30
+        assert dispatcher.take_hung() == []
+        clock.now = 31
+        assert dispatcher.take_hung() == ["the handle"]
+        assert dispatcher.take_hung() == []
+        assert "silent for 30 s" in dispatcher.progress().trouble
+        dispatcher.release(0, "killed")  # its end is expected, and is no loss while loading
+        assert tile(dispatcher, 1).points == lost.points[:2]
+        dispatcher.deliver(0, evaluate_tile(worker(), lost))
+        assert dispatcher.progress().done == 0, "what it says later is dropped"
+
+    def test_one_that_hangs_on_loading_is_replaced(self, tmp_path: Path) -> None:
+        clock = Clock()
+        dispatcher = make(tmp_path, clock=clock, lease_seconds=30)
+        dispatcher.opening(0, Place("node", "card"), "the handle")
+        clock.now = 31
+        assert dispatcher.take_hung() == ["the handle"]
+
+    def test_without_a_limit_the_slowest_point_decides(self, tmp_path: Path) -> None:
+        clock = Clock()
+        dispatcher = make(tmp_path, points_per_tile=1, clock=clock)
+        dispatcher.opening(0, Place("node", "card"), "the handle")
+        first = evaluate_tile(worker(), tile(dispatcher, 0))
+        clock.now = 3600
+        assert dispatcher.take_hung() == []
+        dispatcher.deliver(0, TileResult(first.tile_id, first.results, 100.0, "host", "cpu"))
+        tile(dispatcher, 0)
+        clock.now = 3600 + 2000
+        assert dispatcher.take_hung() == []
+        clock.now = 3600 + 2001
+        assert dispatcher.take_hung() == ["the handle"]
+
+
+def test_a_replaced_worker_is_no_lost_one(tmp_path: Path) -> None:
+    dispatcher = make(tmp_path, points_per_tile=1)
+    for _ in range(5):
+        dispatcher.deliver(0, evaluate_tile(worker(), tile(dispatcher, 0)))
+        dispatcher.retire(0)
+        dispatcher.release(0, "the worker process was lost")
+    assert dispatcher.progress().failures == 0
+    assert finish(dispatcher) == 4
+
+
+@pytest.mark.parametrize("keep_going", [True, False])
+def test_three_points_that_fail_alike_for_good_end_the_sweep(
+    tmp_path: Path, keep_going: bool
+) -> None:
+    dispatcher = make(tmp_path, side=4, points_per_tile=1, keep_going=keep_going)
+    runner = worker()
+    for _ in range(100):
+        reply = dispatcher.take(0)
+        if not isinstance(reply, Tile):
+            break
+        (point,) = reply.points
+        broken = failed(reply, f"IndexError: {point.ix}, 0x7f{point.iy:x}, {point.x:g}")
+        dispatcher.deliver(0, broken if point.iy % 2 else evaluate_tile(runner, reply))
+    progress = dispatcher.progress()
+    if keep_going:
+        assert (progress.error, progress.gave_up, progress.done) == (None, 8, 8)
+    else:
+        assert progress.gave_up == 3
+        assert "--keep-going" in (progress.error or "")
+        assert "trace of IndexError" in (progress.error or "")
+
+
+def test_two_kinds_of_devices_are_told_and_may_be_forbidden(tmp_path: Path) -> None:
+    dispatcher = make(tmp_path, points_per_tile=1)
+    on = [evaluate_tile(worker(), tile(dispatcher, slot)) for slot in (0, 1)]
+    dispatcher.deliver(0, on[0])
+    assert dispatcher.progress().trouble == ""
+    other = TileResult(on[1].tile_id, on[1].results, 1.0, "h", "NVIDIA A100-SXM4-80GB")
+    dispatcher.deliver(1, other)
+    assert "NVIDIA A100-SXM4-80GB and cpu" in dispatcher.progress().trouble
+    assert len(rows(dispatcher, tmp_path)) == 2
+    alone = make(tmp_path, points_per_tile=1, homogeneous=True)
+    taken = tile(alone, 0)
+    third = evaluate_tile(worker(), taken)
+    alone.deliver(0, TileResult(taken.id, third.results, 1.0, "h", "NVIDIA L4"))
+    assert "homogeneous" in (alone.progress().error or "")
+    assert len(rows(alone, tmp_path)) == 2
+
+
+def test_another_driver_that_takes_over_ends_the_sweep(tmp_path: Path) -> None:
+    clock = Clock()
+    with hold(Store(str(tmp_path))) as token:
+        dispatcher = make(tmp_path, points_per_tile=1, clock=clock, token=token)
+        dispatcher.deliver(0, evaluate_tile(worker(), tile(dispatcher, 0)))
+        other = json.loads((tmp_path / "driver.json").read_text()) | {"token": "x", "pid": 77}
+        (tmp_path / "driver.json").write_text(json.dumps(other))
+        clock.now = 10
+        assert "process 77" in (dispatcher.progress().error or "")
+        assert dispatcher.take(0) == "stop"
+    assert Store(str(tmp_path)).read().num_rows == 0
+    assert json.loads((tmp_path / "driver.json").read_text())["pid"] == 77
+
+
+def short_of_memory(taken: Tile, after: int = 0) -> TileResult:
+    done = evaluate_tile(worker(), Tile(0, taken.points[:after])).results
+    failure = RunFailure("OutOfMemoryError: 1 GiB", "trace", "out_of_memory")
+    return TileResult(taken.id, done, 0.1, "host", "cpu", (after, failure))

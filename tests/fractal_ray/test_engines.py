@@ -91,7 +91,7 @@ class TestRay:
     ) -> None:
         stages = [{"grid": {"points": 4}}]
         sweep = make_sweep(Flaky(tmp_path, times), name="p", trials="points", stages=stages)
-        progress = sweep.run("ray")
+        progress = sweep.run("ray", keep_going=True)
         assert (progress.gave_up, progress.done) == ((0, 16) if times == 1 else (8, 8))
         assert progress.failures == 8 * min(times, 3)
 
@@ -121,7 +121,8 @@ class TestRay:
     def test_storage_that_refuses_for_good_is_the_reason_given(
         self, make_sweep: Maker, tmp_path: Path
     ) -> None:
-        sweep = make_sweep(Disc(seconds=0.15), name="full", points_per_tile=2)
+        patience = {"storage_patience": 0}
+        sweep = make_sweep(Disc(seconds=0.15), name="full", points_per_tile=2, resources=patience)
         points = Path(sweep.location) / "points"
 
         def refuse_everything() -> None:
@@ -135,7 +136,7 @@ class TestRay:
 
         thread = threading.Thread(target=refuse_everything)
         thread.start()
-        with pytest.raises(SweepStoppedError, match="refused the last rows"):
+        with pytest.raises(SweepStoppedError, match="refused"):
             sweep.run("ray")
         thread.join()
 
@@ -256,7 +257,7 @@ def test_failures_are_retried_and_recorded_apart(
     assert run(sweep) == expected
     failures = sweep.store().read_failures().to_pylist()
     assert {row["kind"] for row in failures} == {"error"}
-    assert all("MemoryError" in row["traceback"] for row in failures)
+    assert all("no route to host" in row["traceback"] for row in failures)
     assert not any(row["gave_up"] for row in failures)
 
 
@@ -264,7 +265,7 @@ def test_points_given_up_are_unknown_and_tried_again_next_time(
     make_sweep: Maker, expected: list[dict[str, Any]], tmp_path: Path
 ) -> None:
     sweep = make_sweep(Flaky(tmp_path, times=4), name="f", points_per_tile=10)
-    progress = sweep.run("local")
+    progress = sweep.run("local", keep_going=True)
     assert progress.gave_up == 27
     raster = sweep.raster()
     assert (raster.outcome[::3] == -1).all()
@@ -317,7 +318,7 @@ def test_a_full_disk_is_the_reason_given(
     def refuse(self: Store, table: Any, folder: str) -> None:
         raise OSError(28, "No space left on device")
 
-    sweep = make_sweep(name="full")
+    sweep = make_sweep(name="full", resources={"storage_patience": 0})
     monkeypatch.setattr(Store, "_write", refuse)
     with pytest.raises(SweepStoppedError, match="No space left on device"):
         sweep.run("local")

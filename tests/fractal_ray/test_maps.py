@@ -19,7 +19,7 @@ from fractal_ray.errors import SweepError
 from fractal_ray.figures.canvas import save
 from fractal_ray.figures.curve_maps import rank_figure, settled_map
 from fractal_ray.figures.lattice import edges
-from fractal_ray.figures.maps import outcome_map, three_panel
+from fractal_ray.figures.maps import outcome_map, share_map, three_panel
 from fractal_ray.figures.ruler import ruler, tick_units
 from fractal_ray.figures.shades import colormap, fill_inferred, rank_map, value_map
 from fractal_ray.figures.style import VALUE_COLORS, shared_style
@@ -263,6 +263,9 @@ def test_safe_colors_are_others(raster: Raster) -> None:
     for panel in (0, 2):
         assert image(safe.axes[panel]).get_cmap() != image(source.axes[panel]).get_cmap()
     assert to_hex(colormap("label", "safe")(1.0)) == to_hex("#0072B2")
+    share = np.array([[0.0, 0.5, 1.0], [np.nan, 1.0, 1.0]])
+    for colors, name in (("source", "RdBu"), ("safe", "PuOr")):
+        assert image(share_map(raster, share, title="", colors=colors).axes[0]).cmap.name == name
 
 
 def test_rank_and_settled_maps_show_what_they_are_given(raster: Raster) -> None:

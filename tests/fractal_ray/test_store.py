@@ -98,8 +98,8 @@ def test_a_reader_that_meets_a_compaction_sees_every_row(
     listed = Store._parts
     calls = []
 
-    def parts_then_compaction(self: Store, kind: str) -> list[str]:
-        parts = listed(self, kind)
+    def parts_then_compaction(self: Store, kind: str, smaller_than: int | None = None) -> list[str]:
+        parts = listed(self, kind, smaller_than)
         calls.append(kind)
         if len(calls) == 1:
             Store(str(tmp_path)).compact()

@@ -105,7 +105,7 @@ def test_a_damaged_header_is_named(make_sweep: Maker, text: str) -> None:
 
 def test_storage_that_is_a_file(make_sweep: Maker, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(SweepError, match=r"cannot write sweep\.json in .*file"):
+    with pytest.raises(SweepError, match=r"cannot write to .*file"):
         make_sweep(storage=str(tmp_path / "file")).run("local")
 
 
@@ -208,7 +208,7 @@ def test_status_counts(make_sweep: Maker, tmp_path: Path) -> None:
     assert (status.points, status.planned, status.others) == (9, 9, 72)
     (group,) = failure_groups(sweep)
     assert group["count"] == status.failures
-    assert "MemoryError: no room, visit 0" in group["traceback"]
+    assert "OSError: no route to host, visit 0" in group["traceback"]
 
 
 class TestCost:

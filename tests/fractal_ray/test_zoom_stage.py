@@ -207,7 +207,7 @@ class _BrokenRunner(MapRunner):
 
 def test_a_point_that_failed_and_succeeds_later_moves_no_frame(tmp_path: Path) -> None:
     spec = _spec(tmp_path, GRID, _zoom(pick="diverse", windows=2))
-    first = Sweep(spec, _Broken("weierstrass")).run(engine="local")
+    first = Sweep(spec, _Broken("weierstrass")).run(engine="local", keep_going=True)
     assert first.gave_up > 0
     chosen = _zooms(Sweep(spec))
     assert len(chosen) == 2
@@ -543,7 +543,7 @@ def test_runs_of_inner_frames_do_not_change_what_an_outer_frame_shows(
 
 def test_points_that_failed_once_leave_no_holes(tmp_path: Path) -> None:
     stages = (GRID, REFINE)
-    Sweep(_spec(tmp_path, *stages), _Broken("weierstrass")).run(engine="local")
+    Sweep(_spec(tmp_path, *stages), _Broken("weierstrass")).run(engine="local", keep_going=True)
     healed = Sweep(_spec(tmp_path, *stages))
     assert healed.run(engine="local").gave_up == 0
     assert healed.raster().known.all()

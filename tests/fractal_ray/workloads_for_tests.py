@@ -71,7 +71,7 @@ class Flaky(Disc):
             visits = len(seen.read_text()) if seen.exists() else 0
             seen.write_text("x" * (visits + 1))
             if visits < self.times:
-                raise MemoryError(f"no room, visit {visits}")
+                raise OSError(f"no route to host, visit {visits}")
         return super().record(point)
 
 

@@ -1,0 +1,174 @@
+"""One driver a sweep: `driver.json` says who runs it, and until when that is to be believed.
+
+Two drivers would spend the budget twice. The file is renewed while its driver lives, so one that
+was killed is in nobody's way for long: a process of this machine that is gone is seen at once, one
+elsewhere when its time is over. Whoever writes rows asks first whether it still holds the sweep.
+"""
+
+import contextlib
+import getpass
+import json
+import os
+import secrets
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import pyarrow as pa
+
+from fractal_ray.errors import SweepError
+from fractal_ray.store import Store
+
+FILE = "driver.json"
+SECONDS = 60.0
+"""For which a driver that is not heard of is believed to live."""
+_RENEW_SECONDS = 10.0
+_SETTLE_SECONDS = 1.0
+
+
+@dataclass(frozen=True)
+class Driver:
+    """Who runs a sweep.
+
+    Parameters
+    ----------
+    token
+        Of this run.
+    host, pid, user
+        The process.
+    machine
+        Boot and process namespace, within which `pid` means something; "" where not known.
+    started
+        Ticks since boot at which the process started: another one may have its number later.
+    since, renewed
+        Seconds since 1970.
+    """
+
+    token: str
+    host: str
+    pid: int
+    user: str
+    machine: str
+    started: str
+    since: float
+    renewed: float
+
+    def __str__(self) -> str:
+        """For a reader."""
+        return f"process {self.pid} of {self.user} on {self.host}"
+
+
+@contextmanager
+def hold(store: Store) -> Iterator[str]:
+    """Be a sweep's one driver; yields the token that `taken_by` knows this run by.
+
+    Raises
+    ------
+    SweepError
+        When another one is.
+    """
+    me = _this_process()
+    _take(store, me)
+    stop = threading.Event()
+    thread = threading.Thread(target=_renew, args=(store, me, stop), name="lease", daemon=True)
+    thread.start()
+    try:
+        yield me.token
+    finally:
+        stop.set()
+        thread.join()
+        with contextlib.suppress(OSError, pa.ArrowException):
+            if _read(store) == me.token:
+                store.delete_file(FILE)
+
+
+def taken_by(store: Store, token: str) -> Driver | None:
+    """The other driver that has taken the sweep over, if there is one."""
+    found = read(store)
+    return None if found is None or found.token == token else found
+
+
+def read(store: Store) -> Driver | None:
+    """Who runs the sweep, as far as its file says; None for nobody, or where it is damaged."""
+    try:
+        return Driver(**json.loads(store.read_text(FILE) or "null"))
+    except (ValueError, TypeError):
+        return None
+
+
+def lives(driver: Driver, now: float) -> bool:
+    """Whether a driver has to be reckoned with."""
+    me = _this_process()
+    if driver.machine and driver.machine == me.machine and driver.host == me.host:
+        return _started(driver.pid) == driver.started
+    return now - driver.renewed < SECONDS
+
+
+def _read(store: Store) -> str | None:
+    found = read(store)
+    return found.token if found else None
+
+
+def _take(store: Store, me: Driver) -> None:
+    with store.alone():
+        other = read(store)
+        if other is not None and lives(other, time.time()):
+            _refuse(store, other)
+        store.write_file(FILE, _to_bytes(me))
+    if store.is_remote:  # where nothing keeps two from doing this at once
+        time.sleep(_SETTLE_SECONDS)
+        if other := taken_by(store, me.token):
+            _refuse(store, other)
+
+
+def _refuse(store: Store, other: Driver) -> None:
+    ago = max(0.0, time.time() - other.renewed)
+    raise SweepError(
+        f"{store.location} is being run by {other}, heard of {ago:.0f} s ago; nothing was"
+        f" changed. Watch it with `fractal-ray status --watch {store.location}`, or stop it. If it"
+        f" was killed, the same command works {SECONDS:.0f} s after it was last heard of."
+    )
+
+
+def _renew(store: Store, me: Driver, stop: threading.Event) -> None:
+    while not stop.wait(_RENEW_SECONDS):
+        with contextlib.suppress(OSError, pa.ArrowException):  # storage may refuse for a while
+            if _read(store) not in (me.token, None):
+                return  # taken over; the dispatcher sees it before it writes
+            store.put(FILE, _to_bytes(me))
+
+
+def _to_bytes(driver: Driver) -> bytes:
+    return (json.dumps({**asdict(driver), "renewed": time.time()}, indent=2) + "\n").encode()
+
+
+def _this_process() -> Driver:
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):  # a container's user without a name
+        user = str(os.getuid())
+    pid, now = os.getpid(), time.time()
+    return Driver(
+        secrets.token_hex(8), socket.gethostname(), pid, user, _machine(), _started(pid), now, now
+    )
+
+
+def _machine() -> str:
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        return f"{boot} {Path('/proc/self/ns/pid').readlink()}"
+    except OSError:
+        return ""  # not Linux: time decides
+
+
+def _started(pid: int) -> str:
+    """When the process started, "" for one that is gone or a zombie."""
+    try:
+        after_name = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return ""
+    return "" if after_name[0] == "Z" else after_name[19]

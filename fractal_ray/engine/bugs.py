@@ -1,0 +1,61 @@
+"""The same error on several points: a bug of the workload, which another try does not mend."""
+
+import re
+
+from fractal_ray.engine.base import RunFailure
+
+_POINTS = 3
+_VARIES = re.compile(r"0x[0-9a-fA-F]+|[-+]?\d[\d_,.]*(?:[eE][-+]?\d+)?")
+
+
+def signature(error: str) -> str:
+    """An error without the numbers in it, which differ from point to point."""
+    return _VARIES.sub("#", error)
+
+
+class Bugs:
+    """Counts points that fail alike.
+
+    Parameters
+    ----------
+    keep_going
+        Give up points that fail for good, and never the sweep after a first success.
+    """
+
+    def __init__(self, *, keep_going: bool) -> None:
+        self._keep_going = keep_going
+        self._any_success = False
+        self._points: dict[str, set[str]] = {}
+        self._given_up: dict[str, set[str]] = {}
+
+    def worked(self) -> None:
+        """A point has succeeded."""
+        self._any_success = True
+
+    def seen(self, point_id: str, failure: RunFailure, *, gave_up: bool) -> str | None:
+        """A point failed; why the sweep cannot go on, if that is so now.
+
+        Before any point has succeeded three that fail alike are enough; after that three have to
+        have failed alike at every attempt.
+        """
+        if failure.kind != "error":
+            return None  # the machine's, not the workload's
+        kind = signature(failure.error)
+        alike = self._points.setdefault(kind, set())
+        alike.add(point_id)
+        if len(alike) >= _POINTS and not self._any_success:
+            return (
+                "the first three points all failed alike, so the sweep was stopped:\n"
+                + failure.traceback
+            )
+        if not gave_up or self._keep_going:
+            return None
+        finally_alike = self._given_up.setdefault(kind, set())
+        finally_alike.add(point_id)
+        if len(finally_alike) < _POINTS:
+            return None
+        return (
+            "three points failed alike at every attempt, so the sweep was stopped; mend the cause"
+            " and run the same command, or run it with --keep-going to leave such points out:\n"
+            + failure.traceback
+        )

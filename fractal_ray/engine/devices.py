@@ -1,0 +1,37 @@
+"""What kinds of devices have computed a dataset: the bits of a run differ between them."""
+
+from collections.abc import Iterable
+
+from fractal_ray.engine.base import TileResult
+
+
+class Devices:
+    """The kinds so far.
+
+    Parameters
+    ----------
+    known
+        Those of the dataset's rows.
+    homogeneous
+        Whether there may be one kind only.
+    """
+
+    def __init__(self, known: Iterable[str], *, homogeneous: bool) -> None:
+        self._known, self._homogeneous = set(known), homogeneous
+
+    def note(self, result: TileResult) -> str | None:
+        """A tile was computed; why it must not be kept, if that is so."""
+        if self._homogeneous and self._known and result.device not in self._known:
+            return (
+                f"resources.homogeneous: {', '.join(sorted(self._known))} computed this dataset,"
+                f" and a worker on {result.host} has {result.device}, whose bits differ; ask for"
+                " the first with resources.accelerator_type, or set homogeneous: false"
+            )
+        self._known.add(result.device)
+        return None
+
+    def warning(self) -> str:
+        """What to tell of several kinds; "" for one."""
+        if len(self._known) < 2:
+            return ""
+        return f"computed on {' and '.join(sorted(self._known))}: their bits differ"

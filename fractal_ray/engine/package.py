@@ -1,0 +1,248 @@
+"""What a job takes along to its cluster: the tracked files of a repository, in one zip file."""
+
+import os
+import subprocess
+import zipfile
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from fractal_ray.errors import SweepError
+
+# Equal files must make an equal package, which Ray then does not ask for a second time.
+_TIME = (1980, 1, 1, 0, 0, 0)
+_CHUNK = 1 << 20
+
+
+@dataclass(frozen=True)
+class Shipment:
+    """Files that a job finds in its working directory.
+
+    Attributes
+    ----------
+    root
+        Folder that becomes the working directory: the top of the git repository, or, outside of
+        one, the current folder.
+    sizes
+        Bytes of each file by its path below `root`, with forward slashes, in order.
+    untracked
+        Files that git neither tracks nor ignores, and that stay here.
+    in_git
+        Whether `root` is a git repository.
+    """
+
+    root: Path
+    sizes: Mapping[str, int]
+    untracked: tuple[str, ...]
+    in_git: bool
+
+    def __contains__(self, name: str) -> bool:
+        """Whether a file, or anything below a folder, is shipped."""
+        return name in self.sizes or any(other.startswith(f"{name}/") for other in self.sizes)
+
+    def name(self, path: str | Path) -> str | None:
+        """Path below `root`; None for what lies outside."""
+        whole = Path(os.path.abspath(path))  # noqa: PTH100 - a link keeps its own name
+        return whole.relative_to(self.root).as_posix() if whole.is_relative_to(self.root) else None
+
+    def refuse_missing(self, path: str, what: str) -> None:
+        """Raise a SweepError when a file or folder that the job needs is not shipped."""
+        name = self.name(path)
+        if name is None:
+            raise SweepError(
+                f"{what} {path} lies outside of {self.root}, which is what the job takes along;"
+                " copy it in there"
+            )
+        if name in self:
+            return
+        if not Path(path).exists():
+            raise SweepError(f"{what} {path} does not exist here, so the job would not find it")
+        mend = f"--include {path}"
+        if self.in_git:
+            mend = f"git add {path} (no commit is needed), or {mend}"
+        raise SweepError(f"{what} {path} would not be shipped; {mend}")
+
+
+def gather(include: Iterable[str] = ()) -> Shipment:
+    """Find what a job started from the current folder takes along.
+
+    Parameters
+    ----------
+    include
+        Files, or folders with all that is in them, shipped besides those that git tracks.
+
+    Raises
+    ------
+    SweepError
+        When git fails, or an included path does not exist or lies outside of the root.
+    """
+    here = Path.cwd()
+    top = _git(here, "rev-parse", "--show-toplevel")
+    root = here if top is None else Path(top.removesuffix("\n"))
+    tracked: list[str] = []
+    untracked: list[str] = []
+    if top is not None:
+        # Changed files are shipped as they are here; what was deleted here is not.
+        tracked = _names(root, "--cached", "--recurse-submodules")
+        untracked = _names(root, "--others", "--exclude-standard")
+    files = {name for name in tracked if (root / name).is_file()}
+    files.update(_included(root, include))
+    return Shipment(
+        root,
+        {name: (root / name).stat().st_size for name in sorted(files)},
+        tuple(name for name in untracked if name not in files),
+        top is not None,
+    )
+
+
+def _git(folder: Path, *arguments: str) -> str | None:
+    """What git prints; None outside of a repository, or where there is no git."""
+    program = ["git", "-C", str(folder), *arguments]
+    try:
+        done = subprocess.run(program, capture_output=True, env={**os.environ, "LC_ALL": "C"})
+    except FileNotFoundError:
+        return None
+    if done.returncode == 0:
+        return os.fsdecode(done.stdout)
+    reason = os.fsdecode(done.stderr).strip()
+    if "not a git repository" in reason:
+        return None
+    raise SweepError(f"git cannot say which files are tracked: {reason}")
+
+
+def _names(root: Path, *which: str) -> list[str]:
+    listed = _git(root, "ls-files", "-z", *which)
+    return [name for name in (listed or "").split("\0") if name]
+
+
+def _included(root: Path, paths: Iterable[str]) -> Iterable[str]:
+    for path in paths:
+        whole = Path(os.path.abspath(path))  # noqa: PTH100 - a link keeps its own name
+        if not whole.exists():
+            raise SweepError(f"--include {path}: there is no such file or folder")
+        if not whole.is_relative_to(root):
+            raise SweepError(f"--include {path}: only what lies in {root} can be shipped")
+        for file in sorted(whole.rglob("*")) if whole.is_dir() else [whole]:
+            parts = file.relative_to(root).parts
+            if file.is_file() and ".git" not in parts and "__pycache__" not in parts:
+                yield "/".join(parts)
+
+
+def write_package(shipment: Shipment, path: Path, limit: int) -> int:
+    """Write the zip file; equal files give equal bytes.
+
+    Parameters
+    ----------
+    shipment
+        What goes in.
+    path
+        The file to write.
+    limit
+        Bytes that it may have.
+
+    Returns
+    -------
+    int
+        Bytes that it has.
+
+    Raises
+    ------
+    SweepError
+        When it grows beyond the limit, or a file cannot be read.
+    """
+    with path.open("wb") as out, zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as package:
+        for name in shipment.sizes:
+            try:
+                _add(package, shipment.root / name, name, limit)
+            except (OSError, UnicodeEncodeError) as error:
+                raise SweepError(f"{name!r} cannot be shipped: {error}") from error
+    size = path.stat().st_size
+    if size > limit:
+        raise _too_large(limit)
+    return size
+
+
+def _add(package: zipfile.ZipFile, source: Path, name: str, limit: int) -> None:
+    status = source.stat()
+    entry = zipfile.ZipInfo(name, _TIME)
+    entry.compress_type = zipfile.ZIP_DEFLATED
+    entry.external_attr = (0o755 if status.st_mode & 0o100 else 0o644) << 16
+    entry.file_size = status.st_size
+    with source.open("rb") as data, package.open(entry, "w") as into:
+        while chunk := data.read(_CHUNK):
+            into.write(chunk)
+            assert package.fp is not None
+            if package.fp.tell() > limit:
+                raise _too_large(limit)
+
+
+def _too_large(limit: int) -> SweepError:
+    return SweepError(
+        f"the package is larger than {size_text(limit)}, nothing was sent. Ray refuses uploads"
+        " above 100 MiB. Put models and data into a bucket, the hub (hf:owner/name) or a folder"
+        " that all nodes see, name them in the spec from there, and take them out of git:"
+        " git rm --cached PATH"
+    )
+
+
+def offenders(sizes: Mapping[str, int], count: int = 8) -> list[tuple[str, int]]:
+    """The files and folders that make up most of a package, largest first.
+
+    A folder is opened as long as one thing in it is more than half of it, so that what is named
+    is what to blame. Nothing is counted twice.
+
+    Parameters
+    ----------
+    sizes
+        Bytes by path.
+    count
+        How many to name.
+
+    Returns
+    -------
+    list of (path, bytes)
+        Paths of folders end with a slash.
+    """
+    inside: dict[str, Counter[str]] = {}
+    for name, size in sizes.items():
+        path = ""
+        for parent in [*(f"{p}/" for p in _parents(name)), name]:
+            inside.setdefault(path, Counter())[parent] += size
+            path = parent
+    found = Counter(inside.get("", {}))
+    while opened := [path for path in found if _hides_one(path, found[path], inside)]:
+        for path in opened:
+            del found[path]
+            found.update(inside[path])
+    return found.most_common(count)
+
+
+def _parents(name: str) -> Sequence[str]:
+    return [str(parent) for parent in PurePosixPath(name).parents if str(parent) != "."][::-1]
+
+
+def _hides_one(path: str, size: int, inside: Mapping[str, Counter[str]]) -> bool:
+    return path in inside and max(inside[path].values()) * 2 > size
+
+
+def describe(shipment: Shipment, size: int | None = None) -> list[str]:
+    """Lines that say what is shipped, what is largest, and what is left here."""
+    whole = sum(shipment.sizes.values())
+    zipped = "" if size is None else f", {size_text(size)} as a zip file"
+    count = _files(len(shipment.sizes))
+    lines = [f"package: {count} of {shipment.root}, {size_text(whole)}{zipped}; the largest:"]
+    lines += [f"  {size_text(part):>10}  {path}" for path, part in offenders(shipment.sizes)]
+    if left := shipment.untracked:
+        names = ", ".join(left[:3]) + (", ..." if len(left) > 3 else "")
+        lines.append(f"not shipped: {_files(len(left))} that git does not track: {names}")
+    return lines
+
+
+def _files(count: int) -> str:
+    return f"{count:,} file" + ("" if count == 1 else "s")
+
+
+def size_text(size: int) -> str:
+    """Bytes in KiB or MiB."""
+    return f"{size / 2**10:,.1f} KiB" if size < 2**20 else f"{size / 2**20:,.1f} MiB"

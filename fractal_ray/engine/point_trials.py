@@ -1,0 +1,87 @@
+"""`trials: points`: every point a Tune trial of its own, so that Tune's callbacks and tables see
+it. For small grids: Tune keeps every trial in memory."""
+
+import itertools
+from pathlib import Path
+from typing import Any
+
+import ray
+from ray import tune
+from ray.tune.search import Searcher
+
+from fractal_ray.engine.dispatcher_spec import DispatcherSpec
+
+
+class PointSearcher(Searcher):
+    """Turns the dispatcher's points into Tune trials with the values in their configuration."""
+
+    def __init__(self, dispatcher: Any, x_param: str, y_param: str) -> None:
+        super().__init__(metric="ratio", mode="min")
+        self._dispatcher = dispatcher
+        self._names = (x_param, y_param)
+        self._slots: dict[str, int] = {}
+        self._numbers = itertools.count()
+
+    def set_search_properties(
+        self, metric: str | None, mode: str | None, config: dict[str, Any], **spec: Any
+    ) -> bool:
+        """The dispatcher decides what is run; nothing of Tune's search settings applies."""
+        return True
+
+    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:  # pyright: ignore[reportIncompatibleMethodOverride] - Searcher.FINISHED is a str
+        slot = next(self._numbers)
+        reply: Any = ray.get(self._dispatcher.take.remote(slot))
+        if reply == "stop":
+            return Searcher.FINISHED
+        if isinstance(reply, str):
+            return None
+        self._slots[trial_id] = slot
+        (point,) = reply.points
+        return {
+            "slot": slot,
+            "tile": reply.id,
+            "frame": point.frame,
+            "level": point.level,
+            "ix": point.ix,
+            "iy": point.iy,
+            **dict(zip(self._names, (point.x, point.y), strict=True)),
+            "params": list(self._names),
+        }
+
+    def on_trial_complete(
+        self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
+    ) -> None:
+        """A trial whose process died gives its point back; one that ended well has none."""
+        if trial_id in self._slots:
+            slot = self._slots.pop(trial_id)
+            ray.get(self._dispatcher.release.remote(slot, "the trial's process was lost"))
+
+    def save(self, checkpoint_path: str) -> None:
+        """Nothing to save: the dataset is the truth."""
+
+    def restore(self, checkpoint_path: str) -> None:
+        """Nothing to restore: the dataset is the truth."""
+
+
+def fit_points(
+    trainable: Any, dispatcher: Any, spec: DispatcherSpec, slots: int, storage: Path
+) -> None:
+    """Run a sweep to its end, at most `slots` points at a time; Tune's tables go to `storage`."""
+    tune.Tuner(
+        trainable,
+        tune_config=tune.TuneConfig(
+            search_alg=PointSearcher(dispatcher, spec.x_param, spec.y_param),
+            num_samples=-1,
+            max_concurrent_trials=slots,
+            reuse_actors=True,
+            trial_dirname_creator=lambda trial: f"point-{trial.trial_id}",
+        ),
+        run_config=tune.RunConfig(
+            name="points",
+            storage_path=str(storage),
+            verbose=0,
+            # A failed trial gives its point back to the dispatcher, which counts attempts.
+            failure_config=tune.FailureConfig(max_failures=0),
+            checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
+        ),
+    ).fit()

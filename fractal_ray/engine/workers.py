@@ -1,0 +1,139 @@
+"""The workers: what each holds and since when, which hang, and who has a card for itself."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from fractal_ray.engine.again import Job
+from fractal_ray.engine.base import Place, Tile
+
+_UNMEASURED = 3600.0
+_SHORTEST = 600.0
+_TIMES_THE_SLOWEST = 20.0
+
+
+@dataclass
+class Lease:
+    """A tile that a worker holds."""
+
+    tile: Tile
+    jobs: list[Job]
+    since: float
+    alone: bool
+    """Whether no other worker may use its card meanwhile."""
+
+
+class Workers:
+    """What the dispatcher knows of its workers.
+
+    Parameters
+    ----------
+    clock
+        Seconds, monotonic.
+    lease_seconds
+        For which a worker may hold a tile, or load the workload; None: 20 times what the slowest
+        point so far would make of the tile and at least 600, an hour before the first result.
+    """
+
+    def __init__(self, clock: Callable[[], float], lease_seconds: float | None) -> None:
+        self._clock, self._fixed = clock, lease_seconds
+        self.leases: dict[int, Lease] = {}
+        self.open: set[int] = set()
+        self._cards: dict[int, str] = {}
+        self._nodes: dict[int, str] = {}
+        self._handles: dict[int, Any] = {}
+        self._opening: dict[int, float] = {}
+        self._leaving: set[int] = set()
+        self._told_to_rest: set[int] = set()
+        self._resting: set[int] = set()
+        self._slowest: float | None = None
+
+    # Coming and going ------------------------------------------------------------------------
+
+    def opening(self, slot: int, place: Place, handle: Any) -> None:
+        """A worker begins to load the workload."""
+        self._cards[slot], self._nodes[slot] = place.card, place.node
+        self._handles[slot] = handle
+        self._opening[slot] = self._clock()
+
+    def asks(self, slot: int) -> None:
+        """A worker is ready. One that was told to rest and asks again does so."""
+        self._opening.pop(slot, None)
+        self.open.add(slot)
+        if slot in self._told_to_rest:
+            self._resting.add(slot)
+
+    def leaving(self, slot: int) -> None:
+        """The worker of this slot will be replaced; its end is no loss."""
+        self._leaving.add(slot)
+
+    def gone(self, slot: int) -> tuple[Lease | None, bool]:
+        """The worker's process has ended: what it held, and whether that was a surprise."""
+        lease = self.leases.pop(slot, None)
+        surprise = slot not in self._leaving
+        self._leaving.discard(slot)
+        for known in (self.open, self._told_to_rest, self._resting):
+            known.discard(slot)
+        for about in (self._cards, self._nodes, self._handles, self._opening):
+            about.pop(slot, None)
+        return lease, surprise
+
+    def on_node(self, slot: int) -> str:
+        """Id of its node; "" where it is not known."""
+        return self._nodes.get(slot, "")
+
+    # Leases ----------------------------------------------------------------------------------
+
+    def lease(self, slot: int, tile: Tile, jobs: list[Job], *, alone: bool = False) -> None:
+        """Hand out a tile."""
+        self._told_to_rest.discard(slot)
+        self._resting.discard(slot)
+        self.leases[slot] = Lease(tile, jobs, self._clock(), alone)
+
+    def measured(self, seconds: float, points: int) -> None:
+        """A tile of so many points took so long."""
+        self._slowest = max(self._slowest or 0.0, seconds / points)
+
+    def hanging(self) -> list[tuple[int, float]]:
+        """Slots that have held a tile, or loaded, for longer than they may, and that time."""
+        now = self._clock()
+        held = [(slot, e.since, self._patience(len(e.jobs))) for slot, e in self.leases.items()]
+        held += [(slot, since, self._fixed or _UNMEASURED) for slot, since in self._opening.items()]
+        return [(slot, patience) for slot, since, patience in held if now - since > patience]
+
+    def handle(self, slot: int) -> Any:
+        """What the engine can end its process by; None for a worker that never said."""
+        return self._handles.get(slot)
+
+    def _patience(self, points: int) -> float:
+        if self._fixed is not None:
+            return self._fixed
+        if self._slowest is None:
+            return _UNMEASURED
+        return max(_SHORTEST, _TIMES_THE_SLOWEST * self._slowest * points)
+
+    # Cards -----------------------------------------------------------------------------------
+
+    def card_is_taken(self, slot: int) -> bool:
+        """Whether another worker has this one's card for itself."""
+        return any(
+            (lease := self.leases.get(mate)) is not None and lease.alone
+            for mate in self._mates(slot)
+        )
+
+    def for_itself(self, slot: int) -> Literal["yes", "wait", "rest"]:
+        """Whether a worker may have its card for itself now: the first of those on a card may, as
+        soon as the others rest."""
+        mates = self._mates(slot)
+        if any(mate < slot for mate in mates):
+            self._told_to_rest.add(slot)
+            return "rest"
+        return "yes" if mates <= self._resting else "wait"
+
+    def _mates(self, slot: int) -> set[int]:
+        card = self._cards.get(slot)
+        return {
+            mate
+            for mate, its in self._cards.items()
+            if card is not None and its == card and mate != slot
+        }

@@ -1,0 +1,69 @@
+"""Two maps on their common lattice, and where they differ."""
+
+from dataclasses import replace
+from typing import Final
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.colors import BoundaryNorm, ListedColormap
+from matplotlib.figure import Figure
+
+from fractal_ray.boundary import UNKNOWN, labels
+from fractal_ray.comparison import Comparison
+from fractal_ray.figures.canvas import color_patch, new_figure
+from fractal_ray.figures.lattice import draw_tiles, missing_patch, set_frame
+from fractal_ray.figures.panels import label_panel, legend_below
+from fractal_ray.figures.shades import Colors, colormap
+from fractal_ray.figures.style import BLANK_COLOR, NO, OUTCOME_COLORS, shared_style
+from fractal_ray.outcome import Outcome
+
+_SAME: Final = ("#FFFFFF", BLANK_COLOR)
+_FLIPS: Final = (OUTCOME_COLORS[Outcome.DIVERGED], OUTCOME_COLORS[Outcome.TRAINED])
+
+
+def difference_figure(found: Comparison, *, colors: Colors = "source") -> Figure:
+    """Draw the labels of A, those of B, and the flips by direction, 18 x 6 in.
+
+    Parameters
+    ----------
+    found
+        The comparison.
+    colors
+        Of the labels, as in `fractal_ray.figures.shades.colormap`. Flips are vermilion (yes in A
+        alone) and blue (yes in B alone) in either case, on white and grey.
+    """
+    boundary = found.label["boundary"]
+    with shared_style():
+        title = f"{found.a.name} and {found.b.name}"
+        figure = new_figure((18, 6), title, f"labels agree on {found.agree}")
+        panels = figure.subplots(1, 3)
+        look = colormap("label", colors)
+        sides = (found.a, found.b)
+        for axes, raster, letter, side in zip(panels[:2], found.rasters, "AB", sides, strict=True):
+            label_panel(axes, raster, boundary, look)
+            axes.set_title(f"{letter}: {side.name}, frame {side.frame}")
+        _flips_panel(panels[2], found, boundary)
+        return figure
+
+
+def _flips_panel(axes: Axes, found: Comparison, boundary: str) -> None:
+    """Where labels agree, and where they flip which way."""
+    before, after = (labels(raster, boundary) for raster in found.rasters)
+    kind = np.select([before == after, before > after], [np.where(before == 1, 1, 0), 2], default=3)
+    both = (before != UNKNOWN) & (after != UNKNOWN)
+    # A raster that knows what both do: its ground is hatched where one of them does not.
+    first = found.rasters[0]
+    outcome = np.where(both, first.outcome, UNKNOWN).astype(np.int8)
+    shown = replace(first, outcome=outcome, inferred=None)
+    set_frame(axes, shown)
+    every = [*_SAME, *_FLIPS]
+    norm = BoundaryNorm(np.arange(len(every) + 1) - 0.5, len(every))
+    draw_tiles(axes, shown, kind, both, cmap=ListedColormap(every), norm=norm)
+    axes.set_title("Difference")
+    names = [f"both {NO[boundary]}", f"both {boundary}", f"{boundary} in A alone"]
+    names.append(f"{boundary} in B alone")
+    handles = [
+        color_patch(f"{name} ({np.count_nonzero(both & (kind == code)):,})", color)
+        for code, (name, color) in enumerate(zip(names, every, strict=True))
+    ]
+    legend_below(axes, [*handles, *missing_patch(shown)])

@@ -1,0 +1,74 @@
+"""One map each: value, final loss, label. Figures put them side by side."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import matplotlib
+import numpy as np
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
+from matplotlib.colors import Colormap, ListedColormap
+from matplotlib.figure import Figure
+
+from fractal_ray.boundary import Raster, labels
+from fractal_ray.figures.canvas import color_patch
+from fractal_ray.figures.lattice import draw_tiles, inferred_patch, missing_patch, set_frame
+from fractal_ray.figures.shades import Colors, colormap, value_map
+from fractal_ray.figures.style import BLANK_COLOR, NO
+
+
+def value_panel(figure: Figure, axes: Axes, raster: Raster, boundary: str, colors: Colors) -> None:
+    """Label and loss as one number from -1 to 1 (`shades.value_map`)."""
+    set_frame(axes, raster)
+    values, look = value_map(raster, boundary), colormap("value", colors)
+    tiles = draw_tiles(axes, raster, values, raster.known, cmap=look, vmin=-1, vmax=1)
+    axes.set_title(f"{boundary.capitalize()} and how well")
+    meaning = f"0.3 (highest loss) to 1 (lowest)\n-1: {NO[boundary]}"
+    bar = figure.colorbar(tiles, ax=axes, shrink=0.8, label=meaning)
+    bar.set_ticks([-1, 0, 0.3, 1], labels=["-1", "0", "0.3", "1"])
+    spread = inferred_patch(raster) if np.isfinite(raster.loss).any() else []
+    legend_below(axes, [*spread, *missing_patch(raster)])
+
+
+def loss_panel(figure: Figure, axes: Axes, raster: Raster, boundary: str) -> None:
+    """Final loss of the runs whose label is yes."""
+    answer = labels(raster, boundary)
+    set_frame(axes, raster)
+    axes.set_title(f"Final loss of {boundary} points")
+    blank = raster.known & ~((answer == 1) & np.isfinite(raster.loss))
+    shown = raster.known & ~blank
+    draw_tiles(axes, raster, np.zeros(answer.shape), blank, cmap=ListedColormap([BLANK_COLOR]))
+    # Values outside `shown` may be infinite, which would spoil the colour scale.
+    loss = np.where(shown, raster.loss, 0.0)
+    look: dict[str, Any] = {"cmap": matplotlib.colormaps["viridis_r"]}
+    if shown.any():
+        tiles = draw_tiles(axes, raster, loss, shown, **look)
+        figure.colorbar(tiles, ax=axes, shrink=0.8, label="final loss")
+    else:
+        reason = "no loss recorded" if (answer == 1).any() else f"no {boundary} point"
+        axes.text(0.5, 0.5, reason, transform=axes.transAxes, ha="center")
+    unshown = NO[boundary] + (" or not run" if (blank & (answer == 1)).any() else "")
+    grey = [color_patch(unshown, BLANK_COLOR)] if blank.any() else []
+    legend_below(axes, [*grey, *missing_patch(raster)])
+
+
+def label_panel(axes: Axes, raster: Raster, boundary: str, look: Colormap) -> None:
+    """Yes or no, in the colours of the ends of `look`."""
+    answer = labels(raster, boundary)
+    set_frame(axes, raster)
+    draw_tiles(axes, raster, answer, raster.known, cmap=look, vmin=0, vmax=1)
+    axes.set_title(f"{boundary.capitalize()} or not")
+    yes, no = int(np.count_nonzero(answer == 1)), int(np.count_nonzero(answer == 0))
+    handles = [
+        color_patch(f"{boundary} ({yes:,})", look(1.0)),
+        color_patch(f"{NO[boundary]} ({no:,})", look(0.0)),
+    ]
+    legend_below(axes, [*handles, *missing_patch(raster)])
+
+
+def legend_below(axes: Axes, handles: Sequence[Artist]) -> None:
+    """Put a legend under a panel, clear of its axis title; nothing for no entries."""
+    if handles:
+        # In units of the panel's height, below an axis title of one line or two.
+        below = -0.18 if "\n" in axes.get_xlabel() else -0.13
+        axes.legend(handles=handles, loc="upper center", bbox_to_anchor=(0.5, below), ncols=2)

@@ -1,0 +1,225 @@
+"""Frames as the page's maps read them: pictures, a code for every node, values of the runs.
+
+The arrays are little-endian, compressed with gzip and written in base64; `page.js` unpacks them.
+"""
+
+import base64
+import gzip
+import math
+import shlex
+from typing import Any, Final
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from fractal_ray.figures.chains import chain, inside
+from fractal_ray.figures.lattice import edges, rulers
+from fractal_ray.figures.ruler import Ruler
+from fractal_ray.frames import Lattice
+from fractal_ray.relabel import ratios
+from fractal_ray.report.facts import Facts, FrameFacts
+from fractal_ray.report.pictures import MOST_PIXELS, View, thumbnail, views
+
+MOST_BYTES: Final = 7_000_000
+"""Of all maps of a page, without plotly.js and what is text."""
+_LEAST_BYTES: Final = 500_000
+"""For the values of runs, however large the pictures are."""
+
+INFERRED: Final = 3
+MISSING: Final = 6
+FAILED: Final = 7
+"""Codes of nodes: 0 to 2 are `OUTCOME_CODES` of runs, 3 to 5 the same where inferred."""
+
+
+def pack(array: NDArray[Any]) -> str:
+    """Base64 of the gzipped little-endian bytes."""
+    data = np.ascontiguousarray(array.astype(array.dtype.newbyteorder("<"))).tobytes()
+    return pack_bytes(data)
+
+
+def pack_bytes(data: bytes) -> str:
+    """Base64 of gzipped bytes."""
+    return base64.b64encode(gzip.compress(data, 9, mtime=0)).decode()
+
+
+def data_uri(png: bytes) -> str:
+    """A picture as the source of an `img`."""
+    return f"data:image/png;base64,{base64.b64encode(png).decode()}"
+
+
+def maps(facts: Facts) -> tuple[list[dict[str, Any]], list[str]]:
+    """What the page's maps are drawn from, and sentences on what they leave out.
+
+    Returns
+    -------
+    ``(frames, notes)``: plain data of every frame that there is room for, in order.
+    """
+    made, left, used, notes = [], [], 0, []
+    for frame in facts.frames:
+        drawn = _drawn(facts, frame)
+        size = len(drawn["codes"]) + sum(len(view["png"]) for view in drawn["views"])
+        if made and used + size > MOST_BYTES:
+            left.append(frame.number)
+            continue
+        used += size
+        made.append((frame, drawn))
+    every = _thin_out(facts, made, max(_LEAST_BYTES, MOST_BYTES - used))
+    for frame, _ in made:
+        if max(frame.data.raster.outcome.shape) > MOST_PIXELS:
+            ny, nx = frame.data.raster.outcome.shape
+            notes.append(
+                f"Frame {frame.number} has {nx:,} by {ny:,} nodes and its pictures"
+                f" {MOST_PIXELS:,} pixels a side at most; pointing at it reads every node."
+            )
+    if every > 1:
+        notes.append(
+            f"To keep the page small, the values of one run in {every} are in it; of the others it"
+            " has the outcome. The dataset has them all."
+        )
+    if left:
+        notes.append(
+            f"To keep the page small, the maps of frames {', '.join(map(str, left))} are left out:"
+            f" fractal-ray plot {shlex.quote(facts.sweep.location)} --frame {left[0]}"
+        )
+    off = facts.table.num_rows - facts.status.others - _on_lattices(facts)
+    if off > 0:
+        notes.append(f"{off:,} runs are no nodes of a frame (lines, pairs, bisections): not shown.")
+    return [drawn for _, drawn in made], notes
+
+
+def _thin_out(facts: Facts, made: list[tuple[FrameFacts, dict[str, Any]]], room: int) -> int:
+    """Put in the values of runs: of one in so many, as few as there is room for."""
+    every = 1
+    while True:
+        for frame, drawn in made:
+            drawn["rows"] = _rows(facts, frame, every)
+        size = sum(len(text) for _, drawn in made for text in drawn["rows"].values())
+        if size <= room:
+            return every
+        every = max(every + 1, math.ceil(every * size / room))
+
+
+def small_picture(facts: Facts, frame: FrameFacts) -> str:
+    """The label of a frame as a thumbnail."""
+    raster, boundary = frame.data.raster, facts.sweep.spec.label.boundary
+    return data_uri(thumbnail(raster, _failed(facts, frame)[0], boundary))
+
+
+def _drawn(facts: Facts, frame: FrameFacts) -> dict[str, Any]:
+    raster = frame.data.raster
+    failed, errors = _failed(facts, frame)
+    codes = np.where(raster.known & ~raster.measured, raster.outcome + INFERRED, raster.outcome)
+    codes = np.where(raster.known, codes, np.where(failed, FAILED, MISSING)).astype(np.uint8)
+    along = dict(zip("xy", zip(rulers(raster), (raster.x, raster.y), strict=True), strict=True))
+    return {
+        "number": frame.number,
+        "axes": {side: _axis(*each) for side, each in along.items()},
+        "codes": pack(codes),
+        "views": [_view(v) for v in views(raster, failed, facts.sweep.spec.label.boundary)],
+        "errors": errors,
+        "boxes": _boxes(facts.lattices, frame, {side: each[0] for side, each in along.items()}),
+    }
+
+
+def _axis(ruler: Ruler, values: NDArray[np.float64]) -> dict[str, Any]:
+    positions = ruler.positions(values)
+    outer = edges(positions)
+    plain = ruler.scale == "log" and not ruler.origin and ruler.unit == 1
+    return {
+        "name": ruler.name,
+        "type": "log" if plain else "linear",
+        "title": ruler.name if plain else ruler.label.replace("\n", "<br>"),
+        "values": values.tolist(),
+        "positions": positions.tolist(),
+        "range": [float(outer[0]), float(outer[-1])],
+    }
+
+
+def _view(view: View) -> dict[str, Any]:
+    gradient = view.gradient
+    return {
+        "key": view.key,
+        "title": view.title,
+        "png": data_uri(view.png),
+        "swatches": view.swatches,
+        "gradient": None if gradient is None else vars(gradient),
+    }
+
+
+def _boxes(
+    every: dict[int, Lattice], frame: FrameFacts, ruler: dict[str, Ruler]
+) -> list[dict[str, Any]]:
+    """The frames that lie directly in this one."""
+    outer, raster = frame.data.lattice, frame.data.raster
+    found = []
+    for number in every:
+        around = chain(every, number)
+        if len(around) < 2 or around[-2] is not outer:
+            continue
+        shares = [float(share) for share in inside(outer.frame, every[number].frame)]
+        box: dict[str, Any] = {"number": number}
+        for side, values, ends in (("x", raster.x, shares[:2]), ("y", raster.y, shares[2:])):
+            at = ruler[side].positions(values)
+            box[side] = [float(at[0] + share * (at[-1] - at[0])) for share in ends]
+        found.append(box)
+    return found
+
+
+def _rows(facts: Facts, frame: FrameFacts, every: int) -> dict[str, Any]:
+    """Values of one in so many of the runs on a frame."""
+    nodes, at = _nodes(frame, facts.table)
+    run = frame.data.raster.measured.ravel()[nodes]
+    nodes, at = nodes[run][::every], at[run][::every]
+    some = facts.table.take(pa.array(at))
+    ratio = ratios(some, facts.sweep.spec.label.criterion)
+    stored = some.column("ratio").to_numpy()
+    ids = "".join(some.column("point_id").to_pylist())
+    return {
+        "index": pack(nodes.astype(np.uint32)),
+        "id": pack(np.frombuffer(bytes.fromhex(ids), np.uint8)),
+        "ratio": pack(np.where(np.isnan(ratio), stored, ratio).astype(np.float32)),
+        "loss": pack(_float32(some.column("final_loss").to_numpy())),
+        "seconds": pack(_float32(some.column("seconds").to_numpy())),
+        "steps": pack(some.column("steps").to_numpy().astype(np.int32)),
+        "attempt": pack(some.column("attempt").to_numpy().astype(np.int32)),
+        "diverged": pack(some.column("diverged_step").fill_null(-1).to_numpy().astype(np.int32)),
+    }
+
+
+def _float32(values: NDArray[np.float64]) -> NDArray[np.float32]:
+    with np.errstate(over="ignore"):  # a loss beyond float32 reads as infinite, which it nearly is
+        return values.astype(np.float32)
+
+
+def _failed(facts: Facts, frame: FrameFacts) -> tuple[NDArray[np.bool_], dict[str, int]]:
+    """(ny, nx) nodes whose runs failed and that have no outcome; the group of each one's error."""
+    raster = frame.data.raster
+    failed = np.zeros(raster.outcome.shape, dtype=np.bool_)
+    names = {group["error"]: number for number, group in enumerate(facts.groups)}
+    nodes, at = _nodes(frame, facts.failures)
+    errors = facts.failures.column("error").take(pa.array(at)).to_pylist()
+    why = {}
+    for node, error in zip(nodes.tolist(), errors, strict=True):
+        if not raster.known.flat[node]:
+            failed.flat[node] = True
+            why[str(node)] = names[error]
+    return failed, why
+
+
+def _nodes(frame: FrameFacts, table: pa.Table) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Rows on the finest lattice of a frame: ``iy * nx + ix`` of each, and its number."""
+    lattice = frame.data.lattice
+    cells_x = lattice.frame.cells_x << lattice.level
+    cells_y = lattice.frame.cells_y << lattice.level
+    ix = lattice.frame.x.addresses(table.column("x").to_numpy(), cells_x)
+    iy = lattice.frame.y.addresses(table.column("y").to_numpy(), cells_y)
+    at = np.flatnonzero((ix >= 0) & (iy >= 0))
+    return iy[at] * (cells_x + 1) + ix[at], at
+
+
+def _on_lattices(facts: Facts) -> int:
+    on = np.zeros(facts.table.num_rows, dtype=np.bool_)
+    for frame in facts.frames:
+        on[_nodes(frame, facts.table)[1]] = True
+    return int(on.sum())

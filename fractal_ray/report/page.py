@@ -1,0 +1,69 @@
+"""A report: one HTML file with everything in it, which opens from disk without a network.
+
+What is drawn is in `page.html`, how it looks in `page.css`, what moves in `page.js`. Texts of the
+sweep (names, errors, YAML) are escaped by Jinja; the maps put them in place as text, never as HTML.
+"""
+
+import shlex
+from importlib.resources import files
+from typing import Any
+
+from fractal_ray.plain import to_json
+from fractal_ray.report import background, charts, sections
+from fractal_ray.report.facts import Facts
+from fractal_ray.report.maps import maps, pack_bytes
+
+
+def render(facts: Facts) -> str:
+    """The page; the same dataset gives the same bytes."""
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+    from plotly.offline import get_plotlyjs
+
+    frames, map_notes = maps(facts)
+    dimensions = sections.dimensions(facts)
+    against_zoom = charts.against_zoom(facts)
+    drawn = [chart for each in dimensions for chart in each["charts"]] + against_zoom
+    data = {
+        "frames": frames,
+        "charts": drawn,
+        "failures": [group["first_line"] for group in background.failures(facts)],
+        "boundary": facts.sweep.spec.label.boundary,
+    }
+    text = background.spec_text(facts)
+    environment = Environment(
+        loader=PackageLoader("fractal_ray.report", "."),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template("page.html").render(
+        head=sections.head(facts),
+        tree=sections.tree(facts),
+        frames=[frame["number"] for frame in frames],
+        map_notes=map_notes,
+        dimensions=dimensions,
+        against_zoom=against_zoom,
+        unverified=sections.unverified(facts),
+        location=shlex.quote(facts.sweep.location),
+        audits=sections.audits(facts),
+        cost=background.cost(facts),
+        failures=background.failures(facts),
+        spec=text,
+        provenance=background.provenance(facts),
+        recipe=background.recipe(facts),
+        reproduce=background.reproduce(facts, text),
+        style=_shipped("page.css"),
+        script=_shipped("page.js"),
+        plotly=pack_bytes(get_plotlyjs().encode()),
+        data=_in_script(data),
+    )
+
+
+def _shipped(name: str) -> str:
+    return files("fractal_ray.report").joinpath(name).read_text(encoding="utf-8")
+
+
+def _in_script(data: Any) -> str:
+    """JSON that cannot end the script element that it stands in."""
+    return to_json(data).replace("<", "\\u003c")

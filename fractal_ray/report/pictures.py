@@ -1,0 +1,220 @@
+"""A frame as small PNG pictures, one for each way of looking at it, each with its legend.
+
+Nodes that are not known stay transparent: the page has a hatched ground. A node is one pixel, but
+where a lattice is finer than a page needs, or an axis of whole numbers is not evenly spaced, every
+pixel shows the node that it lies in.
+"""
+
+import io
+from dataclasses import dataclass
+from typing import Final
+
+import matplotlib
+import numpy as np
+from matplotlib.colors import Colormap, ListedColormap, to_hex, to_rgba
+from numpy.typing import NDArray
+
+from fractal_ray.boundary import OUTCOME_CODES, Raster, labels
+from fractal_ray.figures.lattice import edges, rulers
+from fractal_ray.figures.shades import colormap, fill_inferred, value_map
+from fractal_ray.figures.style import (
+    BLANK_COLOR,
+    MEASURED_COLORS,
+    NO,
+    OUTCOME_COLORS,
+    OUTCOME_NAMES,
+)
+
+MOST_PIXELS: Final = 1025
+"""Along a side."""
+FAILED_COLOR: Final = "#303030"
+_UNEVEN: Final = 0.01  # of a step: what an evenly spaced axis may differ from it by rounding
+_STOPS: Final = 13  # colours that a legend's gradient is made of
+_THUMBNAIL: Final = 128
+
+
+@dataclass(frozen=True)
+class Gradient:
+    """A colour scale: CSS colours from the low end to the high one, and what the ends mean."""
+
+    colors: tuple[str, ...]
+    low: str
+    high: str
+
+
+@dataclass(frozen=True)
+class View:
+    """One way to look at a frame.
+
+    Parameters
+    ----------
+    key, title
+        For the page's code, and for a reader.
+    png
+        The picture; its first row of pixels is the frame's high end of y.
+    swatches
+        ``(text, CSS colour)``; "hatch" for the page's ground, "none" for a text by itself.
+    gradient
+        Where colours stand for numbers.
+    """
+
+    key: str
+    title: str
+    png: bytes
+    swatches: tuple[tuple[str, str], ...]
+    gradient: Gradient | None = None
+
+
+def views(raster: Raster, failed: NDArray[np.bool_], boundary: str) -> list[View]:
+    """All that apply to a frame.
+
+    Parameters
+    ----------
+    raster
+    failed
+        (ny, nx) nodes without an outcome whose runs failed.
+    boundary
+        Which label separates yes from no, as in `fractal_ray.boundary.labels`.
+    """
+    draw = _Brush(raster, failed)
+    found = [_label(draw, boundary), _outcome(draw)]
+    if (loss := _loss(draw, boundary)) is not None:
+        found += [_value(draw, boundary), loss]
+    if boundary != "stable":
+        found.append(_stability(draw))
+    return found
+
+
+def thumbnail(raster: Raster, failed: NDArray[np.bool_], boundary: str) -> bytes:
+    """The label as a PNG of 128 pixels at most."""
+    return _label(_Brush(raster, failed, _THUMBNAIL), boundary).png
+
+
+class _Brush:
+    """Paints values of a raster's nodes as a PNG of `most` pixels a side at most."""
+
+    def __init__(self, raster: Raster, failed: NDArray[np.bool_], most: int = MOST_PIXELS) -> None:
+        self.raster, self.failed = raster, failed
+        along_x, along_y = rulers(raster)
+        self._columns = pixels(along_x.positions(raster.x), most)
+        self._rows = pixels(along_y.positions(raster.y), most)[::-1]
+
+    def png(self, shares: NDArray[np.float64], colors: Colormap) -> bytes:
+        """Of (ny, nx) numbers from 0 to 1; NaN is left transparent, but for failed nodes."""
+        from PIL import Image
+
+        at = np.ix_(self._rows, self._columns)
+        shown, failed = shares[at], self.failed[at]
+        pixels = colors(np.ma.masked_invalid(shown), bytes=True)
+        pixels[np.isnan(shown)] = 0
+        pixels[failed] = [*bytes.fromhex(FAILED_COLOR[1:]), 255]
+        file = io.BytesIO()
+        Image.fromarray(pixels, "RGBA").save(file, "PNG", optimize=True)
+        return file.getvalue()
+
+    def borrowed(self) -> list[tuple[str, str]]:
+        """Legend of inferred nodes where colours stand for numbers, which only runs have."""
+        inferred = int((self.raster.known & ~self.raster.measured).sum())
+        said = f"nodes that were not run have the colour of the nearest run ({inferred:,})"
+        return [(said, "none")] if inferred else []
+
+    def others(self) -> list[tuple[str, str]]:
+        """Legend of what has no outcome; empty where everything has one."""
+        lost = int(self.failed.sum())
+        unknown = int((~self.raster.known).sum()) - lost
+        missing = [(f"not run yet ({unknown:,})", "hatch")] if unknown else []
+        return [*missing, *([(f"failed ({lost:,})", FAILED_COLOR)] if lost else [])]
+
+
+def pixels(positions: NDArray[np.float64], most: int) -> NDArray[np.int64]:
+    """Which node each pixel along an axis shows; all nodes in order where they are evenly spaced.
+
+    Parameters
+    ----------
+    positions
+        (n,) where the nodes are drawn, never decreasing.
+    most
+        Pixels.
+    """
+    count = positions.size
+    even = np.linspace(positions[0], positions[-1], count)
+    step = (positions[-1] - positions[0]) / max(1, count - 1)
+    if count <= most and np.abs(positions - even).max() <= _UNEVEN * step:
+        return np.arange(count)
+    borders = edges(positions)
+    middles = np.linspace(borders[0], borders[-1], 2 * most + 1)[1::2]
+    return np.clip(np.searchsorted(borders, middles, side="right") - 1, 0, count - 1)
+
+
+def _label(draw: _Brush, boundary: str) -> View:
+    raster = draw.raster
+    answer = labels(raster, boundary)
+    kind = np.where(answer == 1, 2, 0) + raster.measured
+    names = (f"{NO[boundary]}, inferred", NO[boundary], f"{boundary}, inferred", boundary)
+    counts = [int((raster.known & (kind == code)).sum()) for code in range(4)]
+    shares = np.where(raster.known, (kind + 0.5) / 4, np.nan)
+    swatches = [
+        (f"{names[code]} ({counts[code]:,})", MEASURED_COLORS[code])
+        for code in (3, 2, 1, 0)
+        if counts[code]
+    ]
+    png = draw.png(shares, ListedColormap(list(MEASURED_COLORS)))
+    return View("label", f"{boundary} or not", png, (*swatches, *draw.others()))
+
+
+def _outcome(draw: _Brush) -> View:
+    raster = draw.raster
+    swatches = [
+        (f"{OUTCOME_NAMES[outcome]} ({count:,})", OUTCOME_COLORS[outcome])
+        for outcome, code in OUTCOME_CODES.items()
+        if (count := int((raster.outcome == code).sum()))
+    ]
+    shares = np.where(raster.known, (raster.outcome + 0.5) / len(OUTCOME_CODES), np.nan)
+    colors = ListedColormap([OUTCOME_COLORS[outcome] for outcome in OUTCOME_CODES])
+    return View("outcome", "outcome", draw.png(shares, colors), (*swatches, *draw.others()))
+
+
+def _value(draw: _Brush, boundary: str) -> View:
+    colors = colormap("value")
+    shares = (value_map(draw.raster, boundary) + 1) / 2
+    scale = Gradient(_stops(colors), f"-1: {NO[boundary]}", "0.3 (highest loss) to 1 (lowest)")
+    title, swatches = f"{boundary} and how well", (*draw.borrowed(), *draw.others())
+    return View("value", title, draw.png(shares, colors), swatches, scale)
+
+
+def _loss(draw: _Brush, boundary: str) -> View | None:
+    """Final losses of yes nodes, as in the figures; None where there are none."""
+    raster = draw.raster
+    yes = labels(raster, boundary) == 1
+    shown = yes & np.isfinite(raster.loss)
+    if not shown.any():
+        return None
+    low, high = float(raster.loss[shown].min()), float(raster.loss[shown].max())
+    loss = fill_inferred(np.where(shown, raster.loss, np.nan), raster, boundary)
+    # The last of the colours is that of nodes without a loss to show.
+    steps = 255
+    scaled = (loss - low) / ((high - low) or 1.0) * steps / (steps + 1)
+    viridis = matplotlib.colormaps["viridis_r"].resampled(steps)
+    colors = ListedColormap([*viridis(np.arange(steps)), to_rgba(BLANK_COLOR)])
+    blank = raster.known & np.isnan(scaled)
+    png = draw.png(np.where(blank, 1.0, np.where(raster.known, scaled, np.nan)), colors)
+    grey = [(f"{NO[boundary]}, or no loss", BLANK_COLOR)] if blank.any() else []
+    scale = Gradient(_stops(viridis), f"{low:.4g}", f"{high:.4g}")
+    return View("loss", "final loss", png, (*grey, *draw.borrowed(), *draw.others()), scale)
+
+
+def _stability(draw: _Brush) -> View:
+    raster = draw.raster
+    answer = labels(raster, "stable")
+    no, yes = MEASURED_COLORS[1], MEASURED_COLORS[3]
+    shares = np.where(raster.known, np.where(answer == 1, 0.75, 0.25), np.nan)
+    swatches = [
+        (f"{name} ({int((answer == code).sum()):,})", color)
+        for name, code, color in (("stable", 1, yes), (NO["stable"], 0, no))
+    ]
+    png = draw.png(shares, ListedColormap([no, yes]))
+    return View("stability", "stable or diverged", png, (*swatches, *draw.others()))
+
+
+def _stops(colors: Colormap) -> tuple[str, ...]:
+    return tuple(to_hex(colors(share)) for share in np.linspace(0, 1, _STOPS))

@@ -1,0 +1,163 @@
+"""The sections of a page on what was found: plain data for `page.html`."""
+
+from typing import Any
+
+import fractal_ray
+from fractal_ray.dimension.result import Estimate
+from fractal_ray.errors import SweepError
+from fractal_ray.figures.chains import chain
+from fractal_ray.report import charts, words
+from fractal_ray.report.facts import Facts, FrameFacts
+from fractal_ray.report.maps import small_picture
+from fractal_ray.spec_file import parse_spec
+from fractal_ray.status import frame_line, read_frames
+
+
+def head(facts: Facts) -> dict[str, Any]:
+    """Name, finding, counts, and what a reader must know before anything else."""
+    spec, status = facts.sweep.spec, facts.status
+    notes = words.unfinished(facts)
+    if parse_spec(facts.header["spec"]) != spec:
+        notes.append("Settings (below, under Spec) differ from those of the last run.")
+    if facts.partial:
+        notes.append("Parts of the dataset that cannot be read were left out, if there are any.")
+    if status.others:
+        notes.append(f"{status.others:,} runs of an earlier spec lie on none of its lattices.")
+    return {
+        "name": spec.name,
+        "title": spec.workload.title,
+        "finding": words.finding(facts),
+        "written": words.day(status.last_written),
+        "version": fractal_ray.__version__,
+        "counts": [
+            ("runs", f"{facts.table.num_rows:,}"),
+            *((name.replace("_", " "), f"{n:,}") for name, n in status.outcomes.items()),
+            ("failures", f"{status.failures:,}"),
+            ("in training", words.duration(status.seconds)),
+        ],
+        "notes": notes + _warnings(facts),
+    }
+
+
+def tree(facts: Facts) -> list[dict[str, Any]]:
+    """The frames that lie in no other, each with those in it under `inner`."""
+    listed = {each["frame"]: each for each in read_frames(facts.sweep, skip_corrupt=facts.partial)}
+    nodes = {frame.number: _frame(facts, frame, listed) for frame in facts.frames}
+    roots = []
+    for number, node in nodes.items():
+        around = chain(facts.lattices, number)
+        beside = roots if len(around) == 1 else nodes[around[-2].frame.id]["inner"]
+        beside.append(node)
+    return roots
+
+
+def dimensions(facts: Facts) -> list[dict[str, Any]]:
+    """Frames with a sheet: the verdict, all estimators, charts, and the sheet's checks."""
+    return [_dimension(facts, frame) for frame in facts.frames if frame.sheet is not None]
+
+
+def unverified(facts: Facts) -> list[int]:
+    """Numbers of the frames without a sheet."""
+    return [frame.number for frame in facts.frames if frame.sheet is None]
+
+
+def audits(facts: Facts) -> list[dict[str, Any]]:
+    """What refinement skipped and what its audit says of that, frame by frame."""
+    found = []
+    for frame in facts.frames:
+        audit = frame.analysis.audit
+        if audit is None:
+            continue
+        levels = zip(audit.found, audit.corrected, audit.stderr, strict=True)
+        judged = audit.audited - audit.undecided
+        missed = None
+        if audit.low is not None and audit.high is not None:
+            missed = f"{audit.low:.2%} to {audit.high:.2%}"
+        found.append(
+            {
+                "frame": frame.number,
+                "skipped": f"{audit.skipped:,}",
+                "audited": f"{judged:,}",
+                "surprises": f"{audit.surprises:,}",
+                "missed": missed or "nothing is known: none was run",
+                "found": f"{audit.found[-1]:,}",
+                "corrected": f"{audit.corrected[-1]:,.0f} ± {audit.stderr[-1]:,.0f}",
+                "levels": ", ".join(f"{n:,} → {c:,.0f}" for n, c, _ in levels),
+            }
+        )
+    return found
+
+
+def _frame(facts: Facts, frame: FrameFacts, listed: dict[int, dict[str, Any]]) -> dict[str, Any]:
+    analysis = frame.analysis
+    return {
+        "number": frame.number,
+        "line": frame_line(listed[frame.number]).removeprefix(f"frame {frame.number}").lstrip(": "),
+        "picture": small_picture(facts, frame),
+        "verdict": analysis.verdict,
+        "dimension": _number(frame),
+        "cells": f"{analysis.boundary_cells:,}",
+        "unknown": f"{analysis.unknown_nodes:,}" if analysis.unknown_nodes else "",
+        "yes": "" if analysis.yes_ratio is None else f"{analysis.yes_ratio:.1%}",
+        "inner": [],
+    }
+
+
+def _dimension(facts: Facts, frame: FrameFacts) -> dict[str, Any]:
+    sheet, analysis = frame.sheet or {}, frame.analysis
+    try:
+        evidence = sheet["evidence"]
+        estimate = words.estimate_of(evidence["estimate"])
+        smooth = {name: words.estimate_of(null) for name, null in evidence["smooth"].items()}
+        noise = words.estimate_of(evidence["noise"])
+        checks = words.checks(sheet)
+    except (KeyError, TypeError) as error:
+        raise SweepError(
+            f"the verification sheet of frame {frame.number} is damaged or of another version;"
+            f" make it again: fractal-ray verify {facts.sweep.location} --frame {frame.number}"
+        ) from error
+    known = {name: null for name, null in smooth.items() if null is not None}
+    beside = {**known, **({"label noise": noise} if noise else {})}
+    shown = []
+    if estimate is not None and any(estimate.measured):
+        given = analysis.dimension is not None
+        shown = charts.scaling(frame.number, estimate, known, dimension=given)
+    return {
+        "frame": frame.number,
+        "open": frame is facts.main,
+        "verdict": analysis.verdict,
+        "dimension": _number(frame),
+        "reasons": analysis.reasons,
+        "estimates": [
+            {**_row(each), "data": data, "recommended": data == analysis.recommended}
+            for data, each in analysis.estimates.items()
+        ],
+        "nulls": [{**_row(each), "data": name} for name, each in beside.items()],
+        "null_method": "" if estimate is None else estimate.method,
+        "checks": checks,
+        "charts": shown,
+    }
+
+
+def _row(estimate: Estimate) -> dict[str, str]:
+    interval, fit = estimate.interval, estimate.fit_scales
+    return {
+        "d": "none" if estimate.value is None else f"{estimate.value:.3f}",
+        "interval": f"{interval[0]:.3f} to {interval[1]:.3f}" if interval else "",
+        "range": f"{fit[1]:.3g} to {fit[0]:.3g} {estimate.unit}" if fit else "",
+        "notes": "; ".join(estimate.warnings),
+        "method": estimate.method,
+        "blocks": f"{estimate.blocks:,}",
+    }
+
+
+def _number(frame: FrameFacts) -> str:
+    if frame.analysis.dimension is None or frame.interval is None:
+        return ""
+    low, high = frame.interval
+    return f"D = {frame.analysis.dimension:.3f} (95 %: {low:.3f} to {high:.3f})"
+
+
+def _warnings(facts: Facts) -> list[str]:
+    every = [warning for frame in facts.frames for warning in frame.analysis.warnings]
+    return [f"{warning[0].upper()}{warning[1:]}." for warning in dict.fromkeys(every)]

@@ -1,0 +1,70 @@
+"""Sweeps followed in Weights & Biases (docs/tracking.md).
+
+with tracked(sweep) as tracker:
+    progress = sweep.run("local", view=tracker)
+    result, raster = analyze(sweep)
+    tracker.end(result, raster, progress, "figures/map.png")
+
+Nothing of wandb runs in this process, so nothing of it can stop or slow a sweep.
+"""
+
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from fractal_ray.tracking.base import Tracker
+from fractal_ray.tracking.target import find_target
+
+if TYPE_CHECKING:
+    from fractal_ray.sweep import Sweep
+
+_FAILED, _INTERRUPTED = 1, 255  # W&B calls a run that ends with 255 killed
+
+
+def _warn(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+@contextmanager
+def tracked(
+    sweep: "Sweep",
+    asked: bool | None = None,
+    *,
+    note: Callable[[str], None] = lambda text: None,
+    warn: Callable[[str], None] = _warn,
+) -> Iterator[Tracker]:
+    """The tracker of a sweep, for the time that it runs.
+
+    Parameters
+    ----------
+    sweep
+        Its spec says whether and where it is tracked, and the environment what the spec leaves
+        open.
+    asked
+        True or False decides whether; None leaves it to the spec.
+    note
+        Called with one line: where the runs are.
+    warn
+        Called with one line, once, where W&B does not work.
+
+    Raises
+    ------
+    SweepError
+        For a `WANDB_MODE` that does not exist; no fault of W&B's is ever raised.
+    """
+    target = find_target(sweep.spec, asked, os.environ)
+    if target is None:
+        yield Tracker()
+        return
+    from fractal_ray.tracking.wandb import WandbTracker
+
+    tracker = WandbTracker(sweep, target, note, warn)
+    try:
+        yield tracker
+    except BaseException as error:
+        stopped = isinstance(error, KeyboardInterrupt) or getattr(error, "exit_code", 0) == 130
+        tracker.close(_INTERRUPTED if stopped else _FAILED)
+        raise
+    tracker.close(0)

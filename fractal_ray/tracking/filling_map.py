@@ -1,0 +1,38 @@
+"""The small map of a running sweep as a picture."""
+
+from collections.abc import Sequence
+from typing import Final
+
+import numpy as np
+from matplotlib.colors import to_rgb
+from numpy.typing import NDArray
+
+from fractal_ray.boundary import OUTCOME_CODES, UNKNOWN
+from fractal_ray.figures.style import MISSING_COLOR, OUTCOME_COLORS
+
+_WIDTH: Final = 480
+"""Pixels that a map is wide, about."""
+_COLORS: Final = {
+    UNKNOWN: MISSING_COLOR,
+    **{code: OUTCOME_COLORS[outcome] for outcome, code in OUTCOME_CODES.items()},
+}
+
+
+def map_picture(rows: Sequence[Sequence[int]]) -> NDArray[np.uint8]:
+    """Colours of a map's bins, y upwards.
+
+    Parameters
+    ----------
+    rows
+        Codes of outcomes, lowest y first, -1 where nothing is known (`Progress.map`).
+
+    Returns
+    -------
+    (height, width, 3) uint8, a square of pixels for each bin.
+    """
+    codes = np.array(rows, dtype=np.int64)[::-1]
+    palette = np.zeros((max(_COLORS) + 2, 3), dtype=np.uint8)
+    for code, color in _COLORS.items():
+        palette[code + 1] = np.round(255 * np.array(to_rgb(color)))
+    side = max(1, _WIDTH // codes.shape[1])
+    return np.repeat(np.repeat(palette[codes + 1], side, axis=0), side, axis=1)

@@ -1,0 +1,96 @@
+"""Runs of their own for some of a sweep's points, with the keys of a single fine-tune (T10)."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from fractal_ray.outcome import Outcome
+from fractal_ray.relabel import outcomes, ratios
+from fractal_ray.spec import SweepSpec
+from fractal_ray.spec_workloads import NanochatSpec
+from fractal_ray.tracking.summary import drawn
+from nanochat.recipe import PARTS, Recipe
+
+# What decides how many steps a run has.
+_BUDGET = frozenset(
+    ("num_tokens", "num_iterations", "device_batch_size", "target_examples_per_step")
+)
+
+
+def point_runs(
+    spec: SweepSpec, table: pa.Table, count: int
+) -> Iterator[tuple[dict[str, Any], list[tuple[int, dict[str, float]]], dict[str, Any]]]:
+    """Configuration, ``(step, values)`` in order, and summary of `count` points that are drawn.
+
+    Parameters
+    ----------
+    spec
+        Its label decides what the runs showed.
+    table
+        All rows of `points/`.
+    count
+        Points; all of them where there are fewer.
+    """
+    longest = max(table.column("steps").to_pylist(), default=0)
+    chosen = drawn(table, count)
+    criterion = spec.label.criterion
+    judged = zip(outcomes(chosen, criterion), ratios(chosen, criterion).tolist(), strict=True)
+    for row, (outcome, ratio) in zip(chosen.to_pylist(), judged, strict=True):
+        swept = {spec.axes.x.param: row["x"], spec.axes.y.param: row["y"]}
+        told = ("point_id", "stage", "frame", "level", "ix", "iy", "seed", "host", "device")
+        config = {**swept, **{name: row[name] for name in told}}
+        stable = outcome is not Outcome.DIVERGED
+        # A run that diverged was to be as long as the others, unless an axis decides the length.
+        planned = row["steps"] if stable else 0 if _BUDGET & {*swept} else longest
+        rates = _rates(spec, swept, planned)
+        history = [
+            (step, {"train/loss": loss, **rates(step)})
+            for step, loss in zip(_steps(row), row["losses"], strict=True)
+        ]
+        summary = {
+            "final_train_loss": row["final_loss"],
+            "converged": outcome is Outcome.TRAINED,
+            "stable": stable,
+            "trainable_loss0": row["first_loss"],
+            "trainable_mean_last_k": criterion.tail(np.asarray(row["losses"])),
+            "trainable_ratio": ratio,
+            "tokens_seen": row["tokens_seen"],
+            "runtime_s": row["seconds"],
+        }
+        yield config, history, summary
+
+
+def _steps(row: dict[str, Any]) -> list[int]:
+    """Steps of the stored losses, from 1: all of them, or the first one and the last few."""
+    kept, made = len(row["losses"]), row["steps"]
+    if row["diverged_step"] is not None:
+        return list(range(1, kept + 1))  # the finite ones come first
+    return [*range(1, min(kept, 1) + 1), *range(made - kept + 2, made + 1)]
+
+
+def _rates(
+    spec: SweepSpec, swept: dict[str, float], planned: int
+) -> Callable[[int], dict[str, float]]:
+    """Learning rates by step, from 1; none where the number of planned steps is not known (0).
+
+    Those of embedding and head are not among them: the optimizer scales them by the width of the
+    model, which a dataset does not know. Their nominal values are in the configuration.
+    """
+    if not isinstance(spec.workload, NanochatSpec) or not planned:
+        return lambda step: {}
+    from nanochat.optim import lr_factor  # loads torch
+
+    recipe = Recipe.from_mapping(spec.workload.recipe).with_values(swept)
+    full = recipe.group_lrs()
+    told = [part for part in PARTS if part in full] or ["matrix"]
+    trained = "matrix" in recipe.trainable_param_groups
+    lrs = {"lr": recipe.learning_rate, **{f"lr_{g}": full[g] if trained else 0.0 for g in told}}
+
+    def rates(step: int) -> dict[str, float]:
+        factor = lr_factor(step - 1, planned, recipe)
+        scaled = {f"train/{name}": lr * recipe.init_lr_frac * factor for name, lr in lrs.items()}
+        return {"train/lr_mult": factor, **scaled}
+
+    return rates

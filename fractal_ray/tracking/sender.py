@@ -1,0 +1,101 @@
+"""The process beside a sweep that talks to W&B: ``python -m fractal_ray.tracking.sender``.
+
+It reads JSON objects from standard input, one a line: how to begin, states of the sweep, and how it
+ended. It says on standard output what a user should know. It never outlives its sweep for long.
+"""
+
+import json
+import os
+import sys
+import threading
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any, Final
+
+STOP_SECONDS: Final = 15.0
+"""For the end of runs after a fault, or of a sweep that has gone without a word."""
+DEFAULTS: Final = {
+    "WANDB_CONSOLE": "off",
+    "WANDB_SILENT": "true",
+    "WANDB_INIT_TIMEOUT": "30",
+}
+"""Settings of wandb where the environment has none; its own wait for a server is 90 s."""
+_TIME_IS_UP = 3
+
+Say = Callable[..., None]
+
+
+def main() -> None:
+    """Serve one sweep, and end."""
+    # What wandb and its service print is for nobody, and a pipe that they hold would never close.
+    told = os.fdopen(os.dup(1), "w")
+    silent = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(silent, 1)
+    os.dup2(silent, 2)
+
+    def say(text: str, *, trouble: bool = False) -> None:
+        print(json.dumps({"text": text, "trouble": trouble}), file=told, flush=True)
+
+    try:
+        serve(map(json.loads, sys.stdin), say)
+    except Exception as error:
+        said = str(error).strip().splitlines()
+        say(f"{type(error).__name__}: {said[0] if said else ''}", trouble=True)
+    # Past wandb's hook at the end of the interpreter, which waits for a server that may be gone:
+    # the runs are finished.
+    os._exit(0)
+
+
+def serve(messages: Iterable[dict[str, Any]], say: Say) -> None:
+    """Log a sweep from its messages."""
+    stream = iter(messages)
+    setup = next(stream)
+    folder = files_folder(setup["location"])
+    for name, value in {**DEFAULTS, "WANDB_DATA_DIR": str(folder / "wandb")}.items():
+        os.environ.setdefault(name, value)
+    from fractal_ray.tracking.runs import Runs
+
+    runs = Runs(setup, folder, say)
+    message: dict[str, Any] = {"kind": "stop", "exit_code": 1, "seconds": STOP_SECONDS}
+    try:
+        for message in stream:
+            if message["kind"] != "state":
+                break
+            runs.state(message)
+        else:
+            message = {"kind": "stop", "exit_code": 1, "seconds": STOP_SECONDS}
+        _give_up_after(message["seconds"], folder, say)
+        if message["kind"] == "end":
+            runs.end(message["summary"], message["figure"])
+        runs.close(message.get("exit_code", 0))
+    except Exception:
+        _give_up_after(STOP_SECONDS, folder, say)
+        runs.close(1)
+        raise
+
+
+def files_folder(location: str) -> Path:
+    """Where wandb's own files go, in a folder ``wandb``: beside the dataset if that is local."""
+    if "WANDB_DIR" in os.environ:
+        return Path(os.environ["WANDB_DIR"])
+    return Path.cwd() if "://" in location else Path(location)
+
+
+def _give_up_after(seconds: float, folder: Path, say: Say) -> None:
+    """End this process then, whatever wandb waits for."""
+
+    def give_up() -> None:
+        say(
+            f"not all was sent within {seconds:.0f} s; wandb sync {folder / 'wandb'}/<run> sends"
+            " the rest",
+            trouble=True,
+        )
+        os._exit(_TIME_IS_UP)
+
+    timer = threading.Timer(seconds, give_up)
+    timer.daemon = True
+    timer.start()
+
+
+if __name__ == "__main__":
+    main()

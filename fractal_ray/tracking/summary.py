@@ -1,0 +1,128 @@
+"""What the summary run of a sweep holds: numbers of its map, and a row for every point.
+
+Keys are fractal-llm's where it has them (features T21 and 1.5).
+"""
+
+import hashlib
+import json
+from typing import Any, Final
+
+import numpy as np
+import pyarrow as pa
+
+from fractal_ray.analysis import Analysis
+from fractal_ray.boundary import OUTCOME_CODES, Raster, labels
+from fractal_ray.dimension.compat import fractal_llm
+from fractal_ray.dimension.verify import UNVERIFIED
+from fractal_ray.engine.base import Progress
+from fractal_ray.outcome import Outcome
+from fractal_ray.relabel import outcomes, ratios
+from fractal_ray.spec import SweepSpec
+
+MOST_ROWS: Final = 10_000
+"""Rows of the results table; W&B's charts show no more."""
+
+TABLE_COLUMNS: Final = (
+    "point_id",
+    "grid_i",
+    "grid_j",
+    "x",
+    "y",
+    "final_loss",
+    "trainable_ratio",
+    "converged",
+    "stable",
+    "tokens_seen",
+    "runtime_s",
+)
+"""Of the results table; x and y are named by what they sweep."""
+
+
+def summary_values(result: Analysis, raster: Raster, progress: Progress) -> dict[str, Any]:
+    """Numbers of a sweep that has ended, those of its last frame under ``fractal/``.
+
+    A dimension is among them only where the frame's verification sheet gives one. The ratios are
+    shares of the nodes whose outcome is known, `fractal/boundary_pixels` is as fractal-llm counts
+    it (features D8), which needs all of them.
+    """
+    values: dict[str, Any] = {
+        "fractal/frame": result.frame,
+        "fractal/verdict": result.verdict,
+        "fractal/boundary": result.boundary,
+        "fractal/boundary_cells": result.boundary_cells,
+        "fractal/unknown_nodes": result.unknown_nodes,
+        "sweep/points": result.points,
+        "sweep/gave_up": progress.gave_up,
+        "sweep/spent": progress.spent,
+        **{f"outcomes/{name}": count for name, count in result.outcomes.items()},
+    }
+    if result.verdict != UNVERIFIED:  # or they say how to verify
+        values["fractal/reasons"] = "; ".join(result.reasons)
+    if result.verified and result.dimension is not None:
+        values["fractal/dimension"] = result.dimension
+        interval = result.estimates[str(result.recommended)].interval
+        if interval is not None:
+            values["fractal/dimension_low"], values["fractal/dimension_high"] = interval
+    known = int(raster.known.sum())
+    if known:
+        trained = int((raster.outcome == OUTCOME_CODES[Outcome.TRAINED]).sum())
+        diverged = int((raster.outcome == OUTCOME_CODES[Outcome.DIVERGED]).sum())
+        values["fractal/converged_ratio"] = trained / known
+        values["fractal/stability_ratio"] = 1 - diverged / known
+    if known == raster.outcome.size:
+        yes = labels(raster, "trainable") == 1
+        values["fractal/boundary_pixels"] = fractal_llm(yes).boundary_pixels
+    return values
+
+
+def drawn(table: pa.Table, count: int) -> pa.Table:
+    """`count` rows of a table, or all: those whose hash of `point_id` is smallest.
+
+    Which these are depends on the points alone, not on the order or the place in which they ran.
+    """
+    ids = table.column("point_id").to_pylist()
+    ranks = np.array([hashlib.blake2b(each.encode(), digest_size=8).digest() for each in ids], "S8")
+    return table.take(pa.array(np.sort(np.argsort(ranks, kind="stable")[:count])))
+
+
+def results_table(spec: SweepSpec, table: pa.Table) -> dict[str, Any]:
+    """`columns` and `data`: all points, or `MOST_ROWS` of them that are drawn."""
+    table = drawn(table, MOST_ROWS)
+    criterion = spec.label.criterion
+    # Under the label that is in force now.
+    judged = zip(outcomes(table, criterion), ratios(table, criterion).tolist(), strict=True)
+    rows = [
+        [
+            row["point_id"],
+            row["ix"],
+            row["iy"],
+            row["x"],
+            row["y"],
+            row["final_loss"],
+            ratio,
+            outcome is Outcome.TRAINED,
+            outcome is not Outcome.DIVERGED,
+            row["tokens_seen"],
+            row["seconds"],
+        ]
+        for row, (outcome, ratio) in zip(
+            table.drop_columns("losses").to_pylist(), judged, strict=True
+        )
+    ]
+    swept = {"x": spec.axes.x.param, "y": spec.axes.y.param}
+    return {"columns": [swept.get(name, name) for name in TABLE_COLUMNS], "data": rows}
+
+
+def run_id(dataset: str, part: str) -> str:
+    """Name of a W&B run that is the same whenever and wherever this dataset goes on."""
+    return hashlib.blake2b(f"{dataset}\n{part}".encode(), digest_size=8).hexdigest()
+
+
+def dataset_id(header: dict[str, Any]) -> str:
+    """One dataset's name: of `sweep.json`, what stays the same from run to run.
+
+    The time alone will not do: several sweeps may be started in one second.
+    """
+    kept = {key: header.get(key) for key in ("created_at", "fingerprint", "recipe", "axes")}
+    text = json.dumps([header["spec"]["name"], kept], sort_keys=True)
+    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()

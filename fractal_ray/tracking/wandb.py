@@ -1,0 +1,207 @@
+"""A sweep's side of W&B: its states go to a process beside it that does all that wandb does.
+
+wandb has a service process of its own, threads, hooks at the end of the interpreter, and calls that
+wait for a server. In a process of its own, which is ended when it takes too long, none of that can
+stop, slow or outlive a sweep. What is sent: one JSON object a line (`sender.py` has the other end).
+"""
+
+import json
+import os
+import queue
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from fractal_ray.engine.base import Progress
+from fractal_ray.plain import to_json
+from fractal_ray.sweep import HEADER, Sweep
+from fractal_ray.tracking.base import Tracker
+from fractal_ray.tracking.target import Target
+
+if TYPE_CHECKING:
+    from fractal_ray.analysis import Analysis
+    from fractal_ray.boundary import Raster
+
+STATE_SECONDS: Final = 5.0
+"""Between two states of one stage that are sent."""
+STOP_SECONDS: Final = 15.0
+"""For the end of a sweep that was stopped."""
+END_SECONDS: Final = 60.0
+"""For the end of any other, and beyond that a second for each MB of data and `RUN_SECONDS` for each
+point with a run of its own."""
+RUN_SECONDS: Final = 5.0
+_GRACE = 10.0  # seconds
+_WAITING = 64  # states; more are dropped while wandb does not come to take them
+
+
+class WandbTracker(Tracker):
+    """A view that sends what it sees; after the first fault it says so and does nothing more.
+
+    Parameters
+    ----------
+    sweep
+        What is tracked.
+    target
+        Where.
+    note, warn
+        Called with one line, as in `tracked`.
+    """
+
+    def __init__(
+        self,
+        sweep: Sweep,
+        target: Target,
+        note: Callable[[str], None],
+        warn: Callable[[str], None],
+    ) -> None:
+        self._sweep, self._target = sweep, target
+        self._note, self._warn = note, warn
+        self._since = datetime.now(UTC)
+        self._last: Progress | None = None
+        self._held = False  # whether the last state was not sent
+        self._sent_at = 0.0
+        self._box: queue.Queue[dict[str, Any] | None] = queue.Queue(_WAITING)
+        self._process: subprocess.Popen[str] | None = None
+        self._threads: list[threading.Thread] = []
+        self._over = self._finishing = self._warned = False
+
+    def __call__(self, progress: Progress) -> None:
+        """Take a state of the running sweep; returns at once."""
+        self._guarded(self._follow, progress)
+
+    def end(self, result: "Analysis", raster: "Raster", progress: Progress, figure: str) -> None:
+        """Send the summary, and wait until W&B has everything or its time is up."""
+        self._guarded(self._end, result, raster, progress, figure)
+
+    def close(self, exit_code: int) -> None:
+        """End the runs of a sweep whose end was not told; after `end` nothing is left to do."""
+        self._over = False  # what was begun is ended, also after a fault
+        if self._process is not None and not self._finishing:
+            message = {"kind": "stop", "exit_code": exit_code, "seconds": STOP_SECONDS}
+            self._guarded(self._finish, message)
+        self._over = True
+
+    def _guarded(self, call: Callable[..., None], *arguments: Any) -> None:
+        """What goes wrong here is no fault of the sweep's: said once, and then left alone."""
+        if self._over:
+            return
+        try:
+            call(*arguments)
+        except Exception as error:
+            self._over = True
+            self._trouble(f"{type(error).__name__}: {error}")
+
+    def _trouble(self, text: str) -> None:
+        if not self._warned:
+            self._warned = True
+            first = next(iter(text.splitlines()), "")
+            self._warn(f"W&B: {first}; the sweep goes on without it (docs/tracking.md)")
+
+    def _follow(self, progress: Progress) -> None:
+        last, self._last = self._last, progress
+        if progress.done == progress.reused and not progress.failures:
+            return  # Nothing has run: a stage that an earlier run of the sweep has finished.
+        due = time.monotonic() - self._sent_at >= STATE_SECONDS or progress.finished
+        if last is not None and last.stage != progress.stage:
+            due = True
+            if self._held:
+                self._send(last)  # how its stage has ended
+        self._held = not due
+        if due:
+            self._send(progress)
+
+    def _send(self, progress: Progress) -> None:
+        self._start()
+        self._sent_at = time.monotonic()
+        try:
+            state = {**asdict(progress), "rate": progress.rate, "eta": progress.eta}
+            self._box.put_nowait({"kind": "state", **state})
+        except queue.Full:
+            pass  # wandb waits for its server; a later state holds all that this one does
+
+    def _end(self, result: "Analysis", raster: "Raster", progress: Progress, figure: str) -> None:
+        from fractal_ray.tracking.summary import summary_values
+
+        summary = summary_values(result, raster, progress)
+        self._start()
+        megabytes = _size(Path(self._sweep.store().root)) / 1e6
+        seconds = END_SECONDS + megabytes + RUN_SECONDS * self._target.sampled
+        self._note(f"W&B: finishing (at most {seconds:.0f} s)")
+        self._finish({"kind": "end", "summary": summary, "figure": figure, "seconds": seconds})
+        self._over = True
+
+    def _finish(self, message: dict[str, Any]) -> None:
+        """Send the last message and wait for the end of the process, but not for long."""
+        assert self._process is not None
+        self._finishing = True
+        try:
+            for each in (message, None):
+                self._box.put(each, timeout=1.0)
+            # It ends itself in time; this is for one that cannot even do that.
+            self._process.wait(message["seconds"] + _GRACE)
+        except (queue.Full, subprocess.TimeoutExpired):
+            self._trouble("it does not answer, and was ended")
+        finally:
+            self._process.kill()
+            self._process.wait()
+            for thread in self._threads:
+                thread.join(1.0)
+
+    def _start(self) -> None:
+        if self._process is not None:
+            return
+        setup = self._setup()
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "fractal_ray.tracking.sender"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+            # Not the service of runs that this process may have open: it would outlive ours.
+            env={key: value for key, value in os.environ.items() if key != "WANDB_SERVICE"},
+            start_new_session=True,  # Ctrl-C is for the sweep, which then says how its runs ended
+        )
+        self._box.put_nowait(setup)
+        for work in (self._write, self._read):
+            thread = threading.Thread(target=work, name="wandb", daemon=True)
+            thread.start()
+            self._threads.append(thread)
+
+    def _setup(self) -> dict[str, Any]:
+        text = self._sweep.store().read_text(HEADER)
+        return {
+            "location": self._sweep.location,
+            "target": asdict(self._target),
+            "header": json.loads(text or "{}"),
+            "since": self._since.isoformat(),
+        }
+
+    def _write(self) -> None:
+        assert self._process is not None and self._process.stdin is not None
+        try:
+            with self._process.stdin as stream:
+                while (message := self._box.get()) is not None:
+                    stream.write(f"{to_json(message)}\n")
+                    stream.flush()
+        except OSError:
+            pass  # it has ended; why, `_read` tells
+
+    def _read(self) -> None:
+        assert self._process is not None and self._process.stdout is not None
+        with self._process.stdout as stream:
+            for line in stream:
+                said = json.loads(line)
+                (self._trouble if said["trouble"] else self._note)(said["text"])
+        if self._process.wait() > 0:
+            self._trouble(f"its process has ended with {self._process.returncode}")
+
+
+def _size(folder: Path) -> int:
+    """Bytes of the files in a local folder; 0 for one that is elsewhere, which is not copied."""
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())

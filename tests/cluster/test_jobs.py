@@ -1,0 +1,272 @@
+"""Sweeps as jobs of a real Ray: a head with its dashboard, a token, and a working directory."""
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+import yaml
+
+from fractal_ray.cli import main
+from fractal_ray.store import Store
+from fractal_ray.sweep import Sweep
+from tests.fractal_ray.conftest import raw_spec
+from tests.fractal_ray.test_engines import contents
+
+Command = Callable[..., subprocess.CompletedProcess[str]]
+
+DISC = {
+    "workload": {"kind": "map", "set": "disc"},
+    "axes": {
+        "x": {"param": "x", "scale": "linear", "min": -2, "max": 2},
+        "y": {"param": "y", "scale": "linear", "min": -2, "max": 2},
+    },
+}
+# 36 fine-tunes of a third of a second each, in one slot.
+SLOW = {
+    "resources": {"slots": 1},
+    "stages": [{"grid": {"points": 6}}],
+    "workload": {
+        "model": "preset:tiny",
+        "data": {"source": "stdlib_qa", "max_seq_len": 64},
+        "recipe": {"num_tokens": 10_000, "dtype": "float32"},
+    },
+}
+
+
+@pytest.fixture(scope="module")
+def head() -> Iterator[dict[str, str]]:
+    """A head on loopback with ports, a folder and a token of its own: the variables that a client
+    needs. Nothing is left of it afterwards."""
+    # Not pytest's folder: paths of sockets may have 107 characters.
+    folder = Path(tempfile.mkdtemp(prefix="ray-"))
+    token = folder / "token"
+    token.write_text("7" * 64)
+    gcs, dashboard, agent, client = free_ports(4)
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    environment = {
+        **os.environ,
+        "PATH": path,
+        "RAY_AUTH_MODE": "token",
+        "RAY_AUTH_TOKEN_PATH": str(token),
+        # Without multi-node support every listener is on loopback.
+        "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
+        "RAY_CHDIR_TO_TRIAL_DIR": "0",
+    }
+    program = [
+        *(sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--block"),
+        *("--port", gcs, "--dashboard-port", dashboard, "--dashboard-agent-listen-port", agent),
+        *("--ray-client-server-port", client, "--temp-dir", str(folder), "--num-cpus", "2"),
+        *("--object-store-memory", "100000000", "--disable-usage-stats"),
+    ]
+    with (folder / "start.log").open("w") as log:
+        starting = subprocess.Popen(
+            program, env=environment, stdout=log, stderr=log, start_new_session=True
+        )
+    try:
+        for port in (dashboard, agent):
+            wait_for(lambda port=port: listens(int(port)), 60, f"nobody listens on {port}")
+        yield {
+            "RAY_API_SERVER_ADDRESS": f"http://127.0.0.1:{dashboard}",
+            "RAY_AUTH_TOKEN_PATH": str(token),
+        }
+    finally:
+        starting.terminate()
+        try:
+            starting.wait(30)
+        finally:
+            for process in left_of(folder):
+                process.kill()
+            wait_for(lambda: not left_of(folder), 20, "processes of Ray are left")
+            shutil.rmtree(folder)
+
+
+def free_ports(count: int) -> list[str]:
+    """Below those that Ray gives to workers and the system to clients."""
+    found = []
+    for port in range(22_000 + os.getpid() % 5_000, 32_000):
+        if not listens(port):
+            found.append(str(port))
+        if len(found) == count:
+            return found
+    raise AssertionError("no free ports")
+
+
+def listens(port: int) -> bool:
+    with socket.socket() as knocking:
+        return knocking.connect_ex(("127.0.0.1", port)) == 0
+
+
+def left_of(folder: Path) -> list[psutil.Process]:
+    """Processes that name the folder of a Ray in their command."""
+    every = psutil.process_iter(["cmdline", "status"])
+    return [
+        process
+        for process in every
+        if any(str(folder) in part for part in process.info["cmdline"] or [])
+        and process.info["status"] != psutil.STATUS_ZOMBIE
+    ]
+
+
+def wait_for(condition: Callable[[], object], seconds: float, otherwise: str) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, otherwise
+        time.sleep(0.2)
+
+
+@pytest.fixture
+def sent(
+    head: dict[str, str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> Command:
+    """``sent("submit", ...)``: the command against the head, in a git repository that tracks
+    ``disc.yaml`` and ``slow.yaml``."""
+    for name, value in head.items():
+        monkeypatch.setenv(name, value)
+    folder = tmp_path / "repository"
+    folder.mkdir()
+    (folder / "disc.yaml").write_text(yaml.safe_dump(raw_spec(**DISC)))
+    (folder / "slow.yaml").write_text(yaml.safe_dump(raw_spec(**SLOW)))
+    subprocess.run(["git", "init", "-q"], cwd=folder, check=True)
+    subprocess.run(["git", "add", "."], cwd=folder, check=True)
+    monkeypatch.chdir(folder)
+
+    def call(*arguments: str) -> subprocess.CompletedProcess[str]:
+        monkeypatch.setattr(sys, "argv", ["fractal-ray", *arguments])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        code = ended.value.code
+        assert isinstance(code, int | None)
+        return subprocess.CompletedProcess(arguments, code or 0, *capfd.readouterr())
+
+    return call
+
+
+def test_a_sweep_runs_as_a_job(sent: Command, tmp_path: Path) -> None:
+    kept = ["--", "--storage", str(tmp_path / "kept"), "--engine", "local"]
+    done = sent("submit", "disc.yaml", "--id", "first", *kept)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "81/81 points" in done.stdout
+    assert "first  SUCCEEDED" in done.stderr
+    assert Sweep.open(tmp_path / "kept" / "disc").table().num_rows == 81
+
+    listed = sent("jobs", "list")
+    assert listed.returncode == 0
+    assert listed.stdout.startswith("first  SUCCEEDED")
+    assert f"{tmp_path}/kept/disc" in listed.stdout
+    assert "exit code: 0" in sent("jobs", "status", "first").stdout
+    assert sent("jobs", "logs", "first").stdout == done.stdout
+    assert "first has ended already: SUCCEEDED" in sent("jobs", "stop", "first").stdout
+
+    again = sent("submit", "disc.yaml", "--id", "first", *kept)
+    assert again.returncode == 2
+    assert again.stderr.endswith(
+        "error: a job of this id is there already; give another --id, or none\n"
+    )
+    for verb in ("status", "stop", "logs"):
+        unknown = sent("jobs", verb, "nobody")
+        assert (unknown.returncode, unknown.stdout) == (2, "")
+        assert unknown.stderr == (
+            "error: Job nobody does not exist; `fractal-ray jobs list` shows those there are\n"
+        )
+
+
+@pytest.mark.slow
+def test_what_is_shipped_comes_first_and_its_exit_code_comes_back(
+    sent: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # A package of the same name in place of the one that is installed.
+    shown = """
+import json, os, sys
+from pathlib import Path
+files = [str(path) for path in Path().rglob("*") if path.is_file() and path.suffix != ".pyc"]
+print(json.dumps([sorted(files), sys.argv[1:], len(os.environ["WANDB_API_KEY"])]))
+sys.exit(3)
+"""
+    Path("fractal_ray").mkdir()
+    Path("fractal_ray/__init__.py").touch()
+    Path("fractal_ray/__main__.py").write_text(shown)
+    subprocess.run(["git", "add", "fractal_ray"], check=True)
+    Path("untracked.txt").write_text("stays here")
+    monkeypatch.setenv("WANDB_API_KEY", "hush-hush")
+    done = sent("submit", "disc.yaml", "--id", "fails", "--", "--storage", "s3://a/it's here")
+    assert done.returncode == 3, done.stdout + done.stderr
+    files, arguments, length = json.loads(done.stdout.splitlines()[-1])
+    assert files == ["disc.yaml", "fractal_ray/__init__.py", "fractal_ray/__main__.py", "slow.yaml"]
+    assert arguments == ["run", "disc.yaml", "--storage", "s3://a/it's here"]
+    assert length == len("hush-hush")
+    assert "hush" not in done.stdout + done.stderr
+    assert "fails  FAILED" in done.stderr
+    assert "exit code: 3" in sent("jobs", "status", "fails").stdout
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(400)
+def test_a_stopped_job_closes_its_files_and_the_same_submit_goes_on(
+    sent: Command, tmp_path: Path
+) -> None:
+    unbroken = Sweep.open("slow.yaml", (f"storage={tmp_path / 'unbroken'}",))
+    unbroken.run("local")
+    kept = ["--", "--storage", str(tmp_path / "kept")]
+    detached = sent("submit", "slow.yaml", "--id", "stopped", "--detach", *kept)
+    assert (detached.returncode, detached.stdout) == (0, "stopped\n")
+    assert "stop:   fractal-ray jobs stop stopped" in detached.stderr
+    dataset = Store(str(tmp_path / "kept" / "disc"))
+    wait_for(lambda: dataset.read(["point_id"]).num_rows > 2, 120, "no points")
+
+    stopped = sent("jobs", "stop", "stopped")
+    assert stopped.returncode == 0
+    assert "stopped  STOPPED" in stopped.stdout
+    log = sent("jobs", "logs", "stopped").stdout
+    rows = dataset.read(["point_id"]).num_rows
+    assert f"stopped; {rows} points are in" in log
+    assert 2 < rows < 36
+    assert sent("jobs", "logs", "--follow", "stopped").returncode == 130
+    assert "stopped has ended already" in sent("jobs", "stop", "stopped").stdout
+
+    done = sent("submit", "slow.yaml", "--id", "resumed", *kept)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert f"{rows}/36 points" in done.stdout
+    assert contents(dataset.read()) == contents(unbroken.table())
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(400)
+def test_ctrl_c_leaves_the_job_and_another_runs_beside_it(
+    sent: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = ["--", "--storage", str(tmp_path / "kept")]
+    program = [sys.executable, "-m", "fractal_ray", "submit", "slow.yaml", "--id", "left", *kept]
+    with subprocess.Popen(
+        program, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as following:
+        wait_for(lambda: "left" in sent("jobs", "list").stdout, 60, "no job")
+        assert following.stdout is not None
+        # Read until the first line of progress, which is what is to be interrupted.
+        for line in following.stdout:
+            if "/36 points" in line:
+                break
+        threading.Timer(0.5, following.send_signal, [2]).start()
+        _, said = following.communicate(timeout=60)
+    assert following.returncode == 130, said
+    assert "detached; the job goes on" in said
+    assert "fractal-ray jobs logs --follow left" in said
+
+    beside = sent("submit", "disc.yaml", "--id", "beside", *kept, "--set", "name=beside")
+    assert beside.returncode == 0, beside.stdout + beside.stderr
+    done = sent("jobs", "logs", "-f", "left")
+    assert done.returncode == 0, done.stdout
+    assert Sweep.open(tmp_path / "kept" / "disc").table().num_rows == 36
+    assert Sweep.open(tmp_path / "kept" / "beside").table().num_rows == 81

@@ -1,0 +1,104 @@
+"""Workloads that misbehave as machines do."""
+
+import os
+import time
+import weakref
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from fractal_ray.outcome import RunRecord
+from fractal_ray.space import Point
+from fractal_ray.workloads.base import Footprint, Prepared
+from tests.fractal_ray.workloads_for_tests import Disc
+
+
+class Hanging(Disc):
+    """Never comes back from the first visit of the point (2, 2)."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__()
+        self._seen = folder / "visited"
+
+    def record(self, point: Point) -> RunRecord:
+        if (point.ix, point.iy) == (2, 2) and not self._seen.exists():
+            self._seen.touch()
+            time.sleep(600)
+        return super().record(point)
+
+
+class Greedy(Disc):
+    """The point (2, 2) finds memory only where no other worker has the model loaded."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(seconds=0.01)
+        self._folder = folder
+
+    def open(self, shared: Any, device: str) -> "Loaded":
+        return Loaded(self._folder, super().open(shared, device))
+
+
+class Loaded:
+    """A loaded model: a file of the process that has it, for as long as it has it."""
+
+    def __init__(self, folder: Path, disc: Disc) -> None:
+        self._disc, self.device, self._folder = disc, disc.device, folder
+        mine = folder / f"loaded-{os.getpid()}"
+        mine.touch()
+        weakref.finalize(self, mine.unlink, missing_ok=True)
+
+    def evaluate(self, points: Sequence[Point]) -> Iterator[RunRecord]:
+        for point in points:
+            living = [
+                path for path in self._folder.glob("loaded-*") if _lives(path.name.split("-")[1])
+            ]
+            if (point.ix, point.iy) == (2, 2) and len(living) > 1:
+                raise torch.OutOfMemoryError("CUDA out of memory (pretend)")
+            yield from self._disc.evaluate([point])
+
+
+def _lives(pid: str) -> bool:
+    return Path(f"/proc/{pid}").exists()
+
+
+class Measured(Disc):
+    """A workload whose worker takes a fifth of a card, and notes that it was asked."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(seconds=0.01)
+        self._asked = folder / "asked"
+
+    def probe(self, shared: Any, device: str) -> Footprint:
+        with self._asked.open("a") as file:
+            file.write(f"{device}\n")
+        return Footprint(peak=13 << 30, context=1 << 29, total=80 << 30)
+
+
+class Where(Disc):
+    """Says as its device which node and cards a worker has, and which process it is."""
+
+    def open(self, shared: Any, device: str) -> "Where":
+        import ray
+
+        super().open(shared, device)
+        context = ray.get_runtime_context()
+        self.device = f"{context.get_node_id()} {ray.get_gpu_ids()} {os.getpid()}"
+        return self
+
+
+class Unlike(Disc):
+    """A device that is called as a file says."""
+
+    def __init__(self, name: Path) -> None:
+        super().__init__(seconds=0.05)
+        self._name = name
+
+    def prepare(self) -> Prepared:
+        return super().prepare()
+
+    def open(self, shared: Any, device: str) -> "Unlike":
+        super().open(shared, device)
+        self.device = self._name.read_text()
+        return self

@@ -1,0 +1,132 @@
+"""One driver a sweep."""
+
+import json
+import multiprocessing
+import os
+import subprocess
+import sys
+import time
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import pytest
+
+from fractal_ray import driver_lease
+from fractal_ray.driver_lease import FILE, hold, lives, read, taken_by
+from fractal_ray.errors import SweepError
+from fractal_ray.store import Store
+
+HOLDER = """
+import sys, time
+from fractal_ray.driver_lease import hold
+from fractal_ray.store import Store
+with hold(Store(sys.argv[1])):
+    print("held", flush=True)
+    time.sleep(60)
+"""
+
+
+def test_held_while_it_lasts_and_free_afterwards(tmp_path: Path) -> None:
+    store = Store(str(tmp_path / "new"))
+    with hold(store) as token:
+        assert taken_by(store, token) is None
+        assert read(store) is not None
+    assert read(store) is None
+    with hold(store):
+        pass
+
+
+def test_the_second_is_told_who_holds_it(tmp_path: Path) -> None:
+    store = Store(str(tmp_path))
+    mine = f"process {os.getpid()} of .* on "
+    with hold(store), pytest.raises(SweepError, match=mine), hold(store):
+        pass
+    assert read(store) is None, "the refused one has not taken the other's file away"
+
+
+def test_a_killed_driver_of_this_machine_is_in_nobodys_way(tmp_path: Path) -> None:
+    store = Store(str(tmp_path))
+    process = subprocess.Popen(
+        [sys.executable, "-c", HOLDER, str(tmp_path)], stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "held\n"
+    with pytest.raises(SweepError, match=f"process {process.pid}"), hold(store):
+        pass
+    process.kill()
+    process.wait(timeout=10)
+    process.stdout.close()
+    with hold(store):
+        assert read(store).pid == os.getpid()  # type: ignore[union-attr]
+
+
+def test_one_on_another_machine_is_believed_for_a_minute(tmp_path: Path) -> None:
+    store = Store(str(tmp_path))
+    with hold(store):
+        me = read(store)
+    assert me is not None
+    there = replace(me, machine="another boot", host="node-7", pid=1)
+    store.put(FILE, json.dumps(asdict(there)).encode())
+    with pytest.raises(SweepError, match="on node-7"), hold(store):
+        pass
+    assert lives(there, there.renewed + 59)
+    assert not lives(there, there.renewed + 61)
+    store.put(FILE, json.dumps(asdict(there) | {"renewed": time.time() - 61}).encode())
+    with hold(store) as token:
+        assert taken_by(store, token) is None
+
+
+def test_the_same_process_number_started_later_is_another(tmp_path: Path) -> None:
+    store = Store(str(tmp_path))
+    with hold(store):
+        me = read(store)
+    assert me is not None
+    if not me.machine:
+        pytest.skip("process start times are read from /proc, which is not here")
+    assert lives(me, me.renewed)
+    assert not lives(replace(me, started="1"), me.renewed)
+
+
+def test_it_is_renewed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(driver_lease, "_RENEW_SECONDS", 0.02)
+    store = Store(str(tmp_path))
+    with hold(store):
+        first = read(store)
+        assert first is not None
+        deadline = time.monotonic() + 10
+        while (now := read(store)) is None or now.renewed == first.renewed:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+
+
+def test_a_damaged_file_is_replaced(tmp_path: Path) -> None:
+    (tmp_path / FILE).write_text("{half")
+    with hold(Store(str(tmp_path))) as token:
+        assert json.loads((tmp_path / FILE).read_text())["token"] == token
+
+
+def _try(folder: str, start: float, answers: "multiprocessing.Queue[bool]") -> None:
+    time.sleep(max(0.0, start - time.time()))
+    try:
+        with hold(Store(folder)):
+            answers.put(True)
+            time.sleep(1.0)
+    except SweepError:
+        answers.put(False)
+
+
+@pytest.mark.parametrize("left", [False, True], ids=["nobody before", "an old one before"])
+def test_of_several_at_once_one_wins(tmp_path: Path, left: bool) -> None:
+    if left:
+        with hold(Store(str(tmp_path))):
+            old = (tmp_path / FILE).read_text()
+        (tmp_path / FILE).write_text(json.dumps(json.loads(old) | {"started": "1"}))
+    context = multiprocessing.get_context("fork")
+    answers = context.Queue()
+    start = time.time() + 0.3
+    tries = [context.Process(target=_try, args=(str(tmp_path), start, answers)) for _ in range(6)]
+    for process in tries:
+        process.start()
+    for process in tries:
+        process.join(timeout=30)
+    assert sorted(answers.get(timeout=5) for _ in tries) == [False] * 5 + [True]

@@ -1,0 +1,472 @@
+"""What `submit` ships, refuses and passes on; tests/cluster/test_jobs.py has the cluster."""
+
+import contextlib
+import http.server
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import threading
+import zipfile
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from ray.job_submission import JobStatus
+
+from fractal_ray.cli import main
+from fractal_ray.engine import job_client, jobs
+from fractal_ray.engine.job_client import connect
+from fractal_ray.engine.job_request import check_id, job_environment
+from fractal_ray.engine.package import Shipment, gather, offenders, write_package
+from fractal_ray.errors import SweepError
+from tests.fractal_ray.conftest import raw_spec
+
+KEPT = ("--storage", "s3://bucket/sweeps")
+GIT = ("-c", "user.name=a", "-c", "user.email=a@example.org", "-c", "core.autocrlf=false")
+
+
+def git(folder: Path, *arguments: str) -> None:
+    subprocess.run(["git", *GIT, *arguments], cwd=folder, check=True, capture_output=True)
+
+
+@pytest.fixture
+def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A git repository with one tracked spec, as the current folder."""
+    folder = tmp_path / "my sweeps"
+    (folder / "specs").mkdir(parents=True)
+    (folder / "specs" / "disc.yaml").write_text(yaml.safe_dump(raw_spec()))
+    git(folder, "init", "-q")
+    git(folder, "add", ".")
+    monkeypatch.chdir(folder)
+    for name in ("WANDB_API_KEY", "HF_TOKEN", "AWS_ACCESS_KEY_ID", "RAY_API_SERVER_ADDRESS"):
+        monkeypatch.delenv(name, raising=False)
+    return folder
+
+
+@pytest.fixture
+def submit(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., tuple[int, str]]:
+    """``submit(...)``: exit code and what is said, of the command in this process."""
+
+    def call(*arguments: str) -> tuple[int, str]:
+        monkeypatch.setattr(sys, "argv", ["fractal-ray", "submit", *arguments])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        printed = capsys.readouterr()
+        assert printed.out == ""
+        assert isinstance(ended.value.code, int | None)
+        return ended.value.code or 0, printed.err
+
+    return call
+
+
+names = st.lists(st.sampled_from("abc"), min_size=1, max_size=3).map("/".join)
+trees = st.dictionaries(names.map(lambda name: f"{name}.txt"), st.binary(max_size=50), max_size=8)
+
+
+@settings(max_examples=8)
+@given(tracked=trees, changed=trees, untracked=trees, data=st.data())
+def test_a_package_is_the_tracked_files_as_they_are_here(
+    tracked: dict[str, bytes], changed: dict[str, bytes], untracked: dict[str, bytes], data: Any
+) -> None:
+    untracked = {name: text for name, text in untracked.items() if name not in tracked}
+    deleted = data.draw(st.sets(st.sampled_from(sorted(tracked)))) if tracked else set()
+    with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
+        root = Path(folder).resolve()
+        git(root, "init", "-q")
+        write_all(root, tracked)
+        git(root, "add", ".")
+        expected = tracked | {n: text for n, text in changed.items() if n in tracked}
+        write_all(root, expected)
+        write_all(root, untracked)
+        for name in deleted:
+            (root / name).unlink()
+            del expected[name]
+
+        shipment = gather()
+        assert shipment.root == root
+        assert set(shipment.untracked) == set(untracked)
+        first, second = root / ".git" / "1.zip", root / ".git" / "2.zip"
+        assert write_package(shipment, first, 1 << 20) == first.stat().st_size
+        write_package(gather(), second, 1 << 20)
+        assert first.read_bytes() == second.read_bytes()
+        with zipfile.ZipFile(first) as package:
+            assert {name: package.read(name) for name in package.namelist()} == expected
+
+
+def write_all(root: Path, files: dict[str, bytes]) -> None:
+    for name, text in files.items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_bytes(text)
+
+
+@given(sizes=st.dictionaries(names.map(lambda name: f"{name}.txt"), st.integers(0, 1000)))
+def test_offenders_count_every_byte_once(sizes: dict[str, int]) -> None:
+    found = offenders(sizes, count=1000)
+    assert sum(size for _, size in found) == sum(sizes.values())
+    assert [size for _, size in found] == sorted((size for _, size in found), reverse=True)
+    for path, size in found:
+        below = [n for name, n in sizes.items() if name == path or name.startswith(path)]
+        assert sum(below) == size
+        if path.endswith("/"):
+            assert max(below) * 2 <= size
+
+
+def test_offenders_name_what_is_to_blame() -> None:
+    parts = {f"data/run/points/part-{i}.parquet": 100 for i in range(50)}
+    sizes = {"a.py": 10, "data/readme": 5, "models/x/w.pt": 4000, **parts}
+    assert offenders(sizes, 3) == [
+        ("data/run/points/", 5000),
+        ("models/x/w.pt", 4000),
+        ("a.py", 10),
+    ]
+
+
+def test_a_large_package_is_refused_before_anything_is_sent(
+    repository: Path, submit: Callable[..., tuple[int, str]]
+) -> None:
+    (repository / "weights.pt").write_bytes(os.urandom(3 << 20))
+    git(repository, "add", ".")
+    # Nobody listens on port 1: a connection would be another message.
+    code, said = submit(
+        "specs/disc.yaml", "--limit", "2", "--address", "http://127.0.0.1:1", "--", *KEPT
+    )
+    assert code == 2
+    assert "3.0 MiB  weights.pt" in said
+    assert "larger than 2.0 MiB, nothing was sent" in said
+    assert "git rm --cached" in said
+    code, said = submit("specs/disc.yaml", "--limit", "4", "--dry-run", "--", *KEPT)
+    assert code == 0, said
+
+
+def test_untracked_files_stay_unless_included(
+    repository: Path, submit: Callable[..., tuple[int, str]]
+) -> None:
+    shutil.copy("specs/disc.yaml", "specs/new.yaml")
+    code, said = submit("specs/new.yaml", "--dry-run", "--", *KEPT)
+    assert code == 2
+    assert "spec specs/new.yaml would not be shipped; git add specs/new.yaml" in said
+    code, said = submit("specs/disc.yaml", "--dry-run", "--", *KEPT)
+    assert code == 0
+    assert "not shipped: 1 file that git does not track: specs/new.yaml" in said
+    code, said = submit("specs/new.yaml", "--dry-run", "--include", "specs", "--", *KEPT)
+    assert code == 0
+    assert "not shipped" not in said
+    code, said = submit("specs/disc.yaml", "--dry-run", "--include", "nowhere", "--", *KEPT)
+    assert (code, "no such file or folder" in said) == (2, True)
+    code, said = submit("specs/disc.yaml", "--dry-run", "--include", "..", "--", *KEPT)
+    assert (code, "only what lies in" in said) == (2, True)
+    outside = repository.parent / "outside.yaml"
+    shutil.copy("specs/disc.yaml", outside)
+    code, said = submit(str(outside), "--dry-run", "--", *KEPT)
+    assert (code, "lies outside of" in said) == (2, True)
+
+
+def test_outside_of_git_only_what_is_included_is_shipped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, submit: Callable[..., tuple[int, str]]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
+    Path("disc.yaml").write_text(yaml.safe_dump(raw_spec()))
+    code, said = submit("disc.yaml", "--dry-run", "--", *KEPT)
+    assert code == 2
+    assert "--include disc.yaml" in said
+    assert "git add" not in said
+    code, said = submit("disc.yaml", "--dry-run", "--include", "disc.yaml", "--", *KEPT)
+    assert (code, "package: 1 file of" in said) == (0, True)
+
+
+def test_a_job_runs_in_the_folder_that_it_was_sent_from(
+    repository: Path, submit: Callable[..., tuple[int, str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(repository / "specs")
+    code, said = submit("disc.yaml", "--dry-run", "--", *KEPT, "--set", "name=a-b")
+    assert code == 0
+    assert f"package: 1 file of {repository}" in said
+    assert "command: cd specs && exec python -m fractal_ray run disc.yaml --storage" in said
+
+
+@pytest.mark.parametrize(
+    ("key", "named"),
+    [("model", "models/mine"), ("tokenizer_artifact", "tok"), ("data.source", "data/a.jsonl")],
+)
+def test_folders_that_the_spec_names_must_be_shipped(
+    repository: Path, submit: Callable[..., tuple[int, str]], key: str, named: str
+) -> None:
+    asked = (
+        *("specs/disc.yaml", "--dry-run", "--", *KEPT),
+        *("--set", f"workload.{key}={named}"),
+    )
+    code, said = submit(*asked)
+    assert code == 2
+    assert f"workload.{key}: {named} does not exist here" in said
+    inside = Path(named) if Path(named).suffix else Path(named) / "file.pt"
+    inside.parent.mkdir(parents=True, exist_ok=True)
+    inside.write_text("x")
+    code, said = submit(*asked)
+    assert code == 2
+    assert f"workload.{key}: {named} would not be shipped; git add {named}" in said
+    git(repository, "add", named)
+    assert submit(*asked)[0] == 0
+    assert submit(*asked[:-1], f"workload.{key}=/shared/{named}")[0] == 0
+
+
+def test_storage_that_a_job_would_lose_is_refused(
+    repository: Path, submit: Callable[..., tuple[int, str]]
+) -> None:
+    code, said = submit("specs/disc.yaml", "--dry-run")
+    assert code == 2
+    assert "storage: 'results' is relative" in said
+    assert "-- --storage s3://bucket/sweeps" in said
+    code, said = submit("specs/disc.yaml", "--dry-run", "--", "--storage", "/shared/sweeps")
+    assert code == 0
+    assert "warning: storage /shared/sweeps is a folder of the cluster's head node" in said
+    assert "warning" not in submit("specs/disc.yaml", "--dry-run", "--", *KEPT)[1]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--stroage", "s3://a/b"), "No such option: --stroage"),
+        (("--set", "axes.x.max=-1", *KEPT), "axes.x"),
+        (("--address", "auto", *KEPT), "--address of `run` has no place in a job"),
+        (("--num-cpus", "2", *KEPT), "--num-cpus of `run` has no place in a job"),
+    ],
+)
+def test_mistakes_in_the_arguments_of_run_are_told_here(
+    repository: Path,
+    submit: Callable[..., tuple[int, str]],
+    arguments: tuple[str, ...],
+    message: str,
+) -> None:
+    code, said = submit("specs/disc.yaml", "--dry-run", "--", *arguments)
+    assert (code, message in said) == (2, True), said
+
+
+def test_install_needs_a_project(repository: Path, submit: Callable[..., tuple[int, str]]) -> None:
+    code, said = submit("specs/disc.yaml", "--dry-run", "--install", "--", *KEPT)
+    assert (code, "no pyproject.toml among the shipped files" in said) == (2, True)
+
+
+# Environment --------------------------------------------------------------------------------
+
+
+def test_credentials_are_passed_by_name_and_never_printed(
+    repository: Path, submit: Callable[..., tuple[int, str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WANDB_API_KEY", "hush-1")
+    monkeypatch.setenv("OWN", "hush-2")
+    code, said = submit(
+        *("specs/disc.yaml", "--dry-run", "--env", "OWN", "--env", "OTHER=hush-3", "--", *KEPT)
+    )
+    assert code == 0
+    assert "environment passed: OTHER, OWN, WANDB_API_KEY" in said
+    assert "hush" not in said
+
+
+def test_aws_goes_along_only_where_storage_is_on_s3() -> None:
+    here = {"AWS_ACCESS_KEY_ID": "a", "AWS_ENDPOINT_URL": "b", "HF_TOKEN": "c", "HF_HOME": "/d"}
+    on_s3 = job_environment([], "s3://bucket/sweeps", here)
+    assert {"AWS_ACCESS_KEY_ID", "AWS_ENDPOINT_URL", "HF_TOKEN"} < set(on_s3)
+    assert "HF_HOME" not in on_s3
+    elsewhere = job_environment([], "/shared", here)
+    assert "HF_TOKEN" in elsewhere
+    assert not any(name.startswith("AWS") for name in elsewhere)
+
+
+def test_stop_lets_a_sweep_close_its_files_unless_told_otherwise() -> None:
+    env = job_environment([], "/shared", {})
+    assert env == {"RAY_JOB_STOP_SIGNAL": "SIGINT", "RAY_JOB_STOP_WAIT_TIME_S": "60"}
+    asked = job_environment(["RAY_JOB_STOP_WAIT_TIME_S=300"], "/shared", {})
+    assert asked["RAY_JOB_STOP_WAIT_TIME_S"] == "300"
+
+
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [("UNSET", "UNSET: it is not set"), ("a-b=hush", "no such name"), ("X=hush$HOME", "a \\$ in")],
+)
+def test_variables_that_cannot_be_passed_are_refused(asked: str, message: str) -> None:
+    with pytest.raises(SweepError, match=message) as refused:
+        job_environment([asked], "/shared", {})
+    assert "hush" not in str(refused.value)
+
+
+# The server ---------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def server(answer: Callable[[http.server.BaseHTTPRequestHandler], None]) -> Iterator[str]:
+    """A web server on loopback that answers every GET so."""
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            answer(self)
+
+        def log_message(self, format: str, *args: Any) -> None:
+            """Say nothing."""
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as serving:
+        thread = threading.Thread(target=serving.serve_forever, args=(0.01,), daemon=True)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{serving.server_port}"
+        finally:
+            serving.shutdown()
+            thread.join()
+
+
+def reply(
+    handler: http.server.BaseHTTPRequestHandler,
+    status: int,
+    text: str = '{"ray_version": "2.60.0"}',
+) -> None:
+    handler.send_response(status)
+    handler.send_header("Content-Length", str(len(text)))
+    handler.end_headers()
+    handler.wfile.write(text.encode())
+
+
+def hang(release: threading.Event) -> None:
+    release.wait(10)
+
+
+@pytest.fixture
+def no_token(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A home without a token, and none in the environment."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.delenv("RAY_AUTH_TOKEN_PATH", raising=False)
+    monkeypatch.delenv("RAY_API_SERVER_ADDRESS", raising=False)
+    return tmp_path
+
+
+def test_a_server_that_is_none_is_said_within_seconds(
+    no_token: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(job_client, "_TIMEOUTS", (0.3, 0.3))
+    with pytest.raises(
+        SweepError, match=r"no answer from a Ray dashboard at http://127\.0\.0\.1:1 "
+    ):
+        connect("http://127.0.0.1:1")
+    release = threading.Event()
+    with server(lambda _: hang(release)) as silent:
+        with pytest.raises(SweepError, match="no answer from a Ray dashboard"):
+            connect(silent)
+        release.set()
+    for status, text in ((404, ""), (200, "<html>"), (200, "{}"), (503, "")):
+        with (
+            server(lambda handler, s=status, t=text: reply(handler, s, t)) as other,
+            pytest.raises(SweepError, match="is no Ray dashboard"),
+        ):
+            connect(other)
+
+
+def test_the_address_is_the_option_then_the_variables(
+    no_token: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with server(lambda handler: reply(handler, 200)) as here:
+        monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:6379")
+        with pytest.raises(SweepError, match=r"RAY_ADDRESS is '127.0.0.1:6379'; .* --address http"):
+            connect(None)
+        monkeypatch.setenv("RAY_API_SERVER_ADDRESS", here)
+        assert connect(None).get_address() == here
+        monkeypatch.setenv("RAY_API_SERVER_ADDRESS", "http://127.0.0.1:1")
+        assert connect(here).get_address() == here
+        assert os.environ["RAY_API_SERVER_ADDRESS"] == "http://127.0.0.1:1"
+
+
+def test_a_token_is_found_where_ray_keeps_it(
+    no_token: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sent: list[str | None] = []
+
+    def answer(handler: http.server.BaseHTTPRequestHandler) -> None:
+        sent.append(handler.headers["Authorization"])
+        reply(handler, 200 if sent[-1] else 401, '{"ray_version": "2.60.0"}' if sent[-1] else "no")
+
+    with server(answer) as address:
+        monkeypatch.setenv("RAY_AUTH_MODE", "token")
+        with pytest.raises(SweepError, match="RAY_AUTH_MODE is token, and no token is here"):
+            connect(address)
+        monkeypatch.delenv("RAY_AUTH_MODE")
+        assert sent == []
+        with pytest.raises(SweepError, match="wants a token here"):
+            connect(address)
+        (no_token / ".ray").mkdir()
+        (no_token / ".ray" / "auth_token").write_text("from-home\n")
+        connect(address)
+        assert sent[-1] == "Bearer from-home"
+        (no_token / "other").write_text("from-path")
+        monkeypatch.setenv("RAY_AUTH_TOKEN_PATH", str(no_token / "other"))
+        connect(address)
+        assert sent[-1] == "Bearer from-path"
+        monkeypatch.setenv("RAY_AUTH_TOKEN", "from-variable")
+        connect(address)
+        assert sent[-1] == "Bearer from-variable"
+        monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
+        with pytest.raises(SweepError, match="wants a token"):
+            connect(address)
+    monkeypatch.delenv("RAY_AUTH_MODE")
+    monkeypatch.delenv("RAY_AUTH_TOKEN")
+    monkeypatch.setenv("RAY_AUTH_TOKEN_PATH", str(no_token / "nowhere"))
+    with pytest.raises(SweepError, match="nowhere cannot be read"):
+        connect("http://127.0.0.1:1")
+
+
+def test_a_log_is_shown_once_across_lost_connections(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Every connection begins with all of the log; its pieces need not be cut alike.
+    connections = [["one\n", "tw"], [], ["one\ntwo\nth", "ree\n"], ["one\ntwo\nthree\n", "end\n"]]
+    states = iter(["RUNNING", "RUNNING", "RUNNING", "RUNNING", "SUCCEEDED"])
+
+    class Cut:
+        async def tail_job_logs(self, job: str) -> AsyncIterator[str]:
+            pieces = connections.pop(0)
+            for piece in pieces:
+                yield piece
+            if connections:
+                raise RuntimeError("WebSocket connection closed unexpectedly")
+
+        def get_job_info(self, job: str) -> SimpleNamespace:
+            return SimpleNamespace(status=JobStatus(next(states)))
+
+    monkeypatch.setattr(jobs.time, "sleep", lambda seconds: None)
+    shown: list[str] = []
+    info = jobs.follow(cast(jobs.Client, Cut()), "a", shown.append)
+    assert info.status is JobStatus.SUCCEEDED
+    assert "".join(shown) == "one\ntwo\nthree\nend\n"
+
+
+@pytest.mark.parametrize(
+    ("status", "driver", "code"),
+    [
+        ("SUCCEEDED", 0, 0),
+        ("FAILED", 3, 3),
+        ("FAILED", -9, 137),
+        ("FAILED", None, 1),
+        ("STOPPED", None, 130),
+    ],
+)
+def test_exit_codes_are_those_of_a_shell(status: str, driver: int | None, code: int) -> None:
+    info = SimpleNamespace(status=JobStatus(status), driver_exit_code=driver)
+    assert jobs.exit_code(cast(jobs.JobDetails, info)) == code
+
+
+@pytest.mark.parametrize("odd", ["", "a/b", "a b", "-x", "x" * 129, "a?b"])
+def test_ids_that_would_not_fit_an_address_are_refused(odd: str) -> None:
+    with pytest.raises(SweepError, match="a job's id is letters"):
+        check_id(odd)
+
+
+def test_a_shipment_knows_folders_by_what_is_below_them(tmp_path: Path) -> None:
+    shipment = Shipment(tmp_path, {"models/a/w.pt": 1, "modelsx": 1}, (), True)
+    assert "models" in shipment
+    assert "models/a" in shipment
+    assert "model" not in shipment
+    assert "models/a/w" not in shipment
