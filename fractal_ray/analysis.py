@@ -1,5 +1,6 @@
 """From a dataset to numbers: counts, the boundary, and its dimension with what is known of it."""
 
+import shlex
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -195,5 +196,5 @@ def _published(names: Sequence[str], given: NDArray[np.int8]) -> tuple[compat.Pu
 
 
 def _how_to_verify(sweep: Sweep) -> tuple[str, ...]:
-    command = f"fractal-ray verify {sweep.location}"
+    command = f"fractal-ray verify {shlex.quote(sweep.location)}"
     return (f"no dimension is given without a verification sheet; make one: {command}",)

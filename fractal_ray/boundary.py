@@ -25,6 +25,18 @@ UNKNOWN: Final = -1
 OUTCOME_CODES: Final = {Outcome.TRAINED: 0, Outcome.NOT_IMPROVED: 1, Outcome.DIVERGED: 2}
 """Small integers that stand for outcomes in `Raster.outcome`."""
 
+NOT_TRAINED: Final = 3
+NOT_DIVERGED: Final = 4
+"""Codes of inferred nodes of which the runs imply one label and leave the outcome open: not
+improved or diverged, and trained or not improved."""
+
+POSSIBLE: Final = {
+    **{code: (outcome,) for outcome, code in OUTCOME_CODES.items()},
+    NOT_TRAINED: (Outcome.NOT_IMPROVED, Outcome.DIVERGED),
+    NOT_DIVERGED: (Outcome.TRAINED, Outcome.NOT_IMPROVED),
+}
+"""Code in `Raster.outcome` -> the outcomes that it leaves open; all but `UNKNOWN`."""
+
 # boundary name -> the outcomes that are labelled 1 ("yes")
 _YES: Final = {
     "trainable": (Outcome.TRAINED,),
@@ -43,7 +55,8 @@ class Raster:
     Parameters
     ----------
     outcome
-        (ny, nx) int8: `UNKNOWN` (-1) where there is no outcome, else a value of `OUTCOME_CODES`.
+        (ny, nx) int8: `UNKNOWN` (-1) where nothing is known, else a key of `POSSIBLE`. A run has
+        one outcome; `NOT_TRAINED` and `NOT_DIVERGED` are of inferred nodes only.
     loss
         (ny, nx) float64 final loss in nats per token, NaN where not known; a diverged run may
         carry infinity or NaN.
@@ -87,7 +100,7 @@ class Raster:
 
     @property
     def known(self) -> NDArray[np.bool_]:
-        """(ny, nx) bool, True where there is an outcome, a run's own or inferred."""
+        """(ny, nx) bool, True where there is an outcome, or one of two: a run's own or inferred."""
         return self.outcome != UNKNOWN
 
     @property
@@ -146,7 +159,7 @@ def labels(raster: Raster, boundary: str) -> NDArray[np.int8]:
 
     Returns
     -------
-    (ny, nx) int8 of 1, 0 and -1.
+    (ny, nx) int8 of 1, 0 and -1: also where a node's outcome may be one of two whose labels differ.
 
     Raises
     ------
@@ -158,8 +171,12 @@ def labels(raster: Raster, boundary: str) -> NDArray[np.int8]:
         raise SweepError(
             f"unknown boundary {boundary!r}; allowed: {allowed}{nearest(boundary, BOUNDARIES)}"
         )
-    yes = np.isin(raster.outcome, [OUTCOME_CODES[outcome] for outcome in _YES[boundary]])
-    return np.where(raster.known, yes, UNKNOWN).astype(np.int8)
+    given = np.full(raster.outcome.shape, UNKNOWN, dtype=np.int8)
+    for code, possible in POSSIBLE.items():
+        answers = {is_yes(outcome, boundary) for outcome in possible}
+        if len(answers) == 1:
+            given[raster.outcome == code] = answers.pop()
+    return given
 
 
 def boundary_cells(labels: NDArray[np.int8]) -> BoundaryCells:

@@ -10,6 +10,7 @@ so what was run there is not run again.
 import hashlib
 import json
 import math
+import numbers
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
@@ -115,13 +116,19 @@ def _check(sweep: "Sweep", lattice: Lattice, x: Range, y: Range, points: int) ->
                 f"{axis.param} takes whole numbers, so there is nothing to find between two"
                 " neighbours: zoom needs axes of real numbers"
             )
-        if len(given) != 2 or not axis.min <= given[0] < given[1] <= axis.max:
+        if not _is_range(given) or not axis.min <= given[0] < given[1] <= axis.max:
             raise SweepError(
                 f"{side} ({axis.param}) takes (low, high) inside the frame, from {axis.min!r} to"
                 f" {axis.max!r}; given {given!r}"
             )
     if points < 2:
         raise SweepError(f"points must be at least 2 along a side; given {points}")
+
+
+def _is_range(given: object) -> bool:
+    """Whether something is a pair of numbers."""
+    pair = np.asarray(given, dtype=object)
+    return pair.shape == (2,) and all(isinstance(end, numbers.Real) for end in pair)
 
 
 def _check_finished(sweep: "Sweep", frames: Iterable[int]) -> None:

@@ -6,15 +6,22 @@ difference of two dimensions takes its interval from theirs (MOVER: Zou and Donn
 1693 (2008)), which is wider than need be where both err alike.
 """
 
+import shlex
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from fractal_ray.boundary import Raster, boundary_cells, labels
+from fractal_ray.boundary import UNKNOWN, boundary_cells, labels
+from fractal_ray.common_frames import (
+    SideFrame,
+    choose_frames,
+    common_rasters,
+    read_side,
+    same_place,
+)
 from fractal_ray.comparison import Comparison, Difference, Dimensions, Interval, Share, Side
 from fractal_ray.dimension import transects
 from fractal_ray.dimension.recommend import PREFERRED
@@ -29,8 +36,6 @@ from fractal_ray.disagreement import (
     yes_difference,
 )
 from fractal_ray.errors import SweepError
-from fractal_ray.frames import Lattice
-from fractal_ray.rasters import fill_raster
 from fractal_ray.sheets import FrameData, read_sheet
 from fractal_ray.spec_file import parse_spec
 from fractal_ray.sweep import Sweep
@@ -60,21 +65,22 @@ def compare(
     """
     _check_axes(a, b)
     other, notes = _labelled_as(a, b)
-    asked = _lattices(a, b, frame)
-    first, second = _as_followed(a, asked[0]), _as_followed(other, asked[1])
-    for letter, before, now in (("A", asked[0], first), ("B", asked[1], second)):
-        if now is not before:
-            notes += (f"{letter} was refined along another label's border; its grid is compared",)
-    data = _read(a, first, skip_corrupt), _read(other, second, skip_corrupt)
-    if other is not b and not any(map(len, data[1].table.column("losses").to_pylist())):
-        notes += ("B has no loss curves: its outcomes are as they were found",)
-    common = _common(data)
+    lattices, chosen = choose_frames(a, b, frame)
+    read = (
+        read_side("A", a, lattices[0], skip_corrupt=skip_corrupt),
+        read_side("B", other, lattices[1], skip_corrupt=skip_corrupt),
+    )
+    notes += chosen + read[0].notes + read[1].notes
+    data = read[0].data, read[1].data
+    common = common_rasters(*data)
     boundary = a.spec.label.boundary
     labelled = labels(common[0], boundary), labels(common[1], boundary)
     both = (labelled[0] >= 0) & (labelled[1] >= 0)
+    # Where one side has not run there is nothing that the other's border could be far from.
+    shared = [np.where(both, each, UNKNOWN).astype(np.int8) for each in labelled]
     changed = both & (labelled[0] != labelled[1])
     to_yes = int((changed & (labelled[1] == 1)).sum())
-    dimensions, why = _dimensions(data, labelled, both)
+    dimensions, why = _dimensions(read, shared)
     sides = [_side(data[i], labelled[i], both, changed) for i in (0, 1)]
     run = common[0].measured & common[1].measured
     if inferred := int((both & ~run).sum()):
@@ -91,7 +97,7 @@ def compare(
         to_yes=to_yes,
         to_no=int(changed.sum()) - to_yes,
         correlation=correlation(labelled[0][both], labelled[1][both]),
-        apart=apart(*(boundary_cells(each).mixed for each in labelled)),
+        apart=apart(*(boundary_cells(each).mixed for each in shared)),
         yes_difference=yes_difference(labelled, both),
         dimensions=dimensions,
         no_dimensions=why,
@@ -122,71 +128,6 @@ def _labelled_as(a: Sweep, b: Sweep) -> tuple[Sweep, tuple[str, ...]]:
     other = Sweep(parse_spec(raw, origin=f"{b.location} under the label of {a.location}"))
     other.location = b.location
     return other, ("B has another label than A and is labelled by A's, from its stored curves",)
-
-
-def _lattices(a: Sweep, b: Sweep, frame: int | None) -> tuple[Lattice, Lattice]:
-    if frame is None:
-        of_a, of_b = a.lattices(), b.lattices()
-        alike = [
-            number
-            for number, lattice in of_a.items()
-            if number in of_b and _same_place(lattice, of_b[number])
-        ]
-        frame = alike[-1] if alike else None
-    return a.lattice(frame), b.lattice(frame)
-
-
-def _as_followed(sweep: Sweep, lattice: Lattice) -> Lattice:
-    """The lattice; its grid alone where it was refined along the border of another label."""
-    followed = (sweep.header() or {}).get("spec", {}).get("label")
-    if lattice.refinement is None or followed == sweep.spec.label.model_dump():
-        return lattice
-    return replace(lattice, level=0, refinement=None)
-
-
-def _same_place(one: Lattice, other: Lattice) -> bool:
-    return (one.frame.x, one.frame.y) == (other.frame.x, other.frame.y)
-
-
-def _read(sweep: Sweep, lattice: Lattice, skip_corrupt: bool) -> FrameData:
-    table = sweep.table(skip_corrupt=skip_corrupt)
-    if not table.num_rows:
-        raise SweepError(f"{sweep.location} holds no runs yet; make them: fractal-ray run")
-    failures = sweep.store().read_failures(skip_corrupt=True)
-    return FrameData(sweep, lattice, table, *fill_raster(sweep.spec, lattice, table, failures))
-
-
-def _common(data: tuple[FrameData, FrameData]) -> tuple[Raster, Raster]:
-    """Both rasters on the nodes that both lattices have."""
-    one, other = data[0].raster, data[1].raster
-    x, x_one, x_other = np.intersect1d(one.x, other.x, return_indices=True)
-    y, y_one, y_other = np.intersect1d(one.y, other.y, return_indices=True)
-    if min(x.size, y.size) < 2:
-        raise SweepError(
-            f"{_place(data[0])} and {_place(data[1])} have {x.size} x {y.size} nodes in common, and"
-            " a map needs 2 along each side; --frame chooses other frames (fractal-ray status"
-            " --frames lists them)"
-        )
-    return _part(one, x_one, y_one), _part(other, x_other, y_other)
-
-
-def _part(raster: Raster, columns: NDArray[np.int64], rows: NDArray[np.int64]) -> Raster:
-    at = np.ix_(rows, columns)
-    return replace(
-        raster,
-        outcome=raster.outcome[at],
-        loss=raster.loss[at],
-        x=raster.x[columns],
-        y=raster.y[rows],
-        inferred=None if raster.inferred is None else raster.inferred[at],
-    )
-
-
-def _place(data: FrameData) -> str:
-    frame, raster = data.lattice.frame, data.raster
-    ranges = ", ".join(f"{side.param} {side.min:g} to {side.max:g}" for side in (frame.x, frame.y))
-    nodes = f"{raster.x.size:,} x {raster.y.size:,} nodes"
-    return f"frame {frame.id} of {data.sweep.location} ({ranges}, {nodes})"
 
 
 def _settings(sweep: Sweep, table: pa.Table) -> dict[str, Any]:
@@ -267,20 +208,19 @@ def _reruns(data: FrameData, border: Share) -> tuple[tuple[str, Share, str], ...
 
 
 def _dimensions(
-    data: tuple[FrameData, FrameData],
-    labelled: tuple[NDArray[np.int8], NDArray[np.int8]],
-    both: NDArray[np.bool_],
+    read: tuple[SideFrame, SideFrame], shared: list[NDArray[np.int8]]
 ) -> tuple[Dimensions | None, str]:
     """D of both where both sheets allow one, else why not."""
-    lacking = [said for each in data if (said := _no_dimension(each))]
+    lacking = [said for each in read if (said := _no_dimension(each))]
     if lacking:
         return None, "; ".join(dict.fromkeys(lacking))
+    data = read[0].data, read[1].data
     found = data[0].estimates(), data[1].estimates()
     for choice in PREFERRED:
         pair = found[0].get(choice.data), found[1].get(choice.data)
         if pair[0] is not None and pair[1] is not None and _same_scales(data, pair[0], pair[1]):
             return _difference(pair[0], pair[1]), ""
-    here = [transects.from_raster(np.where(both, given, -1).astype(np.int8)) for given in labelled]
+    here = [transects.from_raster(given) for given in shared]
     if here[0].value is None or here[1].value is None or here[0].fit_scales != here[1].fit_scales:
         return None, (
             "no estimator has the same scales on both sides, and their common lattice is too small"
@@ -289,21 +229,24 @@ def _dimensions(
     return _difference(here[0], here[1]), ""
 
 
-def _no_dimension(data: FrameData) -> str:
+def _no_dimension(read: SideFrame) -> str:
+    data = read.data
     sheet, frame = read_sheet(data), data.lattice.frame.id
     where = f"frame {frame} of {data.sweep.location}"
+    if not read.finished:
+        return f"{where} is not finished; go on with it: fractal-ray run"
     if sheet is None:
         label = data.sweep.spec.label
         header = data.sweep.header() or {}
         theirs = header.get("spec", {}).get("label", {})
         settings = "".join(
-            f" --set label.{key}={value}"
+            f" --set {shlex.quote(f'label.{key}={value}')}"
             for key, value in label.model_dump().items()
             if theirs.get(key, value) != value
         )
         return (
-            f"{where} has no verification sheet (fractal-ray verify {data.sweep.location} --frame"
-            f" {frame}{settings})"
+            f"{where} has no verification sheet (fractal-ray verify"
+            f" {shlex.quote(data.sweep.location)} --frame {frame}{settings})"
         )
     if sheet["dimension"] is None:
         return f"the verdict on {where} is {sheet['verdict']!r}, which gives no dimension"
@@ -318,7 +261,7 @@ def _same_scales(data: tuple[FrameData, FrameData], a: Estimate, b: Estimate) ->
         for each in (one, other)
     ]
     return (
-        _same_place(one, other)
+        same_place(one, other)
         and a.value is not None
         and b.value is not None
         and (a.unit, a.fit_scales) == (b.unit, b.fit_scales)

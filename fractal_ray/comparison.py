@@ -126,7 +126,7 @@ class Comparison:
         Between the labels, -1 to 1; None where a side has one label only.
     apart
         Cells of the common lattice within which half of the boundary cells of either side have one
-        of the other; None where a side has none.
+        of the other, on the nodes whose label both know; None where a side has none.
     yes_difference
         Share of yes in B less that in A.
     dimensions
@@ -219,16 +219,15 @@ class Comparison:
             f"flips: {self.to_yes + self.to_no:,}, {self.to_yes:,} to yes and {self.to_no:,} to no",
         ]
         for letter, side in (("A", self.a), ("B", self.b)):
-            far = zip(("on it", "1 cell", "2 cells", "3 or more"), side.flips, strict=True)
-            shares = "; ".join(f"{name} {share}" for name, share in far if share.total)
-            lines.append(f"  by distance to {letter}'s border: {shares}")
+            lines.append(_by_distance(letter, side))
             lines += [
                 f"  {letter} {_CHECKS.get(check, check)}: {share} changed; flips on its border are"
                 f" {verdict}{' than that' if verdict != 'no more' else ''}"
                 for check, share, verdict in side.reruns
             ]
         if self.apart is not None:
-            lines.append(f"half of either border lies within {self.apart:.3g} cells of the other")
+            cells = f"{self.apart:.3g} cell{'' if self.apart == 1 else 's'}"
+            lines.append(f"half of either border lies within {cells} of the other")
         if self.yes_difference is not None:
             lines.append(
                 f"share of yes: A {self.a.yes_share:.2%}, B {self.b.yes_share:.2%}; B - A ="
@@ -250,6 +249,14 @@ class Comparison:
 
 def _named(side: Side) -> str:
     return f"{side.name}, frame {side.frame} in {side.location}"
+
+
+def _by_distance(letter: str, side: Side) -> str:
+    if not any(share.total for share in side.flips[:-1]):
+        return f"  {letter} has no border on the nodes that both know"
+    far = zip(("on it", "1 cell", "2 cells", "3 or more"), side.flips, strict=True)
+    shares = "; ".join(f"{name} {share}" for name, share in far if share.total)
+    return f"  by distance to {letter}'s border: {shares}"
 
 
 def _percent(interval: Interval) -> str:

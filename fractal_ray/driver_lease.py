@@ -15,7 +15,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import pyarrow as pa
@@ -86,6 +86,26 @@ def hold(store: Store) -> Iterator[str]:
                 store.delete_file(FILE)
 
 
+class TakenOverError(RuntimeError):
+    """Another driver runs the sweep now; the message says who."""
+
+
+def refuse_if_taken(store: Store, token: str) -> None:
+    """Raise TakenOverError where another driver has taken the sweep over.
+
+    Parameters
+    ----------
+    store
+    token
+        Of this driver; "" for one that never held the sweep, and is not asked.
+    """
+    if token and (other := taken_by(store, token)):
+        raise TakenOverError(
+            f"{other} has taken over {store.location}; this driver stops, and what it did not write"
+            " yet will be run there"
+        )
+
+
 def taken_by(store: Store, token: str) -> Driver | None:
     """The other driver that has taken the sweep over, if there is one."""
     found = read(store)
@@ -95,17 +115,25 @@ def taken_by(store: Store, token: str) -> Driver | None:
 def read(store: Store) -> Driver | None:
     """Who runs the sweep, as far as its file says; None for nobody, or where it is damaged."""
     try:
-        return Driver(**json.loads(store.read_text(FILE) or "null"))
+        found = Driver(**json.loads(store.read_text(FILE) or "null"))
+        return replace(found, since=float(found.since), renewed=float(found.renewed))
     except (ValueError, TypeError):
         return None
 
 
-def lives(driver: Driver, now: float) -> bool:
-    """Whether a driver has to be reckoned with."""
+def lives(store: Store, driver: Driver) -> bool:
+    """Whether a driver has to be reckoned with.
+
+    One of this machine is looked for. Of one elsewhere the clock may be wrong: where its time is
+    over, or still to come, the file is watched for as long as a living one needs to renew it.
+    """
     me = _this_process()
     if driver.machine and driver.machine == me.machine and driver.host == me.host:
         return _started(driver.pid) == driver.started
-    return now - driver.renewed < SECONDS
+    if 0 <= time.time() - driver.renewed < SECONDS:
+        return True
+    time.sleep(_RENEW_SECONDS * 1.5)
+    return read(store) not in (driver, None)
 
 
 def _read(store: Store) -> str | None:
@@ -116,7 +144,7 @@ def _read(store: Store) -> str | None:
 def _take(store: Store, me: Driver) -> None:
     with store.alone():
         other = read(store)
-        if other is not None and lives(other, time.time()):
+        if other is not None and lives(store, other):
             _refuse(store, other)
         store.write_file(FILE, _to_bytes(me))
     if store.is_remote:  # where nothing keeps two from doing this at once
@@ -138,7 +166,7 @@ def _renew(store: Store, me: Driver, stop: threading.Event) -> None:
     while not stop.wait(_RENEW_SECONDS):
         with contextlib.suppress(OSError, pa.ArrowException):  # storage may refuse for a while
             if _read(store) not in (me.token, None):
-                return  # taken over; the dispatcher sees it before it writes
+                return  # taken over; the writer sees it before it writes
             store.put(FILE, _to_bytes(me))
 
 

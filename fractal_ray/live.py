@@ -71,7 +71,7 @@ class ScreenView:
 
     def __call__(self, progress: Progress) -> None:
         """Show a state."""
-        self._live.update(screen(self._title, progress))
+        self._live.update(screen(self._title, progress, self._live.console))
 
     def __enter__(self) -> Self:
         self._live.start()
@@ -87,12 +87,14 @@ class ScreenView:
         self._live.stop()
 
 
-def screen(title: str, progress: Progress) -> RenderableType:
-    """The live screen of one state."""
+def screen(title: str, progress: Progress, console: Console) -> RenderableType:
+    """The live screen of one state, its map as large as the console has room for."""
     head = Text.assemble((title, "bold"), f"  stage {progress.stage}")
     bar = Table.grid(padding=(0, 1))
-    done = ProgressBar(total=max(1, progress.total), completed=progress.done, width=40)
-    bar.add_row(done, f"{progress.done}/{progress.total} points")
+    count = f"{progress.done}/{progress.total} points"
+    width = min(40, max(1, console.width - len(count) - 1))
+    done = ProgressBar(total=max(1, progress.total), completed=progress.done, width=width)
+    bar.add_row(done, count)
     facts = (
         f"{progress.rate:.2f} points/s · {duration(progress.seconds)} so far ·"
         f" {duration(progress.eta)} to go · {progress.slots} slots busy"
@@ -100,10 +102,36 @@ def screen(title: str, progress: Progress) -> RenderableType:
     parts: list[RenderableType] = [head, bar, Text(facts), _counts(progress)]
     if progress.trouble:
         parts.append(Text(progress.trouble, style="bold red"))
-    parts.append(Text(f"\n{progress.y_param} ↑", style="dim"))
-    parts.append(map_text(progress.map))
-    parts.append(Text(f"{progress.x_param} →", style="dim"))
-    return Group(*parts)
+    above = Text(f"{progress.y_param} ↑", style="dim")
+    below = Text(f"{progress.x_param} →", style="dim")
+    used = len(console.render_lines(Group(*parts, above, below)))
+    lines = max(1, console.height - used)
+    return Group(*parts, above, map_text(shrunk(progress.map, console.width, 2 * lines)), below)
+
+
+def shrunk(rows: list[list[int]], width: int, height: int) -> list[list[int]]:
+    """A map of at most so many columns and rows: each bin the first known of those it stands for.
+
+    Parameters
+    ----------
+    rows
+        Codes as in `Progress.map`; none before the first outcome.
+    width, height
+        At least 1.
+    """
+    if not rows:
+        return rows
+    across, up = _parts(len(rows[0]), width), _parts(len(rows), height)
+    return [
+        [next((code for row in rows[r] for code in row[c] if code >= 0), -1) for c in across]
+        for r in up
+    ]
+
+
+def _parts(count: int, most: int) -> list[slice]:
+    """A range in at most so many parts, as even as can be."""
+    parts = min(count, most)
+    return [slice(k * count // parts, (k + 1) * count // parts) for k in range(parts)]
 
 
 def _counts(progress: Progress) -> Text:

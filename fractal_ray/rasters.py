@@ -2,22 +2,42 @@
 
 A grid is measured at every node. A refined lattice is measured near its border only; a node in a
 cell that was left whole has that cell's label (`planners/inferred.py`), and is marked as inferred.
+A refinement follows one label. Of the other one, and so of the outcome, an inferred node has what
+the same cells say of it, which may be nothing: then it keeps a code of two outcomes.
 """
 
 from dataclasses import replace
+from typing import Final
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from fractal_ray.boundary import OUTCOME_CODES, UNKNOWN, Raster, labels
+from fractal_ray.boundary import (
+    NOT_DIVERGED,
+    NOT_TRAINED,
+    OUTCOME_CODES,
+    UNKNOWN,
+    Raster,
+    labels,
+)
 from fractal_ray.frames import Lattice
+from fractal_ray.outcome import Outcome
 from fractal_ray.planners.inferred import infer_labels
 from fractal_ray.planners.refine import RefinePlanner
 from fractal_ray.relabel import outcomes
 from fractal_ray.replay import Replayed, answers_of, replay
 from fractal_ray.space import Frame
 from fractal_ray.spec import SweepSpec
+
+# labels "trainable" and "stable" -> code of an outcome
+_IMPLIED: Final = {
+    (1, 1): OUTCOME_CODES[Outcome.TRAINED],
+    (0, 1): OUTCOME_CODES[Outcome.NOT_IMPROVED],
+    (0, 0): OUTCOME_CODES[Outcome.DIVERGED],
+    (0, UNKNOWN): NOT_TRAINED,
+    (UNKNOWN, 1): NOT_DIVERGED,
+}
 
 
 def fill_raster(
@@ -31,9 +51,9 @@ def fill_raster(
         Its label decides what the runs showed and which border the refinement followed.
     lattice
         The frame. Where it is a grid, nodes without a row are unknown. Where it was refined, nodes
-        that its stages did not ask for have the outcome of the nearest one that they did, with the
-        label of the cell that they lie in, and no loss; rows that other frames have there are
-        left out, because they lie where those looked and not where this frame did.
+        that its stages did not ask for have the label of the cell that they lie in, an outcome
+        where that cell implies one, and no loss; rows that other frames have there are left out,
+        because they lie where those looked and not where this frame did.
     table
         Rows of `points/`.
     failures
@@ -101,24 +121,23 @@ def _infer(
         outcome=np.where(asked, raster.outcome, UNKNOWN).astype(np.int8),
         loss=np.where(asked, raster.loss, np.nan),
     )
-    given = labels(raster, boundary)
-    iy, ix = np.nonzero(asked)
-    filled, measured = infer_labels(
-        ix, iy, given[iy, ix], cells_x=frame.cells_x, cells_y=frame.cells_y, levels=level
+    trainable, stable = (
+        _filled(raster, frame, level, each, asked) for each in ("trainable", "stable")
     )
+    # Where the refinement has left its own label open, the frame is not finished.
+    known = (trainable if boundary == "trainable" else stable) != UNKNOWN
+    inferred = known & ~raster.known
     outcome = raster.outcome.copy()
-    for label in (0, 1):
-        inferred = (filled == label) & ~measured
-        if inferred.any():
-            outcome[inferred] = _nearest(raster.outcome, measured & (given == label))[inferred]
-    return Raster(
-        **{**vars(raster), "outcome": outcome, "inferred": (outcome != UNKNOWN) & ~measured}
-    )
+    for implied, code in _IMPLIED.items():
+        outcome[inferred & (trainable == implied[0]) & (stable == implied[1])] = code
+    return replace(raster, outcome=outcome, inferred=inferred)
 
 
-def _nearest(values: NDArray[np.int8], where: NDArray[np.bool_]) -> NDArray[np.int8]:
-    """At each node the value of the nearest node of `where`, of which there is at least one."""
-    from scipy.ndimage import distance_transform_edt  # takes a while to import
-
-    nearest = distance_transform_edt(~where, return_distances=False, return_indices=True)
-    return values[tuple(np.asarray(nearest))]
+def _filled(
+    raster: Raster, frame: Frame, level: int, boundary: str, asked: NDArray[np.bool_]
+) -> NDArray[np.int8]:
+    """A label at every node, of the run there or of the cell that it lies in."""
+    iy, ix = np.nonzero(asked)
+    given = labels(raster, boundary)[iy, ix]
+    size = {"cells_x": frame.cells_x, "cells_y": frame.cells_y, "levels": level}
+    return infer_labels(ix, iy, given, **size)[0]

@@ -9,6 +9,8 @@ from numpy.typing import NDArray
 
 from fractal_ray.outcome import Criterion, Outcome
 
+_BY_TEXT = {outcome.value: outcome for outcome in Outcome}
+
 
 def outcomes(table: pa.Table, criterion: Criterion) -> list[Outcome]:
     """Outcome of every row under `criterion`.
@@ -23,7 +25,9 @@ def outcomes(table: pa.Table, criterion: Criterion) -> list[Outcome]:
     A row without a loss curve (a workload with known answers) keeps the outcome it has. Divergence
     depends on no criterion.
     """
-    stored = [Outcome(text) for text in table.column("outcome").to_pylist()]
+    stored = [_BY_TEXT[text] for text in table.column("outcome").to_pylist()]
+    if not any(len(chunk.flatten()) for chunk in table.column("losses").chunks):
+        return stored
     changed = []
     for outcome, ratio in zip(stored, ratios(table, criterion).tolist(), strict=True):
         if outcome is Outcome.DIVERGED or ratio is None or math.isnan(ratio):

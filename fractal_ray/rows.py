@@ -89,8 +89,9 @@ class Evaluation:
 class Failure:
     """A row of `failures/`: a run that a machine or a bug ended.
 
-    `kind` is "error" (an exception) or "lost_worker" (the process is gone). `gave_up` is True on
-    the row after which it is not tried again.
+    `kind` is "error" (an exception), "out_of_memory", "lost_worker" (the process is gone),
+    "lost_node" or "timed_out" (the worker hung). `gave_up` is True on the row after which it is
+    not tried again.
     """
 
     origin: Origin

@@ -6,6 +6,7 @@ refinement followed the border of its own label, so under another one only the f
 pairs are complete, and these are used.
 """
 
+import shlex
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
@@ -195,7 +196,7 @@ def _relabelled(
     if not force and (sheet is None or sheet["dimension"] is None):
         raise SweepError(
             f"frame {number} has no verification sheet that gives a dimension; fractal-ray verify"
-            f" {sweep.location} makes one; --force gives dimensions without"
+            f" {shlex.quote(sweep.location)} makes one; --force gives dimensions without"
         )
     failures = sweep.store().read_failures(skip_corrupt=True)
     label = label_of(sweep)

@@ -75,6 +75,9 @@ class CostSpec(Model):
     """Share of tokens that carry a label; `num_tokens` counts only those."""
 
 
+_LONGEST_NAME = 100  # figures and job ids have more behind it
+
+
 class SweepSpec(Model):
     """A whole sweep."""
 
@@ -100,6 +103,8 @@ class SweepSpec(Model):
     def _folder_name(cls, name: str) -> str:
         if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
             raise ValueError(f"name becomes a folder: letters, digits, . _ - only; given {name!r}")
+        if len(name) > _LONGEST_NAME:
+            raise ValueError(f"name may have {_LONGEST_NAME} letters; given {len(name)}")
         return name
 
     @field_validator("points_per_tile")
@@ -138,8 +143,7 @@ class SweepSpec(Model):
                 )
         if self.resources.gpu:
             raise ValueError(
-                f"a map is evaluated on the CPU; resources.gpu must be 0, not"
-                f" {self.resources.gpu:g}"
+                f"a map is evaluated on the CPU; resources.gpu must be 0, not {self.resources.gpu}"
             )
         if self.tracking and self.tracking.wandb and self.tracking.wandb.sampled:
             raise ValueError(

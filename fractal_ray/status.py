@@ -1,5 +1,8 @@
 """How far a sweep is, from its dataset alone."""
 
+import contextlib
+import hashlib
+import json
 import math
 from collections import Counter
 from dataclasses import asdict, dataclass
@@ -7,13 +10,18 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from fractal_ray.cost import reckon
+from fractal_ray.frame_file import FILE as ZOOMS
 from fractal_ray.outcome import Outcome
 from fractal_ray.relabel import outcomes
 from fractal_ray.spec_stages import StageSpec
+from fractal_ray.store import Store
 from fractal_ray.sweep import Sweep
+
+SUMMARY = "summary.json"
 
 
 @dataclass(frozen=True)
@@ -57,8 +65,40 @@ class Status:
 
 
 def read_status(sweep: Sweep, *, skip_corrupt: bool = False) -> Status:
-    """Read the counts."""
+    """Read the counts, from the summary beside the dataset where that is of just these parts.
+
+    Raises
+    ------
+    SweepError
+        Naming the parts that cannot be read.
+    """
     store = sweep.store()
+    key = _key(sweep, store)
+    if not skip_corrupt and (kept := _kept(store, key)) is not None:
+        return kept
+    status = _count(sweep, store, skip_corrupt)
+    if not skip_corrupt and not store.is_empty():
+        text = json.dumps({"schema_version": 1, "key": key, "status": status.to_dict()}, indent=2)
+        with contextlib.suppress(OSError):  # a dataset that may only be read is counted each time
+            store.put(SUMMARY, (text + "\n").encode())
+    return status
+
+
+def _key(sweep: Sweep, store: Store) -> str:
+    """Of what the counts depend on: the parts, the spec, and where zooms went."""
+    facts = [store.state(), sweep.location, sweep.spec.model_dump_json(), store.read_text(ZOOMS)]
+    return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
+
+
+def _kept(store: Store, key: str) -> Status | None:
+    try:
+        kept = json.loads(store.read_text(SUMMARY) or "null")
+        return Status(**kept["status"]) if kept["key"] == key else None
+    except (ValueError, TypeError, KeyError):
+        return None
+
+
+def _count(sweep: Sweep, store: Store, skip_corrupt: bool) -> Status:
     columns = [
         "x",
         "y",
@@ -73,7 +113,7 @@ def read_status(sweep: Sweep, *, skip_corrupt: bool = False) -> Status:
     counts = Counter(outcomes(table, sweep.spec.label.criterion))
     asked = int(_asked_for(sweep, table).sum())
     refined = any(stage.grid is None for stage in sweep.spec.stages)
-    last = max(table.column("created_at").to_pylist(), default=None)
+    last = pc.max(table.column("created_at")).as_py()  # pyright: ignore[reportAttributeAccessIssue]
     return Status(
         name=sweep.spec.name,
         location=sweep.location,

@@ -6,6 +6,7 @@ Layout and columns: docs/storage.md.
 """
 
 import contextlib
+import hashlib
 import json
 import os
 import re
@@ -116,14 +117,18 @@ class Store:
         if self.is_remote:
             yield
             return
-        from filelock import FileLock
+        from filelock import FileLock, Timeout
 
         try:
             Path(self.root).mkdir(parents=True, exist_ok=True)
-        except OSError as error:
+            lock = FileLock(Path(self.root) / ".lock")
+            lock.acquire(timeout=120)
+        except (OSError, Timeout) as error:
             raise SweepError(f"cannot write to {self.location}: {error}") from error
-        with FileLock(Path(self.root) / ".lock", timeout=30):
+        try:
             yield
+        finally:
+            lock.release()
 
     def delete_file(self, name: str) -> None:
         """Delete a small file beside the dataset."""
@@ -172,6 +177,18 @@ class Store:
                 schema = pq.read_schema(part, filesystem=self.filesystem)
                 found[(schema.metadata or {}).get(_METADATA_KEY, b"{}")] = None
         return [json.loads(facts) for facts in found]
+
+    def state(self) -> str:
+        """A digest of which parts there are: another one after anything was written or joined."""
+        digest = hashlib.sha256()
+        for kind in ("points", "failures"):
+            selector = pafs.FileSelector(
+                f"{self.root}/{kind}", allow_not_found=True, recursive=True
+            )
+            found = self.filesystem.get_file_info(selector)
+            for line in sorted(f"{info.path} {info.size}\n" for info in found if info.is_file):
+                digest.update(line.removeprefix(self.root).encode())
+        return digest.hexdigest()
 
     def is_empty(self) -> bool:
         """True when nothing was ever written here by a sweep."""
@@ -342,10 +359,10 @@ def _corrupt_message(bad: list[str], total: int) -> str:
 
 
 def _drop_duplicates(table: pa.Table) -> pa.Table:
-    ids = table.column("point_id").to_numpy(zero_copy_only=False)
-    _, first = np.unique(ids.astype(str), return_index=True) if len(ids) else (None, [])
-    if len(first) == len(ids):
+    ids = table.column("point_id").combine_chunks().dictionary_encode()
+    if len(ids.dictionary) == len(ids):
         return table
+    _, first = np.unique(ids.indices.to_numpy(zero_copy_only=False), return_index=True)
     return table.take(pa.array(np.sort(first)))
 
 

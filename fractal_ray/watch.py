@@ -1,7 +1,8 @@
 """A sweep that runs elsewhere, followed through its dataset: every part is read once.
 
 The stages are planned again and answered from the rows that arrive, as `replay.py` does for one
-frame. Stage, total and end are thus those that the run itself shows, without asking it.
+frame. Stage and end are thus those that the run itself shows, without asking it. A point that
+frames share is one run and counts once, as in `status`; the run's own screen counts it in each.
 """
 
 import math
@@ -86,7 +87,7 @@ class Watch:
         self._ask()
         now = self._clock()
         if self._since is None:
-            self._since, self._reused, self._news, self._trained = now, self._done, now, 0.0
+            self._since, self._reused, self._news, self._trained = now, len(self._told), now, 0.0
         quiet = now - self._news
         finished = self._program.done
         if not trouble and not finished and quiet > _PATIENCE + 3 * self._longest:
@@ -94,16 +95,16 @@ class Watch:
         return self._progress(now - self._since, trouble, finished=finished)
 
     def _progress(self, seconds: float, trouble: str, *, finished: bool) -> Progress:
-        out = sum(map(len, self._pending.values()))
+        done, gave_up = len(self._told), len(self._told_lost)
         return Progress(
             stage=self._program.stage,
-            total=self._done + self._gave_up + out + self._program.backlog,
-            done=self._done,
-            reused=min(self._reused, self._done),
+            total=done + gave_up + len(self._pending) + self._program.backlog,
+            done=done,
+            reused=min(self._reused, done),
             running=0,
             outcomes={outcome.value: self._counts[outcome] for outcome in Outcome},
             failures=self._failures,
-            gave_up=self._gave_up,
+            gave_up=gave_up,
             slots=math.ceil(self._trained / seconds) if seconds > 0 else 0,
             seconds=seconds,
             x_param=self._spec.axes.x.param,
@@ -174,9 +175,9 @@ class Watch:
         """Begin the plan again; what is known answers it when it is asked."""
         self._program = make_program(self._spec, zooms)
         self._pending: dict[Values, list[Point]] = {}
+        self._told: set[Values] = set()
         self._told_lost: set[Values] = set()
         self._counts: Counter[Outcome] = Counter()
-        self._done = self._gave_up = 0
         self._map = LiveMap()
 
     def _ask(self) -> None:
@@ -193,14 +194,14 @@ class Watch:
                     self._pending.setdefault(place, []).append(point)
 
     def _tell(self, point: Point, outcome: Outcome | None) -> None:
-        frame = self._program.frame
+        frame, place = self._program.frame, (point.x, point.y)
         self._program.tell([(point, outcome)])
         if outcome is None:
-            self._gave_up += 1
-            self._told_lost.add((point.x, point.y))
+            self._told_lost.add(place)
             return
-        self._done += 1
-        self._counts[outcome] += 1
+        if place not in self._told:
+            self._told.add(place)
+            self._counts[outcome] += 1
         if point.frame == frame.id:  # of several that are filled side by side, one is shown
             self._map.put(frame, point, outcome)
 

@@ -14,9 +14,12 @@ def compact(
 ) -> None:
     """Join the parts of a dataset, one a frame and level; `run` does this when a sweep is done."""
     from fractal_ray.driver_lease import hold
+    from fractal_ray.errors import SweepError
     from fractal_ray.sweep import Sweep
 
     store = Sweep.open(dataset).store()
+    if store.is_empty():
+        raise SweepError(f"{store.location} holds no sweep's data; there is nothing to join")
     before = store.part_count()
     with hold(store):  # a sweep that is being run joins its parts itself
         store.compact()

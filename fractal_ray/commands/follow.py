@@ -1,5 +1,6 @@
 """``fractal-ray status --watch``: the screen of `run` for a sweep that runs elsewhere."""
 
+import shlex
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -53,7 +54,7 @@ def follow(
     if last.gave_up:
         print(
             f"{last.gave_up} points failed again and again; see why: fractal-ray status --errors"
-            f" {sweep.location}; run the sweep again to try them again",
+            f" {shlex.quote(sweep.location)}; run the sweep again to try them again",
             file=sys.stderr,
         )
         raise typer.Exit(1)
@@ -107,7 +108,7 @@ def _begun(path: str, settings: list[str], storage: str | None, every: float) ->
     if not sweep.is_of_this_spec():
         raise SweepError(
             f"{place} holds runs of other axes or another workload than {path} says; to watch what"
-            f" is there: fractal-ray status --watch {place}"
+            f" is there: fractal-ray status --watch {shlex.quote(place)}"
         )
     return sweep
 

@@ -17,7 +17,7 @@ from fractal_ray.commands.options import (
     keep_figure,
     open_sweep,
 )
-from fractal_ray.figures.kinds import FILLABLE, KINDS
+from fractal_ray.figures.kinds import FILLABLE, FINE, KINDS, dpi_of
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as MatplotlibFigure
@@ -70,8 +70,14 @@ def plot(
     ] = False,
     frame: FrameOption = None,
     dpi: Annotated[
-        int, typer.Option(min=20, max=1200, help="Pixels of an inch, in SVG and PDF of its maps.")
-    ] = 150,
+        int | None,
+        typer.Option(
+            min=20,
+            max=1200,
+            help="Pixels of an inch, in SVG and PDF of its maps; default: 300 of"
+            f" {', '.join(FINE)}, 150 of the others.",
+        ),
+    ] = None,
     settings: SetOption = [],  # noqa: B006 - typer copies it
     storage: StorageOption = None,
     skip_corrupt: SkipOption = False,
@@ -93,10 +99,10 @@ def plot(
         return
     drawn = draw(sweep, figure, **asked)
     name = _name(sweep, figure, frame_of(sweep, figure, frame))
-    print(_keep(sweep, drawn, out, name, dpi))
+    print(_keep(sweep, drawn, out, name, dpi or dpi_of(figure)))
 
 
-def _draw_all(sweep: "Sweep", out: Path | None, dpi: int, asked: dict[str, Any]) -> None:
+def _draw_all(sweep: "Sweep", out: Path | None, dpi: int | None, asked: dict[str, Any]) -> None:
     from fractal_ray.errors import SweepError
     from fractal_ray.figures.canvas import FORMATS
     from fractal_ray.figures.kinds import draw_all, frame_of
@@ -109,7 +115,8 @@ def _draw_all(sweep: "Sweep", out: Path | None, dpi: int, asked: dict[str, Any])
             print(f"no {kind}: {drawn}", file=sys.stderr)
             continue
         name = _name(sweep, kind, frame_of(sweep, kind, asked["frame"]))
-        print(_keep(sweep, drawn, None if out is None else out / name, name, dpi))
+        path = None if out is None else out / name
+        print(_keep(sweep, drawn, path, name, dpi or dpi_of(kind)))
         written += 1
     if not written:
         raise SweepError(f"{sweep.location} can give none of the figures")

@@ -108,9 +108,12 @@ class Again:
             self._waiting.append(_Tile([job]))
             return False
         self._failed[job.id] += 1
-        if self._failed[job.id] >= self._max_attempts or (alone and kind == "out_of_memory"):
+        if kind == "out_of_memory" and not alone:
+            self._alone.append(job)
+            return False
+        if kind == "out_of_memory" or self._failed[job.id] >= self._max_attempts:
             return True
-        if alone or kind == "out_of_memory":
+        if alone:
             self._alone.append(job)
             return False
         wait = min(2.0 ** (self._failed[job.id] - 1), _LONGEST_BACK_OFF)

@@ -155,13 +155,20 @@ def evaluate_tile(runner: Runner, tile: Tile) -> TileResult:
     if isinstance(last, RunFailure) and last.kind == "out_of_memory":
         results.pop()
         broken = len(results), last
+    ran_out = broken is not None and broken[1].kind == "out_of_memory"
+    if len(results) != len(tile.points) and not ran_out:
+        text = f"RuntimeError: {len(results)} records for a tile of {len(tile.points)} points"
+        results = [RunFailure(text, text)] * len(tile.points)
     seconds = time.perf_counter() - start
-    result = TileResult(
-        tile.id, tuple(results), seconds, socket.gethostname(), runner.device, broken
-    )
-    if len(results) != len(tile.points) and not result.worn:
-        raise RuntimeError(f"{len(results)} records for a tile of {len(tile.points)} points")
-    return result
+    return TileResult(tile.id, tuple(results), seconds, socket.gethostname(), runner.device, broken)
+
+
+def not_opened(tile: Tile, failure: RunFailure, device: str) -> TileResult:
+    """What a slot brings back that could not open the workload again for a tile."""
+    ran_out = failure.kind == "out_of_memory"
+    results = () if ran_out else (failure,) * len(tile.points)
+    broken = (0, failure) if ran_out else None
+    return TileResult(tile.id, results, 0.0, socket.gethostname(), device, broken)
 
 
 def _one_by_one(runner: Runner, points: Sequence[Point]) -> Iterator[RunRecord | RunFailure]:

@@ -20,11 +20,13 @@ class Bugs:
     ----------
     keep_going
         Give up points that fail for good, and never the sweep after a first success.
+    known
+        Whether an earlier run left points in the dataset.
     """
 
-    def __init__(self, *, keep_going: bool) -> None:
-        self._keep_going = keep_going
-        self._any_success = False
+    def __init__(self, *, keep_going: bool, known: bool) -> None:
+        self._keep_going, self._known = keep_going, known
+        self._any_success = keep_going and known
         self._points: dict[str, set[str]] = {}
         self._given_up: dict[str, set[str]] = {}
 
@@ -44,8 +46,9 @@ class Bugs:
         alike = self._points.setdefault(kind, set())
         alike.add(point_id)
         if len(alike) >= _POINTS and not self._any_success:
+            hint = " (--keep-going leaves such points out)" if self._known else ""
             return (
-                "the first three points all failed alike, so the sweep was stopped:\n"
+                f"the first three points all failed alike, so the sweep was stopped{hint}:\n"
                 + failure.traceback
             )
         if not gave_up or self._keep_going:

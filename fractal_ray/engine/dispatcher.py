@@ -14,6 +14,7 @@ import numpy as np
 import pyarrow as pa
 
 from fractal_ray import frame_file
+from fractal_ray.driver_lease import TakenOverError
 from fractal_ray.engine.again import Again, Job
 from fractal_ray.engine.base import (
     FailureKind,
@@ -72,7 +73,7 @@ class Dispatcher:
         self._flying: dict[str, Job] = {}
         self._workers = Workers(clock, spec.lease_seconds)
         self._hung: list[Any] = []
-        self._bugs = Bugs(keep_going=spec.keep_going)
+        self._bugs = Bugs(keep_going=spec.keep_going, known=bool(self._known))
         self._openings = Openings()
         self._held: deque[Job] = deque()  # for these the budget has no room
         self._tiles = 0
@@ -99,6 +100,7 @@ class Dispatcher:
         lease = self._workers.leases.get(slot)
         if lease is not None and lease.tile.id == result.tile_id:
             del self._workers.leases[slot]
+            self._workers.loaded.add(slot)
             self._accept(lease, result)
         self.flush_if_due()
 
@@ -116,8 +118,9 @@ class Dispatcher:
             return "rest"
         return self._next_tile(slot) or ("stop" if self.finished else self._alone(slot))
 
-    def opening(self, slot: int, place: Place, handle: Any = None) -> None:
-        """A worker begins to load the workload.
+    def opening(self, slot: int, place: Place, handle: Any = None) -> bool:
+        """A worker is about to load the workload; False where it has to ask again, because another
+        one has its card for itself.
 
         Parameters
         ----------
@@ -127,17 +130,19 @@ class Dispatcher:
         handle
             What `take_hung` gives the engine to end its process by.
         """
-        self._workers.opening(slot, place, handle)
+        return self._workers.opening(slot, place, handle)
 
     def retire(self, slot: int) -> None:
         """The worker of `slot` holds nothing and will be replaced by a new process."""
         self._workers.leaving(slot)
 
     def node_of(self, slot: int) -> str:
-        """Id of the node that the worker of `slot` is on; "" where it is not known."""
+        """Id of the node that the worker of `slot` is on, "" for none."""
         return self._workers.on_node(slot)
 
-    def release(self, slot: int, why: str, kind: FailureKind = "lost_worker") -> None:
+    def release(
+        self, slot: int, why: str, kind: FailureKind = "lost_worker", traceback: str = ""
+    ) -> None:
         """The worker of `slot` is gone: what it held is run again (`engine/again.py`).
 
         Parameters
@@ -145,22 +150,26 @@ class Dispatcher:
         slot
         why
             In words, for the row of the failure.
-        kind
+        kind, traceback
             Of the failure.
         """
         was_open = slot in self._workers.open
         lease, surprise = self._workers.gone(slot)
         if lease is not None:
-            self._lost(lease, RunFailure(f"WorkerLost: {why}", f"WorkerLost: {why}", kind))
+            error = why if kind == "error" else f"WorkerLost: {why}"
+            self._lost(lease, RunFailure(error, traceback or error, kind))
         elif surprise and not was_open and kind != "lost_node":
             self._trouble = f"slot {slot} died while it loaded the workload: {why}"
-            self.error = self._openings.lost(slot, why) or self.error
+            self.error = self._openings.lost(slot, why, self._workers.loaded) or self.error
 
-    def open_failed(self, failure: RunFailure, host: str) -> bool:
-        """A worker raised while it opened the workload; True when that has ended the sweep."""
+    def open_failed(self, slot: int, failure: RunFailure, host: str) -> float | None:
+        """A worker raised while it opened the workload: the seconds after which its place may be
+        taken by a new one, None where the sweep has ended."""
         self._trouble = f"a worker on {host} could not start: {failure.error}"
-        self.error = self._openings.raised(failure.traceback) or self.error
-        return self.finished
+        self._workers.leaving(slot)
+        pause, error = self._openings.raised(slot, failure.traceback, self._workers.loaded)
+        self.error = error or self.error
+        return None if self.finished else pause
 
     # What the driver calls ------------------------------------------------------------------
 
@@ -169,15 +178,19 @@ class Dispatcher:
         the engine is to end them."""
         for slot, patience in self._workers.hanging():
             handle = self._workers.handle(slot)
-            lease = self._workers.leases.pop(slot, None)
-            self._workers.gone(slot)
+            lease, _ = self._workers.gone(slot)
             self._workers.leaving(slot)
-            self._trouble = f"slot {slot} was silent for {patience:,.0f} s and is replaced"
+            why = (
+                f"the worker was silent for {patience:,.0f} s (resources.lease_seconds sets how"
+                " long it may be)"
+            )
+            self._trouble = f"slot {slot} is replaced: {why}"
             if handle is not None:
                 self._hung.append(handle)
             if lease is not None:
-                error = f"TimedOut: the worker was silent for {patience:,.0f} s"
-                self._lost(lease, RunFailure(error, error, "timed_out"))
+                self._lost(lease, RunFailure(f"TimedOut: {why}", f"TimedOut: {why}", "timed_out"))
+            else:
+                self.error = self._openings.lost(slot, why, self._workers.loaded) or self.error
         hung, self._hung = self._hung, []
         return hung
 
@@ -192,7 +205,8 @@ class Dispatcher:
 
     @property
     def _spent(self) -> bool:
-        return bool(self._held) and not self._workers.leases
+        waits = self._workers.leases or len(self._again)
+        return bool(self._held) and not waits and self._room() == 0
 
     def progress(self) -> Progress:
         """Counts, rate and the small map; also the moment to write rows that wait."""
@@ -228,7 +242,7 @@ class Dispatcher:
 
     def rescue(self) -> None:
         """Write what can be written; the reason for the end is another one and is on its way."""
-        with contextlib.suppress(OSError, pa.ArrowException):
+        with contextlib.suppress(OSError, pa.ArrowException, TakenOverError):
             self.flush()
 
     def close(self) -> Progress:
@@ -261,11 +275,15 @@ class Dispatcher:
 
     def _within_budget(self, jobs: list[Job]) -> list[Job]:
         """Those that may be begun; the others are held."""
-        begun = len(self._known) + len(self._flying) - len(self._held) - len(jobs)
-        room = self._spec.budget.room(begun, self._training_seconds)
+        room = self._room(len(jobs))
         if room is not None:
             self._held.extendleft(reversed(jobs[room:]))
         return jobs[:room]
+
+    def _room(self, asked: int = 0) -> int | None:
+        """How many more points the budget allows, `asked` among them; None for any number."""
+        begun = len(self._known) + len(self._flying) - len(self._held) - asked
+        return self._spec.budget.room(begun, self._training_seconds)
 
     def _collect(self, n: int) -> list[Job]:
         """Up to `n` points that must really be run; what is known already is told on the way."""

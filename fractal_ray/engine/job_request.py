@@ -8,11 +8,13 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from fractal_ray.engine.package import Shipment
 from fractal_ray.errors import SweepError
 from fractal_ray.spec import SweepSpec
 from fractal_ray.spec_workloads import MlpSpec, NanochatSpec
+from fractal_ray.store import inside
 
 # Ray's own are SIGTERM and 3 s, after which it kills: too little for a sweep to close its files.
 STOP_SECONDS = 60
@@ -70,7 +72,7 @@ class JobRequest:
 def job_id(asked: str | None, spec: SweepSpec) -> str:
     """The id asked for, or one from the sweep's name and the time."""
     if asked is None:
-        return f"{spec.name}-{time.strftime('%Y%m%d-%H%M%S')}"
+        return f"{spec.name[:100]}-{time.strftime('%Y%m%d-%H%M%S')}"
     return check_id(asked)
 
 
@@ -93,6 +95,12 @@ def check_storage(spec: SweepSpec) -> list[str]:
         For a relative folder.
     """
     storage = spec.storage
+    if "@" in urlsplit(storage).netloc or "secret" in urlsplit(storage).query.lower():
+        raise SweepError(
+            "storage holds a key or a password, which a job would show to whoever may see it; give"
+            " the location without, and the secret by --env AWS_ACCESS_KEY_ID --env"
+            " AWS_SECRET_ACCESS_KEY"
+        )
     if "://" in storage and not storage.startswith("file://"):
         return []
     if not storage.startswith(("/", "~", "file://")):
@@ -194,4 +202,4 @@ def entrypoint(shipment: Shipment, spec: str, arguments: Sequence[str]) -> str:
 
 def metadata(spec: SweepSpec) -> dict[str, str]:
     """What `fractal-ray jobs` shows of a job."""
-    return {"sweep": spec.name, "dataset": f"{spec.storage.rstrip('/')}/{spec.name}"}
+    return {"sweep": spec.name, "dataset": inside(spec.storage, spec.name)}

@@ -136,8 +136,10 @@ def stop(client: Client, job: str) -> tuple[bool, JobDetails]:
         Whether it was running, and how it is now.
     """
     running = client.stop_job(check_id(job))
-    end = time.monotonic() + STOP_SECONDS + 10
     info = find(client, job)
+    passed = (info.runtime_env or {}).get("env_vars", {})
+    patience = float(passed.get("RAY_JOB_STOP_WAIT_TIME_S", STOP_SECONDS))
+    end = time.monotonic() + patience + 10
     while not info.status.is_terminal() and time.monotonic() < end:
         time.sleep(0.5)
         info = find(client, job)

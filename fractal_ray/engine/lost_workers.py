@@ -8,7 +8,7 @@ from typing import Any
 
 import ray
 from ray import tune
-from ray.exceptions import GetTimeoutError, RayError
+from ray.exceptions import GetTimeoutError, RayError, RayTaskError
 
 from fractal_ray.engine.base import FailureKind
 
@@ -42,18 +42,22 @@ class Release(tune.Callback):
 
     def _release(self, trial: Any) -> None:
         slot = trial.config["slot"]
-        kind, why = why_lost(_error_of(trial))
+        error = _error_of(trial)
+        kind, why = why_lost(error)
+        said = str(error) if isinstance(error, RayTaskError) else ""
         if kind == "lost_worker":
             with contextlib.suppress(RayError, GetTimeoutError):
                 node: Any = ray.get(self._dispatcher.node_of.remote(slot), timeout=10)
                 if node and not _answers(node):
                     kind, why = "lost_node", NODE_LOST
-        self._dispatcher.release.remote(slot, why, kind)
+        self._dispatcher.release.remote(slot, why, kind, said)
 
 
 def why_lost(error: BaseException | None) -> tuple[FailureKind, str]:
     """Kind and reason of a lost worker, from the exception that Ray has for it."""
     said = f"{type(error).__name__}: {error}"
+    if isinstance(error, RayTaskError):  # raised in the worker, outside a point
+        return "error", said.strip().splitlines()[-1]
     if any(words in said for words in _NO_MEMORY):
         return "out_of_memory", "the worker was ended because its node ran low on memory"
     if getattr(error, "preempted", False) or any(words in said for words in _NO_NODE):
@@ -79,5 +83,5 @@ def _error_of(trial: Any) -> BaseException | None:
     path = trial.pickled_error_file
     try:
         return pickle.loads(Path(path).read_bytes()) if path else None
-    except (OSError, pickle.UnpicklingError, AttributeError, ImportError, EOFError):
+    except Exception:  # an exception of somebody's own need not come back from a pickle
         return None

@@ -130,7 +130,7 @@ def pinned(
                 room[name[len(_TYPE) :]] = room.get(name[len(_TYPE) :], 0) + room_on(slot, node)
     kinds = [kind for kind in sorted(room, key=lambda kind: (-room[kind], kind)) if room[kind]]
     names = sorted(devices)
-    fitting = [kind for kind in kinds if any(kind.split("-")[0] in name for name in names)]
+    fitting = [kind for kind in kinds if any(_is_kind(kind, name) for name in names)]
     if names and kinds and not fitting:
         raise SweepError(
             f"resources.homogeneous: {', '.join(names)} computed this dataset, and the cluster has"
@@ -138,3 +138,10 @@ def pinned(
         )
     chosen = (fitting or kinds)[:1]
     return replace(slot, accelerator_type=chosen[0]) if chosen else slot
+
+
+def _is_kind(kind: str, name: str) -> bool:
+    """Whether a card called so by its driver ("NVIDIA A100-SXM4-80GB") is of Ray's kind
+    ("A100-80G"): word by word, because "A10" and "L4" begin other names as well."""
+    words = re.split(r"[^A-Za-z0-9]+", name)
+    return all(part in words or f"{part}B" in words for part in kind.split("-"))

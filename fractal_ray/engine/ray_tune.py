@@ -8,6 +8,7 @@ through the same Trainable. Tune's restore is not used: the dataset is the truth
 import contextlib
 import logging
 import os
+import secrets
 import tempfile
 import threading
 from collections.abc import Iterator
@@ -20,7 +21,7 @@ from ray import tune
 from ray.exceptions import ActorDiedError, GetTimeoutError, RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from fractal_ray.engine.base import Progress, SweepStoppedError, View
+from fractal_ray.engine.base import Progress, SweepStoppedError, TileResult, View, describe
 from fractal_ray.engine.dispatcher import Dispatcher
 from fractal_ray.engine.dispatcher_spec import DispatcherSpec
 from fractal_ray.engine.lost_workers import Release
@@ -143,6 +144,16 @@ class DispatcherActor(Dispatcher):
     def __init__(self, spec: DispatcherSpec, environment: dict[str, str]) -> None:
         os.environ.update(environment)
         super().__init__(spec)
+        self._life = secrets.token_hex(8)
+
+    def exchange(self, slot: int, result: TileResult | None = None) -> Any:
+        """``(reply, life)``: with another life it is not the dispatcher that was told before where
+        a worker is. What goes wrong here ends the sweep; a worker would ask again for ever."""
+        try:
+            return super().exchange(slot, result), self._life
+        except Exception as error:
+            self.error = f"the dispatcher failed:\n{describe(error).traceback}"
+            return "stop", self._life
 
 
 def _storage_environment() -> dict[str, str]:
@@ -211,11 +222,11 @@ def _watching(dispatcher: Any, view: View) -> Iterator[_SlotStopper]:
                 return
             except (RayError, GetTimeoutError):
                 continue  # The dispatcher is coming back.
-            view(progress)
             if progress.finished:
                 stopper.over = True
             with contextlib.suppress(RayError, GetTimeoutError):
                 _end(ray.get(dispatcher.take_hung.remote(), timeout=30))
+            _show(view, progress)
 
     thread = threading.Thread(target=watch, name="progress", daemon=True)
     thread.start()
@@ -224,6 +235,14 @@ def _watching(dispatcher: Any, view: View) -> Iterator[_SlotStopper]:
     finally:
         stop.set()
         thread.join()
+
+
+def _show(view: View, progress: Progress) -> None:
+    """A screen that is gone, or a pipe that nobody reads, does not end the watch over workers."""
+    try:
+        view(progress)
+    except Exception:
+        logging.getLogger(__name__).debug("the view of the progress failed", exc_info=True)
 
 
 def _end(workers: list[Any]) -> None:

@@ -10,7 +10,16 @@ from typing import Any
 import ray
 from ray import tune
 
-from fractal_ray.engine.base import Place, RunFailure, Tile, TileResult, describe, evaluate_tile
+from fractal_ray.engine.base import (
+    Nothing,
+    Place,
+    RunFailure,
+    Tile,
+    TileResult,
+    describe,
+    evaluate_tile,
+    not_opened,
+)
 from fractal_ray.space import Point
 from fractal_ray.workloads.base import Runner, Workload
 
@@ -37,7 +46,8 @@ class Slot(tune.Trainable):
     ) -> None:
         """Open the workload. What goes wrong is told at the first step: an exception here would
         have Tune start the worker again for ever."""
-        self._dispatcher = dispatcher
+        self._dispatcher, self._device = dispatcher, device
+        self._life: str | None = None
         self._open = lambda: workload.open(shared, device)
         self._tiles_left = tiles_per_worker
         self._result: TileResult | None = None
@@ -53,43 +63,64 @@ class Slot(tune.Trainable):
         """Take another trial's configuration and keep the workload (`trials: points`)."""
         self._slot = int(new_config["slot"])
         self._tile = _tile_from(new_config)
-        me = ray.get_runtime_context().current_actor
-        self._dispatcher.opening.remote(self._slot, _place(), me)
+        self._announce()
         return True
+
+    def _announce(self) -> None:
+        """Say where this worker is; wait while another one has the card for itself."""
+        me = ray.get_runtime_context().current_actor
+        while not ray.get(self._dispatcher.opening.remote(self._slot, _place(), me)):
+            time.sleep(_WAIT_SECONDS * 10)
 
     def step(self) -> dict[str, Any]:
         """One tile from the dispatcher, or the one point of this trial."""
-        if self._runner is None:
+        if self._unopened is not None:
             return self._open_failed(self._unopened)
         if self._tile is not None:
-            return self._point_step(self._runner, self._tile)
+            return self._point_step(self._tile)
         return self._slot_step()
 
-    def _open_failed(self, failure: RunFailure | None) -> dict[str, Any]:
+    def _open_failed(self, failure: RunFailure) -> dict[str, Any]:
         """Once more in a new process, unless the dispatcher has seen enough of this."""
-        failure = failure or RunFailure("the workload is not open", "")
-        host = socket.gethostname()
-        if ray.get(self._dispatcher.open_failed.remote(failure, host)):
+        asked = self._dispatcher.open_failed.remote(self._slot, failure, socket.gethostname())
+        pause: Any = ray.get(asked)
+        if pause is None:
             return _OVER
-        raise RuntimeError(failure.error)
+        time.sleep(pause)
+        raise ReplacedError(failure.error)
 
     def _slot_step(self) -> dict[str, Any]:
         result, self._result = self._result, None
-        reply: Any = ray.get(self._dispatcher.exchange.remote(self._slot, result))
+        reply: Any = self._ask(result)
         while isinstance(reply, str):
             if reply == "stop":
                 return _OVER
             if reply == "rest":
                 self._rest()
             time.sleep(_WAIT_SECONDS)
-            reply = ray.get(self._dispatcher.take.remote(self._slot))
-        self._runner = self._runner or self._open()
-        self._result = evaluate_tile(self._runner, reply)
+            reply = self._ask(None)
+        self._result = self._run(reply)
         self._tiles_left = None if self._tiles_left is None else self._tiles_left - 1
         if self._result.worn or self._tiles_left == 0:
             self._replace(self._result)
         seconds = self._result.seconds
         return {"sweep_over": False, "points": len(reply.points), "tile_seconds": seconds}
+
+    def _ask(self, result: TileResult | None) -> Tile | Nothing:
+        """Deliver and take. A dispatcher that was started again does not know where we are."""
+        answer: Any = ray.get(self._dispatcher.exchange.remote(self._slot, result))
+        reply, life = answer
+        if self._life not in (None, life):
+            self._announce()
+        self._life = life
+        return reply
+
+    def _run(self, tile: Tile) -> TileResult:
+        try:
+            self._runner = self._runner or self._open()  # it was put away for a rest
+        except Exception as error:
+            return not_opened(tile, describe(error), self._device)
+        return evaluate_tile(self._runner, tile)
 
     def _rest(self) -> None:
         """Leave the card's memory to another worker."""
@@ -104,8 +135,8 @@ class Slot(tune.Trainable):
         ray.get(self._dispatcher.retire.remote(self._slot))
         raise ReplacedError("this worker is replaced by a new process")
 
-    def _point_step(self, runner: Runner, tile: Tile) -> dict[str, Any]:
-        result = evaluate_tile(runner, tile)
+    def _point_step(self, tile: Tile) -> dict[str, Any]:
+        result = self._run(tile)
         ray.get(self._dispatcher.deliver.remote(self._slot, result))
         if result.worn:
             raise ReplacedError("out of memory")

@@ -3,6 +3,7 @@
 import math
 
 LARGEST = 4096
+_TRY_LARGER_AFTER = 100
 
 
 class TileSize:
@@ -19,18 +20,21 @@ class TileSize:
     def __init__(self, points: int | None, seconds: float) -> None:
         self._fixed, self._seconds = points, seconds
         self._size = points or 1
-        self._largest = LARGEST
+        self._largest, self._fitting = LARGEST, 0
         self._point_seconds: float | None = None
 
     def measured(self, seconds: float, points: int) -> None:
         """A tile of so many points took so long."""
         each = seconds / points
+        self._fitting += 1
+        if self._fitting >= _TRY_LARGER_AFTER:  # it may have been memory that others took
+            self._largest, self._fitting = min(2 * self._largest, LARGEST), 0
         old = self._point_seconds
         self._point_seconds = each if old is None else 0.7 * old + 0.3 * each
 
     def at_most(self, points: int) -> None:
         """Larger tiles need too much memory."""
-        self._largest = min(self._largest, points)
+        self._largest, self._fitting = min(self._largest, points), 0
 
     def next(self, backlog: int, slots: int) -> int:
         """Points for the next tile, at least 1."""

@@ -10,6 +10,7 @@ from fractal_ray.engine.base import Place, Tile
 _UNMEASURED = 3600.0
 _SHORTEST = 600.0
 _TIMES_THE_SLOWEST = 20.0
+_AWAY_SECONDS = 120.0
 
 
 @dataclass
@@ -39,26 +40,38 @@ class Workers:
         self._clock, self._fixed = clock, lease_seconds
         self.leases: dict[int, Lease] = {}
         self.open: set[int] = set()
+        self.loaded: set[int] = set()
+        """Those of which it is known that they could load the workload."""
         self._cards: dict[int, str] = {}
         self._nodes: dict[int, str] = {}
         self._handles: dict[int, Any] = {}
         self._opening: dict[int, float] = {}
+        self._away: dict[int, float] = {}
+        """Since when the workers are gone whose cards others may not take for free: new processes
+        come up there and load the model."""
         self._leaving: set[int] = set()
         self._told_to_rest: set[int] = set()
         self._resting: set[int] = set()
         self._slowest: float | None = None
+        self._unmeasured = _UNMEASURED
 
     # Coming and going ------------------------------------------------------------------------
 
-    def opening(self, slot: int, place: Place, handle: Any) -> None:
-        """A worker begins to load the workload."""
+    def opening(self, slot: int, place: Place, handle: Any) -> bool:
+        """A worker is there; whether it may load the workload now."""
         self._cards[slot], self._nodes[slot] = place.card, place.node
         self._handles[slot] = handle
-        self._opening[slot] = self._clock()
+        self._away.pop(slot, None)
+        if self.card_is_taken(slot):
+            return False
+        if slot not in self.leases:
+            self._opening.setdefault(slot, self._clock())
+        return True
 
     def asks(self, slot: int) -> None:
         """A worker is ready. One that was told to rest and asks again does so."""
-        self._opening.pop(slot, None)
+        if self._opening.pop(slot, None) is not None:
+            self.loaded.add(slot)
         self.open.add(slot)
         if slot in self._told_to_rest:
             self._resting.add(slot)
@@ -72,10 +85,12 @@ class Workers:
         lease = self.leases.pop(slot, None)
         surprise = slot not in self._leaving
         self._leaving.discard(slot)
-        for known in (self.open, self._told_to_rest, self._resting):
+        for known in (self.open, self.loaded, self._told_to_rest, self._resting):
             known.discard(slot)
-        for about in (self._cards, self._nodes, self._handles, self._opening):
+        for about in (self._nodes, self._handles, self._opening):
             about.pop(slot, None)
+        if slot in self._cards:
+            self._away[slot] = self._clock()
         return lease, surprise
 
     def on_node(self, slot: int) -> str:
@@ -86,6 +101,7 @@ class Workers:
 
     def lease(self, slot: int, tile: Tile, jobs: list[Job], *, alone: bool = False) -> None:
         """Hand out a tile."""
+        self._opening.pop(slot, None)
         self._told_to_rest.discard(slot)
         self._resting.discard(slot)
         self.leases[slot] = Lease(tile, jobs, self._clock(), alone)
@@ -98,8 +114,12 @@ class Workers:
         """Slots that have held a tile, or loaded, for longer than they may, and that time."""
         now = self._clock()
         held = [(slot, e.since, self._patience(len(e.jobs))) for slot, e in self.leases.items()]
-        held += [(slot, since, self._fixed or _UNMEASURED) for slot, since in self._opening.items()]
-        return [(slot, patience) for slot, since, patience in held if now - since > patience]
+        loading = self._fixed or _UNMEASURED
+        held += [(slot, since, loading) for slot, since in self._opening.items()]
+        over = [(slot, patience) for slot, since, patience in held if now - since > patience]
+        if self._slowest is None and any(slot in self.leases for slot, _ in over):
+            self._unmeasured *= 2  # points may be that long; nothing is known of them yet
+        return over
 
     def handle(self, slot: int) -> Any:
         """What the engine can end its process by; None for a worker that never said."""
@@ -109,7 +129,7 @@ class Workers:
         if self._fixed is not None:
             return self._fixed
         if self._slowest is None:
-            return _UNMEASURED
+            return self._unmeasured
         return max(_SHORTEST, _TIMES_THE_SLOWEST * self._slowest * points)
 
     # Cards -----------------------------------------------------------------------------------
@@ -125,12 +145,15 @@ class Workers:
         """Whether a worker may have its card for itself now: the first of those on a card may, as
         soon as the others rest."""
         mates = self._mates(slot)
-        if any(mate < slot for mate in mates):
+        if any(mate < slot for mate in mates - self._away.keys()):
             self._told_to_rest.add(slot)
             return "rest"
         return "yes" if mates <= self._resting else "wait"
 
     def _mates(self, slot: int) -> set[int]:
+        now = self._clock()
+        for gone in [s for s, since in self._away.items() if now - since > _AWAY_SECONDS]:
+            del self._away[gone], self._cards[gone]  # it comes back elsewhere, or not at all
         card = self._cards.get(slot)
         return {
             mate

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 import pyarrow as pa
 
 from fractal_ray import frame_file
-from fractal_ray.driver_lease import Driver, taken_by
+from fractal_ray.driver_lease import TakenOverError, refuse_if_taken
 from fractal_ray.engine.dispatcher_spec import DispatcherSpec
 from fractal_ray.engine.tile_size import LARGEST
 from fractal_ray.planners.zoom import Zoom
@@ -61,18 +61,23 @@ class Writer:
         if len(self._rows) < LARGEST and age < self._spec.flush_seconds:
             return
         try:
-            if other := self._taken_over():
-                self.error = (
-                    f"{other} has taken over {self._spec.location}; this driver stops, and what it"
-                    " did not write yet will be run there"
-                )
-                return
             self.flush(zooms)
+        except TakenOverError as error:
+            self.error = str(error)
         except (OSError, pa.ArrowException) as error:
             self._refused(error)
 
     def flush(self, zooms: Sequence[Zoom]) -> None:
-        """Write what waits; a tile is done when this has returned."""
+        """Write what waits; a tile is done when this has returned.
+
+        Raises
+        ------
+        TakenOverError
+            When another driver runs the sweep now: nothing was written.
+        OSError, pyarrow.ArrowException
+            What storage says.
+        """
+        refuse_if_taken(self._store, self._spec.token)
         if len(zooms) > self._zooms_kept:  # before the first of their points
             self._store.put(frame_file.FILE, frame_file.to_bytes(list(zooms)))
             self._zooms_kept = len(zooms)
@@ -99,6 +104,8 @@ class Writer:
                 if join:
                     self._store.compact()
                 return None
+            except TakenOverError as error:
+                return str(error)
             except (OSError, pa.ArrowException) as error:
                 if time.monotonic() > until or self.error is not None:
                     return (
@@ -106,9 +113,6 @@ class Writer:
                         " it and run the same command"
                     )
             time.sleep(_PAUSE_SECONDS)
-
-    def _taken_over(self) -> Driver | None:
-        return taken_by(self._store, self._spec.token) if self._spec.token else None
 
     def _refused(self, error: Exception) -> None:
         now = self._clock()

@@ -140,12 +140,13 @@ def _curves(table: pa.Table, steps: int) -> Iterator[tuple[slice, Floats]]:
 def _settled(curves: Floats, criterion: Criterion) -> Floats:
     known = ~np.isnan(curves)
     length = known.sum(axis=1)
-    sums = np.cumsum(np.where(known, curves, 0.0), axis=1)
-    before = np.zeros_like(sums)
-    before[:, criterion.window :] = sums[:, : -criterion.window]
-    count = np.minimum(np.arange(1, curves.shape[1] + 1), criterion.window)
+    window = min(criterion.window, curves.shape[1])
+    count = np.minimum(np.arange(1, curves.shape[1] + 1), window)
+    # Summed window by window: in the difference of two long sums a huge loss swallows the others.
+    padded = np.pad(np.where(known, curves, 0.0), ((0, 0), (window - 1, 0)))
+    sums = np.lib.stride_tricks.sliding_window_view(padded, window, axis=1).sum(axis=-1)
     with np.errstate(invalid="ignore", divide="ignore"):
-        yes = (sums - before) / count / curves[:, :1] < criterion.threshold
+        yes = sums / count / curves[:, :1] < criterion.threshold
     yes &= curves[:, :1] > 0
     last = np.take_along_axis(yes, np.maximum(length, 1)[:, None] - 1, axis=1)
     other = np.where(known & (yes != last), np.arange(1, curves.shape[1] + 1), 0)

@@ -45,6 +45,9 @@ FILLABLE: Final = (
 )  # fmt: skip
 """Maps whose missing points may be painted like their neighbours."""
 
+FINE: Final = ("heatmap", "loss", "stability", "boundary", "scaling")
+"""Those that fractal-llm writes with 300 pixels of an inch."""
+
 _AGAINST: Final[dict[str, Literal["zoom", "steps", "threshold"]]] = {
     "against-zoom": "zoom",
     "against-steps": "steps",
@@ -66,6 +69,11 @@ def frame_of(sweep: "Sweep", kind: str, frame: int | None = None) -> int | None:
     if kind == "against-zoom":
         return None
     return min(sweep.lattices()) if kind == "zooms" and frame is None else frame
+
+
+def dpi_of(kind: str) -> int:
+    """Pixels of an inch that a kind is written with, unless told otherwise."""
+    return 300 if kind in FINE else 150
 
 
 def draw(
@@ -137,8 +145,18 @@ def draw_all(
     """Every kind in its turn: its figure, or why this dataset cannot give it.
 
     Parameters are those of `draw`, and go to the kinds that have them.
+
+    Raises
+    ------
+    SweepError
+        For a frame or a line that is not there.
     """
+    sweep.lattice(frame)
     scene = _Scene(sweep, frame, colors, fill, line, force, skip_corrupt)
+    if line is not None:
+        from fractal_ray.figures.lines import line_of
+
+        line_of(scene.data, line)
     for kind in KINDS:
         shown = scene
         if frame_of(sweep, kind, frame) != frame:

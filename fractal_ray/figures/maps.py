@@ -6,16 +6,16 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from numpy.typing import NDArray
 
-from fractal_ray.boundary import OUTCOME_CODES, Raster, boundary_cells, labels
+from fractal_ray.boundary import OUTCOME_CODES, UNKNOWN, Raster, boundary_cells, labels
 from fractal_ray.figures.canvas import color_patch, new_figure
 from fractal_ray.figures.lattice import draw_tiles, missing_patch, outline_cells, set_frame
-from fractal_ray.figures.panels import label_panel, loss_panel, value_panel
+from fractal_ray.figures.panels import draw_either, label_panel, loss_panel, value_panel
 from fractal_ray.figures.shades import Colors, colormap
 from fractal_ray.figures.style import (
+    CODE_COLORS,
+    CODE_NAMES,
     MEASURED_COLORS,
     NO,
-    OUTCOME_COLORS,
-    OUTCOME_NAMES,
     shared_style,
 )
 
@@ -82,6 +82,8 @@ def outcome_map(
 ) -> Figure:
     """Draw the three outcomes, the missing points and the boundary cells, 9 x 7 in.
 
+    Nodes that were not run and may have either of two outcomes are pale.
+
     Parameters
     ----------
     raster
@@ -96,17 +98,18 @@ def outcome_map(
         figure = new_figure((9, 7), title, note)
         axes = figure.subplots()
         set_frame(axes, raster)
-        colors = ListedColormap([OUTCOME_COLORS[o] for o in OUTCOME_CODES])
-        norm = BoundaryNorm(np.arange(len(OUTCOME_CODES) + 1) - 0.5, len(OUTCOME_CODES))
+        colors = ListedColormap(list(CODE_COLORS.values()))
+        norm = BoundaryNorm(np.arange(len(CODE_COLORS) + 1) - 0.5, len(CODE_COLORS))
         draw_tiles(axes, raster, raster.outcome, raster.known, cmap=colors, norm=norm)
         outline_cells(axes, raster, cells.mixed)
-        handles = [
-            color_patch(
-                f"{OUTCOME_NAMES[outcome]} ({np.count_nonzero(raster.outcome == code)})",
-                OUTCOME_COLORS[outcome],
-            )
-            for outcome, code in OUTCOME_CODES.items()
-        ]
+        handles = []
+        for code, color in CODE_COLORS.items():
+            count, name = np.count_nonzero(raster.outcome == code), CODE_NAMES[code]
+            if code in OUTCOME_CODES.values():
+                handles.append(color_patch(f"{name} ({count})", color))
+            elif count:
+                name = f"not run: {name}".replace(" or ", "\nor ")
+                handles.append(color_patch(f"{name} ({count})", color))
         handles += missing_patch(raster)
         border = f"boundary cells,\n{boundary} ({cells.n_mixed})"
         handles.append(Patch(facecolor="none", edgecolor="black", linewidth=1.4, label=border))
@@ -138,14 +141,15 @@ def measured_map(
         axes = figure.subplots()
         set_frame(axes, raster)
         norm = BoundaryNorm(np.arange(5) - 0.5, 4)
-        draw_tiles(
-            axes, raster, kind, raster.known, cmap=ListedColormap(list(MEASURED_COLORS)), norm=norm
-        )
+        known, look = answer != UNKNOWN, ListedColormap(list(MEASURED_COLORS))
+        either = draw_either(axes, raster, boundary)
+        draw_tiles(axes, raster, kind, known, cmap=look, norm=norm)
         handles = [
-            color_patch(f"{name} ({np.count_nonzero(raster.known & (kind == code)):,})", color)
+            color_patch(f"{name} ({np.count_nonzero(known & (kind == code)):,})", color)
             for code, (name, color) in enumerate(zip(names, MEASURED_COLORS, strict=True))
         ]
-        figure.legend(handles=handles + missing_patch(raster), loc="outside right center")
+        handles += [*either, *missing_patch(raster)]
+        figure.legend(handles=handles, loc="outside right center")
         return figure
 
 

@@ -9,8 +9,9 @@ from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.colors import Colormap, ListedColormap
 from matplotlib.figure import Figure
+from matplotlib.patches import Patch
 
-from fractal_ray.boundary import Raster, labels
+from fractal_ray.boundary import UNKNOWN, Raster, labels
 from fractal_ray.figures.canvas import color_patch
 from fractal_ray.figures.lattice import draw_tiles, inferred_patch, missing_patch, set_frame
 from fractal_ray.figures.shades import Colors, colormap, value_map
@@ -21,13 +22,15 @@ def value_panel(figure: Figure, axes: Axes, raster: Raster, boundary: str, color
     """Label and loss as one number from -1 to 1 (`shades.value_map`)."""
     set_frame(axes, raster)
     values, look = value_map(raster, boundary), colormap("value", colors)
-    tiles = draw_tiles(axes, raster, values, raster.known, cmap=look, vmin=-1, vmax=1)
+    either = draw_either(axes, raster, boundary)
+    known = labels(raster, boundary) != UNKNOWN
+    tiles = draw_tiles(axes, raster, values, known, cmap=look, vmin=-1, vmax=1)
     axes.set_title(f"{boundary.capitalize()} and how well")
     meaning = f"0.3 (highest loss) to 1 (lowest)\n-1: {NO[boundary]}"
     bar = figure.colorbar(tiles, ax=axes, shrink=0.8, label=meaning)
     bar.set_ticks([-1, 0, 0.3, 1], labels=["-1", "0", "0.3", "1"])
     spread = inferred_patch(raster) if np.isfinite(raster.loss).any() else []
-    legend_below(axes, [*spread, *missing_patch(raster)])
+    legend_below(axes, [*spread, *either, *missing_patch(raster)])
 
 
 def loss_panel(figure: Figure, axes: Axes, raster: Raster, boundary: str) -> None:
@@ -47,7 +50,7 @@ def loss_panel(figure: Figure, axes: Axes, raster: Raster, boundary: str) -> Non
     else:
         reason = "no loss recorded" if (answer == 1).any() else f"no {boundary} point"
         axes.text(0.5, 0.5, reason, transform=axes.transAxes, ha="center")
-    unshown = NO[boundary] + (" or not run" if (blank & (answer == 1)).any() else "")
+    unshown = NO[boundary] + (" or not run" if (blank & (answer != 0)).any() else "")
     grey = [color_patch(unshown, BLANK_COLOR)] if blank.any() else []
     legend_below(axes, [*grey, *missing_patch(raster)])
 
@@ -56,14 +59,28 @@ def label_panel(axes: Axes, raster: Raster, boundary: str, look: Colormap) -> No
     """Yes or no, in the colours of the ends of `look`."""
     answer = labels(raster, boundary)
     set_frame(axes, raster)
-    draw_tiles(axes, raster, answer, raster.known, cmap=look, vmin=0, vmax=1)
+    either = draw_either(axes, raster, boundary)
+    draw_tiles(axes, raster, answer, answer != UNKNOWN, cmap=look, vmin=0, vmax=1)
     axes.set_title(f"{boundary.capitalize()} or not")
     yes, no = int(np.count_nonzero(answer == 1)), int(np.count_nonzero(answer == 0))
     handles = [
         color_patch(f"{boundary} ({yes:,})", look(1.0)),
         color_patch(f"{NO[boundary]} ({no:,})", look(0.0)),
     ]
-    legend_below(axes, [*handles, *missing_patch(raster)])
+    legend_below(axes, [*handles, *either, *missing_patch(raster)])
+
+
+def draw_either(axes: Axes, raster: Raster, boundary: str) -> list[Patch]:
+    """Paint inferred nodes that may have either label grey; their legend entry, if there are any.
+
+    The refinement has followed the border of another label, and no run decides theirs.
+    """
+    either = raster.known & (labels(raster, boundary) == UNKNOWN)
+    if not either.any():
+        return []
+    draw_tiles(axes, raster, either, either, cmap=ListedColormap([BLANK_COLOR]))
+    name = f"not run: {boundary} or {NO[boundary]} ({np.count_nonzero(either):,})"
+    return [color_patch(name, BLANK_COLOR)]
 
 
 def legend_below(axes: Axes, handles: Sequence[Artist]) -> None:

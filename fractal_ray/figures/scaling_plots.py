@@ -138,10 +138,9 @@ def _fit(axes: Axes, estimate: Estimate) -> None:
     inside = _fitted(estimate) & (np.array(estimate.measured) > 0)
     x = np.log2(np.array(estimate.scales)[inside])
     y = np.log2(np.array(estimate.measured)[inside])
-    base = _base(estimate)
 
     def line(dimension: float) -> np.ndarray:
-        return np.exp2(y.mean() + (base - dimension) * (x - x.mean()))
+        return np.exp2(y.mean() + (estimate.base - dimension) * (x - x.mean()))
 
     name = f"D = {estimate.value:.3f}"
     if estimate.interval is not None:
@@ -192,10 +191,3 @@ def _fitted(estimate: Estimate) -> np.ndarray:
         return np.zeros(scales.size, dtype=bool)
     coarse, fine = estimate.fit_scales
     return (scales <= coarse) & (scales >= fine)
-
-
-def _base(estimate: Estimate) -> float:
-    """What the dimension is taken from (`dimension/scaling.py`): its slopes are ``base - D``."""
-    slopes = np.diff(np.log2(np.where(np.array(estimate.measured) > 0, estimate.measured, np.nan)))
-    slopes = slopes / np.diff(np.log2(estimate.scales))
-    return float(np.round(np.nanmedian(slopes + np.array(estimate.local_slopes))))

@@ -8,7 +8,7 @@ from matplotlib.artist import Artist
 from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 
-from fractal_ray.boundary import Raster, boundary_cells, labels
+from fractal_ray.boundary import UNKNOWN, Raster, boundary_cells, labels
 from fractal_ray.errors import SweepError
 from fractal_ray.figures.canvas import color_patch, new_figure
 from fractal_ray.figures.lattice import (
@@ -19,7 +19,7 @@ from fractal_ray.figures.lattice import (
     paint_cells,
     set_frame,
 )
-from fractal_ray.figures.panels import label_panel, legend_below, value_panel
+from fractal_ray.figures.panels import draw_either, label_panel, legend_below, value_panel
 from fractal_ray.figures.shades import Colors, colormap, fill_inferred
 from fractal_ray.figures.style import BLANK_COLOR, shared_style
 
@@ -72,7 +72,7 @@ def loss_map(raster: Raster, *, title: str, boundary: str) -> Figure:
     finite = raster.known & np.isfinite(loss)
     if not finite.any():
         raise SweepError("this figure needs final losses, and no run of this frame has one")
-    lost = raster.known & ~finite
+    lost = (labels(raster, boundary) != UNKNOWN) & ~finite
     values = np.log10(np.clip(np.where(finite, loss, 0.0), 0.0, LOSS_CAP) + 0.1)
     with shared_style():
         figure = new_figure((9, 7), title)
@@ -82,7 +82,7 @@ def loss_map(raster: Raster, *, title: str, boundary: str) -> Figure:
         tiles = draw_tiles(axes, raster, values, finite, cmap=look)
         meaning = f"log10(final loss + 0.1), losses above {LOSS_CAP:g} as {LOSS_CAP:g}"
         figure.colorbar(tiles, ax=axes, shrink=0.8, label=meaning)
-        handles: list[Artist] = []
+        handles: list[Artist] = [*draw_either(axes, raster, boundary)]
         if lost.any():
             draw_tiles(axes, raster, lost, lost, cmap=ListedColormap(["black"]))
             runs = np.count_nonzero(lost & raster.measured)

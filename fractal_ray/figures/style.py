@@ -12,6 +12,7 @@ from typing import Any, Final
 import matplotlib
 from matplotlib.colors import LinearSegmentedColormap
 
+from fractal_ray.boundary import NOT_DIVERGED, NOT_TRAINED, OUTCOME_CODES, POSSIBLE
 from fractal_ray.outcome import Outcome
 
 _VALUE_STOPS: Final = (
@@ -52,12 +53,24 @@ NO: Final = {"trainable": "not trainable", "stable": "diverged"}
 MEASURED_COLORS: Final = ("#F2C6A5", "#D55E00", "#B3D4E8", "#0072B2")
 """No and yes as in `OUTCOME_COLORS`, pale where inferred: no, no that was run, yes, yes run."""
 
+CODE_COLORS: Final = {
+    **{code: OUTCOME_COLORS[outcome] for outcome, code in OUTCOME_CODES.items()},
+    NOT_TRAINED: MEASURED_COLORS[0],
+    NOT_DIVERGED: MEASURED_COLORS[2],
+}
+"""Of codes in `Raster.outcome`, in order; pale where an inferred node may have either of two."""
+
+CODE_NAMES: Final = {
+    code: " or ".join(OUTCOME_NAMES[outcome] for outcome in possible)
+    for code, possible in POSSIBLE.items()
+}
+
 LINE_COLOR: Final = "#0072B2"
 MARK_COLOR: Final = "#D55E00"
 """Of numbers in diagrams, and of what is laid over them: blue and vermilion as above."""
 
 BLANK_COLOR: Final = "#D9D9D9"
-"""Measured points that a panel has nothing to say about."""
+"""Points that are known and that a panel has nothing to say about."""
 
 MISSING_COLOR: Final = "#F7F7F7"
 MISSING_HATCH: Final = "////"

@@ -9,6 +9,8 @@ from typing import Any
 import yaml
 
 import fractal_ray
+from fractal_ray.frame_file import FILE
+from fractal_ray.places import cleaned
 from fractal_ray.report import costs
 from fractal_ray.report.facts import Facts
 from fractal_ray.report.words import day, duration
@@ -63,8 +65,8 @@ def failures(facts: Facts) -> list[dict[str, Any]]:
 
 
 def spec_text(facts: Facts) -> str:
-    """The spec as YAML, every setting written out."""
-    plain = facts.sweep.spec.model_dump(mode="json", exclude_none=True)
+    """The spec as YAML, every setting written out but the keys of a storage."""
+    plain = cleaned(facts.sweep.spec.model_dump(mode="json", exclude_none=True))
     return yaml.safe_dump(plain, sort_keys=False, allow_unicode=True, width=90)
 
 
@@ -76,7 +78,7 @@ def provenance(facts: Facts) -> list[tuple[str, str]]:
         for each in facts.writers
     )
     return [
-        ("dataset", facts.sweep.location),
+        ("dataset", facts.location),
         ("fingerprint of model, data and code", facts.header.get("fingerprint", "?")),
         ("begun", day(facts.header.get("created_at"))),
         ("last written", day(facts.status.last_written)),
@@ -95,21 +97,30 @@ def recipe(facts: Facts) -> list[tuple[str, str]]:
 
 
 def reproduce(facts: Facts, text: str) -> dict[str, Any]:
-    """The spec as a link to download, and the commands."""
+    """The spec as a link to download, the frames of zooms as another, and the commands."""
     name = f"{facts.sweep.spec.name}.yaml"
     folder = shlex.quote(f"results/{facts.sweep.spec.name}")
     numbers = [frame.number for frame in facts.frames if frame.sheet is not None]
+    frames = facts.frames_file
     return {
         "file": name,
-        "uri": f"data:application/yaml;base64,{base64.b64encode(text.encode()).decode()}",
+        "uri": _download("application/yaml", text),
+        "frames_file": FILE,
+        "frames_uri": None if frames is None else _download("application/json", frames),
         "commands": [
             f"fractal-ray plan {name}",
+            *([] if frames is None else [f"mkdir -p {folder}", f"cp {FILE} {folder}/"]),
             f"fractal-ray run {name} --storage results",
             *(f"fractal-ray verify {folder} --frame {number}" for number in numbers),
             f"fractal-ray analyze {folder}",
             f"fractal-ray report {folder}",
         ],
     }
+
+
+def _download(kind: str, text: str) -> str:
+    """A text as a link that is a file."""
+    return f"data:{kind};base64,{base64.b64encode(text.encode()).decode()}"
 
 
 def _label(facts: Facts) -> str:

@@ -7,9 +7,12 @@ import pyarrow as pa
 
 from fractal_ray.analysis import Analysis, analyze_frame
 from fractal_ray.errors import SweepError
+from fractal_ray.frame_file import FILE
 from fractal_ray.frames import Lattice
+from fractal_ray.places import without_secrets
 from fractal_ray.sheets import FrameData, read_frame, read_sheet
-from fractal_ray.status import Status, failure_groups, read_status
+from fractal_ray.spec_file import parse_spec
+from fractal_ray.status import Status, failure_groups, read_frames, read_status
 from fractal_ray.sweep import Sweep
 
 
@@ -29,10 +32,8 @@ class FrameFacts:
     @property
     def interval(self) -> tuple[float, float] | None:
         """Of the dimension, 95 %; None where none is given."""
-        if self.analysis.dimension is None or self.sheet is None:
-            return None
-        low, high = self.sheet["evidence"]["estimate"]["interval"]
-        return low, high
+        chosen = self.analysis.estimates.get(self.analysis.recommended or "")
+        return None if self.analysis.dimension is None or chosen is None else chosen.interval
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,11 @@ class Facts:
         What the parts say of who wrote them.
     frames
         All frames so far, in the order of the stages.
+    listed
+        The same as `fractal-ray status --frames` lists them, by number.
+    frames_file
+        Text of `frames.json` where a frame may be cut elsewhere than its spec's rounded numbers
+        say, as `Sweep.zoom` does; None where the stages alone lead to the frames.
     partial
         Whether parts that cannot be read were left out.
     """
@@ -63,7 +69,19 @@ class Facts:
     groups: list[dict[str, Any]]
     writers: list[dict[str, Any]]
     frames: tuple[FrameFacts, ...]
+    listed: dict[int, dict[str, Any]]
+    frames_file: str | None
     partial: bool
+
+    @property
+    def location(self) -> str:
+        """Of the dataset, without keys: a page is passed on."""
+        return without_secrets(self.sweep.location)
+
+    @property
+    def changed(self) -> bool:
+        """Whether other settings were asked for than those of the last run."""
+        return parse_spec(self.header["spec"]) != self.sweep.spec
 
     @property
     def lattices(self) -> dict[int, Lattice]:
@@ -116,8 +134,15 @@ def read_facts(sweep: Sweep, *, skip_corrupt: bool = False) -> Facts:
         groups=failure_groups(sweep, skip_corrupt=skip_corrupt),
         writers=store.facts(),
         frames=tuple(_frame(sweep, number, table) for number in sweep.lattices()),
+        listed={each["frame"]: each for each in read_frames(sweep, skip_corrupt=skip_corrupt)},
+        frames_file=store.read_text(FILE) if _cut_by_hand(sweep) else None,
         partial=skip_corrupt,
     )
+
+
+def _cut_by_hand(sweep: Sweep) -> bool:
+    zooms = (stage.zoom for stage in sweep.spec.stages)
+    return any(zoom is not None and zoom.pick == "center" for zoom in zooms)
 
 
 def _frame(sweep: Sweep, number: int, table: pa.Table) -> FrameFacts:

@@ -27,9 +27,10 @@ _LEAST_BYTES: Final = 500_000
 """For the values of runs, however large the pictures are."""
 
 INFERRED: Final = 3
-MISSING: Final = 6
-FAILED: Final = 7
-"""Codes of nodes: 0 to 2 are `OUTCOME_CODES` of runs, 3 to 5 the same where inferred."""
+MISSING: Final = 8
+FAILED: Final = 9
+"""Codes of nodes: 0 to 2 are `OUTCOME_CODES` of runs, 3 to 7 the codes of inferred nodes
+(`boundary.POSSIBLE`) from 0."""
 
 
 def pack(array: NDArray[Any]) -> str:
@@ -80,7 +81,7 @@ def maps(facts: Facts) -> tuple[list[dict[str, Any]], list[str]]:
     if left:
         notes.append(
             f"To keep the page small, the maps of frames {', '.join(map(str, left))} are left out:"
-            f" fractal-ray plot {shlex.quote(facts.sweep.location)} --frame {left[0]}"
+            f" fractal-ray plot {shlex.quote(facts.location)} --frame {left[0]}"
         )
     off = facts.table.num_rows - facts.status.others - _on_lattices(facts)
     if off > 0:

@@ -14,15 +14,15 @@ import numpy as np
 from matplotlib.colors import Colormap, ListedColormap, to_hex, to_rgba
 from numpy.typing import NDArray
 
-from fractal_ray.boundary import OUTCOME_CODES, Raster, labels
+from fractal_ray.boundary import OUTCOME_CODES, UNKNOWN, Raster, labels
 from fractal_ray.figures.lattice import edges, rulers
 from fractal_ray.figures.shades import colormap, fill_inferred, value_map
 from fractal_ray.figures.style import (
     BLANK_COLOR,
+    CODE_COLORS,
+    CODE_NAMES,
     MEASURED_COLORS,
     NO,
-    OUTCOME_COLORS,
-    OUTCOME_NAMES,
 )
 
 MOST_PIXELS: Final = 1025
@@ -164,13 +164,14 @@ def _label(draw: _Brush, boundary: str) -> View:
 
 def _outcome(draw: _Brush) -> View:
     raster = draw.raster
+    sure = OUTCOME_CODES.values()
     swatches = [
-        (f"{OUTCOME_NAMES[outcome]} ({count:,})", OUTCOME_COLORS[outcome])
-        for outcome, code in OUTCOME_CODES.items()
+        (f"{'' if code in sure else 'not run: '}{CODE_NAMES[code]} ({count:,})", color)
+        for code, color in CODE_COLORS.items()
         if (count := int((raster.outcome == code).sum()))
     ]
-    shares = np.where(raster.known, (raster.outcome + 0.5) / len(OUTCOME_CODES), np.nan)
-    colors = ListedColormap([OUTCOME_COLORS[outcome] for outcome in OUTCOME_CODES])
+    shares = np.where(raster.known, (raster.outcome + 0.5) / len(CODE_COLORS), np.nan)
+    colors = ListedColormap(list(CODE_COLORS.values()))
     return View("outcome", "outcome", draw.png(shares, colors), (*swatches, *draw.others()))
 
 
@@ -207,12 +208,21 @@ def _stability(draw: _Brush) -> View:
     raster = draw.raster
     answer = labels(raster, "stable")
     no, yes = MEASURED_COLORS[1], MEASURED_COLORS[3]
-    shares = np.where(raster.known, np.where(answer == 1, 0.75, 0.25), np.nan)
+    # Of inferred nodes the refinement may have left open which it is.
+    kinds = (
+        ("stable", answer == 1, yes),
+        (NO["stable"], answer == 0, no),
+        (f"not run: stable or {NO['stable']}", raster.known & (answer == UNKNOWN), BLANK_COLOR),
+    )
+    shares = np.full(answer.shape, np.nan)
+    for number, (_, where, _) in enumerate(kinds):
+        shares[where] = (number + 0.5) / len(kinds)
     swatches = [
-        (f"{name} ({int((answer == code).sum()):,})", color)
-        for name, code, color in (("stable", 1, yes), (NO["stable"], 0, no))
+        (f"{name} ({count:,})", color)
+        for name, where, color in kinds
+        if (count := int(where.sum())) or color != BLANK_COLOR
     ]
-    png = draw.png(shares, ListedColormap([no, yes]))
+    png = draw.png(shares, ListedColormap([color for _, _, color in kinds]))
     return View("stability", "stable or diverged", png, (*swatches, *draw.others()))
 
 

@@ -9,15 +9,14 @@ from fractal_ray.figures.chains import chain
 from fractal_ray.report import charts, words
 from fractal_ray.report.facts import Facts, FrameFacts
 from fractal_ray.report.maps import small_picture
-from fractal_ray.spec_file import parse_spec
-from fractal_ray.status import frame_line, read_frames
+from fractal_ray.status import frame_line
 
 
 def head(facts: Facts) -> dict[str, Any]:
     """Name, finding, counts, and what a reader must know before anything else."""
     spec, status = facts.sweep.spec, facts.status
     notes = words.unfinished(facts)
-    if parse_spec(facts.header["spec"]) != spec:
+    if facts.changed:
         notes.append("Settings (below, under Spec) differ from those of the last run.")
     if facts.partial:
         notes.append("Parts of the dataset that cannot be read were left out, if there are any.")
@@ -41,8 +40,7 @@ def head(facts: Facts) -> dict[str, Any]:
 
 def tree(facts: Facts) -> list[dict[str, Any]]:
     """The frames that lie in no other, each with those in it under `inner`."""
-    listed = {each["frame"]: each for each in read_frames(facts.sweep, skip_corrupt=facts.partial)}
-    nodes = {frame.number: _frame(facts, frame, listed) for frame in facts.frames}
+    nodes = {frame.number: _frame(facts, frame) for frame in facts.frames}
     roots = []
     for number, node in nodes.items():
         around = chain(facts.lattices, number)
@@ -88,11 +86,11 @@ def audits(facts: Facts) -> list[dict[str, Any]]:
     return found
 
 
-def _frame(facts: Facts, frame: FrameFacts, listed: dict[int, dict[str, Any]]) -> dict[str, Any]:
-    analysis = frame.analysis
+def _frame(facts: Facts, frame: FrameFacts) -> dict[str, Any]:
+    analysis, line = frame.analysis, frame_line(facts.listed[frame.number])
     return {
         "number": frame.number,
-        "line": frame_line(listed[frame.number]).removeprefix(f"frame {frame.number}").lstrip(": "),
+        "line": line.removeprefix(f"frame {frame.number}").lstrip(": "),
         "picture": small_picture(facts, frame),
         "verdict": analysis.verdict,
         "dimension": _number(frame),

@@ -1,14 +1,16 @@
 """What of a sweep's folder goes to W&B."""
 
+import json
 from pathlib import Path
 from typing import Any, Final
-from urllib.parse import urlsplit, urlunsplit
 
 from pyarrow.fs import LocalFileSystem
 
+from fractal_ray.frame_file import FILE
+from fractal_ray.header import HEADER, read_header
+from fractal_ray.places import cleaned, without_secrets
 from fractal_ray.store import Store
 
-_FILES: Final = ("sweep.json", "frames.json")
 _FOLDERS: Final = ("points", "failures", "verify", "figures")
 
 
@@ -20,7 +22,8 @@ def add_dataset(artifact: Any, store: Store, *, copied: bool) -> None:
     artifact
         A new `wandb.Artifact`.
     store
-        A dataset on a disk is added file by file; of one elsewhere only the place is named, in
+        A dataset on a disk is added file by file, its `sweep.json` without the keys that a
+        storage may be written with; of one elsewhere only the place is named, in
         ``location.txt``.
     copied
         Whether W&B takes copies of the files now: it may be long before they are sent, and the
@@ -33,17 +36,12 @@ def add_dataset(artifact: Any, store: Store, *, copied: bool) -> None:
         return
     how: Any = {"skip_cache": True, "policy": "mutable" if copied else "immutable"}
     root = Path(store.root)
-    for name in _FILES:
-        if (root / name).is_file():
-            artifact.add_file(str(root / name), name=name, **how)
+    header = read_header(store)
+    if header is not None:
+        with artifact.new_file(HEADER) as file:
+            file.write(json.dumps(cleaned(header), indent=2) + "\n")
+    if (root / FILE).is_file():
+        artifact.add_file(str(root / FILE), name=FILE, **how)
     for name in _FOLDERS:
         if (root / name).is_dir():
             artifact.add_dir(str(root / name), name=name, **how)
-
-
-def without_secrets(location: str) -> str:
-    """A location without keys: pyarrow takes ``s3://KEY:SECRET@bucket/...`` and ``?secret=...``."""
-    if "://" not in location:
-        return location
-    scheme, host, path, *_ = urlsplit(location)
-    return urlunsplit((scheme, host.rpartition("@")[2], path, "", ""))

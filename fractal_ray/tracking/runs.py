@@ -16,10 +16,11 @@ import wandb
 from PIL import Image
 
 from fractal_ray.outcome import Outcome
+from fractal_ray.places import cleaned, without_secrets
 from fractal_ray.relabel import outcomes
 from fractal_ray.spec_file import parse_spec
 from fractal_ray.store import Store
-from fractal_ray.tracking.contents import add_dataset, without_secrets
+from fractal_ray.tracking.contents import add_dataset
 from fractal_ray.tracking.filling_map import map_picture
 from fractal_ray.tracking.points import point_runs
 from fractal_ray.tracking.summary import dataset_id, results_table, run_id
@@ -190,10 +191,9 @@ def _index(stage: str) -> int:
 
 def _config(setup: Mapping[str, Any]) -> dict[str, Any]:
     """The spec and what the dataset is of, without keys."""
-    header = setup["header"]
-    spec = {**header["spec"], "storage": without_secrets(header["spec"]["storage"])}
+    header = cleaned(setup["header"])
     return {
-        "spec": spec,
+        "spec": header["spec"],
         "recipe": header["recipe"],
         "fingerprint": header["fingerprint"],
         "created_at": header["created_at"],

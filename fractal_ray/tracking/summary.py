@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 
 from fractal_ray.analysis import Analysis
-from fractal_ray.boundary import OUTCOME_CODES, Raster, labels
+from fractal_ray.boundary import UNKNOWN, Raster, labels
 from fractal_ray.dimension.compat import fractal_llm
 from fractal_ray.dimension.verify import UNVERIFIED
 from fractal_ray.engine.base import Progress
@@ -42,8 +42,9 @@ def summary_values(result: Analysis, raster: Raster, progress: Progress) -> dict
     """Numbers of a sweep that has ended, those of its last frame under ``fractal/``.
 
     A dimension is among them only where the frame's verification sheet gives one. The ratios are
-    shares of the nodes whose outcome is known, `fractal/boundary_pixels` is as fractal-llm counts
-    it (features D8), which needs all of them.
+    shares of the nodes whose label is known: runs may leave open whether an inferred node is
+    stable, and `fractal/stability_unknown_nodes` says of how many. `fractal/boundary_pixels` is as
+    fractal-llm counts it (features D8), which needs all labels.
     """
     values: dict[str, Any] = {
         "fractal/frame": result.frame,
@@ -63,15 +64,13 @@ def summary_values(result: Analysis, raster: Raster, progress: Progress) -> dict
         interval = result.estimates[str(result.recommended)].interval
         if interval is not None:
             values["fractal/dimension_low"], values["fractal/dimension_high"] = interval
-    known = int(raster.known.sum())
-    if known:
-        trained = int((raster.outcome == OUTCOME_CODES[Outcome.TRAINED]).sum())
-        diverged = int((raster.outcome == OUTCOME_CODES[Outcome.DIVERGED]).sum())
-        values["fractal/converged_ratio"] = trained / known
-        values["fractal/stability_ratio"] = 1 - diverged / known
-    if known == raster.outcome.size:
-        yes = labels(raster, "trainable") == 1
-        values["fractal/boundary_pixels"] = fractal_llm(yes).boundary_pixels
+    trainable, stable = labels(raster, "trainable"), labels(raster, "stable")
+    for name, given in (("converged", trainable), ("stability", stable)):
+        if (known := given != UNKNOWN).any():
+            values[f"fractal/{name}_ratio"] = float((given[known] == 1).mean())
+    values["fractal/stability_unknown_nodes"] = int((stable == UNKNOWN).sum())
+    if (trainable != UNKNOWN).all():
+        values["fractal/boundary_pixels"] = fractal_llm(trainable == 1).boundary_pixels
     return values
 
 

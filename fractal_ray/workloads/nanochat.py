@@ -157,9 +157,10 @@ class NanochatWorkload:
         size = self._largest_batch
         recipe = self._recipe.with_values({"num_iterations": 2, "device_batch_size": size})
         rows = np.argsort(-shared.examples.lengths, kind="stable")[: 2 * size]
-        model = self.open(shared, device).model
+        runner = self.open(shared, device)
+        runner.restore()
         longest = shared.examples.take(rows)
-        return finetune(model, make_batches(longest, recipe, shared.pad_id, device), recipe)
+        return finetune(runner.model, make_batches(longest, recipe, shared.pad_id, device), recipe)
 
 
 class NanochatRunner:
@@ -203,7 +204,7 @@ class NanochatRunner:
             recipe = self._recipe.with_values(
                 dict(zip(self._params, (point.x, point.y), strict=True))
             )
-            self._restore()
+            self.restore()
             result = finetune(self.model, self._batches_for(recipe), recipe)
             yield RunRecord.from_curve(
                 result.losses,
@@ -215,7 +216,8 @@ class NanochatRunner:
                 seconds=result.seconds,
             )
 
-    def _restore(self) -> None:
+    def restore(self) -> None:
+        """The master weights, in place."""
         import torch
 
         with torch.no_grad():

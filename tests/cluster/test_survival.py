@@ -112,7 +112,11 @@ class TestSlow:
         patience = {"cpu": 1, "lease_seconds": 8}
         sweep = make_sweep(Hanging(tmp_path), name="h", points_per_tile=3, resources=patience)
         before = time.monotonic()
-        progress = sweep.run("ray")
+
+        def gone(progress: object) -> None:
+            raise BrokenPipeError("nobody reads what is shown")
+
+        progress = sweep.run("ray", view=gone)
         assert contents(sweep) == expected
         assert (progress.gave_up, kinds(sweep)) == (0, {"timed_out"})
         assert time.monotonic() - before < 100

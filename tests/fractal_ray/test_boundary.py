@@ -1,9 +1,18 @@
 """Labels and boundary cells on lattices small enough to check by eye."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
-from fractal_ray.boundary import OUTCOME_CODES, Raster, boundary_cells, labels
+from fractal_ray.boundary import (
+    NOT_DIVERGED,
+    NOT_TRAINED,
+    OUTCOME_CODES,
+    Raster,
+    boundary_cells,
+    labels,
+)
 from fractal_ray.errors import SweepError
 from fractal_ray.outcome import Outcome
 
@@ -42,6 +51,14 @@ def test_labels(boundary: str, expected: list[list[int]]) -> None:
     found = labels(raster([[T, N], [D, U]]), boundary)
     assert found.dtype == np.int8
     assert found.tolist() == expected
+
+
+def test_one_of_two_outcomes_has_a_label_where_both_have_it() -> None:
+    either = replace(raster([[T, T], [D, U]]), inferred=np.array([[True, True], [False, False]]))
+    either.outcome[0] = [NOT_TRAINED, NOT_DIVERGED]
+    assert labels(either, "trainable").tolist() == [[0, -1], [0, -1]]
+    assert labels(either, "stable").tolist() == [[-1, 1], [0, -1]]
+    assert either.known.tolist() == [[True, True], [True, False]]
 
 
 def test_unknown_boundary_names_the_allowed_ones() -> None:

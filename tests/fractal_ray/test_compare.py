@@ -5,6 +5,7 @@ import math
 import random
 from collections.abc import Callable
 from dataclasses import replace
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,11 @@ from typer.testing import CliRunner
 from fractal_ray import compare as module
 from fractal_ray.boundary import boundary_cells
 from fractal_ray.cli import app
+from fractal_ray.common_frames import same_place
 from fractal_ray.compare import compare
 from fractal_ray.comparison import Comparison, Side
+from fractal_ray.cut import cut
+from fractal_ray.dimension.result import Estimate
 from fractal_ray.disagreement import (
     apart,
     correlation,
@@ -26,16 +30,18 @@ from fractal_ray.disagreement import (
     steps_to_border,
     yes_difference,
 )
+from fractal_ray.engine.budget import Budget
 from fractal_ray.errors import SweepError
 from fractal_ray.figures.canvas import save
 from fractal_ray.figures.difference import difference_figure
 from fractal_ray.flips import run_checks
+from fractal_ray.frames import Lattice
 from fractal_ray.outcome import Outcome, RunRecord
 from fractal_ray.sheets import gather, keep, read_frame, sample_of
 from fractal_ray.space import Point
 from fractal_ray.spec import LabelSpec
 from fractal_ray.spec_file import parse_spec
-from fractal_ray.sweep import Sweep
+from fractal_ray.sweep import NO_BUDGET, Sweep
 from tests.fractal_ray.workloads_for_tests import Disc
 
 MakeSweep = Callable[..., Sweep]
@@ -51,6 +57,7 @@ def sweep_of(
     high: float = 1.5,
     stages: list[dict[str, Any]] | None = None,
     label: dict[str, Any] | None = None,
+    budget: Budget = NO_BUDGET,
     **parameters: float,
 ) -> Sweep:
     """A set with a known answer, run."""
@@ -64,7 +71,7 @@ def sweep_of(
         "label": label or {},
     }
     sweep = Sweep(parse_spec(raw))
-    sweep.run("local")
+    sweep.run("local", budget=budget)
     return sweep
 
 
@@ -248,8 +255,99 @@ def test_frames_that_zooms_chose_are_compared_where_they_are_the_same(tmp_path: 
     assert a.lattice(1000).frame.y != b.lattice(1000).frame.y
     found = compare(a, b)
     assert (found.a.frame, found.b.frame) == (0, 0)
+    (note,) = found.notes
+    assert note.startswith("the last frame that is the same in both is 0; the last is 1000 in A")
+    assert compare(a, b, frame=0).notes == ()
     found = compare(a, a)
-    assert (found.a.frame, found.lattice) == (1000, (9, 9))
+    assert (found.a.frame, found.lattice, found.notes) == (1000, (9, 9), ())
+
+
+def test_frames_are_the_same_place_where_their_nodes_are(tmp_path: Path) -> None:
+    """However they were cut: ends that are exact may differ by less than any node does."""
+    whole = sweep_of(tmp_path, "a", points=9, low=0.0, high=1.0).lattice()
+    axis = whole.frame.x
+    low, high = Decimal(0), Decimal(1)
+
+    def frame(top: Decimal, cells: int = 8) -> Lattice:
+        x = cut(axis, low, top)
+        return replace(whole, frame=replace(whole.frame, x=x, cells_x=cells))
+
+    assert same_place(whole, frame(high))
+    assert same_place(whole, frame(high + Decimal("1e-30"), cells=24))
+    assert not same_place(whole, frame(high + Decimal("1e-3")))
+    wide = Decimal(1) + Decimal("1.1e-16")  # rounds to the same end, not to the same nodes
+    assert frame(wide).frame.x.max == 1.0
+    assert not same_place(whole, frame(wide))
+
+
+REFINED = [{"grid": {"points": 17}}, {"refine": {"levels": 3}}]
+
+
+@pytest.fixture(scope="module")
+def full(tmp_path_factory: pytest.TempPathFactory) -> Sweep:
+    return sweep_of(tmp_path_factory.mktemp("full"), "full", "newton", stages=REFINED)
+
+
+@pytest.mark.parametrize(("points", "both"), [(700, 289), (100, 100)])
+def test_of_an_unfinished_sweep_only_runs_of_its_grid_count(
+    full: Sweep, tmp_path: Path, points: int, both: int
+) -> None:
+    """Cells that a refinement has not come to look whole; their labels differ from the true."""
+    part = sweep_of(tmp_path, "part", "newton", stages=REFINED, budget=Budget(points))
+    for a, b, letter in ((full, part, "B"), (part, full, "A")):
+        found = compare(a, b)
+        assert found.notes == (f"{letter} is not finished: only runs of its grid are compared",)
+        assert found.lattice == (17, 17)
+        assert (found.agree.count, found.agree.total, found.run_in_both) == (both, both, both)
+        assert found.apart == 0.0
+        assert f"frame 0 of {part.location} is not finished" in found.no_dimensions
+    assert compare(full, full).notes[0].endswith("their cell's label stands for them")
+
+
+def test_stages_on_a_frame_that_are_not_finished_are_named(tmp_path: Path) -> None:
+    stages = [{"grid": {"points": 9}}, {"pairs": {"count": 20, "distances": [2]}}]
+    part = sweep_of(tmp_path, "part", stages=stages, budget=Budget(90))
+    found = compare(part, part)
+    assert found.notes == ("A is not finished: 1:pairs", "B is not finished: 1:pairs")
+    assert found.agree.total == 81
+
+
+def test_parts_that_are_left_out_are_told(tmp_path: Path) -> None:
+    sweep = sweep_of(tmp_path, "a", points=9)
+    (part,) = Path(sweep.location).rglob("part-*.parquet")
+    part.with_name("part-0-bad.parquet").write_bytes(b"nothing")
+    with pytest.raises(SweepError, match="cannot be read"):
+        compare(sweep, sweep)
+    found = compare(sweep, sweep, skip_corrupt=True)
+    assert found.notes == tuple(f"parts of {s} cannot be read and are left out" for s in "AB")
+
+
+def test_another_threshold_without_loss_curves_is_told(tmp_path: Path) -> None:
+    sweep = sweep_of(tmp_path, "a", points=9)
+    other = Sweep.open(sweep.location, ("label.threshold=0.5",))
+    assert compare(other, other).notes == tuple(
+        f"{letter} has no loss curves: its outcomes are as they were found" for letter in "AB"
+    )
+    stable = Sweep.open(sweep.location, ("label.boundary=stable",))
+    assert compare(stable, stable).notes == (), "that needs no curves"
+
+
+def test_a_side_without_a_border_has_no_distances_to_it(tmp_path: Path) -> None:
+    a, b = sweep_of(tmp_path, "a", points=9), sweep_of(tmp_path, "b", points=9, radius=9.0)
+    lines = compare(a, b).lines()
+    assert "  B has no border on the nodes that both know" in lines
+    (said,) = (line for line in lines if "by distance to" in line)
+    assert said.startswith("  by distance to A's border: on it ")
+
+
+def test_the_interval_of_a_difference_takes_unequal_arms() -> None:
+    """MOVER: below, B's lower arm with A's upper one: 0.3 and 0.4; above, 0.04 and 0.03."""
+    lower, upper = (
+        Estimate("a", value, interval, "cells", (2.0, 1.0), (1.0, 1.0), (2.0, 1.0), (1.0,), 9, ())
+        for value, interval in ((1.2, (1.17, 1.6)), (1.5, (1.2, 1.54)))
+    )
+    found = module._difference(lower, upper).difference
+    assert (found.value, found.low, found.high) == pytest.approx((0.3, -0.2, 0.35))
 
 
 def mirrored(found: Comparison) -> dict[str, Any]:
@@ -358,10 +456,10 @@ def test_dimensions_of_sweeps_with_sheets_of_their_own(tmp_path: Path) -> None:
 
 
 def test_no_dimension_without_sheets(tmp_path: Path) -> None:
-    sweep = sweep_of(tmp_path, "disc", points=17)
+    sweep = sweep_of(tmp_path / "two words", "disc", points=17)
     found = compare(sweep, sweep)
     assert found.dimensions is None
-    command = f"fractal-ray verify {sweep.location} --frame 0"
+    command = f"fractal-ray verify '{sweep.location}' --frame 0"
     assert found.no_dimensions.count(command) == 1
     assert found.lines()[-1].startswith("dimensions are not compared: frame 0 of")
 

@@ -10,6 +10,7 @@ import torch
 
 from fractal_ray.driver_lease import hold
 from fractal_ray.engine.base import Place, RunFailure, Tile, TileResult, describe, evaluate_tile
+from fractal_ray.engine.budget import Budget
 from fractal_ray.engine.dispatcher import Dispatcher
 from fractal_ray.engine.dispatcher_spec import DispatcherSpec
 from fractal_ray.outcome import Criterion
@@ -131,6 +132,12 @@ def test_a_lost_node_is_nobodys_fault(tmp_path: Path) -> None:
         dispatcher.release(slot, "gone", "lost_node")
     assert finish(dispatcher, 100) == 9
     assert dispatcher.close().gave_up == 0
+    dispatcher = make(tmp_path / "ten", side=1, points_per_tile=1, max_attempts=2)
+    for _ in range(11):
+        tile(dispatcher, 0)
+        dispatcher.release(0, "gone", "lost_node")
+    assert dispatcher.progress().gave_up == 0
+    dispatcher.flush()
     kinds = {row["kind"] for row in Store(str(tmp_path)).read_failures().to_pylist()}
     assert kinds == {"lost_node"}
 
@@ -209,13 +216,13 @@ def test_three_first_points_that_fail_alike_end_the_sweep(tmp_path: Path) -> Non
 def test_workers_that_cannot_open_end_the_sweep_unless_some_can(tmp_path: Path) -> None:
     dispatcher = make(tmp_path, points_per_tile=1)
     failure = RunFailure("OSError: unreadable", "trace")
-    dispatcher.open_failed(failure, "a")
-    dispatcher.open_failed(failure, "a")
-    dispatcher.deliver(0, evaluate_tile(worker(), tile(dispatcher, 0)))
-    dispatcher.open_failed(failure, "a")
+    dispatcher.opening(1, Place("node", "card"))
+    tile(dispatcher, 1)  # this one could, and is at work
+    pauses = [dispatcher.open_failed(0, failure, "a") for _ in range(8)]
+    assert pauses == [0, 0, 5, 10, 20, 40, 60, 60]
     assert dispatcher.progress().error is None
-    dispatcher.open_failed(failure, "a")
-    dispatcher.open_failed(failure, "a")
+    dispatcher.release(1, "the worker process was lost")
+    assert dispatcher.open_failed(0, failure, "a") is None
     assert "trace" in (dispatcher.progress().error or "")
 
 
@@ -354,6 +361,43 @@ class TestMemory:
         assert [dispatcher.take(slot) for slot in range(4)] == ["stop"] * 4
         assert dispatcher.progress().gave_up == 0
 
+    def test_it_waits_for_the_worker_that_is_replaced(self, tmp_path: Path) -> None:
+        clock = Clock()
+        dispatcher = make(tmp_path, side=2, points_per_tile=4, clock=clock)
+        for slot in (0, 1):
+            assert dispatcher.opening(slot, Place("node", "card"))
+        taken = tile(dispatcher, 0)
+        dispatcher.deliver(0, short_of_memory(taken, after=3))
+        dispatcher.retire(0)
+        dispatcher.release(0, "replaced")
+        assert dispatcher.take(1) == "wait", "the new process of slot 0 will load the model"
+        assert dispatcher.opening(0, Place("node", "card"))
+        assert dispatcher.take(1) == "rest"
+        assert dispatcher.take(1) == "rest"
+        assert tile(dispatcher, 0).points == taken.points[3:]
+
+    def test_it_does_not_wait_for_one_that_never_comes_back(self, tmp_path: Path) -> None:
+        clock = Clock()
+        dispatcher = make(tmp_path, side=2, points_per_tile=4, clock=clock)
+        for slot in (0, 1):
+            dispatcher.opening(slot, Place("node", "card"))
+        dispatcher.deliver(0, short_of_memory(tile(dispatcher, 0), after=3))
+        dispatcher.release(0, "gone")
+        assert dispatcher.take(1) == "wait"
+        clock.now = 121
+        assert len(tile(dispatcher, 1).points) == 1
+
+    def test_tiles_grow_again(self, tmp_path: Path) -> None:
+        dispatcher = make(tmp_path, side=50, points_per_tile=8)
+        dispatcher.deliver(0, short_of_memory(tile(dispatcher, 0)))
+        runner, sizes = worker(), []
+        for _ in range(150):
+            taken = tile(dispatcher, 0)
+            sizes.append(len(taken.points))
+            dispatcher.deliver(0, evaluate_tile(runner, taken))
+        assert max(sizes[:90]) == 4
+        assert sizes[-1] == 8
+
     def test_what_fails_alone_as_well_is_a_failure_and_no_outcome(self, tmp_path: Path) -> None:
         dispatcher = make(tmp_path, side=2, points_per_tile=1)
         runner = worker()
@@ -411,12 +455,58 @@ class TestSilence:
         dispatcher.deliver(0, evaluate_tile(worker(), lost))
         assert dispatcher.progress().done == 0, "what it says later is dropped"
 
-    def test_one_that_hangs_on_loading_is_replaced(self, tmp_path: Path) -> None:
+    def test_one_that_hangs_on_loading_is_replaced_and_three_times_is_enough(
+        self, tmp_path: Path
+    ) -> None:
         clock = Clock()
         dispatcher = make(tmp_path, clock=clock, lease_seconds=30)
+        for _ in range(3):
+            assert dispatcher.progress().error is None
+            dispatcher.opening(0, Place("node", "card"), "the handle")
+            clock.now += 31
+            assert dispatcher.take_hung() == ["the handle"]
+            dispatcher.release(0, "killed")
+        assert "silent for 30 s" in (dispatcher.progress().error or "")
+
+    def test_points_longer_than_an_hour_get_the_time(self, tmp_path: Path) -> None:
+        clock = Clock()
+        dispatcher = make(tmp_path, points_per_tile=1, clock=clock)
+        patience = []
+        for _ in range(3):
+            dispatcher.opening(0, Place("node", "card"), "the handle")
+            began = clock.now
+            clock.now += 120  # the back-off of a point that failed
+            tile(dispatcher, 0)
+            began = clock.now
+            while not dispatcher.take_hung():
+                clock.now += 100
+            patience.append(clock.now - began)
+            dispatcher.release(0, "killed")
+        assert patience == [3700, 7300, 14500]
+
+    def test_the_patience_is_for_a_tile(self, tmp_path: Path) -> None:
+        clock = Clock()
+        dispatcher = make(tmp_path, side=9, points_per_tile=4, clock=clock)
         dispatcher.opening(0, Place("node", "card"), "the handle")
-        clock.now = 31
+        first = evaluate_tile(worker(), tile(dispatcher, 0))
+        dispatcher.deliver(0, TileResult(first.tile_id, first.results, 400.0, "host", "cpu"))
+        tile(dispatcher, 0)
+        clock.now = 20 * 400.0
+        assert dispatcher.take_hung() == []
+        clock.now += 1
         assert dispatcher.take_hung() == ["the handle"]
+
+    def test_one_that_waits_for_its_card_does_not_hang(self, tmp_path: Path) -> None:
+        clock = Clock()
+        dispatcher = make(tmp_path, side=2, points_per_tile=4, clock=clock, lease_seconds=9000)
+        dispatcher.opening(0, Place("node", "card"), "0")
+        dispatcher.deliver(0, short_of_memory(tile(dispatcher, 0), after=3))
+        assert len(tile(dispatcher, 0).points) == 1
+        assert not dispatcher.opening(1, Place("node", "card"), "1")
+        clock.now = 8999
+        assert not dispatcher.opening(1, Place("node", "card"), "1")
+        clock.now = 9000
+        assert dispatcher.take_hung() == []
 
     def test_without_a_limit_the_slowest_point_decides(self, tmp_path: Path) -> None:
         clock = Clock()
@@ -500,3 +590,91 @@ def short_of_memory(taken: Tile, after: int = 0) -> TileResult:
     done = evaluate_tile(worker(), Tile(0, taken.points[:after])).results
     failure = RunFailure("OutOfMemoryError: 1 GiB", "trace", "out_of_memory")
     return TileResult(taken.id, done, 0.1, "host", "cpu", (after, failure))
+
+
+def test_a_lost_point_is_tried_again_after_a_while(tmp_path: Path) -> None:
+    clock = Clock()
+    dispatcher = make(tmp_path, side=1, points_per_tile=1, max_attempts=3, clock=clock)
+    for wait in (1.0, 2.0):
+        tile(dispatcher, 0)
+        dispatcher.release(0, "killed")
+        clock.now += 0.99 * wait
+        assert dispatcher.take(0) == "wait"
+        clock.now += 0.01 * wait + 1e-6
+
+
+def test_keep_going_goes_on_where_a_sweep_was_stopped(tmp_path: Path) -> None:
+    def work(dispatcher: Dispatcher) -> None:
+        runner = worker()
+        while isinstance(reply := dispatcher.take(0), Tile):
+            (point,) = reply.points
+            bad = failed(reply, "ValueError: a bug")
+            dispatcher.deliver(0, bad if point.ix >= 3 else evaluate_tile(runner, reply))
+        dispatcher.close()
+
+    first = make(tmp_path, side=5, points_per_tile=1)
+    work(first)
+    assert "--keep-going" in (first.progress().error or "")
+    again = make(tmp_path, side=5, points_per_tile=1, keep_going=True)
+    work(again)
+    progress = again.progress()
+    assert (progress.error, progress.done, progress.gave_up) == (None, 15, 10)
+
+
+def test_a_budget_waits_for_what_is_run_again(tmp_path: Path) -> None:
+    dispatcher = make(tmp_path, side=5, points_per_tile=4, budget=Budget(points=10))
+    runner = worker()
+    tiles = [tile(dispatcher, slot) for slot in range(3)]
+    dispatcher.deliver(0, evaluate_tile(runner, tiles[0]))
+    dispatcher.deliver(1, evaluate_tile(runner, tiles[1]))
+    dispatcher.release(2, "killed")
+    assert not dispatcher.progress().finished
+    assert finish(dispatcher) == 2
+    progress = dispatcher.progress()
+    assert (progress.done, bool(progress.spent)) == (10, True)
+
+
+def test_fewer_records_than_points_are_failures_of_the_workload(tmp_path: Path) -> None:
+    class Short(Disc):
+        def evaluate(self, points: Any) -> Any:
+            yield from super().evaluate(points[1:])
+
+    short = Short().open(Disc().prepare().shared, "cpu")
+    dispatcher = make(tmp_path, points_per_tile=3)
+    dispatcher.deliver(0, evaluate_tile(short, tile(dispatcher, 0)))
+    assert "2 records for a tile of 3 points" in (dispatcher.progress().error or "")
+
+
+def test_who_was_taken_over_writes_nothing_in_the_end(tmp_path: Path) -> None:
+    with hold(Store(str(tmp_path))) as token:
+        dispatcher = make(tmp_path, points_per_tile=1, token=token)
+        dispatcher.deliver(0, evaluate_tile(worker(), tile(dispatcher, 0)))
+        other = json.loads((tmp_path / "driver.json").read_text()) | {"token": "x", "pid": 77}
+        (tmp_path / "driver.json").write_text(json.dumps(other))
+        dispatcher.rescue()
+        assert "process 77" in (dispatcher.close().error or "")
+    assert Store(str(tmp_path)).read().num_rows == 0
+
+
+def test_small_parts_are_joined_on_the_way(tmp_path: Path) -> None:
+    clock = Clock()
+    dispatcher = make(tmp_path, side=15, points_per_tile=1, clock=clock, flush_seconds=1.0)
+    runner, most = worker(), 0
+    for _ in range(225):
+        dispatcher.deliver(0, evaluate_tile(runner, tile(dispatcher, 0)))
+        clock.now += 1
+        most = max(most, Store(str(tmp_path)).part_count())
+    assert most <= 101
+    assert Store(str(tmp_path)).read().num_rows >= 223
+
+
+def test_large_parts_are_left_alone(tmp_path: Path) -> None:
+    store = Store(str(tmp_path))
+    dispatcher = make(tmp_path, side=4, points_per_tile=4)
+    for _ in range(4):
+        dispatcher.deliver(0, evaluate_tile(worker(), tile(dispatcher, 0)))
+        dispatcher.flush()
+    store.compact(smaller_than=1)
+    assert store.part_count() == 4
+    store.compact(smaller_than=10**9)
+    assert store.part_count() == 1

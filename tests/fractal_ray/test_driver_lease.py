@@ -5,6 +5,7 @@ import multiprocessing
 import os
 import subprocess
 import sys
+import threading
 import time
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -12,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from fractal_ray import driver_lease
-from fractal_ray.driver_lease import FILE, hold, lives, read, taken_by
+from fractal_ray.driver_lease import FILE, Driver, hold, lives, read, taken_by
 from fractal_ray.errors import SweepError
 from fractal_ray.store import Store
 
@@ -60,20 +61,49 @@ def test_a_killed_driver_of_this_machine_is_in_nobodys_way(tmp_path: Path) -> No
         assert read(store).pid == os.getpid()  # type: ignore[union-attr]
 
 
-def test_one_on_another_machine_is_believed_for_a_minute(tmp_path: Path) -> None:
-    store = Store(str(tmp_path))
-    with hold(store):
-        me = read(store)
+@pytest.fixture
+def there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Driver:
+    """A driver on another machine."""
+    monkeypatch.setattr(driver_lease, "_RENEW_SECONDS", 0.1)
+    with hold(Store(str(tmp_path))):
+        me = read(Store(str(tmp_path)))
     assert me is not None
-    there = replace(me, machine="another boot", host="node-7", pid=1)
-    store.put(FILE, json.dumps(asdict(there)).encode())
-    with pytest.raises(SweepError, match="on node-7"), hold(store):
+    return replace(me, machine="another boot", host="node-7", pid=1, token="theirs")
+
+
+def write(folder: Path, driver: Driver, age: float) -> None:
+    facts = asdict(driver) | {"renewed": time.time() - age}
+    Store(str(folder)).put(FILE, json.dumps(facts).encode())
+
+
+def test_one_on_another_machine_is_believed_for_a_minute(tmp_path: Path, there: Driver) -> None:
+    write(tmp_path, there, 55)
+    with pytest.raises(SweepError, match="on node-7"), hold(Store(str(tmp_path))):
         pass
-    assert lives(there, there.renewed + 59)
-    assert not lives(there, there.renewed + 61)
-    store.put(FILE, json.dumps(asdict(there) | {"renewed": time.time() - 61}).encode())
-    with hold(store) as token:
-        assert taken_by(store, token) is None
+    write(tmp_path, there, 61)
+    with hold(Store(str(tmp_path))) as token:
+        assert taken_by(Store(str(tmp_path)), token) is None
+
+
+@pytest.mark.parametrize("age", [3600.0, -3600.0], ids=["its clock is late", "early"])
+def test_one_whose_clock_is_wrong_is_seen_to_live(
+    tmp_path: Path, there: Driver, age: float
+) -> None:
+    over = threading.Event()
+
+    def renew() -> None:
+        while not over.wait(0.02):
+            write(tmp_path, there, age)
+
+    thread = threading.Thread(target=renew)
+    thread.start()
+    try:
+        time.sleep(0.1)
+        assert lives(Store(str(tmp_path)), read(Store(str(tmp_path))) or there)
+    finally:
+        over.set()
+        thread.join()
+    assert not lives(Store(str(tmp_path)), read(Store(str(tmp_path))) or there)
 
 
 def test_the_same_process_number_started_later_is_another(tmp_path: Path) -> None:
@@ -83,8 +113,34 @@ def test_the_same_process_number_started_later_is_another(tmp_path: Path) -> Non
     assert me is not None
     if not me.machine:
         pytest.skip("process start times are read from /proc, which is not here")
-    assert lives(me, me.renewed)
-    assert not lives(replace(me, started="1"), me.renewed)
+    assert lives(store, me)
+    assert not lives(store, replace(me, started="1"))
+
+
+def test_one_that_was_taken_over_leaves_the_file_alone(tmp_path: Path, there: Driver) -> None:
+    with hold(Store(str(tmp_path))):
+        write(tmp_path, there, 0)
+        time.sleep(0.4)  # four times as long as it takes to renew it
+        assert read(Store(str(tmp_path))).token == "theirs"  # type: ignore[union-attr]
+    assert read(Store(str(tmp_path))) is not None
+
+
+@pytest.mark.parametrize("renewed", ["null", '"soon"'])
+def test_a_file_with_other_things_in_it_is_replaced(
+    tmp_path: Path, there: Driver, renewed: str
+) -> None:
+    facts = json.dumps(asdict(there) | {"renewed": 0}).replace(
+        '"renewed": 0', f'"renewed": {renewed}'
+    )
+    (tmp_path / FILE).write_text(facts)
+    with hold(Store(str(tmp_path))):
+        pass
+
+
+def test_a_lock_that_cannot_be_had_is_said(tmp_path: Path) -> None:
+    (tmp_path / ".lock").mkdir()
+    with pytest.raises(SweepError, match="cannot write"), hold(Store(str(tmp_path))):
+        pass
 
 
 def test_it_is_renewed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

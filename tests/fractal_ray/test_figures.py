@@ -486,6 +486,22 @@ class TestCommand:
         assert names == {f"first-map-{kind}.png" for kind in KINDS if kind not in refused}
         assert len(done.stdout.split()) == len(names)
 
+    def test_a_frame_or_line_that_is_not_there_is_told_once(self, tmp_path: Path) -> None:
+        for option in ("--frame=99", "--line=z=1", "--line=x=9"):
+            done = self.run(DATA / "first-map", "--figure", "all", option, "--out", tmp_path)
+            assert isinstance(done.exception, SweepError)
+            assert done.stderr == done.stdout == ""
+        assert not list(tmp_path.iterdir())
+
+    @pytest.mark.parametrize(("kind", "dpi"), [("heatmap", 300), ("outcomes", 150)])
+    def test_kinds_have_a_resolution_of_their_own(
+        self, tmp_path: Path, kind: str, dpi: int
+    ) -> None:
+        out = tmp_path / "map.png"
+        assert self.run(DATA / "first-map", "--figure", kind, "--out", out).exit_code == 0
+        with Image.open(out) as picture:
+            assert picture.info["dpi"] == pytest.approx((dpi, dpi), abs=0.1)
+
     def test_all_into_a_file(self, tmp_path: Path) -> None:
         done = self.run(DATA / "first-map", "--figure", "all", "--out", tmp_path / "map.png")
         assert isinstance(done.exception, SweepError)

@@ -10,7 +10,7 @@ from fractal_ray import live
 from fractal_ray.boundary import OUTCOME_CODES
 from fractal_ray.engine.base import Progress
 from fractal_ray.figures.style import OUTCOME_COLORS
-from fractal_ray.live import LineView, duration, map_text, one_line, screen
+from fractal_ray.live import LineView, duration, map_text, one_line, screen, shrunk
 
 HALF_WAY = Progress(
     stage="0:grid",
@@ -29,9 +29,9 @@ HALF_WAY = Progress(
 )
 
 
-def shown(progress: Progress) -> str:
-    console = Console(width=120, record=True, file=io.StringIO())
-    console.print(screen("quickstart", progress))
+def shown(progress: Progress, width: int = 120, height: int = 40) -> str:
+    console = Console(width=width, height=height, record=True, file=io.StringIO())
+    console.print(screen("quickstart", progress, console))
     return console.export_text()
 
 
@@ -65,6 +65,30 @@ def test_map_has_one_half_block_per_point(height: int) -> None:
     lines = text.plain.splitlines()
     assert len(lines) == (height + 1) // 2
     assert set(lines) == {"▀▀▀▀"}
+
+
+LARGE = [[(row // 16) + (column // 24) for column in range(48)] for row in range(32)]
+
+
+@pytest.mark.parametrize(
+    ("width", "height", "blocks"), [(40, 12, (3, 40)), (80, 24, (16, 48)), (120, 50, (16, 48))]
+)
+def test_the_whole_screen_is_seen_on_any_console(
+    width: int, height: int, blocks: tuple[int, int]
+) -> None:
+    lines = shown(replace(HALF_WAY, map=LARGE), width, height).splitlines()
+    assert len(lines) <= height
+    drawn = [line for line in lines if set(line) == {"▀"}]
+    assert (len(drawn), len(drawn[0])) == blocks
+    assert "unembedding_lr" in lines[-1]
+    assert "unembedding_lr" in shown(replace(HALF_WAY, map=[]), width, height)
+
+
+def test_a_smaller_map_shows_what_is_known_of_each_part() -> None:
+    assert shrunk(LARGE, 2, 2) == [[0, 1], [1, 2]]
+    assert shrunk(LARGE, 48, 32) == shrunk(LARGE, 99, 99) == LARGE
+    few = [[-1, -1, -1, 2, -1], [-1, -1, 1, -1, -1], [-1] * 5]
+    assert shrunk(few, 2, 2) == [[-1, 2], [-1, 1]]
 
 
 def test_map_points_upwards() -> None:

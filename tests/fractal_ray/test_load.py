@@ -234,6 +234,9 @@ def test_a_rectangle_is_widened_to_the_proportions_of_its_frame(make_sweep: Make
     [
         ({"x": (1e-2, 1e-3)}, r"x \(unembedding_lr\) takes \(low, high\)"),
         ({"x": (1e-9, 1e-2)}, "from 0.0001 to 1.0"),
+        ({"x": 0.3}, r"takes \(low, high\) inside the frame.*given 0.3"),
+        ({"y": ("a", "b")}, r"y \(matrix_lr\) takes"),
+        ({"y": ((1, 2), 3)}, r"y \(matrix_lr\) takes"),
         ({"x": (1e-4, 1.0), "y": (1e-4, 1.0)}, "fills the frame"),
         ({"points": 1}, "at least 2"),
         ({"frame": 5}, "there is no frame 5"),

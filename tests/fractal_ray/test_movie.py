@@ -177,6 +177,27 @@ class TestCurves:
             assert settled == last + 2
         assert found.tolist() == [5, 3, 3, 1]
 
+    @pytest.mark.parametrize("window", [1, 2, 3, 20])
+    def test_a_huge_loss_hides_nothing_that_comes_after_its_window(self, window: int) -> None:
+        rows = [
+            [1.0, 1e20, 3.0, 3.0, 3.0, 3.0, 3.0, 3.0],
+            [1.0, 1e20, 3.0, 0.5, 0.5, 0.5, 0.5, 0.5],
+            [1.0, 0.5, 1e20, 3.0, 3.0, 0.1, 0.1, 0.1],
+        ]
+        table = pa.table(
+            {
+                "losses": pa.array(rows, pa.list_(pa.float32())),
+                "steps": pa.array([8] * 3),
+                "diverged_step": pa.array([None] * 3, pa.int64()),
+                "outcome": ["not_improved"] * 3,
+            }
+        )
+        found = curves.settled(_sweep(Path("unused"), label={"window": window}).spec, table)
+        for curve, settled in zip(rows, found, strict=True):
+            shown = [Criterion(window).outcome(curve[:stop], None) for stop in range(1, 9)]
+            last = max((i for i in range(8) if shown[i] != shown[-1]), default=-1)
+            assert settled == last + 2
+
     def test_the_sign_of_a_measure_is_the_label(self) -> None:
         found = curves.measures(self._spec(), self._table())
         assert found[0] == pytest.approx(-(1 + 0.5 + 1.5 + 3 * 0.5))

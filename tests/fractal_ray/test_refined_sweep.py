@@ -6,19 +6,21 @@ import numpy as np
 import pytest
 
 from fractal_ray.analysis import analyze
-from fractal_ray.boundary import boundary_cells, labels
+from fractal_ray.boundary import NOT_DIVERGED, NOT_TRAINED, UNKNOWN, boundary_cells, labels
 from fractal_ray.cost import reckon
 from fractal_ray.engine.livemap import LiveMap
 from fractal_ray.errors import SweepError
-from fractal_ray.outcome import Outcome
+from fractal_ray.outcome import Criterion, Outcome, RunRecord
 from fractal_ray.sheets import read_frame
 from fractal_ray.space import Axis, Frame, Point
 from fractal_ray.spec_file import load_spec, parse_spec
 from fractal_ray.status import read_status
 from fractal_ray.sweep import Sweep
 from fractal_ray.workloads.known_sets import known_set
+from tests.fractal_ray.workloads_for_tests import Disc
 
 GRID = {"grid": {"points": 17}}
+T, N, D = 0, 1, 2
 
 
 def _raw(storage, stages, **changes):
@@ -58,6 +60,48 @@ def test_the_border_is_the_dense_one_at_a_fraction_of_the_runs(sweep):
     assert np.array_equal(raster.known, raster.measured | raster.inferred)
     assert np.array_equal(labels(raster, "trainable")[raster.measured], truth[raster.measured])
     assert np.isnan(raster.loss[raster.inferred]).all()
+
+
+class Stripes(Disc):
+    """By x: not improved, diverged, not improved, trained; the border of one label is straight."""
+
+    def record(self, point):
+        at = np.log10(point.x) + 4  # 0 to 4
+        losses = np.array([2.0, 1.0 if at > 3.3 else 3.0])
+        diverged = 1 if 0.6 < at < 1.4 else None
+        return RunRecord.from_curve(
+            losses[:diverged], Criterion(window=1), diverged_step=diverged,
+            final_loss=1.0, steps=2, tokens_seen=2, seconds=0.0,
+        )  # fmt: skip
+
+
+@pytest.mark.parametrize("boundary", ["trainable", "stable"])
+def test_an_outcome_that_no_run_implies_is_left_open(make_sweep, boundary):
+    stages = [{"grid": {"points": 5}}, {"refine": {"levels": 2}}]
+    made = make_sweep(Stripes(), stages=stages, label={"boundary": boundary, "window": 1})
+    made.run("local")
+    raster = made.raster()
+    assert raster.inferred is not None
+    at = np.log10(raster.x) + 4
+    truth = np.where(at > 3.3, T, np.where((at > 0.6) & (at < 1.4), D, N))
+    sure = np.isin(raster.outcome, (T, N, D))
+    assert raster.known.all()
+    assert (labels(raster, boundary) != UNKNOWN).all()
+    assert (raster.outcome == truth)[sure].all()
+    if boundary == "trainable":
+        # Columns 0, 4 and 8 are 4 cells apart and alike below: between them either may be.
+        open_columns = [1, 2, 3, 5, 6, 7]
+        assert (raster.outcome[~sure] == NOT_TRAINED).all()
+        other = "stable"
+    else:
+        open_columns = [13, 14, 15]
+        assert (raster.outcome[~sure] == NOT_DIVERGED).all()
+        other = "trainable"
+    given = labels(raster, other)
+    inside = np.ones(raster.x.size, dtype=bool)
+    inside[open_columns] = False
+    assert np.array_equal(given == UNKNOWN, np.broadcast_to(~inside, given.shape) & ~sure)
+    assert (given == UNKNOWN)[:, open_columns].all()
 
 
 def test_a_grid_below_it_is_still_a_grid(sweep):

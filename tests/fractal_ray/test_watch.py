@@ -23,6 +23,7 @@ from fractal_ray.errors import SweepError
 from fractal_ray.rows import Failure, Origin
 from fractal_ray.space import Point
 from fractal_ray.spec_file import parse_spec
+from fractal_ray.status import read_status
 from fractal_ray.sweep import HEADER, Sweep
 from fractal_ray.watch import Watch
 from tests.fractal_ray.conftest import raw_spec
@@ -51,7 +52,7 @@ PLANS: dict[str, list[dict[str, Any]]] = {
 
 
 def counts(progress: Progress) -> dict[str, Any]:
-    """What run and watch must agree on."""
+    """What run and watch agree on where frames share no points."""
     names = ("stage", "total", "done", "outcomes", "failures", "gave_up", "finished")
     return {name: getattr(progress, name) for name in names}
 
@@ -66,15 +67,33 @@ def test_it_ends_where_the_run_ends(make_sweep: MakeSweep, plan: str) -> None:
         seen, fresh = watch.look(), Watch(sweep).look()
         assert not seen.finished
         assert fresh.stage == seen.stage == stopped.stage
+        held = read_status(sweep).outcomes
+        assert seen.outcomes == held
         # A plan that begins where frames are known asks for their bisection no more.
-        assert fresh.outcomes == stopped.outcomes or plan.startswith("around")
+        assert fresh.outcomes == held or plan.startswith("around")
         assert fresh.done <= seen.done
-    done = counts(sweep.run("local"))
-    assert counts(Watch(sweep).look()) == done
-    assert done["finished"]
-    last = watch.look()
-    assert last.finished
-    assert last.total == last.done
+    done = sweep.run("local")
+    assert done.finished
+    if plan in ("refined", "lines and pairs"):
+        assert counts(Watch(sweep).look()) == counts(done)
+    for last in (watch.look(), Watch(sweep).look()):
+        assert (last.stage, last.finished, last.total) == (done.stage, True, last.done)
+        assert last.outcomes == read_status(sweep).outcomes or plan.startswith("around")
+
+
+def test_a_point_that_frames_share_is_one_run(make_sweep: MakeSweep) -> None:
+    """As `status` counts it; the run itself meets it in each of the frames."""
+    sweep = make_sweep(stages=[{"grid": {"points": 9}}, {"grid": {"points": 17}}])
+    watch = Watch(sweep)
+    for points in (60, 150):
+        stopped = sweep.run("local", budget=Budget(points))
+        for seen in (watch.look(), Watch(sweep).look()):
+            assert seen.stage == stopped.stage
+            assert seen.done == sum(seen.outcomes.values()) == points
+    assert sweep.run("local").done == 81 + 289
+    for last in (watch.look(), Watch(sweep).look()):
+        assert (last.done, last.total, last.finished) == (289, 289, True)
+        assert last.outcomes == read_status(sweep).outcomes
 
 
 def test_rate_and_time_to_go_are_those_of_what_arrives(make_sweep: MakeSweep) -> None:

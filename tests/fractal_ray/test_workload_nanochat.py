@@ -17,7 +17,8 @@ from fractal_ray.outcome import RunRecord
 from fractal_ray.space import Point
 from fractal_ray.spec_file import load_spec, parse_spec
 from fractal_ray.sweep import Sweep
-from fractal_ray.workloads.base import Prepared
+from fractal_ray.workloads.base import Footprint, Prepared
+from fractal_ray.workloads.footprint import measure
 from fractal_ray.workloads.nanochat import NanochatRunner, NanochatWorkload
 from nanochat.errors import NanochatError
 from nanochat.tokenizer import Tokenizer
@@ -209,3 +210,40 @@ def test_published_windows_below_float32_are_refused(
         changes += [f"axes.{side}.min={low!r}", f"axes.{side}.max={high!r}"]
     with pytest.raises(SweepError, match=r"mlp_lr: \d+ nodes are [1-9] different float32"):
         load_spec("sweeps/torkamandi.yaml", changes)
+
+
+def test_a_probe_takes_the_largest_batch_and_the_longest_rows(
+    prepared: Prepared, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import nanochat.data
+
+    seen = []
+
+    def noting(examples: Any, *rest: Any) -> Any:
+        seen.append(examples)
+        return make_batches(examples, *rest)
+
+    make_batches = nanochat.data.make_batches
+    monkeypatch.setattr(nanochat.data, "make_batches", noting)
+    workload = make()
+    result = workload.two_largest_steps(prepared.shared, "cpu")
+    assert result.steps == 2
+    rows = np.sort(prepared.shared.examples.lengths)[::-1]
+    assert list(seen[0].lengths) == list(rows[: 2 * workload._largest_batch])
+    assert len(seen[0].ids) == len(seen[0].mask) == seen[0].offsets[-1]
+
+
+def test_what_a_run_takes_of_a_card_is_told_apart_from_the_rest(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    facts = {
+        "synchronize": lambda: None,
+        "mem_get_info": lambda: (60, 100),
+        "memory_reserved": lambda: 30,
+        "max_memory_reserved": lambda: 35,
+    }
+    for name, answer in facts.items():
+        monkeypatch.setattr(torch.cuda, name, answer)
+    ran = []
+    assert measure(lambda: ran.append(1)) == Footprint(peak=35, context=10, total=100)
+    assert ran == [1]

@@ -1,0 +1,131 @@
+"""Whatever happens to workers, in any order: every point ends exactly once, and nothing hangs."""
+
+import random
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fractal_ray.engine.base import Place, RunFailure, Tile, TileResult, evaluate_tile
+from fractal_ray.engine.budget import Budget
+from fractal_ray.engine.dispatcher import Dispatcher
+from fractal_ray.store import Store
+from tests.fractal_ray.test_dispatcher import Clock, make, worker
+
+STEPS = 6000
+NO_ROOM = RunFailure("OutOfMemoryError: no", "trace", "out_of_memory")
+
+
+@dataclass
+class Worker:
+    """One slot: gone, loading, ready, or with a tile. The end of its process is told later."""
+
+    card: str
+    state: str = "gone"
+    tile: Tile | None = None
+    why: str = ""
+
+
+class World:
+    """Workers on few cards that are killed, hang and run out of memory, and a dispatcher that may
+    be started again."""
+
+    def __init__(self, draw: random.Random, folder: Path) -> None:
+        self.draw, self.clock = draw, Clock()
+        side = draw.choice([2, 4, 6])
+        self.points = side * side
+        self.budget = draw.choice([None, None, draw.randint(1, self.points)])
+        self.greedy = {
+            (draw.randrange(side), draw.randrange(side)) for _ in range(draw.choice([0, 1, 2]))
+        }
+        cards = draw.choice([1, 2])
+        self.workers = [Worker(f"card {k % cards}") for k in range(draw.choice([1, 2, 3, 4]))]
+        self.kills = draw.choice([0, 3, 8])
+        size = draw.choice([None, 1, 3, 8])
+        lease = draw.choice([None, 100.0])
+        self.new = lambda: make(
+            folder,
+            side=side,
+            clock=self.clock,
+            points_per_tile=size,
+            flush_seconds=0.0,
+            lease_seconds=lease,
+            budget=Budget(points=self.budget),
+        )
+        self.dispatcher: Dispatcher = self.new()
+
+    def run(self) -> None:
+        """Until the sweep is over."""
+        for _ in range(STEPS):
+            if self.dispatcher.finished:
+                return
+            self.clock.now += 2 * self.draw.random()
+            self.act(self.draw.randrange(len(self.workers)))
+            if self.draw.random() < 0.002:
+                self.dispatcher = self.new()
+        raise AssertionError("the sweep does not end")
+
+    def act(self, slot: int) -> None:
+        """One thing happens to one worker."""
+        one = self.workers[slot]
+        if one.state == "dead":
+            self.dispatcher.release(slot, "lost", one.why)  # type: ignore[arg-type]
+            one.state, one.tile = "gone", None
+        elif one.state == "gone":
+            if self.dispatcher.opening(slot, Place("node", one.card), slot):
+                one.state = "ready"
+        elif self.kills and self.draw.random() < 0.02:
+            self.kills -= 1
+            self.trouble(one)
+        elif one.tile is None:
+            self.take(slot, self.dispatcher.take(slot))
+        else:
+            self.work(slot, one.tile)
+
+    def trouble(self, one: Worker) -> None:
+        """It is killed, or nobody is heard of for a long time."""
+        if one.tile is not None and self.draw.random() < 0.5:
+            self.clock.now += 4000
+            for slot in self.dispatcher.take_hung():
+                self.workers[slot].state, self.workers[slot].why = "dead", "lost_worker"
+        else:
+            one.state = "dead"
+            one.why = self.draw.choice(["lost_worker", "lost_node", "out_of_memory"])
+
+    def work(self, slot: int, tile: Tile) -> None:
+        """It runs its tile, and runs out of memory over a greedy point unless it is alone."""
+        lease = self.dispatcher._workers.leases.get(slot)
+        alone = lease is not None and lease.alone
+        done = next(
+            (k for k, p in enumerate(tile.points) if (p.ix, p.iy) in self.greedy and not alone),
+            None,
+        )
+        if done is None:
+            result = evaluate_tile(worker(), tile)
+            self.take(slot, self.dispatcher.exchange(slot, result))
+            return
+        before = evaluate_tile(worker(), Tile(tile.id, tile.points[:done])).results
+        result = TileResult(tile.id, before, 0.1, "host", "cpu", (done, NO_ROOM))
+        self.dispatcher.deliver(slot, result)
+        self.dispatcher.retire(slot)
+        self.workers[slot].state, self.workers[slot].why = "dead", "lost_worker"
+
+    def take(self, slot: int, reply: object) -> None:
+        self.workers[slot].tile = reply if isinstance(reply, Tile) else None
+
+
+@settings(max_examples=60, derandomize=True)
+@given(st.integers(0, 10**9))
+def test_every_point_ends_once_whatever_happens_to_workers(seed: int) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        world = World(random.Random(seed), Path(folder))
+        world.run()
+        progress = world.dispatcher.close()
+        store = Store(folder)
+        ids = store.read(["point_id"]).column("point_id").to_pylist()
+        assert progress.error is None
+        assert len(set(ids)) == len(ids)
+        wanted = world.points if world.budget is None else world.budget
+        assert len(ids) + progress.gave_up == wanted
