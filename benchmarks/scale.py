@@ -1,6 +1,6 @@
 """A million points through the Ray engine, and how well workers of uneven tiles are used.
 
-    python benchmarks/scale.py                  # about six minutes on two cores
+    python benchmarks/scale.py                  # about ten minutes on two cores
     python benchmarks/scale.py --only million   # or: workers
 
 million: a grid of 1000 x 1000 points of a workload that does nothing: wall time per point from the
@@ -8,8 +8,9 @@ first point handed out to the last one written, memory of driver and dispatcher 
 part files while it runs and afterwards, seconds to read the dataset and for `fractal-ray status`.
 
 workers: 1, 2, 4 and 8 workers whose points sleep for uneven times (exponential, 20 ms in the mean,
-drawn from their address). Efficiency is the time slept by all points over workers x wall time,
-from the first point handed out to the last one written.
+drawn from their address), 100 s of sleep for each. Efficiency is the time slept by all points over
+workers x wall time, from the first point handed out to the last one written: what the workers' own
+start costs after the first one is there counts as lost.
 """
 
 import argparse
@@ -33,7 +34,7 @@ from fractal_ray.sweep import Sweep
 from fractal_ray.workloads.base import Prepared
 
 MEAN_SLEEP = 0.02
-POINTS_EACH = 1500
+POINTS_EACH = 5000
 WORKERS = (1, 2, 4, 8)
 
 

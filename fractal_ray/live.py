@@ -91,10 +91,8 @@ def screen(title: str, progress: Progress, console: Console) -> RenderableType:
     """The live screen of one state, its map as large as the console has room for."""
     head = Text.assemble((title, "bold"), f"  stage {progress.stage}")
     bar = Table.grid(padding=(0, 1))
-    count = f"{progress.done}/{progress.total} points"
-    width = min(40, max(1, console.width - len(count) - 1))
-    done = ProgressBar(total=max(1, progress.total), completed=progress.done, width=width)
-    bar.add_row(done, count)
+    done = ProgressBar(total=max(1, progress.total), completed=progress.done, width=40)
+    bar.add_row(done, f"{progress.done}/{progress.total} points")
     facts = (
         f"{progress.rate:.2f} points/s · {duration(progress.seconds)} so far ·"
         f" {duration(progress.eta)} to go · {progress.slots} slots busy"

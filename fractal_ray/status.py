@@ -74,11 +74,12 @@ def read_status(sweep: Sweep, *, skip_corrupt: bool = False) -> Status:
     """
     store = sweep.store()
     key = _key(sweep, store)
-    if not skip_corrupt and (kept := _kept(store, key)) is not None:
+    if not skip_corrupt and (kept := _kept(store, key, sweep.location)):
         return kept
     status = _count(sweep, store, skip_corrupt)
     if not skip_corrupt and not store.is_empty():
-        text = json.dumps({"schema_version": 1, "key": key, "status": status.to_dict()}, indent=2)
+        counts = {k: v for k, v in status.to_dict().items() if k != "location"}  # it may hold keys
+        text = json.dumps({"schema_version": 1, "key": key, "status": counts}, indent=2)
         with contextlib.suppress(OSError):  # a dataset that may only be read is counted each time
             store.put(SUMMARY, (text + "\n").encode())
     return status
@@ -90,10 +91,10 @@ def _key(sweep: Sweep, store: Store) -> str:
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
 
 
-def _kept(store: Store, key: str) -> Status | None:
+def _kept(store: Store, key: str, location: str) -> Status | None:
     try:
         kept = json.loads(store.read_text(SUMMARY) or "null")
-        return Status(**kept["status"]) if kept["key"] == key else None
+        return Status(**kept["status"], location=location) if kept["key"] == key else None
     except (ValueError, TypeError, KeyError):
         return None
 

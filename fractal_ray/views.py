@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from fractal_ray.analysis import Analysis, analyze_frame
 from fractal_ray.boundary import BoundaryCells, Raster, boundary_cells, is_yes, labels
 from fractal_ray.errors import SweepError
+from fractal_ray.places import without_secrets
 from fractal_ray.relabel import outcomes, ratios
 from fractal_ray.sheets import FrameData, read_frame
 from fractal_ray.sweep import Sweep
@@ -166,7 +167,10 @@ def page_of(sweep: Sweep) -> str:
     stages = ", ".join(stage.name for stage in spec.stages)
     axes = f"{spec.axes.x.param} × {spec.axes.y.param}"
     lines = [f"<b>{escape(spec.name)}</b>", escape(spec.workload.title), escape(axes)]
-    lines += [f"stages: {escape(stages)}", f"dataset: <code>{escape(sweep.location)}</code>"]
+    lines += [
+        f"stages: {escape(stages)}",
+        f"dataset: <code>{escape(without_secrets(sweep.location))}</code>",
+    ]
     if sweep.store().is_empty():
         return "<br>".join([*lines, "nothing has been run yet"])
     data = read_frame(sweep)

@@ -76,7 +76,8 @@ def fit_scaling(
     if not seen.any():
         warnings.append(NO_BOUNDARY)
     elif chosen.size < MIN_SCALES:
-        warnings.append(f"{chosen.size} scales are not enough for a dimension")
+        few = "1 scale is" if chosen.size == 1 else f"{chosen.size} scales are"
+        warnings.append(f"{few} not enough for a dimension")
     else:
         logs = _log_draws(draws, measured)
         error = np.full(scales.size, FLOOR) if logs is None else np.hypot(logs.std(axis=0), FLOOR)

@@ -140,14 +140,16 @@ def _curves(table: pa.Table, steps: int) -> Iterator[tuple[slice, Floats]]:
 def _settled(curves: Floats, criterion: Criterion) -> Floats:
     known = ~np.isnan(curves)
     length = known.sum(axis=1)
-    window = min(criterion.window, curves.shape[1])
-    count = np.minimum(np.arange(1, curves.shape[1] + 1), window)
-    # Summed window by window: in the difference of two long sums a huge loss swallows the others.
-    padded = np.pad(np.where(known, curves, 0.0), ((0, 0), (window - 1, 0)))
-    sums = np.lib.stride_tricks.sliding_window_view(padded, window, axis=1).sum(axis=-1)
+    steps = curves.shape[1]
+    window = min(criterion.window, steps)
+    count = np.minimum(np.arange(1, steps + 1), window)
+    # Each window by itself: in the difference of two long sums a huge loss swallows the others.
+    losses, sums = np.where(known, curves, 0.0), np.zeros_like(curves)
+    for back in range(window):
+        sums[:, back:] += losses[:, : steps - back]
     with np.errstate(invalid="ignore", divide="ignore"):
         yes = sums / count / curves[:, :1] < criterion.threshold
     yes &= curves[:, :1] > 0
     last = np.take_along_axis(yes, np.maximum(length, 1)[:, None] - 1, axis=1)
-    other = np.where(known & (yes != last), np.arange(1, curves.shape[1] + 1), 0)
+    other = np.where(known & (yes != last), np.arange(1, steps + 1), 0)
     return other.max(axis=1) + 1.0

@@ -1,7 +1,7 @@
 """Everything that a report says, read once from a dataset. The numbers are those of `analyze`."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import pyarrow as pa
 
@@ -14,6 +14,10 @@ from fractal_ray.sheets import FrameData, read_frame, read_sheet
 from fractal_ray.spec_file import parse_spec
 from fractal_ray.status import Status, failure_groups, read_frames, read_status
 from fractal_ray.sweep import Sweep
+
+_AGAIN: Final = 3
+"""Times that all is read again where a running sweep has written meanwhile: counts that stand side
+by side are to be of one moment."""
 
 
 @dataclass(frozen=True)
@@ -123,8 +127,19 @@ def read_facts(sweep: Sweep, *, skip_corrupt: bool = False) -> Facts:
             f"{sweep.location} holds the data of another sweep: its workload or its axes are not"
             f" those asked for; report what is there: fractal-ray report {sweep.location}"
         )
-    table = sweep.table(skip_corrupt=skip_corrupt)
     store = sweep.store()
+    state, facts = store.state(), _read(sweep, header, skip_corrupt)
+    for _ in range(_AGAIN):
+        now = store.state()
+        if now == state:
+            break
+        state, facts = now, _read(sweep, header, skip_corrupt)
+    return facts
+
+
+def _read(sweep: Sweep, header: dict[str, Any], skip_corrupt: bool) -> Facts:
+    store = sweep.store()
+    table = sweep.table(skip_corrupt=skip_corrupt)
     return Facts(
         sweep=sweep,
         header=header,

@@ -138,6 +138,9 @@ def test_a_border_that_was_shifted_is_as_far_apart(tmp_path: Path) -> None:
     b = sweep_of(tmp_path, "b", "line", angle=90.0, offset=5.5 * cell)
     found = compare(a, b)
     assert found.apart == 5
+    assert "half of either border lies within 5 cells of the other" in found.lines()
+    one = "half of either border lies within 1 cell of the other"
+    assert one in replace(found, apart=1.0).lines()
     assert found.yes_difference is not None
     assert found.to_yes == 5 * 65
     assert found.yes_difference.value == pytest.approx(5 / 65)

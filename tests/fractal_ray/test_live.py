@@ -80,6 +80,7 @@ def test_the_whole_screen_is_seen_on_any_console(
     assert len(lines) <= height
     drawn = [line for line in lines if set(line) == {"▀"}]
     assert (len(drawn), len(drawn[0])) == blocks
+    assert lines[1].endswith(" 60/100 points")
     assert "unembedding_lr" in lines[-1]
     assert "unembedding_lr" in shown(replace(HALF_WAY, map=[]), width, height)
 

@@ -19,9 +19,10 @@ from fractal_ray.errors import SweepError
 from fractal_ray.figures.canvas import save
 from fractal_ray.figures.curve_maps import rank_figure, settled_map
 from fractal_ray.figures.lattice import edges
-from fractal_ray.figures.maps import outcome_map, share_map, three_panel
+from fractal_ray.figures.maps import measured_map, outcome_map, share_map, three_panel
 from fractal_ray.figures.ruler import ruler, tick_units
 from fractal_ray.figures.shades import colormap, fill_inferred, rank_map, value_map
+from fractal_ray.figures.single_maps import loss_map, stability_map
 from fractal_ray.figures.style import VALUE_COLORS, shared_style
 from fractal_ray.figures.zoom_boxes import zoom_boxes
 from fractal_ray.frames import Lattice
@@ -256,6 +257,47 @@ def test_inferred_nodes_take_the_number_of_the_nearest_run_with_their_label() ->
     left, centre = three_panel(raster, title="").axes[:2]
     assert legend_texts(left) == ["not run, value of the nearest run (4)"]
     assert legend_texts(centre) == ["not trainable or not run"]
+
+
+def test_inferred_nodes_that_may_have_either_label_are_grey_and_counted(raster: Raster) -> None:
+    outcome = np.array([[0, 3, 2], [4, 3, 0]], dtype=np.int8)
+    open_raster = replace(raster, outcome=outcome, inferred=np.isin(outcome, (3, 4)))
+    stability = stability_map(open_raster, title="").axes[0]
+    assert image(stability).get_array().filled(9).tolist() == [[1, 9, 0], [1, 9, 1]]
+    grey = np.ma.getmaskarray(stability.images[0].get_array())
+    assert (~grey).tolist() == [[False, True, False], [False, True, False]]
+    said = ["stable (3)", "diverged (1)", "not run: stable or diverged (2)"]
+    assert legend_texts(stability) == said
+    left, centre, right = three_panel(open_raster, title="", label="stable").axes[:3]
+    assert "not run: stable or diverged (2)" in legend_texts(left)
+    assert legend_texts(centre) == ["diverged or not run"]
+    assert legend_texts(right) == said
+    names = measured_map(open_raster, title="").legends[0].get_texts()
+    assert names[-1].get_text() == "not run: trainable or not trainable (1)"
+    assert names[0].get_text() == "not trainable, inferred (2)"
+    # Its loss is not missing: there is none.
+    loss = loss_map(open_raster, title="", boundary="stable")
+    assert not any("no finite loss (2" in text for text in legend_texts(loss.axes[0]))
+
+
+def test_an_outcome_map_says_what_may_be_either() -> None:
+    outcome = np.array([[0, 3, 3, 2], [0, 4, 1, 2]], dtype=np.int8)
+    raster = Raster(
+        outcome, np.full((2, 4), np.nan), np.arange(4.0), np.arange(2.0),
+        "x", "y", "linear", "linear", np.isin(outcome, (3, 4)),
+    )  # fmt: skip
+    figure = outcome_map(raster, title="")
+    assert [text.get_text() for text in figure.legends[0].get_texts()][:5] == [
+        "trained (2)",
+        "not improved (1)",
+        "diverged (2)",
+        "not run: not improved\nor diverged (2)",
+        "not run: trained\nor not improved (1)",
+    ]
+    tiles = image(figure.axes[0])
+    shown = [to_hex(color) for color in tiles.to_rgba(tiles.get_array())[0]]
+    assert len(set(shown)) == 3
+    assert (shown[0], shown[3]) == ("#0072b2", "#d55e00")
 
 
 def test_safe_colors_are_others(raster: Raster) -> None:

@@ -17,13 +17,14 @@ import pytest
 from typer.testing import CliRunner
 
 from fractal_ray.analysis import analyze
-from fractal_ray.boundary import OUTCOME_CODES
+from fractal_ray.boundary import NOT_TRAINED, OUTCOME_CODES
 from fractal_ray.cli import app
 from fractal_ray.dimension.result import Estimate
 from fractal_ray.dimension.scaling import fit_scaling
 from fractal_ray.engine.base import SweepStoppedError
 from fractal_ray.engine.budget import Budget
 from fractal_ray.errors import SweepError
+from fractal_ray.figures.style import CODE_NAMES
 from fractal_ray.outcome import RunRecord
 from fractal_ray.report import background, charts, maps, sections, words
 from fractal_ray.report.costs import dense, spent
@@ -31,8 +32,8 @@ from fractal_ray.report.facts import Facts, read_facts
 from fractal_ray.report.page import render
 from fractal_ray.report.pictures import pixels
 from fractal_ray.space import Point
-from fractal_ray.spec_file import parse_yaml
-from fractal_ray.status import read_status
+from fractal_ray.spec_file import parse_spec, parse_yaml
+from fractal_ray.status import Status, read_status
 from fractal_ray.sweep import Sweep
 from tests.fractal_ray.workloads_for_tests import Broken, Disc
 
@@ -195,7 +196,7 @@ class TestNumbers:
     def test_the_spec_comes_back(self, border: Facts, page: str) -> None:
         read = Read(page)
         links = [a["href"] for tag, a in read.found if tag == "a" and "download" in a]
-        assert len(set(links)) == 1
+        assert len(set(links)) == 1  # its zooms choose their frames again
         text = base64.b64decode(str(links[0]).partition(",")[2]).decode()
         assert parse_yaml(text) == border.sweep.spec.model_dump(mode="json", exclude_none=True)
 
@@ -227,6 +228,11 @@ class TestMaps:
         codes = unpacked(packed["codes"], np.uint8).reshape(raster.outcome.shape)
         assert raster.inferred is not None
         assert (codes[raster.inferred] == raster.outcome[raster.inferred] + maps.INFERRED).all()
+        either = int((raster.outcome == NOT_TRAINED).sum())
+        assert either > 0
+        swatches = {view["key"]: [text for text, _ in view["swatches"]] for view in packed["views"]}
+        assert f"not run: not improved or diverged ({either:,})" in swatches["outcome"]
+        assert f"not run: stable or diverged ({either:,})" in swatches["stability"]
         assert (codes[raster.measured] == raster.outcome[raster.measured]).all()
 
         rows = packed["rows"]
@@ -303,6 +309,12 @@ class TestMaps:
             "diverged",
         ]
         assert list(OUTCOME_CODES.values()) == [0, 1, 2]
+        script = Path(maps.__file__).with_name("page.js").read_text(encoding="utf-8")
+        names = ", ".join(json.dumps(CODE_NAMES[code]) for code in range(len(CODE_NAMES)))
+        assert f"const OUTCOMES = [{names}];" in script
+        codes = f"INFERRED = {maps.INFERRED}, MISSING = {maps.MISSING}, FAILED = {maps.FAILED};"
+        assert codes in script
+        assert maps.INFERRED + len(CODE_NAMES) == maps.MISSING
 
 
 class TestCharts:
@@ -352,6 +364,62 @@ class TestHostile:
         assert group["where"].startswith("unembedding_lr ")
 
 
+def downloads(page: str) -> dict[str, str]:
+    """Texts of the files that a page offers, by name."""
+    links = [attributes for tag, attributes in Read(page).found if tag == "a"]
+    return {
+        name: base64.b64decode(str(link["href"]).partition(",")[2]).decode()
+        for link in links
+        if (name := link.get("download"))
+    }
+
+
+class TestSecrets:
+    def test_keys_of_a_storage_are_not_in_a_page(self, border: Facts) -> None:
+        sweep = Sweep.open(border.sweep.location)
+        options = "?secret_key=SECRET&region=eu"
+        storage = f"s3://KEY:SECRET@bucket/sweeps{options}"
+        sweep.spec = sweep.spec.model_copy(update={"storage": storage})
+        sweep.location = f"s3://KEY:SECRET@bucket/sweeps/border{options}"
+        page = render(replace(border, sweep=sweep))
+        assert "SECRET" not in page
+        text = downloads(page)["border.yaml"]
+        assert "SECRET" not in text
+        assert parse_yaml(text)["storage"] == "s3://bucket/sweeps?region=eu"
+        assert "s3://bucket/sweeps/border?region=eu" in visible(page)
+
+
+class TestFramesOfItsOwn:
+    def test_a_closer_look_is_made_again_from_its_two_files(
+        self, make_sweep: Maker, tmp_path: Path
+    ) -> None:
+        sweep = make_sweep()
+        sweep.run("local")
+        closer = sweep.zoom(x=(2e-3, 0.03), y=(1e-2, 0.17), points=7, engine="local")
+        page = render(read_facts(closer))
+        given = downloads(page)
+        name = closer.spec.name
+        assert f"mkdir -p results/{name} cp frames.json results/{name}/" in visible(page)
+
+        def points(folder: str, *files: str) -> set[str]:
+            place = tmp_path / folder / name
+            place.mkdir(parents=True)
+            for file in files:
+                (place / file).write_text(given[file])
+            spec = parse_spec({**parse_yaml(given[f"{name}.yaml"]), "storage": str(place.parent)})
+            other = Sweep(spec, Disc())
+            other.run("local")
+            return set(other.table()["point_id"].to_pylist())
+
+        theirs = set(closer.table()["point_id"].to_pylist())
+        assert points("with", "frames.json") == theirs
+        assert points("without") != theirs  # or the second file would not be needed
+
+    def test_other_sweeps_need_their_spec_alone(self, page: str) -> None:
+        assert list(downloads(page)) == ["border.yaml"]
+        assert "mkdir" not in visible(page)
+
+
 class TestUnfinished:
     def test_a_sweep_in_which_nothing_has_ended(self, make_sweep: Maker) -> None:
         sweep = make_sweep(Broken())
@@ -368,7 +436,24 @@ class TestUnfinished:
         facts = read_facts(sweep)
         assert words.unfinished(facts)[0] == "Not finished: frame 0."
         assert sections.head(facts)["finding"].startswith("Of the nodes that are known so far ")
-        assert "nothing to audit" in visible(render(facts))
+        text = visible(render(facts))
+        assert "Not finished: no audit yet." in text
+        assert "every node of a grid is run" not in text
+
+    def test_counts_of_a_running_sweep_are_of_one_moment(
+        self, make_sweep: Maker, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        sweep = make_sweep()
+        sweep.run("local", budget=Budget(points=40))
+
+        def late(asked: Sweep, **how: Any) -> Status:
+            make_sweep().run("local")  # it goes on while the report is made
+            return read_status(asked, **how)
+
+        monkeypatch.setattr("fractal_ray.report.facts.read_status", late)
+        facts = read_facts(sweep)
+        assert facts.table.num_rows == facts.status.points == 81
+        assert facts.frames[0].analysis.points == 81
 
     def test_one_label_everywhere(self, make_sweep: Maker) -> None:
         small = {"param": "unembedding_lr", "min": 9e-3, "max": 1.1e-2}
@@ -407,6 +492,15 @@ class TestMistakes:
         with pytest.raises(SweepError, match=r"damaged .*fractal-ray verify .* --frame"):
             sections.dimensions(replace(border, frames=(damaged,)))
 
+    def test_a_sheet_that_has_lost_its_interval(self, border: Facts) -> None:
+        frame = border.main
+        assert frame.sheet is not None and frame.interval is not None
+        sheet = json.loads(json.dumps(frame.sheet))
+        sheet["evidence"]["estimate"]["interval"] = None
+        lost = tuple(replace(f, sheet=sheet) if f is frame else f for f in border.frames)
+        low, high = frame.interval
+        assert f"(95 %: {low:.2f} to {high:.2f})" in visible(render(replace(border, frames=lost)))
+
 
 class TestCommand:
     def test_it_lies_beside_the_dataset(self, make_sweep: Maker) -> None:
@@ -434,6 +528,8 @@ class TestCommand:
         text = visible(out.read_text(encoding="utf-8"))
         assert "is stable, the rest is diverged" in text
         assert "Settings (below, under Spec) differ" in text
+        assert "As it was asked for; the dataset keeps others" in text
+        assert "As the dataset keeps it" not in text
 
     def test_another_suffix_is_refused(self, make_sweep: Maker, tmp_path: Path) -> None:
         done = CliRunner().invoke(app, ["report", str(tmp_path), "--output", "page.pdf"])

@@ -48,7 +48,7 @@ def growing(tmp_path_factory: pytest.TempPathFactory) -> Sweep:
     from tests.fractal_ray.conftest import raw_spec
 
     raw = raw_spec(
-        storage=str(tmp_path_factory.mktemp("storage")),
+        storage=str(tmp_path_factory.mktemp("two words")),
         stages=[{"grid": {"points": 129}}],
         label={"window": 1},
     )
@@ -87,8 +87,9 @@ def test_thresholds_relabel_the_same_runs(growing: Sweep) -> None:
 
 
 def test_a_series_needs_the_sheet_of_its_frame(growing: Sweep) -> None:
-    with pytest.raises(SweepError, match="has no verification sheet that gives a dimension"):
+    with pytest.raises(SweepError, match="has no verification sheet that gives a dim") as refused:
         against_threshold(growing)
+    assert f"fractal-ray verify '{growing.location}' makes one" in str(refused.value)
     data = read_frame(growing)
     sample = sample_of(data, 90)
     run_checks(growing, data.lattice, sample, engine="local")

@@ -341,6 +341,7 @@ class Image:
     def __init__(self, *a, **k): pass
     def add_file(self, *a, **k): pass
     add_dir = add_file
+    def new_file(self, *a, **k): return open(__file__ + ".new", "w")
 Table = Artifact = Image
 class Run:
     url, step, summary = None, 0, {{}}

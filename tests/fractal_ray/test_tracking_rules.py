@@ -1,6 +1,7 @@
 """Where runs go, what they are called, when they are opened, and what they say: without wandb."""
 
 import itertools
+import json
 import random
 import sys
 from collections.abc import Callable
@@ -9,6 +10,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import IO, Any, cast
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -18,11 +20,13 @@ from fractal_ray.cli import main
 from fractal_ray.dimension.result import Estimate
 from fractal_ray.engine.base import Progress
 from fractal_ray.errors import SweepError
+from fractal_ray.header import write_header
+from fractal_ray.places import cleaned, without_secrets
 from fractal_ray.spec_file import parse_spec
 from fractal_ray.store import Store
 from fractal_ray.sweep import Sweep
 from fractal_ray.tracking import runs as tracking_runs
-from fractal_ray.tracking.contents import add_dataset, without_secrets
+from fractal_ray.tracking.contents import add_dataset
 from fractal_ray.tracking.filling_map import map_picture
 from fractal_ray.tracking.points import point_runs
 from fractal_ray.tracking.summary import (
@@ -239,10 +243,65 @@ def test_a_dimension_is_sent_with_its_interval_when_a_sheet_gives_one(
     assert (values["fractal/verdict"], values["fractal/reasons"]) == ("fractal", "it is")
 
 
+def test_ratios_are_shares_of_the_nodes_whose_label_is_known(make_sweep: MakeSweep) -> None:
+    sweep = make_sweep()
+    progress = sweep.run("local")
+    result, raster = analyze(sweep)
+    # Four trained, two not improved, one diverged, two of which only one label is known.
+    codes = np.array([[0, 0, 0], [0, 1, 1], [2, 3, 4]], dtype=np.int8)
+    small = replace(
+        raster, outcome=codes, loss=np.ones((3, 3)), x=raster.x[:3], y=raster.y[:3],
+        inferred=codes > 2,
+    )  # fmt: skip
+    values = summary_values(result, small, progress)
+    assert values["fractal/converged_ratio"] == 4 / 8
+    assert values["fractal/stability_ratio"] == 7 / 8
+    assert values["fractal/stability_unknown_nodes"] == 1
+    assert "fractal/boundary_pixels" not in values
+    whole = summary_values(result, replace(small, outcome=np.minimum(codes, 2)), progress)
+    assert whole["fractal/stability_ratio"] == pytest.approx(6 / 9)
+    assert whole["fractal/boundary_pixels"] > 0
+
+
 def test_a_place_is_named_without_its_keys() -> None:
     given = "s3://KEY:SECRET@bucket/sweeps/disc?secret_key=S&endpoint_override=host"
-    assert without_secrets(given) == "s3://bucket/sweeps/disc"
+    assert without_secrets(given) == "s3://bucket/sweeps/disc?endpoint_override=host"
+    assert without_secrets("s3://b/a?region=eu&scheme=http&x=1") == "s3://b/a?region=eu&scheme=http"
+    hidden = "s3://b/a?endpoint_override=http://KEY:SECRET@host&access_key=KEY#SECRET"
+    assert without_secrets(hidden) == "s3://b/a"
     assert without_secrets("results/disc?") == "results/disc?"
+    assert cleaned({"a": [given, 1, None]}) == {"a": [without_secrets(given), 1, None]}
+
+
+def test_a_copy_of_a_dataset_does_not_tell_the_keys_of_its_storage(
+    make_sweep: MakeSweep, tmp_path: Path
+) -> None:
+    sweep = make_sweep()
+    sweep.run("local")
+    header = sweep.header()
+    assert header is not None
+    header["spec"]["storage"] = "s3://KEY:SECRET@bucket/sweeps"
+    write_header(sweep.store(), header)
+    added: dict[str, Path] = {}
+
+    class Artifact:
+        def new_file(self, name: str) -> IO[str]:
+            added[name] = tmp_path / f"new-{name}"
+            return added[name].open("w")
+
+        def add_file(self, path: str, name: str, **how: Any) -> None:
+            added[name] = Path(path)
+
+        def add_dir(self, path: str, name: str, **how: Any) -> None:
+            added.update({f"{name}/{each.name}": each for each in Path(path).rglob("*.*")})
+
+    add_dataset(Artifact(), sweep.store(), copied=False)
+    assert len(added) == 2
+    assert not [name for name, path in added.items() if b"SECRET" in path.read_bytes()]
+    given = json.loads(added["sweep.json"].read_text())
+    assert given["spec"].pop("storage") == "s3://bucket/sweeps"
+    del header["spec"]["storage"]
+    assert given == header
 
 
 def test_of_a_dataset_elsewhere_only_the_place_is_told(tmp_path: Path) -> None:

@@ -330,12 +330,12 @@ def test_estimates_of_a_sweep_hold_the_truth(refined: Sweep) -> None:
 
 def test_no_dimension_is_printed_without_a_sheet(refined: Sweep, tmp_path: Path) -> None:
     raw = refined.spec.model_dump(mode="json", exclude_none=True)
-    sweep = Sweep(parse_spec({**raw, "storage": str(tmp_path)}))
+    sweep = Sweep(parse_spec({**raw, "storage": str(tmp_path / "two words")}))
     sweep.run("local")
     plain, _ = analyze(sweep)
     assert (plain.verdict, plain.dimension, plain.estimates) == (UNVERIFIED, None, {})
     text = "\n".join(plain.lines())
-    assert f"fractal-ray verify {sweep.location}" in text
+    assert f"fractal-ray verify '{sweep.location}'" in text
     assert "D = " not in text
     forced, _ = analyze(sweep, force=True)
     assert forced.dimension == forced.estimates["transects"].value
