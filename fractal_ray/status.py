@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from fractal_ray.cost import reckon
+from fractal_ray.engine.bugs import signature
 from fractal_ray.frame_file import FILE as ZOOMS
 from fractal_ray.outcome import Outcome
 from fractal_ray.relabel import outcomes
@@ -192,13 +193,14 @@ _POINTS_SHOWN = 5
 
 
 def failure_groups(sweep: Sweep, *, skip_corrupt: bool = False) -> list[dict[str, Any]]:
-    """Failures grouped by their error, most frequent first, each with its latest traceback, the
-    first points and all hosts that it was met on, and how many points were given up for it."""
+    """Failures grouped by their error, numbers in it apart, most frequent first: each with its
+    latest traceback, the first points and all hosts that it was met on, and how many points were
+    given up for it."""
     table = sweep.store().read_failures(skip_corrupt=skip_corrupt)
     groups: dict[str, dict[str, Any]] = {}
     for row in table.to_pylist():
         empty = {"error": row["error"], "count": 0, "gave_up": 0, "points": [], "hosts": []}
-        group = groups.setdefault(row["error"], empty)
+        group = groups.setdefault(signature(row["error"]), empty)
         group["count"] += 1
         group["gave_up"] += row["gave_up"]
         point, host = [row["x"], row["y"]], row["host"]

@@ -9,6 +9,7 @@ from typing import ClassVar
 import numpy as np
 import pytest
 
+import fractal_ray.status
 from fractal_ray.analysis import analyze
 from fractal_ray.boundary import OUTCOME_CODES
 from fractal_ray.cost import reckon
@@ -209,6 +210,30 @@ def test_status_counts(make_sweep: Maker, tmp_path: Path) -> None:
     (group,) = failure_groups(sweep)
     assert group["count"] == status.failures
     assert "OSError: no route to host, visit 0" in group["traceback"]
+
+
+def test_errors_that_differ_in_numbers_are_one_group(make_sweep: Maker, tmp_path: Path) -> None:
+    sweep = make_sweep(Flaky(tmp_path, times=2))
+    sweep.run("local")
+    (group,) = failure_groups(sweep)
+    assert group["count"] == sweep.store().read_failures().num_rows > 27
+
+
+def test_status_is_counted_once(make_sweep: Maker, monkeypatch: pytest.MonkeyPatch) -> None:
+    sweep = make_sweep(stages=[{"grid": {"points": 3}}])
+    sweep.run("local")
+    first = read_status(sweep)
+    with monkeypatch.context() as patch:
+        patch.setattr(fractal_ray.status, "_count", None)
+        assert read_status(sweep) == first
+    assert sweep.location not in (Path(sweep.location) / "summary.json").read_text()
+    relabelled = make_sweep(stages=[{"grid": {"points": 3}}], label={"threshold": 0.1})
+    assert read_status(relabelled).outcomes != first.outcomes
+    larger = make_sweep()
+    larger.run("local")
+    assert read_status(larger).points == 81
+    (Path(sweep.location) / "summary.json").write_text("{half")
+    assert read_status(larger).points == 81
 
 
 class TestCost:
