@@ -124,6 +124,11 @@ class SweepSpec(Model):
                     f"stages.{index + 1}: refine must follow a grid or a zoom; to go deeper, give"
                     f" the stage before more levels"
                 )
+        if self.trials == "points" and self.resources.tiles_per_worker is not None:
+            raise ValueError(
+                "resources.tiles_per_worker is for slots, which take tiles; with trials: points"
+                " leave it out"
+            )
         if isinstance(self.workload, MapSpec):
             self._check_plane()
         elif isinstance(self.workload, MlpSpec):

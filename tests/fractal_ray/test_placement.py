@@ -140,6 +140,11 @@ def test_mistakes_are_named(resources: dict[str, Any], words: str) -> None:
         parse_spec(raw_spec(resources=resources))
 
 
+def test_tiles_are_for_slots() -> None:
+    with pytest.raises(SweepError, match="tiles_per_worker is for slots"):
+        parse_spec(raw_spec(resources={"tiles_per_worker": 3}, trials="points"))
+
+
 def test_a_spec_may_say_sizes_in_words() -> None:
     spec = parse_spec(raw_spec(resources={"memory": "16GiB", "gpu": "auto", "labels": {"a": "b"}}))
     assert (spec.resources.memory, spec.resources.cards) == (16 * GIB, 1.0)
