@@ -342,7 +342,9 @@ def hang(release: threading.Event) -> None:
 def no_token(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A home without a token, and none in the environment."""
     monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.delenv("RAY_AUTH_TOKEN_PATH", raising=False)
+    # A Ray of the test session has a token of its own in the environment.
+    for name in ("TOKEN", "TOKEN_PATH", "MODE"):
+        monkeypatch.delenv(f"RAY_AUTH_{name}", raising=False)
     monkeypatch.delenv("RAY_API_SERVER_ADDRESS", raising=False)
     return tmp_path
 
