@@ -18,6 +18,7 @@ import pytest
 import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from ray._raylet import AuthenticationTokenLoader, Config
 from ray.job_submission import JobStatus
 
 from fractal_ray.cli import main
@@ -339,14 +340,22 @@ def hang(release: threading.Event) -> None:
 
 
 @pytest.fixture
-def no_token(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A home without a token, and none in the environment."""
-    monkeypatch.setenv("HOME", str(tmp_path))
-    # A Ray of the test session has a token of its own in the environment.
-    for name in ("TOKEN", "TOKEN_PATH", "MODE"):
-        monkeypatch.delenv(f"RAY_AUTH_{name}", raising=False)
-    monkeypatch.delenv("RAY_API_SERVER_ADDRESS", raising=False)
-    return tmp_path
+def no_token(tmp_path: Path) -> Iterator[Path]:
+    """A home without a token, and none in the environment or in what Ray remembers: a Ray of the
+    test session has one of its own, which it gets back."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HOME", str(tmp_path))
+        for name in ("TOKEN", "TOKEN_PATH", "MODE"):
+            patch.delenv(f"RAY_AUTH_{name}", raising=False)
+        patch.delenv("RAY_API_SERVER_ADDRESS", raising=False)
+        _read_authentication_again()
+        yield tmp_path
+    _read_authentication_again()
+
+
+def _read_authentication_again() -> None:
+    Config.initialize("")
+    AuthenticationTokenLoader.instance().reset_cache()
 
 
 def test_a_server_that_is_none_is_said_within_seconds(
