@@ -40,6 +40,8 @@ from fractal_ray.rows import Evaluation, Failure, Origin
 from fractal_ray.space import Point
 from fractal_ray.store import Store
 
+_NOBODY_SECONDS = 60.0
+
 
 class Dispatcher:
     """Hands out tiles, takes results, writes them, tells the planner.
@@ -137,7 +139,7 @@ class Dispatcher:
         self._workers.leaving(slot)
 
     def node_of(self, slot: int) -> str:
-        """Id of the node that the worker of `slot` is on, "" for none."""
+        """Id of the node of the worker of `slot`, "" for none."""
         return self._workers.on_node(slot)
 
     def release(
@@ -145,13 +147,7 @@ class Dispatcher:
     ) -> None:
         """The worker of `slot` is gone: what it held is run again (`engine/again.py`).
 
-        Parameters
-        ----------
-        slot
-        why
-            In words, for the row of the failure.
-        kind, traceback
-            Of the failure.
+        `why` is in words; `kind` and `traceback` are those of the failure.
         """
         was_open = slot in self._workers.open
         lease, surprise = self._workers.gone(slot)
@@ -225,11 +221,17 @@ class Dispatcher:
             x_param=self._spec.x_param,
             y_param=self._spec.y_param,
             map=self._map.rows(),
-            trouble=self._writer.trouble or self._trouble or self._devices.warning(),
+            trouble=self._what_is_wrong(),
             finished=self.finished,
             spent=self._spec.budget.text() if self._spent else "",
             error=self.error,
         )
+
+    def _what_is_wrong(self) -> str:
+        waited = self._workers.nobody()
+        if waited > _NOBODY_SECONDS and not self.finished:
+            return f"no worker for {waited:,.0f} s: has the cluster what `resources` asks for?"
+        return self._writer.trouble or self._trouble or self._devices.warning()
 
     def flush_if_due(self) -> None:
         """Write the rows that wait when there are many or they are old."""

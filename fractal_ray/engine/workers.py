@@ -54,6 +54,7 @@ class Workers:
         self._resting: set[int] = set()
         self._slowest: float | None = None
         self._unmeasured = _UNMEASURED
+        self._nobody_since = clock()
 
     # Coming and going ------------------------------------------------------------------------
 
@@ -96,6 +97,12 @@ class Workers:
     def on_node(self, slot: int) -> str:
         """Id of its node; "" where it is not known."""
         return self._nodes.get(slot, "")
+
+    def nobody(self) -> float:
+        """Seconds for which no worker has been there, 0 while there is one."""
+        if self.open or self._opening:
+            self._nobody_since = self._clock()
+        return self._clock() - self._nobody_since
 
     # Leases ----------------------------------------------------------------------------------
 

@@ -230,7 +230,8 @@ def test_a_stopped_job_closes_its_files_and_the_same_submit_goes_on(
     assert stopped.returncode == 0
     assert "stopped  STOPPED" in stopped.stdout
     log = sent("jobs", "logs", "stopped").stdout
-    rows = dataset.read(["point_id"]).num_rows
+    kept_rows = dataset.read(["point_id", "created_at"]).to_pylist()
+    rows = len(kept_rows)
     assert f"stopped; {rows} points are in" in log
     assert 2 < rows < 36
     assert sent("jobs", "logs", "--follow", "stopped").returncode == 130
@@ -238,7 +239,9 @@ def test_a_stopped_job_closes_its_files_and_the_same_submit_goes_on(
 
     done = sent("submit", "slow.yaml", "--id", "resumed", *kept)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert f"{rows}/36 points" in done.stdout
+    assert "36/36 points" in done.stdout
+    now = dataset.read(["point_id", "created_at"]).to_pylist()
+    assert all(row in now for row in kept_rows), "these were not run again"
     assert contents(dataset.read()) == contents(unbroken.table())
 
 

@@ -678,3 +678,17 @@ def test_large_parts_are_left_alone(tmp_path: Path) -> None:
     assert store.part_count() == 4
     store.compact(smaller_than=10**9)
     assert store.part_count() == 1
+
+
+def test_it_is_said_when_no_worker_comes(tmp_path: Path) -> None:
+    clock = Clock()
+    dispatcher = make(tmp_path, clock=clock)
+    clock.now = 60
+    assert dispatcher.progress().trouble == ""
+    clock.now = 61
+    assert "no worker for 61 s" in dispatcher.progress().trouble
+    dispatcher.opening(0, Place("node", "card"))
+    assert dispatcher.progress().trouble == ""
+    dispatcher.release(0, "killed")
+    clock.now = 130
+    assert "no worker for 69 s" in dispatcher.progress().trouble
