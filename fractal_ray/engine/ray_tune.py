@@ -97,6 +97,7 @@ def run_ray_tune(
             f"no node of the cluster has room for a slot of {slot}; lower"
             " resources in the spec, or set resources.slots to wait for nodes to join"
         )
+    view = _forgiving(view)
     dispatcher = _start_dispatcher(spec)
     try:
         trainable = tune.with_resources(
@@ -226,7 +227,7 @@ def _watching(dispatcher: Any, view: View) -> Iterator[_SlotStopper]:
                 stopper.over = True
             with contextlib.suppress(RayError, GetTimeoutError):
                 _end(ray.get(dispatcher.take_hung.remote(), timeout=30))
-            _show(view, progress)
+            view(progress)
 
     thread = threading.Thread(target=watch, name="progress", daemon=True)
     thread.start()
@@ -237,12 +238,22 @@ def _watching(dispatcher: Any, view: View) -> Iterator[_SlotStopper]:
         thread.join()
 
 
-def _show(view: View, progress: Progress) -> None:
-    """A screen that is gone, or a pipe that nobody reads, does not end the watch over workers."""
-    try:
-        view(progress)
-    except Exception:
-        logging.getLogger(__name__).debug("the view of the progress failed", exc_info=True)
+def _forgiving(view: View) -> View:
+    """The same until it fails, which is told once: a screen that is gone, or a pipe that nobody
+    reads, does not end the watch over workers."""
+    fails = False
+
+    def show(progress: Progress) -> None:
+        nonlocal fails
+        if fails:
+            return
+        try:
+            view(progress)
+        except Exception:
+            fails = True
+            logging.getLogger(__name__).warning("the view of the progress failed", exc_info=True)
+
+    return show
 
 
 def _end(workers: list[Any]) -> None:
