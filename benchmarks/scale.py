@@ -19,11 +19,11 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import psutil
+from overhead import Nothing
 
 from fractal_ray.engine.base import Progress
 from fractal_ray.engine.ray_cluster import cluster
@@ -31,28 +31,10 @@ from fractal_ray.outcome import Outcome, RunRecord
 from fractal_ray.space import Point
 from fractal_ray.spec_file import parse_spec
 from fractal_ray.sweep import Sweep
-from fractal_ray.workloads.base import Prepared
 
 MEAN_SLEEP = 0.02
 POINTS_EACH = 5000
 WORKERS = (1, 2, 4, 8)
-
-
-class Nothing:
-    """Every point trains at once."""
-
-    recipe: Mapping[str, Any] = {"matrix_lr": 1.0, "unembedding_lr": 1.0}
-    device = "cpu"
-
-    def prepare(self) -> Prepared:
-        return Prepared("nothing", None)
-
-    def open(self, shared: Any, device: str) -> "Nothing":
-        return self
-
-    def evaluate(self, points: Sequence[Point]) -> Iterator[RunRecord]:
-        for _ in points:
-            yield RunRecord(Outcome.TRAINED)
 
 
 class Uneven(Nothing):

@@ -82,7 +82,7 @@ def hold(store: Store) -> Iterator[str]:
         stop.set()
         thread.join()
         with contextlib.suppress(OSError, pa.ArrowException):
-            if _read(store) == me.token:
+            if (found := read(store)) is not None and found.token == me.token:
                 store.delete_file(FILE)
 
 
@@ -136,11 +136,6 @@ def lives(store: Store, driver: Driver) -> bool:
     return read(store) not in (driver, None)
 
 
-def _read(store: Store) -> str | None:
-    found = read(store)
-    return found.token if found else None
-
-
 def _take(store: Store, me: Driver) -> None:
     with store.alone():
         other = read(store)
@@ -165,8 +160,8 @@ def _refuse(store: Store, other: Driver) -> None:
 def _renew(store: Store, me: Driver, stop: threading.Event) -> None:
     while not stop.wait(_RENEW_SECONDS):
         with contextlib.suppress(OSError, pa.ArrowException):  # storage may refuse for a while
-            if _read(store) not in (me.token, None):
-                return  # taken over; the writer sees it before it writes
+            if taken_by(store, me.token):
+                return  # the writer sees it before it writes
             store.put(FILE, _to_bytes(me))
 
 

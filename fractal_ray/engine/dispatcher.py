@@ -196,12 +196,12 @@ class Dispatcher:
         return (
             self.error is not None
             or self._spent
-            or (not len(self._again) and not self._flying and self._program.done)
+            or (not self._again and not self._flying and self._program.done)
         )
 
     @property
     def _spent(self) -> bool:
-        waits = self._workers.leases or len(self._again)
+        waits = self._workers.leases or self._again
         return bool(self._held) and not waits and self._room() == 0
 
     def progress(self) -> Progress:
