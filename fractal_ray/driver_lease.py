@@ -10,6 +10,7 @@ import getpass
 import json
 import os
 import secrets
+import shlex
 import socket
 import threading
 import time
@@ -152,8 +153,9 @@ def _refuse(store: Store, other: Driver) -> None:
     ago = max(0.0, time.time() - other.renewed)
     raise SweepError(
         f"{store.location} is being run by {other}, heard of {ago:.0f} s ago; nothing was"
-        f" changed. Watch it with `fractal-ray status --watch {store.location}`, or stop it. If it"
-        f" was killed, the same command works {SECONDS:.0f} s after it was last heard of."
+        f" changed. Watch it with `fractal-ray status --watch {shlex.quote(store.location)}`, or"
+        " stop it. If it was killed, the same command works"
+        f" {SECONDS:.0f} s after it was last heard of."
     )
 
 

@@ -1,7 +1,8 @@
 """What `run` shows while it runs: one screen on a terminal, plain lines elsewhere."""
 
-import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import TracebackType
 from typing import Self, TextIO
 
@@ -42,7 +43,7 @@ def one_line(progress: Progress) -> str:
 class LineView:
     """One plain line every few seconds, and a last one at the end."""
 
-    def __init__(self, stream: TextIO = sys.stderr) -> None:
+    def __init__(self, stream: TextIO) -> None:
         self._stream = stream
         self._last = time.monotonic()
         self._text = ""
@@ -85,6 +86,14 @@ class ScreenView:
     ) -> None:
         """Leave the last state on the terminal."""
         self._live.stop()
+
+
+@contextmanager
+def best_view(title: str, stream: TextIO) -> Iterator["ScreenView | LineView"]:
+    """A screen where `stream` is a terminal, plain lines elsewhere."""
+    console = Console(file=stream)
+    with ScreenView(title, console) if console.is_terminal else LineView(stream) as view:
+        yield view
 
 
 def screen(title: str, progress: Progress, console: Console) -> RenderableType:

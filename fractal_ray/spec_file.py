@@ -52,7 +52,10 @@ def load_spec(path: str | Path, overrides: Iterable[str] = ()) -> SweepSpec:
     file = Path(path)
     if not file.is_file():
         shipped = ", ".join(sorted(str(p) for p in Path("sweeps").rglob("*.yaml")))
-        raise SweepError(f"no spec at {file}" + (f"; here: {shipped}" if shipped else ""))
+        here = f"; here: {shipped}" if shipped else ""
+        raise SweepError(
+            f"no spec at {file}{here}; give a sweep's YAML, or the folder of its dataset"
+        )
     try:
         raw = parse_yaml(file.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:

@@ -116,19 +116,13 @@ def _begun(path: str, settings: list[str], storage: str | None, every: float) ->
 @contextmanager
 def _view(title: str, *, as_json: bool) -> Iterator[Callable[["Progress"], None]]:
     """On stdout: what is shown is what was asked for."""
-    from rich.console import Console
+    from fractal_ray.live import best_view
 
-    from fractal_ray.live import LineView, ScreenView
-
-    console = Console()
     if as_json:
         yield lambda progress: print(to_json(_plain(progress)), flush=True)
-    elif console.is_terminal:
-        with ScreenView(title, console) as screen:
-            yield screen
-    else:
-        with LineView(sys.stdout) as lines:
-            yield lines
+        return
+    with best_view(title, sys.stdout) as view:
+        yield view
 
 
 def _plain(progress: "Progress") -> dict[str, object]:

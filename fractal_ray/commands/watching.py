@@ -43,19 +43,13 @@ def watched(sweep: "Sweep", *, quiet: bool, as_json: bool) -> Iterator[dict[str,
 @contextmanager
 def _view(title: str, *, hide: bool) -> Iterator[Any]:
     """The right way to show progress here: a screen, plain lines, or nothing."""
-    from rich.console import Console
+    from fractal_ray.live import best_view
 
-    from fractal_ray.live import LineView, ScreenView
-
-    console = Console(stderr=True)
     if hide:
         yield lambda progress: None
-    elif console.is_terminal:
-        with ScreenView(title, console) as screen:
-            yield screen
-    else:
-        with LineView() as lines:
-            yield lines
+        return
+    with best_view(title, sys.stderr) as view:
+        yield view
 
 
 @contextmanager

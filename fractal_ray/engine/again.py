@@ -23,7 +23,7 @@ class Job:
 
 
 @dataclass
-class _Tile:
+class _Waiting:
     """Points to be run together, once so many tiles are out and the clock shows so much."""
 
     jobs: list[Job]
@@ -49,7 +49,7 @@ class Again:
 
     def __init__(self, max_attempts: int, max_nodes: int = 10) -> None:
         self._max_attempts, self._max_nodes = max_attempts, max_nodes
-        self._waiting: list[_Tile] = []
+        self._waiting: list[_Waiting] = []
         self._alone: list[Job] = []
         self._failed: Counter[str] = Counter()
         self._nodes: Counter[str] = Counter()
@@ -105,7 +105,7 @@ class Again:
         """
         if kind == "lost_node" and self._nodes[job.id] < self._max_nodes:
             self._nodes[job.id] += 1
-            self._waiting.append(_Tile([job]))
+            self._waiting.append(_Waiting([job]))
             return False
         self._failed[job.id] += 1
         if kind == "out_of_memory" and not alone:
@@ -118,7 +118,7 @@ class Again:
             return False
         wait = min(2.0 ** (self._failed[job.id] - 1), _LONGEST_BACK_OFF)
         after = now + wait if kind in _MACHINE else 0.0
-        self._waiting.append(_Tile([job], tiles + _BACK_OFF_TILES, after))
+        self._waiting.append(_Waiting([job], tiles + _BACK_OFF_TILES, after))
         return False
 
     def split(self, jobs: list[Job], kind: FailureKind) -> None:
@@ -126,4 +126,4 @@ class Again:
         innocent = kind == "lost_node" and self._nodes[jobs[0].id] < self._max_nodes
         self._nodes[jobs[0].id] += innocent
         half = len(jobs) if innocent else (len(jobs) + 1) // 2
-        self._waiting += [_Tile(part) for part in (jobs[:half], jobs[half:]) if part]
+        self._waiting += [_Waiting(part) for part in (jobs[:half], jobs[half:]) if part]
