@@ -11,6 +11,7 @@ from fractal_ray.outcome import Outcome
 _CHECKS: Final = {
     "repeat": "run again",
     "nudge": "one ulp beside",
+    "mode": "in deterministic mode",
     "dtype": "in the other dtype",
 }
 

@@ -1,4 +1,5 @@
-"""Runs that check labels at a border: the same run again, one ulp beside it, in another dtype.
+"""Runs that check labels at a border: the same run again, one ulp beside it, in another dtype, and,
+for one whose repeats may differ, in deterministic mode.
 
 A label that changes when its run is only repeated, or when a learning rate moves by the smallest
 step that its arithmetic has, says nothing of the settings, and a border made of such labels is
@@ -27,7 +28,7 @@ from fractal_ray.spec import SweepSpec
 from fractal_ray.store import inside
 from fractal_ray.sweep import Sweep
 
-Check = Literal["repeat", "nudge", "dtype"]
+Check = Literal["repeat", "nudge", "mode", "dtype"]
 
 Values = tuple[float, float]
 _Side = tuple[int, Axis, Arithmetic]
@@ -101,6 +102,7 @@ def check_sweeps(sweep: Sweep, lattice: Lattice, sample: Sample) -> Iterator[tup
     runs: tuple[tuple[Check, tuple[Values, ...] | None, Sweep | None], ...] = (
         ("repeat", sample.points, sweep),
         ("nudge", sample.nudged, sweep),
+        ("mode", sample.points, sweep.in_deterministic_mode()),
         ("dtype", sample.points, sweep.in_other_dtype()),
     )
     for check, points, changed in runs:
@@ -115,9 +117,15 @@ def _program(frame: Frame, check: str, points: Sequence[Values], zooms: Sequence
 
 
 def applicable(sweep: Sweep, sample: Sample) -> tuple[Check, ...]:
-    """The checks that a sample allows: whole numbers have no ulp, some workloads only one dtype."""
-    dtype: tuple[Check, ...] = ("dtype",) if sweep.in_other_dtype() is not None else ()
-    return ("repeat", *(("nudge",) if sample.nudged is not None else ()), *dtype)
+    """The checks that apply: whole numbers have no ulp, some workloads only one dtype, and runs
+    that are deterministic anyway need no comparison with such."""
+    applies: dict[Check, bool] = {
+        "repeat": True,
+        "nudge": sample.nudged is not None,
+        "mode": sweep.in_deterministic_mode() is not None,
+        "dtype": sweep.in_other_dtype() is not None,
+    }
+    return tuple(check for check, does in applies.items() if does)
 
 
 def run_checks(sweep: Sweep, lattice: Lattice, sample: Sample, **how: Any) -> list[Progress]:

@@ -69,7 +69,11 @@ class RunRecord:
     """What one run measured: enough to label it again without training again.
 
     `losses` holds the finite losses in order, float32. `final_loss` is the last loss seen, the
-    non-finite one included. `seconds` is the time inside the training loop.
+    non-finite one included. `seconds` is the time inside the training loop: where points advance
+    together on a device, each one's share of it, since budgets and costs add them up.
+    `deterministic` says whether the run was to give the same bits every time (None: the workload
+    has no such setting), `side_by_side` how many points advanced together, this one included, and
+    `kernels` names others than the plain ones ("compile, cuda_graphs").
     """
 
     outcome: Outcome
@@ -84,6 +88,9 @@ class RunRecord:
     steps: int = 0
     tokens_seen: int = 0
     seconds: float = 0.0
+    deterministic: bool | None = None
+    side_by_side: int = 1
+    kernels: str = ""
 
     @classmethod
     def from_curve(
@@ -96,6 +103,9 @@ class RunRecord:
         steps: int,
         tokens_seen: int,
         seconds: float,
+        deterministic: bool | None = None,
+        side_by_side: int = 1,
+        kernels: str = "",
     ) -> "RunRecord":
         """Summarise a loss curve under `criterion`."""
         outcome = criterion.outcome(losses, diverged_step)
@@ -113,4 +123,7 @@ class RunRecord:
             steps=steps,
             tokens_seen=tokens_seen,
             seconds=seconds,
+            deterministic=deterministic,
+            side_by_side=side_by_side,
+            kernels=kernels,
         )

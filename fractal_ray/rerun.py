@@ -148,13 +148,14 @@ def rerun(sweep: "Sweep", point: str, out: Path, say: Callable[[str], None]) -> 
     _check_identity(spec, row)
     make_folder(out)
     budget = NanochatWorkload.from_spec(spec).budget
-    subject = load_subject(settings, recipe, say, budget)
+    kernels = workload.chosen_kernels
+    subject = load_subject(settings, recipe, say, budget, kernels)
     if fingerprint_of(subject.fingerprints) != row["fingerprint"]:
         raise SweepError(
             f"the model or the data are not those of the dataset: fingerprint {row['fingerprint']}"
             f" there, {fingerprint_of(subject.fingerprints)} here"
         )
-    done = run_finetune(settings, recipe, subject, out, say)
+    done = run_finetune(settings, recipe, subject, out, say, kernels)
     deviation = _deviation(np.asarray(done.fields["losses"], np.float32), row["losses"])
     return Rerun(row["point_id"], row["x"], row["y"], deviation, done.path, done.model_folder)
 

@@ -3,7 +3,7 @@
 docs/storage.md says what each column means.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -47,9 +47,15 @@ POINTS_SCHEMA = pa.schema(
         ("steps", pa.int64()),
         ("tokens_seen", pa.int64()),
         ("seconds", pa.float64()),
+        ("deterministic", pa.bool_()),
+        ("side_by_side", pa.int32()),
+        ("kernels", pa.string()),
         *_WHO,
     ]
 )
+BEFORE_COLUMNS: Mapping[str, int | str] = {"side_by_side": 1, "kernels": ""}
+"""What holds of rows written before there were such columns; whether they were `deterministic`
+their sweep's recipe says, so that stays null."""
 FAILURES_SCHEMA = pa.schema(
     [
         *_WHERE,

@@ -158,9 +158,16 @@ def read_sheet(data: FrameData) -> dict[str, Any] | None:
     try:
         kept = json.loads(text)
         current = all(kept[name] == value for name, value in _key(data).items())
+        current = current and not _lacks_the_mode(kept["evidence"], data.sweep)
     except (ValueError, KeyError, TypeError):
         return None
     return kept if current else None
+
+
+def _lacks_the_mode(evidence: dict[str, Any], sweep: Sweep) -> bool:
+    """Whether a sheet was made before there was the check `mode`, and needs it."""
+    named = {*evidence["missing"], *(each["check"] for each in evidence["flips"])}
+    return bool(named) and "mode" not in named and sweep.in_deterministic_mode() is not None
 
 
 def _file(data: FrameData) -> str:

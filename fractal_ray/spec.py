@@ -129,6 +129,7 @@ class SweepSpec(Model):
                 "resources.tiles_per_worker is for slots, which take tiles; with trials: points"
                 " leave it out"
             )
+        self._check_points_per_trial()
         if isinstance(self.workload, MapSpec):
             self._check_plane()
         elif isinstance(self.workload, MlpSpec):
@@ -138,6 +139,27 @@ class SweepSpec(Model):
         for index in range(len(self.stages)):
             check_lattice(self, index)
         return self
+
+    def _check_points_per_trial(self) -> None:
+        points = self.resources.points_per_trial
+        if points == "auto":
+            return
+        if not isinstance(self.workload, NanochatSpec):
+            raise ValueError(
+                f"resources.points_per_trial is {points}, and a workload {self.workload.kind}"
+                " computes all points of a tile at once; leave it out (points_per_tile says how"
+                " many those are)"
+            )
+        if points > 1 and not self.workload.stacks:
+            raise ValueError(
+                f"resources.points_per_trial is {points}; with dtype float16 (one loss scale for"
+                " all) or kernels full_logits points cannot advance together: leave it out"
+            )
+        if self.trials == "points" and points > 1:
+            raise ValueError(
+                f"resources.points_per_trial is {points}, and with trials: points every trial has"
+                " one point; leave it out, or take trials: slots"
+            )
 
     def _check_plane(self) -> None:
         for side, axis in self._sides():

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from pydantic import ByteSize, Field, field_validator, model_validator
+from pydantic import ByteSize, Field, ValidationInfo, field_validator, model_validator
 
 from fractal_ray.spec_stages import Model
 
@@ -31,6 +31,9 @@ class ResourcesSpec(Model):
     """Seconds for which storage may refuse before the sweep stops."""
     tiles_per_worker: int | None = Field(default=None, ge=1)
     """After so many tiles a worker is replaced by a new process; null: never."""
+    points_per_trial: int | Literal["auto"] = "auto"
+    """Points of `nanochat` that advance together on one device; auto: measured by each worker when
+    it starts. On a CPU no loss depends on it, to the last bit."""
 
     @property
     def cards(self) -> float:
@@ -44,12 +47,12 @@ class ResourcesSpec(Model):
             raise ValueError(f"gpu above 1 must be a whole number; given {gpu:g}")
         return gpu
 
-    @field_validator("slots")
+    @field_validator("slots", "points_per_trial")
     @classmethod
-    def _some(cls, slots: int | str) -> int | str:
-        if isinstance(slots, int) and slots < 1:
-            raise ValueError(f"slots must be at least 1 or auto; given {slots}")
-        return slots
+    def _some(cls, count: int | str, info: ValidationInfo) -> int | str:
+        if isinstance(count, int) and count < 1:
+            raise ValueError(f"{info.field_name} must be at least 1 or auto; given {count}")
+        return count
 
     @model_validator(mode="after")
     def _card_for_a_type(self) -> "ResourcesSpec":

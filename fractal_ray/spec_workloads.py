@@ -3,11 +3,20 @@
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Discriminator, Field, Tag, field_validator, model_validator
+from pydantic import (
+    Discriminator,
+    Field,
+    SerializerFunctionWrapHandler,
+    Tag,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
 
 from fractal_ray.errors import nearest
 from fractal_ray.spec_stages import Model
 from fractal_ray.workloads.known_sets import known_set
+from nanochat.kernels import Kernels
 from nanochat.recipe import Recipe
 from nanochat.sources import check_source
 
@@ -40,6 +49,8 @@ class NanochatSpec(Model):
     """Where the tokenizer is, if not with the model: in the forms of `model`."""
     data: DataSpec
     recipe: dict[str, Any] = Field(default_factory=dict)
+    kernels: tuple[Literal["full_logits", "compile", "cuda_graphs"], ...] = ()
+    """Switches of `nanochat.kernels.Kernels` that are on."""
 
     @field_validator("model", "tokenizer_artifact")
     @classmethod
@@ -54,11 +65,46 @@ class NanochatSpec(Model):
         Recipe.from_mapping(recipe)
         return recipe
 
+    @field_validator("kernels")
+    @classmethod
+    def _not_both(cls, kernels: tuple[str, ...]) -> tuple[str, ...]:
+        if "full_logits" in kernels and len(set(kernels)) > 1:
+            raise ValueError("full_logits computes as the source does; it goes with no other")
+        return tuple(sorted(set(kernels)))
+
+    @model_serializer(mode="wrap")
+    def _without_defaults(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        # Specs that were kept before there was this field are still those of their sweeps.
+        fields = dump(self)
+        return fields if self.kernels else {k: v for k, v in fields.items() if k != "kernels"}
+
+    @property
+    def chosen_kernels(self) -> Kernels:
+        """The switches."""
+        return Kernels(**dict.fromkeys(self.kernels, True))
+
+    @property
+    def stacks(self) -> bool:
+        """Whether points can advance side by side."""
+        dtype = Recipe.from_mapping(self.recipe).dtype
+        return dtype != "float16" and "full_logits" not in self.kernels
+
     def in_other_dtype(self) -> "NanochatSpec | None":
         """The same fine-tunes in another dtype, to see which labels that changes."""
         dtype = Recipe.from_mapping(self.recipe).dtype
         other = "bfloat16" if dtype == "float32" else "float32"
         return self.model_copy(update={"recipe": {**self.recipe, "dtype": other}})
+
+    @property
+    def deterministic(self) -> bool:
+        """Whether a repeated run gives the same bits."""
+        return Recipe.from_mapping(self.recipe).deterministic
+
+    def in_deterministic_mode(self) -> "NanochatSpec | None":
+        """The same fine-tunes with algorithms that repeat to the bit; None where they are so."""
+        if self.deterministic:
+            return None
+        return self.model_copy(update={"recipe": {**self.recipe, "deterministic": True}})
 
     @property
     def title(self) -> str:

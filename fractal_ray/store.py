@@ -24,6 +24,7 @@ import pyarrow.parquet as pq
 
 from fractal_ray.errors import SweepError
 from fractal_ray.rows import (
+    BEFORE_COLUMNS,
     FAILURES_SCHEMA,
     PARTITION,
     POINTS_SCHEMA,
@@ -34,6 +35,7 @@ from fractal_ray.rows import (
 )
 
 SCHEMA_VERSION = 1
+"""Another one means that a reader of this one would misread the rows; one more column does not."""
 _METADATA_KEY = b"fractal_ray"
 _LISTINGS = 5
 _PART = re.compile(r"part-[^/]+\.parquet")
@@ -73,7 +75,8 @@ class Store:
         """Join the parts of each frame and level into one; safe to interrupt.
 
         The joined part appears before the old ones go: in between a reader meets rows twice and
-        drops the second. A part that cannot be read is left alone.
+        drops the second. A part that cannot be read is left alone, one that lacks columns of today
+        is written anew: other readers want the same columns in every part.
 
         Parameters
         ----------
@@ -84,7 +87,7 @@ class Store:
         for kind, schema in (("points", POINTS_SCHEMA), ("failures", FAILURES_SCHEMA)):
             for folder, parts in self._by_folder(self._parts(kind, smaller_than)).items():
                 readable = [part for part in parts if self._readable(part)]
-                if len(readable) > 1:
+                if len(readable) > 1 or any(self._lacks(part, schema) for part in readable):
                     table = _DROP[kind](self._read_parts(readable, schema))
                     self._write(table.select(schema.names), folder)
                     for part in readable:
@@ -304,7 +307,11 @@ class Store:
             filesystem=self.filesystem,
             partitioning=ds.partitioning(PARTITION, flavor="hive"),
         )
-        return dataset.to_table(columns=columns)
+        return _with_defaults(dataset.to_table(columns=columns))
+
+    def _lacks(self, part: str, schema: pa.Schema) -> bool:
+        """Whether a part was written before one of the columns there are now."""
+        return not set(schema.names) <= set(pq.read_schema(part, filesystem=self.filesystem).names)
 
     def _readable(self, part: str) -> bool:
         """False for a part whose bytes are wrong; what the file system refuses is raised."""
@@ -356,6 +363,15 @@ def _corrupt_message(bad: list[str], total: int) -> str:
         "Their points count as not run. To go on without them: --skip-corrupt. To mend it: restore"
         " the files from a copy, or delete them and run the same command again."
     )
+
+
+def _with_defaults(table: pa.Table) -> pa.Table:
+    for name, value in BEFORE_COLUMNS.items():
+        index = table.schema.get_field_index(name)
+        if index >= 0 and table.column(index).null_count:
+            field = table.schema.field(index)
+            table = table.set_column(index, field, table.column(index).fill_null(value))
+    return table
 
 
 def _drop_duplicates(table: pa.Table) -> pa.Table:

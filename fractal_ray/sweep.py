@@ -101,12 +101,21 @@ class Sweep:
 
     def in_other_dtype(self) -> "Sweep | None":
         """The same sweep computed in another dtype; None where its workload knows only one."""
-        if self._workload is not None:
-            return None
-        changed = self.spec.workload.in_other_dtype()
-        return (
-            None if changed is None else Sweep(self.spec.model_copy(update={"workload": changed}))
+        return self._with_runs(self.spec.workload.in_other_dtype())
+
+    def in_deterministic_mode(self) -> "Sweep | None":
+        """The same sweep with runs that repeat to the bit; None where they do, or may not be told
+        to."""
+        asked = self.spec.workload
+        return self._with_runs(
+            asked.in_deterministic_mode() if isinstance(asked, NanochatSpec) else None
         )
+
+    def _with_runs(self, workload: NanochatSpec | MlpSpec | None) -> "Sweep | None":
+        """The same sweep of other runs; None without them, or where an object runs the points."""
+        if workload is None or self._workload is not None:
+            return None
+        return Sweep(self.spec.model_copy(update={"workload": workload}))
 
     def is_of_this_spec(self) -> bool:
         """Whether the folder holds a dataset of this workload on these axes."""

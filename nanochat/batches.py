@@ -1,6 +1,8 @@
 """Batches of examples, collated once and used by every fine-tune that shares them."""
 
 from collections import OrderedDict
+from dataclasses import dataclass, fields
+from typing import Self
 
 import numpy as np
 import torch
@@ -10,9 +12,41 @@ from torch import Tensor
 from nanochat.errors import NanochatError
 from nanochat.examples import Examples
 from nanochat.gpt import IGNORED
+from nanochat.kernels import PLAIN, Kernels, bucket
 from nanochat.recipe import Recipe
 
 CACHED_BATCHES = 8192
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """What a step needs of a batch, where the model is.
+
+    Attributes
+    ----------
+    inputs : int64 tensor (B, T)
+    labels : int64 tensor (B, T)
+        The tokens that follow, -1 where they are not supervised.
+    positions : int64 tensor (N,)
+        Supervised ones in B·T, ascending. Where shapes repeat, position 0 again and again behind
+        them.
+    targets : int64 tensor (N,)
+        Token ids that follow these positions; -1 behind the supervised ones.
+    count : float32 tensor ()
+        Supervised positions, at least 1.
+    """
+
+    inputs: Tensor
+    labels: Tensor
+    positions: Tensor
+    targets: Tensor
+    count: Tensor
+
+    def to(self, device: torch.device) -> Self:
+        """The same on a device; itself if it is there."""
+        if self.inputs.device == device:
+            return self
+        return type(self)(*(getattr(self, field.name).to(device) for field in fields(self)))
 
 
 class Batches:
@@ -32,6 +66,10 @@ class Batches:
         Token that fills rows up to the longest of the batch.
     device : str or torch.device
         Where the tensors are kept.
+    kernels : Kernels
+        Whether shapes must repeat: then rows have the length of a `nanochat.kernels.bucket`, the
+        last batch of an epoch has as many rows as the others, and what fills them is not
+        supervised: the loss is the same.
     """
 
     def __init__(
@@ -41,6 +79,7 @@ class Batches:
         shuffle_seed: int | None,
         pad_id: int,
         device: str | torch.device = "cpu",
+        kernels: Kernels = PLAIN,
     ) -> None:
         if len(examples) == 0:
             raise NanochatError("there are no examples to make batches of")
@@ -50,7 +89,8 @@ class Batches:
         self.pad_id = pad_id
         self.device = torch.device(device)
         self._orders: dict[int, NDArray[np.int64]] = {}
-        self._cache: OrderedDict[int, tuple[Tensor, Tensor, int]] = OrderedDict()
+        self.static = kernels.static
+        self._cache: OrderedDict[int, tuple[Batch, int]] = OrderedDict()
 
     @property
     def key(self) -> tuple[int, int | None]:
@@ -77,12 +117,16 @@ class Batches:
         targets : int64 tensor (B, T)
             The tokens that follow, -1 where they are not supervised.
         """
-        inputs, targets, _ = self._get(index)
-        return inputs, targets
+        batch = self.batch(index)
+        return batch.inputs, batch.labels
+
+    def batch(self, index: int) -> Batch:
+        """What a step needs of batch `index`: targets of the supervised positions only."""
+        return self._get(index)[0]
 
     def supervised(self, index: int) -> int:
         """Supervised tokens in batch `index`."""
-        return self._get(index)[2]
+        return self._get(index)[1]
 
     def filled(self, index: int) -> int:
         """Positions of batch `index` that are no padding."""
@@ -90,7 +134,7 @@ class Batches:
             index %= self.per_epoch
         return int((self.examples.lengths[self._members(index)] - 1).sum())
 
-    def _get(self, index: int) -> tuple[Tensor, Tensor, int]:
+    def _get(self, index: int) -> tuple[Batch, int]:
         if index < 0:
             raise IndexError(f"batch {index}: counted from 0")
         # Without shuffling every epoch is the first one.
@@ -99,8 +143,16 @@ class Batches:
             if len(self._cache) >= CACHED_BATCHES:
                 self._cache.popitem(last=False)
             inputs, targets = self._collate(self._members(index))
-            count = int((targets != IGNORED).sum())
-            self._cache[index] = (inputs.to(self.device), targets.to(self.device), count)
+            positions = np.flatnonzero(targets != IGNORED)
+            chosen = targets.ravel()[positions]
+            count = len(positions)
+            if self.static:
+                more = (0, bucket(count) - count)
+                positions = np.pad(positions, more)
+                chosen = np.pad(chosen, more, constant_values=IGNORED)
+            parts = (inputs, targets, positions, chosen, np.float32(count))
+            batch = Batch(*(torch.as_tensor(part, device=self.device) for part in parts))
+            self._cache[index] = (batch, count)
         return self._cache[index]
 
     def _members(self, index: int) -> NDArray[np.int64]:
@@ -117,22 +169,27 @@ class Batches:
             self._orders = {epoch: order}
         return self._orders[epoch]
 
-    def _collate(self, members: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
+    def _collate(self, members: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         data = self.examples
         longest = int(data.lengths[members].max()) - 1
-        inputs = np.full((len(members), longest), self.pad_id, np.int64)
-        targets = np.full((len(members), longest), IGNORED, np.int64)
+        shape = (self.batch_size, bucket(longest)) if self.static else (len(members), longest)
+        inputs = np.full(shape, self.pad_id, np.int64)
+        targets = np.full(shape, IGNORED, np.int64)
         for row, member in enumerate(members):
             start, end = data.offsets[member], data.offsets[member + 1]
             length = end - start - 1
             inputs[row, :length] = data.ids[start : end - 1]
             spoken = data.mask[start + 1 : end] != 0
             targets[row, :length] = np.where(spoken, data.ids[start + 1 : end], IGNORED)
-        return torch.from_numpy(inputs), torch.from_numpy(targets)
+        return inputs, targets
 
 
 def make_batches(
-    examples: Examples, recipe: Recipe, pad_id: int, device: str | torch.device = "cpu"
+    examples: Examples,
+    recipe: Recipe,
+    pad_id: int,
+    device: str | torch.device = "cpu",
+    kernels: Kernels = PLAIN,
 ) -> Batches:
     """Batches for every recipe with this `Recipe.batch_key`.
 
@@ -144,6 +201,7 @@ def make_batches(
     pad_id : int
         Id of ``<|assistant_end|>``, which is what fine-tunes pad with.
     device : str or torch.device
+    kernels : Kernels
     """
     batch_size, seed = recipe.batch_key()
-    return Batches(examples, batch_size, seed, pad_id, device)
+    return Batches(examples, batch_size, seed, pad_id, device, kernels)

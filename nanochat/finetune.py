@@ -3,9 +3,8 @@
 The loop follows fractal-llm's `finetune` command step for step.
 """
 
-import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -13,14 +12,16 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.optim import Optimizer
 
 from nanochat.batches import Batches
+from nanochat.curves import LAG, Curves, LossReader
 from nanochat.errors import NanochatError
 from nanochat.gpt import GPT
 from nanochat.isolation import isolated
-from nanochat.optim import build_optimizers, lr_factor, set_lr_factor
+from nanochat.kernels import PLAIN, Kernels
+from nanochat.optim import lr_factor
 from nanochat.recipe import Recipe
+from nanochat.stepper import Stepper
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,6 +96,7 @@ def finetune(
     batches: Batches,
     recipe: Recipe,
     on_step: Callable[[StepReport], None] | None = None,
+    kernels: Kernels = PLAIN,
 ) -> FinetuneResult:
     """Train a model in place, from the first batch on, until the budget is spent or it diverges.
 
@@ -109,6 +111,8 @@ def finetune(
     on_step : callable, optional
         Called after each step. It may read the model, but must leave it as it is; its time is
         counted.
+    kernels : Kernels
+        What the batches were made for as well.
 
     Returns
     -------
@@ -121,45 +125,114 @@ def finetune(
     Exception
         Whatever else goes wrong, out of memory for one, as it came.
     """
-    if batches.key != recipe.batch_key():
+    with _training(model, recipe):
+        stepper = Stepper(model, [recipe], kernels)
+        return finetune_side_by_side(stepper, batches, [recipe], on_step, lag=0)[0]
+
+
+def finetune_side_by_side(
+    stepper: Stepper,
+    batches: Batches,
+    recipes: Sequence[Recipe],
+    on_step: Callable[[StepReport], None] | None = None,
+    lag: int | None = None,
+) -> list[FinetuneResult]:
+    """Train the copies of a stack together, each as it would be trained alone.
+
+    A copy whose loss is not finite has ended, as if it had stopped there; its weights are of no
+    use. Where they are few the others go on without it.
+
+    Parameters
+    ----------
+    stepper : Stepper
+        Reset for these recipes, or new.
+    batches : Batches
+    recipes : sequence of Recipe
+        Of one `Recipe.stack_key`, one for each copy.
+    on_step : callable, optional
+        For one recipe: as in `finetune`, with `lag` 0.
+    lag : int, optional
+        Steps that are begun before the loss of one is looked at: 0 on a CPU, where it is there at
+        once; `LAG` on other devices by default, which then never wait for it. What is recorded does
+        not depend on it; weights after a divergence do.
+
+    Returns
+    -------
+    list of FinetuneResult
+        In the order of the recipes; ``seconds`` shares the wall time out by steps.
+
+    Raises
+    ------
+    NanochatError
+        Where batches and recipes do not belong together.
+    """
+    recipe = recipes[0]
+    if len({each.stack_key() for each in recipes}) > 1:
+        raise NanochatError("recipes that differ in more than rates cannot advance together")
+    if batches.key != recipe.batch_key() or batches.static != stepper.kernels.static:
         raise NanochatError(
             f"batches made for (device_batch_size, shuffle seed) {batches.key}, but the recipe "
-            f"has {recipe.batch_key()}"
+            f"has {recipe.batch_key()}; or made for other kernels"
         )
-    device = model.lm_head.weight.device
     start = time.perf_counter()
     total = planned_steps(batches, recipe)
-    losses: list[float] = []
-    tokens = 0
-    final_loss = math.nan
-    diverged_step = None
-    with isolated(device, recipe.deterministic), _training(model, recipe):
-        stepper = _Stepper(model, recipe, device)
-        for step in range(total):
-            first = step * recipe.accumulation
-            chosen = range(first, first + recipe.accumulation)
-            final_loss = stepper.accumulate([batches[index] for index in chosen])
-            factor = 0.0
-            if math.isfinite(final_loss):
-                factor = lr_factor(step, total, recipe)
-                losses.append(final_loss)
-                stepper.update(factor)
-                tokens += sum(batches.supervised(index) for index in chosen)
-            else:
-                diverged_step = step
-            if on_step is not None:
-                on_step(StepReport(step, total, final_loss, factor, tokens))
-            if diverged_step is not None:
-                break
-    return FinetuneResult(
-        losses=np.asarray(losses, np.float32),
-        diverged_step=diverged_step,
-        final_loss=final_loss,
-        steps=len(losses),
-        planned_steps=total,
-        tokens_seen=tokens,
-        seconds=time.perf_counter() - start,
-    )
+    curves = Curves(len(recipes))
+    lag = (0 if stepper.device.type == "cpu" else LAG) if lag is None else lag
+    with isolated(stepper.device, recipe.deterministic), _training(stepper.model, recipe):
+        _steps(stepper, batches, recipes, total, curves, LossReader(lag, stepper.device), on_step)
+    seconds = time.perf_counter() - start
+    begun = sum(curves.begun(copy) for copy in range(len(recipes)))
+    return [
+        FinetuneResult(
+            losses=np.asarray(curves.losses[copy], np.float32),
+            diverged_step=curves.diverged[copy],
+            final_loss=curves.final[copy],
+            steps=len(curves.losses[copy]),
+            planned_steps=total,
+            tokens_seen=_tokens(batches, recipe, len(curves.losses[copy])),
+            seconds=seconds * curves.begun(copy) / begun,
+        )
+        for copy in range(len(recipes))
+    ]
+
+
+def _steps(
+    stepper: Stepper,
+    batches: Batches,
+    recipes: Sequence[Recipe],
+    total: int,
+    curves: Curves,
+    reader: LossReader,
+    on_step: Callable[[StepReport], None] | None,
+) -> None:
+    """Until the budget is spent or all copies have diverged."""
+    copies = list(range(len(recipes)))  # those that are still trained
+    parts = recipes[0].accumulation
+    for step in range(total):
+        some = [batches.batch(step * parts + part) for part in range(parts)]
+        factors = [lr_factor(step, total, recipes[copy]) for copy in copies]
+        losses = stepper.step(some, *factors) if reader.lag else stepper.accumulate(some)
+        for read in reader.read(losses):
+            curves.add(copies, read)
+        alive = [place for place, copy in enumerate(copies) if curves.diverged[copy] is None]
+        if alive and not reader.lag:
+            stepper.update(*factors)
+        if on_step is not None:
+            factor = factors[0] if alive else 0.0
+            seen = _tokens(batches, recipes[0], len(curves.losses[0]))
+            on_step(StepReport(step, total, curves.final[0], factor, seen))
+        if not alive:
+            return
+        if reader.lag == 0 and len(alive) <= len(copies) // 2:
+            stepper.keep(alive)
+            copies = [copies[place] for place in alive]
+    for read in reader.rest():
+        curves.add(copies, read)
+
+
+def _tokens(batches: Batches, recipe: Recipe, steps: int) -> int:
+    """Supervised tokens in the first steps."""
+    return sum(batches.supervised(index) for index in range(steps * recipe.accumulation))
 
 
 def batch_loss(model: GPT, inputs: Tensor, targets: Tensor, recipe: Recipe) -> Tensor:
@@ -181,39 +254,6 @@ def batch_loss(model: GPT, inputs: Tensor, targets: Tensor, recipe: Recipe) -> T
     dtype: torch.dtype = getattr(torch, recipe.dtype)
     with torch.autocast(inputs.device.type, dtype=dtype, enabled=dtype != torch.float32):
         return model(inputs, targets)
-
-
-class _Stepper:
-    """Gradients and updates in the recipe's arithmetic."""
-
-    def __init__(self, model: GPT, recipe: Recipe, device: torch.device) -> None:
-        self.model = model
-        self.device = device
-        self.recipe = recipe
-        self.optimizers: list[Optimizer] = build_optimizers(model, recipe)
-        # float16 has so narrow a range that gradients are scaled into it.
-        self.scaler = torch.amp.GradScaler(device.type, enabled=recipe.dtype == "float16")
-
-    def accumulate(self, micro_batches: list[tuple[Tensor, Tensor]]) -> float:
-        """Mean loss of the batches, whose gradient is left on the parameters."""
-        self.model.zero_grad(set_to_none=True)
-        total = torch.zeros((), device=self.device)
-        for inputs, targets in micro_batches:
-            loss = batch_loss(
-                self.model, inputs.to(self.device), targets.to(self.device), self.recipe
-            )
-            total += loss.detach() / len(micro_batches)
-            if self.optimizers:
-                self.scaler.scale(loss / len(micro_batches)).backward()
-        return total.item()
-
-    def update(self, factor: float) -> None:
-        """One step of every optimizer at `factor` times its rate."""
-        set_lr_factor(self.optimizers, factor)
-        for optimizer in self.optimizers:
-            self.scaler.step(optimizer)
-        if self.optimizers:
-            self.scaler.update()
 
 
 @contextmanager

@@ -22,7 +22,11 @@ IGNORED = -1  # target that is not supervised
 
 
 class _Linear(nn.Linear):
-    """Linear map without bias whose weight is left unset: building a model draws no numbers."""
+    """Linear map without bias whose weight is left unset: building a model draws no numbers.
+
+    In a stack of copies the weight is (K, outputs, inputs), and the rows of each copy follow those
+    of the one before.
+    """
 
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__(inputs, outputs, bias=False)
@@ -30,14 +34,32 @@ class _Linear(nn.Linear):
     def reset_parameters(self) -> None:
         pass
 
+    def forward(self, input: Tensor) -> Tensor:
+        if self.weight.dim() == 2:
+            return F.linear(input, self.weight)
+        of_each = input.reshape(len(self.weight), -1, input.size(-1))
+        return torch.bmm(of_each, self.weight.mT).view(*input.shape[:-1], -1)
+
 
 class _Embedding(nn.Embedding):
     def reset_parameters(self) -> None:
         pass
 
+    def forward(self, input: Tensor) -> Tensor:
+        if self.weight.dim() == 2:
+            return F.embedding(input, self.weight)
+        copies, rows, _ = self.weight.shape
+        first_rows = torch.arange(copies, device=input.device)[:, None, None] * rows
+        return F.embedding((input + first_rows).flatten(0, 1), self.weight.flatten(0, 1))
+
 
 def _norm(x: Tensor) -> Tensor:
     return F.rms_norm(x, (x.size(-1),))
+
+
+def _take(x: Tensor, positions: Tensor, copies: int) -> Tensor:
+    """Chosen positions of each copy's rows, one after another; (K·B, T, d) to (K, N, d)."""
+    return x.reshape(copies, -1, x.size(-1)).index_select(1, positions)
 
 
 def _rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
@@ -58,13 +80,14 @@ class _Attention(nn.Module):
         self.c_proj = _Linear(config.n_embd, config.n_embd)
 
     def forward(self, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+        """What `c_proj` is to be applied to."""
         batch, time, _ = x.shape
         heads = (batch, time, -1, self.head_dim)
         q = _norm(_rotate(self.c_q(x).view(heads), cos, sin)).transpose(1, 2)
         k = _norm(_rotate(self.c_k(x).view(heads), cos, sin)).transpose(1, 2)
         v = self.c_v(x).view(heads).transpose(1, 2)
         y = F.scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=self.grouped)
-        return self.c_proj(y.transpose(1, 2).reshape(batch, time, -1))
+        return y.transpose(1, 2).reshape(batch, time, -1)
 
 
 class _MLP(nn.Module):
@@ -83,8 +106,18 @@ class _Block(nn.Module):
         self.attn = _Attention(config)
         self.mlp = _MLP(config)
 
-    def forward(self, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-        x = x + self.attn(_norm(x), cos, sin)
+    def forward(
+        self,
+        x: Tensor,
+        cos: Tensor,
+        sin: Tensor,
+        positions: Tensor | None = None,
+        copies: int = 1,
+    ) -> Tensor:
+        mixed = self.attn(_norm(x), cos, sin)
+        if positions is not None:  # what follows looks at one position at a time
+            x, mixed = _take(x, positions, copies), _take(mixed, positions, copies)
+        x = x + self.attn.c_proj(mixed)
         return x + self.mlp(_norm(x))
 
 
@@ -185,18 +218,7 @@ class GPT(nn.Module):
         NanochatError
             Where the text is longer than the rotary table.
         """
-        time = idx.size(1)
-        if time > self.cos.size(0):
-            raise NanochatError(f"text of {time} tokens; this model reaches {self.cos.size(0)}")
-        cos, sin = self.cos[:time, None], self.sin[:time, None]
-        x = _norm(self.wte(idx))
-        for block in self.blocks:
-            if self.gradient_checkpointing and torch.is_grad_enabled():
-                # Nothing in a block is random, so there is no generator to put back.
-                x = checkpoint(block, x, cos, sin, use_reentrant=False, preserve_rng_state=False)
-            else:
-                x = block(x, cos, sin)
-        logits = self.lm_head(_norm(x))[..., : self.config.vocab_size].float()
+        logits = self.lm_head(self.states(idx))[..., : self.config.vocab_size].float()
         logits = SOFT_CAP * torch.tanh(logits / SOFT_CAP)
         if targets is None:
             return logits
@@ -206,6 +228,66 @@ class GPT(nn.Module):
             ignore_index=IGNORED,
             reduction=loss_reduction,
         )
+
+    def states(self, idx: Tensor, positions: Tensor | None = None) -> Tensor:
+        """What the head is applied to: normed, of the last block.
+
+        Parameters
+        ----------
+        idx : int64 tensor (B, T)
+            Token ids; T at most ten times ``sequence_len``.
+        positions : int64 tensor (N,), optional
+            Where in B·T they are wanted: the last block does all but its attention only there.
+
+        Returns
+        -------
+        tensor (B, T, d), or (K, N, d) with `positions`
+            K is the number of copies, 1 where neither embedding nor blocks are stacked. Without
+            `positions`, the rows of all copies: (K·B, T, d).
+
+        Raises
+        ------
+        NanochatError
+            Where the text is longer than the rotary table.
+        """
+        time = idx.size(1)
+        if time > self.cos.size(0):
+            raise NanochatError(f"text of {time} tokens; this model reaches {self.cos.size(0)}")
+        cos, sin = self.cos[:time, None], self.sin[:time, None]
+        x = _norm(self.wte(idx))
+        weight = next(self.blocks.parameters())
+        copies = len(weight) if weight.dim() == 3 else len(x) // len(idx)
+        if len(x) < copies * len(idx):
+            x = x.repeat(copies, 1, 1)
+        for block in self.blocks:
+            last = positions is not None and block is self.blocks[-1]
+            arguments = (x, cos, sin, positions, copies) if last else (x, cos, sin)
+            if self.gradient_checkpointing and torch.is_grad_enabled():
+                # Nothing in a block is random, so there is no generator to put back.
+                x = checkpoint(block, *arguments, use_reentrant=False, preserve_rng_state=False)
+            else:
+                x = block(*arguments)
+        return _norm(x)
+
+    def stack(self, copies: int, groups: Collection[str]) -> None:
+        """Give `copies` copies of these groups' weights, side by side, in place of one.
+
+        What is not stacked is shared. Each copy computes what a model of its own would; the rows
+        of a batch are repeated for each.
+
+        Parameters
+        ----------
+        copies : int
+            At least 1.
+        groups : collection of str
+            Of ``embedding``, ``matrix`` (the blocks) and ``unembedding``.
+        """
+        parts = {"embedding": self.wte, "matrix": self.blocks, "unembedding": self.lm_head}
+        for group in groups:
+            for module in parts[group].modules():
+                if isinstance(module, _Linear | _Embedding):
+                    stacked = module.weight.detach().expand(copies, -1, -1).clone()
+                    module.weight = nn.Parameter(stacked)
 
     @torch.inference_mode()
     def generate_greedy(

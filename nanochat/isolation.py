@@ -1,5 +1,6 @@
 """Process-wide settings of torch, changed for the time of a call and put back after it."""
 
+import ctypes
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -78,3 +79,23 @@ def _restore(saved: tuple) -> None:
         torch.set_num_threads(threads)
     if workspace is None:
         os.environ.pop(_CUBLAS, None)
+
+
+_MMAP_THRESHOLD, _TRIM_THRESHOLD = -3, -1  # of glibc's malloc.h
+_LARGEST = 32 << 20  # that glibc takes
+_KEPT = 1 << 30
+
+
+def keep_freed_memory() -> None:
+    """Let this process keep the memory that a step frees for the next one, up to a gigabyte.
+
+    Otherwise the C library gives tensors of some megabytes back to the system at every step, and
+    takes them again page by page. For the whole process, and for good; nothing where the C library
+    is not glibc.
+    """
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (OSError, AttributeError, TypeError):
+        return
+    mallopt(_MMAP_THRESHOLD, _LARGEST)
+    mallopt(_TRIM_THRESHOLD, _KEPT)

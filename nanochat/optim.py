@@ -5,7 +5,8 @@ constants are those of nanochat at 8f979a8.
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -51,14 +52,16 @@ class Muon(Optimizer):
 
     Parameters
     ----------
-    params : iterable of float32 parameters of two dimensions
-    lr : float
-        Times max(1, rows / columns)^1/2 for each matrix.
+    params : iterable of float32 parameters (rows, columns), or (K, rows, columns) in a stack
+    lr : float, or one for each copy of a stack
+        Times max(1, rows / columns)^1/2 for each matrix. Set by `set_lr_factor` from then on.
     momentum : float
         In [0, 1): buffer ← lerp(buffer, gradient, 1 - momentum).
     """
 
-    def __init__(self, params: Iterable[Tensor], lr: float, momentum: float = 0.95) -> None:
+    def __init__(
+        self, params: Iterable[Tensor], lr: float | Sequence[float], momentum: float = 0.95
+    ) -> None:
         by_shape: dict[torch.Size, list[Tensor]] = {}
         for param in params:
             by_shape.setdefault(param.shape, []).append(param)
@@ -66,6 +69,27 @@ class Muon(Optimizer):
         super().__init__(
             [{"params": group} for group in by_shape.values()], {"lr": lr, "momentum": momentum}
         )
+        self.orthogonalize = orthogonalize
+        for group in self.param_groups:
+            for param in group["params"]:
+                self.state[param]["momentum_buffer"] = torch.zeros_like(param)
+            param = group["params"][0]
+            group["rates"] = torch.zeros((*param.shape[:-2], 1, 1), device=param.device)
+            self.set_lr(group, lr)
+
+    @staticmethod
+    def set_lr(group: dict[str, Any], lr: float | Sequence[float]) -> None:
+        """Set the rate of a group, or those of the first copies, without waiting for the device."""
+        rows, columns = group["params"][0].shape[-2:]
+        scale = max(1.0, rows / columns) ** 0.5
+        group["lr"] = lr
+        if isinstance(lr, float | int):
+            group["rates"].fill_(lr * scale)
+            return
+        rates = torch.tensor([value * scale for value in lr])[:, None, None]
+        if group["rates"].is_cuda:
+            rates = rates.pin_memory()
+        group["rates"][: len(rates)].copy_(rates, non_blocking=True)
 
     @torch.no_grad()
     def step(self, closure: None = None) -> None:  # type: ignore[override]
@@ -74,18 +98,24 @@ class Muon(Optimizer):
             params = [param for param in group["params"] if param.grad is not None]
             if not params:
                 continue
-            updates = [self._nesterov(param, param.grad, group["momentum"]) for param in params]
-            rows, columns = params[0].shape
-            lr = group["lr"] * max(1.0, rows / columns) ** 0.5
-            for param, update in zip(params, orthogonalize(torch.stack(updates)), strict=True):
-                param.add_(update, alpha=-lr)
+            grads = [param.grad for param in params]
+            buffers = [self._buffer(param) for param in params]
+            for buffer, grad in zip(buffers, grads, strict=True):
+                buffer.lerp_(grad, 1 - group["momentum"])
+            updates = [
+                torch.lerp(g, b, group["momentum"]) for g, b in zip(grads, buffers, strict=True)
+            ]
+            # As (matrices, rows, columns) whatever the copies are: sums of the same order.
+            pushed = self.orthogonalize(torch.stack(updates).flatten(0, -3))
+            pushed = pushed.view(len(params), *params[0].shape)
+            rates = group["rates"][: len(params[0])] if params[0].dim() == 3 else group["rates"]
+            for param, update in zip(params, pushed, strict=True):
+                param.addcmul_(update, rates, value=-1)
 
-    def _nesterov(self, param: Tensor, grad: Tensor, momentum: float) -> Tensor:
-        state = self.state[param]
-        if not state:
-            state["momentum_buffer"] = torch.zeros_like(param)
-        buffer = state["momentum_buffer"].lerp_(grad, 1 - momentum)
-        return torch.lerp(grad, buffer, momentum)
+    def _buffer(self, param: Tensor) -> Tensor:
+        """As many copies of it as the parameter has now."""
+        buffer = self.state[param]["momentum_buffer"]
+        return buffer[: len(param)] if param.dim() == 3 else buffer
 
 
 def effective_lrs(recipe: Recipe, width: int) -> dict[str, float]:
@@ -107,46 +137,94 @@ def group_members(model: GPT) -> dict[str, list[Parameter]]:
     }
 
 
-def build_optimizers(model: GPT, recipe: Recipe) -> list[Optimizer]:
+def build_optimizers(model: GPT, *recipes: Recipe, recorded: bool = False) -> list[Optimizer]:
     """AdamW over [head, embedding] and Muon over the block matrices, for the trained groups.
-
-    A Muon for each of `PARTS` where these have rates of their own.
 
     Parameters
     ----------
     model : GPT
-        Parameters outside the recipe's trainable groups get ``requires_grad = False``.
-    recipe : Recipe
-        Learning rates, weight decay and trainable groups.
+        Parameters outside the trainable groups get ``requires_grad = False``. In a stack of copies
+        all groups that are trained are stacked.
+    *recipes : Recipe
+        One, or one for each copy of a stack: equal but for their rates.
+    recorded : bool
+        Whether steps will be recorded: then rates are tensors on the device, and steps are counted
+        there.
 
     Returns
     -------
     list of Optimizer
-        Zero to three; every group holds its rate at factor 1 as ``initial_lr``.
+        Zero to two. In a stack AdamW has a group for each copy, whose gradient is to be handed to
+        it; the matrices of Muon hold all copies.
     """
-    lrs = effective_lrs(recipe, model.config.n_embd)
+    trained = recipes[0].trainable_param_groups
     members = group_members(model)
     for group in GROUPS:
         for param in members[group]:
-            param.requires_grad_(group in recipe.trainable_param_groups)
+            param.requires_grad_(group in trained)
     adamw_groups = [
-        {"params": members[group], "lr": lrs[group]}
+        {"params": [copy], "name": group, "copy": number}
         for group in ("unembedding", "embedding")
-        if group in recipe.trainable_param_groups
+        if group in trained
+        for param in members[group]
+        for number, copy in enumerate([param] if param.dim() == 2 else param.detach())
     ]
     optimizers: list[Optimizer] = []
     if adamw_groups:
-        decay = recipe.weight_decay
-        optimizers.append(
-            AdamW(adamw_groups, betas=ADAM_BETAS, eps=ADAM_EPS, weight_decay=decay, fused=True)
+        device = model.lm_head.weight.device
+        for group in adamw_groups if recorded else ():
+            group["lr"] = torch.zeros((), device=device)
+        capturable = recorded and device.type == "cuda"
+        adamw = AdamW(
+            adamw_groups, betas=ADAM_BETAS, eps=ADAM_EPS, fused=True, capturable=capturable
         )
-    if "matrix" in recipe.trainable_param_groups:
-        parts = [part for part in PARTS if part in lrs] or ["matrix"]
-        optimizers += [Muon(members[part], lr=lrs[part]) for part in parts]
+        optimizers.append(adamw)
+    if "matrix" in trained:
+        muon = Muon(members["matrix"], lr=0.0)
+        for group in muon.param_groups:  # by shape, and no shape is in both parts
+            name = next(part for part in PARTS if group["params"][0] in set(members[part]))
+            group["name"] = name
+        optimizers.append(muon)
+    assign_rates(optimizers, model.config.n_embd, *recipes)
+    return optimizers
+
+
+def adamw_copies(
+    model: GPT, optimizers: Iterable[Optimizer]
+) -> list[tuple[Parameter, int, Tensor]]:
+    """In a stack, what AdamW updates: the parameter, the number of the copy, and its view."""
+    members = group_members(model)
+    return [
+        (members[group["name"]][0], group["copy"], group["params"][0])
+        for optimizer in optimizers
+        if not isinstance(optimizer, Muon)
+        for group in optimizer.param_groups
+    ]
+
+
+def assign_rates(optimizers: Iterable[Optimizer], width: int, *recipes: Recipe) -> None:
+    """Give the optimizers of `build_optimizers` the rates and the decay of other recipes.
+
+    Parameters
+    ----------
+    width : int
+        Of the model.
+    *recipes : Recipe
+        One, or one for each of the first copies of a stack.
+    """
+    lrs = [effective_lrs(recipe, width) for recipe in recipes]
     for optimizer in optimizers:
         for group in optimizer.param_groups:
-            group["initial_lr"] = group["lr"] = group["lr"] * recipe.init_lr_frac
-    return optimizers
+            rates = [
+                each.get(group["name"], each["matrix"]) * recipe.init_lr_frac
+                for each, recipe in zip(lrs, recipes, strict=True)
+            ]
+            if isinstance(optimizer, Muon):
+                group["initial_lr"] = rates
+            elif group["copy"] < len(recipes):
+                group["initial_lr"] = rates[group["copy"]]
+                group["weight_decay"] = recipes[group["copy"]].weight_decay
+    set_lr_factor(optimizers, *(1.0 for _ in recipes))
 
 
 def lr_factor(step: int, total_steps: int, recipe: Recipe) -> float:
@@ -173,8 +251,62 @@ def lr_factor(step: int, total_steps: int, recipe: Recipe) -> float:
     return end + (1 - end) * 0.5 * (1 + math.cos(math.pi * progress))
 
 
-def set_lr_factor(optimizers: Iterable[Optimizer], factor: float) -> None:
-    """Set every group's rate to `factor` times its ``initial_lr``."""
+def set_lr_factor(optimizers: Iterable[Optimizer], *factors: float) -> None:
+    """Set the rates to `factors` times those of `assign_rates`.
+
+    Parameters
+    ----------
+    *factors : float
+        One, or one for each of the copies that are still trained.
+    """
     for optimizer in optimizers:
         for group in optimizer.param_groups:
-            group["lr"] = group["initial_lr"] * factor
+            if isinstance(optimizer, Muon):
+                rates = [a * b for a, b in zip(group["initial_lr"], factors, strict=True)]
+                stacked = group["params"][0].dim() == 3
+                optimizer.set_lr(group, rates if stacked else rates[0])
+            elif group["copy"] < len(factors):
+                lr = group["initial_lr"] * factors[group["copy"]]
+                if isinstance(group["lr"], Tensor):
+                    group["lr"].fill_(lr)
+                else:
+                    group["lr"] = lr
+
+
+def reset_optimizers(optimizers: Iterable[Optimizer]) -> None:
+    """Their states as before the first step, in place."""
+    for optimizer in optimizers:
+        for state in optimizer.state.values():
+            for value in state.values():
+                value.zero_()
+
+
+def keep_copies(optimizers: Iterable[Optimizer], chosen: Sequence[int]) -> None:
+    """In a stack, make these copies the first ones, with their states and rates.
+
+    Parameters
+    ----------
+    chosen : sequence of int
+        Ascending.
+    """
+    for optimizer in optimizers:
+        if isinstance(optimizer, Muon):
+            for group in optimizer.param_groups:
+                group["initial_lr"] = [group["initial_lr"][copy] for copy in chosen]
+            for state in optimizer.state.values():
+                buffer = state["momentum_buffer"]
+                buffer[: len(chosen)] = buffer[list(chosen)]
+        else:
+            _move_groups(optimizer, chosen)
+
+
+def _move_groups(adamw: Optimizer, chosen: Sequence[int]) -> None:
+    groups = {(group["name"], group["copy"]): group for group in adamw.param_groups}
+    for (name, copy), target in groups.items():
+        if copy >= len(chosen) or chosen[copy] == copy:
+            continue
+        source = groups[name, chosen[copy]]
+        target.update({key: source[key] for key in ("initial_lr", "weight_decay")})
+        moved = adamw.state[source["params"][0]]
+        for key, value in adamw.state[target["params"][0]].items():
+            value.copy_(moved[key])

@@ -195,6 +195,11 @@ class Recipe:
         """
         return self.device_batch_size, self.seed if self.shuffle else None
 
+    def stack_key(self) -> tuple[Any, ...]:
+        """What must be equal for fine-tunes to advance side by side: all but rates and decay."""
+        rest = {name: getattr(self, name) for name in _TYPES if name not in _OF_A_COPY}
+        return (*rest.values(), *self.batch_key())
+
     def to_dict(self) -> dict[str, Any]:
         """Settings in canonical form, of plain JSON types; equal recipes give equal dicts.
 
@@ -209,6 +214,14 @@ class Recipe:
 
 
 _TYPES: dict[str, Any] = {field.name: field.type for field in dataclasses.fields(Recipe)}
+
+
+_OF_A_COPY = {
+    *("learning_rate", "matrix_lr", "embedding_lr", "unembedding_lr", "attention_lr", "mlp_lr"),
+    *("embedding_lr_mult", "unembedding_lr_mult", "weight_decay"),
+    *("init_lr_frac", "warmup_frac", "final_lr_frac"),
+    "seed",  # in `batch_key` where it matters
+}
 
 
 def _at_least(low: int | float) -> tuple[Any, str]:

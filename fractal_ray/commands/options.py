@@ -11,6 +11,7 @@ import typer
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as MatplotlibFigure
 
+    from fractal_ray.spec import SweepSpec
     from fractal_ray.sweep import Sweep
 
 
@@ -86,6 +87,18 @@ def open_sweep(path: str, settings: list[str], storage: str | None) -> "Sweep":
     from fractal_ray.sweep import Sweep
 
     return Sweep.open(path, overrides(settings, storage))
+
+
+def note_on_repeats(spec: "SweepSpec") -> str | None:
+    """What to know of a sweep whose runs do not repeat to the bit; None of any other."""
+    from fractal_ray.spec_workloads import NanochatSpec
+
+    if not isinstance(spec.workload, NanochatSpec) or spec.workload.deterministic:
+        return None
+    return (
+        "recipe.deterministic is false, so labels may differ between repeats of a run;"
+        " fractal-ray verify measures how many do"
+    )
 
 
 def keep_figure(sweep: "Sweep", drawn: "MatplotlibFigure", name: str, dpi: int = 150) -> str:

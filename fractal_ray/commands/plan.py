@@ -11,6 +11,7 @@ from fractal_ray.commands.options import (
     SetOption,
     SpecArgument,
     StorageOption,
+    note_on_repeats,
     overrides,
 )
 
@@ -78,6 +79,8 @@ def _what(spec: "SweepSpec") -> list[str]:
     for side in ("x", "y"):
         axis = spec.axis(side)
         lines.append(f"  {side}: {axis.param}, {axis.scale} from {axis.min!r} to {axis.max!r}")
+    if note := note_on_repeats(spec):
+        lines.append(f"  {note}")
     return lines
 
 

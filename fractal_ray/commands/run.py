@@ -19,6 +19,7 @@ from fractal_ray.commands.options import (
     SpecArgument,
     StorageOption,
     keep_figure,
+    note_on_repeats,
     open_sweep,
 )
 from fractal_ray.commands.watching import watched
@@ -77,7 +78,10 @@ def run(
     budget = Budget(budget_points, budget_gpu_hours, sweep.spec.resources.cards)
     budget.check()
 
-    with tracked(sweep, tracking, note=_quiet if quiet or as_json else _note) as tracker:
+    note = _quiet if quiet or as_json else _note
+    if of_repeats := note_on_repeats(sweep.spec):
+        note(of_repeats)
+    with tracked(sweep, tracking, note=note) as tracker:
         with watched(sweep, quiet=quiet, as_json=as_json) as how:
             progress = sweep.run(
                 engine.value,

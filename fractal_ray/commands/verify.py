@@ -53,8 +53,9 @@ def verify(
 ) -> None:
     """Check the labels at a frame's border and say whether its dimension can be given.
 
-    Runs a sample of boundary points again, one ulp beside, and in another dtype; sends a smooth
-    curve, a bowl and noise through the same stages; and keeps the sheet beside the dataset.
+    Runs a sample of boundary points again, one ulp beside, in another dtype and, where the recipe
+    says deterministic: false, in deterministic mode; sends a smooth curve, a bowl and noise through
+    the same stages; and keeps the sheet beside the dataset.
     """
     from fractal_ray.errors import SweepError
     from fractal_ray.flips import run_checks

@@ -20,8 +20,10 @@ from fractal_ray.dimension.verdict import UNRESOLVED, Reading
 FRACTAL: Final = "fractal"
 UNVERIFIED: Final = "unverified"
 
+DECIDING: Final = ("repeat", "nudge", "mode")
+"""Checks whose flips are a verdict against the labels; those of another dtype are only said."""
 MOST_FLIPS: Final = 0.01
-"""Share of boundary labels that may change under a repeat or a nudge."""
+"""Share of boundary labels that may change in one of these."""
 SURE_BELOW: Final = 0.05
 """What the upper end of that share's interval must be below, or more runs are needed: 72 without a
 flip. Not asked of a sample that is all there is."""
@@ -47,7 +49,8 @@ class Flips:
     ----------
     check
         repeat: the same values again. nudge: one of them moved by the smallest step of its
-        arithmetic. dtype: the whole run in another dtype.
+        arithmetic. mode: in deterministic mode, of a sweep that is not. dtype: the whole run in
+        another dtype.
     runs, flips
         Labels compared, and of these different ones.
     low, high
@@ -76,6 +79,7 @@ class Flips:
 _CHECKS: Final = {
     "repeat": "the same runs again",
     "nudge": "one ulp beside",
+    "mode": "in deterministic mode",
     "dtype": "in the other dtype",
 }
 
@@ -217,7 +221,7 @@ def _lacking(evidence: Evidence) -> list[str]:
     """What has to be run before anything can be said."""
     reasons = [f"not run: {_CHECKS.get(check, check)}" for check in evidence.missing]
     for each in evidence.flips:
-        if each.check not in ("repeat", "nudge"):
+        if each.check not in DECIDING:
             continue
         if each.failed > MOST_LOST * (each.runs + each.failed):
             reasons.append(f"{each}: too many runs failed")
@@ -250,7 +254,7 @@ def _labels_broken(evidence: Evidence) -> list[str]:
     reasons += [
         f"{flips}: labels at the border are not labels of their settings"
         for flips in evidence.flips
-        if flips.check in ("repeat", "nudge") and flips.low is not None and flips.low > MOST_FLIPS
+        if flips.check in DECIDING and flips.low is not None and flips.low > MOST_FLIPS
     ]
     return reasons
 

@@ -28,7 +28,7 @@ class Prepared:
 
 @dataclass(frozen=True)
 class Footprint:
-    """What one worker takes of a card, in bytes.
+    """What one worker takes of a card, in bytes and in time.
 
     Parameters
     ----------
@@ -38,11 +38,15 @@ class Footprint:
         Of the process besides: CUDA itself and what else was on the card.
     total
         Memory of the card.
+    busy
+        Share of the time, above 0 and at most 1, in which the card works for this one worker;
+        None where it was not measured.
     """
 
     peak: int
     context: int
     total: int
+    busy: float | None = None
 
 
 @runtime_checkable

@@ -6,30 +6,30 @@ worker restores the master weights in place; it never reads a file or builds a m
 
 import hashlib
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fractal_ray.identity import Setting
-from fractal_ray.outcome import Criterion, RunRecord
-from fractal_ray.space import Point
+from fractal_ray.outcome import Criterion
 from fractal_ray.spec import SweepSpec
 from fractal_ray.spec_workloads import NanochatSpec
 from fractal_ray.workloads.base import Footprint, Prepared
 from fractal_ray.workloads.footprint import measure
-from nanochat.errors import NanochatError
+from nanochat.kernels import PLAIN, Kernels
 from nanochat.recipe import Recipe
 
 if TYPE_CHECKING:
-    from nanochat.data import Batches, Examples
+    from fractal_ray.workloads.nanochat_runner import NanochatRunner
+    from nanochat.data import Examples
     from nanochat.finetune import FinetuneResult
     from nanochat.gpt import GPTConfig
 
 # Changes when the mathematics of a run changes, so that old rows are not mistaken for new ones.
-NUMERICS = "nanochat-1"
+NUMERICS = "nanochat-2"
 
 
 def fingerprint_of(parts: Mapping[str, str]) -> str:
@@ -66,6 +66,10 @@ class NanochatWorkload:
         folder of shards is read.
     largest_batch
         Largest `device_batch_size` of any point; None for the recipe's.
+    kernels
+        How steps are computed.
+    points_per_trial
+        Points that advance together on a device.
     """
 
     def __init__(
@@ -77,6 +81,8 @@ class NanochatWorkload:
         criterion: Criterion,
         budget: int | None = None,
         largest_batch: int | None = None,
+        kernels: Kernels = PLAIN,
+        points_per_trial: int | Literal["auto"] = "auto",
     ) -> None:
         self._spec = spec
         self.budget = budget
@@ -84,6 +90,8 @@ class NanochatWorkload:
         self._recipe = recipe
         self._params = (x_param, y_param)
         self._criterion = criterion
+        self._kernels = kernels
+        self._points_per_trial: int | Literal["auto"] = points_per_trial
 
     @classmethod
     def from_spec(cls, spec: SweepSpec) -> "NanochatWorkload":
@@ -101,15 +109,19 @@ class NanochatWorkload:
             spec.label.criterion,
             None if by_steps else int(largest.get("num_tokens", recipe.num_tokens)),
             int(largest.get("device_batch_size", recipe.device_batch_size)),
+            asked.chosen_kernels,
+            spec.resources.points_per_trial,
         )
 
     @property
     def recipe(self) -> Mapping[str, Setting]:
-        """Every field of the fixed recipe."""
-        return {
+        """Every field of the fixed recipe, and other kernels than the plain ones."""
+        fields: dict[str, Setting] = {
             name: value if isinstance(value, bool | int | float | str) else ",".join(value)
             for name, value in self._recipe.to_dict().items()
         }
+        # They round differently: other bits, other runs.
+        return {**fields, "kernels": str(self._kernels)} if self._kernels != PLAIN else fields
 
     def prepare(self) -> Prepared:
         """Read the checkpoint, tokenise the conversations."""
@@ -143,7 +155,17 @@ class NanochatWorkload:
         if device == "cuda" and self._recipe.deterministic:
             # Read when CUDA starts; cuBLAS is deterministic only with a fixed workspace.
             os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-        return NanochatRunner(shared, self._recipe, self._params, self._criterion, device)
+        from fractal_ray.workloads.nanochat_runner import NanochatRunner
+
+        return NanochatRunner(
+            shared,
+            self._recipe,
+            self._params,
+            self._criterion,
+            device,
+            self._kernels,
+            self._points_per_trial,
+        )
 
     def probe(self, shared: Shared, device: str) -> Footprint:
         """Two steps at the largest batch of any point, on the longest rows of the data."""
@@ -152,87 +174,11 @@ class NanochatWorkload:
     def two_largest_steps(self, shared: Shared, device: str) -> "FinetuneResult":
         """Two, because the optimizer's states of the first come after its peak."""
         from nanochat.data import make_batches
-        from nanochat.finetune import finetune
 
         size = self._largest_batch
         recipe = self._recipe.with_values({"num_iterations": 2, "device_batch_size": size})
         rows = np.argsort(-shared.examples.lengths, kind="stable")[: 2 * size]
-        runner = self.open(shared, device)
-        runner.restore()
         longest = shared.examples.take(rows)
-        return finetune(runner.model, make_batches(longest, recipe, shared.pad_id, device), recipe)
-
-
-class NanochatRunner:
-    """The workload on one worker: one model, one set of master weights, cached batches."""
-
-    def __init__(
-        self,
-        shared: Shared,
-        recipe: Recipe,
-        params: tuple[str, str],
-        criterion: Criterion,
-        device: str,
-    ) -> None:
-        import torch
-
-        from nanochat.gpt import GPT
-
-        if device == "cuda" and not torch.cuda.is_available():
-            raise NanochatError(
-                "resources.gpu asks for a GPU and torch sees none on this worker;"
-                " set resources.gpu: 0 to run on the CPU"
-            )
-        # Some checkpoints pad the vocabulary with rows beyond its size.
-        rows = shared.weights["lm_head.weight"].shape[0]
-        self.model = GPT(shared.config, vocab_rows=rows).to(device)
-        # Copies: the arrays may be the object store's own memory, which every worker shares.
-        self._master: dict[str, torch.Tensor] = {
-            key: torch.tensor(array, device=device) for key, array in shared.weights.items()
-        }
-        self._weights = self.model.state_dict()
-        self._shared, self._recipe, self._params = shared, recipe, params
-        self._criterion, self._device = criterion, device
-        self._batches: dict[tuple[Any, ...], Batches] = {}
-        self.device = torch.cuda.get_device_name() if device == "cuda" else "cpu"
-
-    def evaluate(self, points: Sequence[Point]) -> Iterator[RunRecord]:
-        """Fine-tune at each point, always from the master weights."""
-        from nanochat.finetune import finetune
-
-        for point in points:
-            recipe = self._recipe.with_values(
-                dict(zip(self._params, (point.x, point.y), strict=True))
-            )
-            self.restore()
-            result = finetune(self.model, self._batches_for(recipe), recipe)
-            yield RunRecord.from_curve(
-                result.losses,
-                self._criterion,
-                diverged_step=result.diverged_step,
-                final_loss=result.final_loss,
-                steps=result.steps,
-                tokens_seen=result.tokens_seen,
-                seconds=result.seconds,
-            )
-
-    def restore(self) -> None:
-        """The master weights, in place."""
-        import torch
-
-        with torch.no_grad():
-            for key, tensor in self._weights.items():
-                tensor.copy_(self._master[key])
-
-    def _batches_for(self, recipe: Recipe) -> "Batches":
-        """Batches are the same for every point unless an axis changes them."""
-        from nanochat.data import make_batches
-
-        key = recipe.batch_key()
-        if key not in self._batches:
-            if len(self._batches) >= 8:
-                self._batches.pop(next(iter(self._batches)))
-            self._batches[key] = make_batches(
-                self._shared.examples, recipe, self._shared.pad_id, self._device
-            )
-        return self._batches[key]
+        batches = make_batches(longest, recipe, shared.pad_id, device, self._kernels)
+        runner = self.open(shared, device)
+        return runner.finetune([recipe] * runner.side_by_side, batches)[0]

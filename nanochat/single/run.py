@@ -16,6 +16,7 @@ import numpy as np
 from nanochat.errors import NanochatError
 from nanochat.finetune import FinetuneResult, finetune, planned_steps
 from nanochat.isolation import isolated
+from nanochat.kernels import PLAIN, Kernels
 from nanochat.recipe import Recipe
 from nanochat.sharing.published import save_model_folder
 from nanochat.single.repro import repro_record
@@ -76,7 +77,12 @@ class Finetuned:
 
 
 def run_finetune(
-    settings: Settings, recipe: Recipe, subject: Subject, out: Path, say: Callable[[str], None]
+    settings: Settings,
+    recipe: Recipe,
+    subject: Subject,
+    out: Path,
+    say: Callable[[str], None],
+    kernels: Kernels = PLAIN,
 ) -> Finetuned:
     """Fine-tune once, and write ``finetune_single_<run>_<time>.json`` into a folder.
 
@@ -90,6 +96,8 @@ def run_finetune(
         Made if needed.
     say : callable
         Gets each line to show.
+    kernels : Kernels
+        That the subject was loaded for.
 
     Raises
     ------
@@ -113,7 +121,7 @@ def run_finetune(
 
         try:
             teller.before()
-            result = finetune(subject.model, subject.batches, recipe, teller.step)
+            result = finetune(subject.model, subject.batches, recipe, teller.step, kernels)
         except BaseException as error:
             conclude(_cut_short(teller, subject, recipe), error)
             raise

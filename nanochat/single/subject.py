@@ -12,6 +12,7 @@ from nanochat.data import Conversation, load_conversations
 from nanochat.errors import NanochatError
 from nanochat.examples import Examples, tokenize_conversations
 from nanochat.gpt import GPT
+from nanochat.kernels import PLAIN, Kernels
 from nanochat.recipe import Recipe
 from nanochat.single.samples import COUNT, LONGEST, Sample, make_samples
 from nanochat.single.settings import Settings
@@ -48,7 +49,11 @@ class Subject:
 
 
 def load_subject(
-    settings: Settings, recipe: Recipe, say: Say, budget: int | None = None
+    settings: Settings,
+    recipe: Recipe,
+    say: Say,
+    budget: int | None = None,
+    kernels: Kernels = PLAIN,
 ) -> Subject:
     """Find, read and tokenise all that the settings name.
 
@@ -61,6 +66,8 @@ def load_subject(
     budget : int, optional
         Supervised tokens that a folder of shards must hold, where the recipe's own budget is not
         what decides.
+    kernels : Kernels
+        That the batches are made for.
 
     Raises
     ------
@@ -103,7 +110,7 @@ def load_subject(
     return Subject(
         model=model,
         tokenizer=tokenizer,
-        batches=make_batches(examples, recipe, pad_id, device),
+        batches=make_batches(examples, recipe, pad_id, device, kernels),
         validation=validation,
         samples=samples,
         fingerprints={

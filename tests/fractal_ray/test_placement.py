@@ -1,14 +1,20 @@
 """What a slot takes of a node, and how many share a card: reckoned, without a cluster."""
 
+import hashlib
+import json
+import re
+from collections.abc import Callable
 from typing import Any
 
 import pytest
+import torch
 
 from fractal_ray.engine.packing import FILE, Packing, configuration, settle, workers_of
 from fractal_ray.engine.placement import SlotResources, matches, pinned, room_for
 from fractal_ray.errors import SweepError
 from fractal_ray.spec_file import parse_spec
 from fractal_ray.store import Store
+from fractal_ray.workloads import footprint
 from fractal_ray.workloads.base import Footprint
 from tests.fractal_ray.conftest import raw_spec
 
@@ -99,6 +105,34 @@ def test_workers_of_a_card(peak: float, context: float, workers: int) -> None:
     assert int(1 / gpu + 1e-4) == workers, "Ray packs as many"
 
 
+@pytest.mark.parametrize(
+    ("busy", "workers"),
+    [(None, 7), (1.0, 1), (0.95, 1), (0.9, 2), (0.5, 2), (0.45, 3), (0.3, 4), (0.01, 7)],
+)
+def test_no_more_workers_than_fill_the_card(busy: float | None, workers: int) -> None:
+    """The last one adds a tenth or more where work is shared out without loss, a next one less."""
+    one = Footprint(9 * GIB, GIB // 2, 80 * GIB, busy)
+    assert workers_of(one) == workers
+    if busy is not None and workers < 7:
+        assert min(workers + 1, 1 / busy) < 1.1 * workers
+        assert workers == 1 or min(workers, 1 / busy) >= 1.1 * (workers - 1)
+    roomy = Footprint(GIB // 10, GIB // 10, 80 * GIB, busy)
+    assert workers_of(roomy) == (8 if busy in (None, 0.01) else workers)
+
+
+@pytest.mark.parametrize(
+    ("busy", "words"),
+    [
+        (0.48, r"2 workers a card; by memory 7 \(.* 80.0 GiB\), by time 2 \(.* 48 % busy\)"),
+        (0.99, r"1 worker a card; by memory 7 .* by time 1 \(.* 99 % busy\)"),
+        (None, "7 workers a card; by memory 7 .* was not measured"),
+    ],
+)
+def test_the_line_says_what_decided(busy: float | None, words: str) -> None:
+    one = Footprint(9 * GIB, GIB // 2, 80 * GIB, busy)
+    assert re.search(words, str(Packing("key", one, workers_of(one))))
+
+
 def test_what_does_not_fit_at_all_is_refused() -> None:
     with pytest.raises(SweepError, match="device_batch_size"):
         workers_of(Footprint(81 * GIB, GIB, 80 * GIB))
@@ -121,6 +155,71 @@ def test_a_packing_is_kept_for_its_configuration(tmp_path: Any) -> None:
     assert settle(store, other, probe).workers == 7
     assert len(asked) == 3
     assert settle(store, key, lambda: None).gpu == 1.0
+
+
+def test_a_packing_of_before_cards_were_timed_is_made_anew(tmp_path: Any) -> None:
+    taken = {"peak": 9 * GIB, "context": GIB // 2, "total": 80 * GIB}
+    facts = json.dumps(["fingerprint", {}, "H100", 0.10, 0.05, 8])
+    old = {"key": hashlib.sha256(facts.encode()).hexdigest()[:32], "footprint": taken, "workers": 7}
+    (tmp_path / FILE).write_text(json.dumps(old))
+    store, key = Store(str(tmp_path)), configuration("fingerprint", {}, "H100")
+    made = settle(store, key, lambda: Footprint(**taken, busy=0.5))
+    assert made.workers == 2
+    assert settle(store, key, lambda: pytest.fail("it was asked again")) == made
+
+
+def kernel(start: float, end: float, **more: Any) -> Any:
+    """As torch's profiler tells it, in microseconds."""
+    from torch.autograd.profiler_util import FunctionEvent
+    from torch.profiler import DeviceType
+
+    facts = {"device_type": DeviceType.CUDA, **more}
+    return FunctionEvent(1, "kernel", 0, start, end, **facts)
+
+
+@pytest.fixture
+def card(monkeypatch: pytest.MonkeyPatch) -> Callable[..., float | None]:
+    """`busy_share` of steps that take 0.1 s of wall time, on a card with these events."""
+
+    def share(*events: Any) -> float | None:
+        class Seen:
+            def __init__(self, activities: Any) -> None:
+                self.began = len(calls)
+
+            def __enter__(self) -> "Seen":
+                return self
+
+            def __exit__(self, *error: object) -> None:
+                assert len(calls) == self.began + 1, "the profiler sees one call"
+
+            def events(self) -> list[Any]:
+                return list(events)
+
+        calls: list[int] = []
+        clock = iter((5.0, 5.1))
+        monkeypatch.setattr(torch.cuda, "synchronize", lambda: None)
+        monkeypatch.setattr(torch.profiler, "profile", Seen)
+        monkeypatch.setattr(footprint, "perf_counter", lambda: next(clock))
+        found = footprint.busy_share(lambda: calls.append(1))
+        assert len(calls) == 3
+        return found
+
+    return share
+
+
+def test_a_card_is_busy_while_any_kernel_runs(card: Callable[..., float | None]) -> None:
+    from torch.profiler import DeviceType
+
+    kernels = [kernel(40e3, 60e3), kernel(0, 20e3), kernel(10e3, 30e3), kernel(12e3, 15e3)]
+    assert card(*kernels) == pytest.approx(0.5)
+    beside = [
+        kernel(0, 90e3, is_user_annotation=True),
+        kernel(0, 90e3, device_type=DeviceType.CPU),
+    ]
+    assert card(*kernels, *beside) == pytest.approx(0.5)
+    assert card(kernel(0, 500e3)) == 1.0
+    assert card() is None
+    assert card(*beside) is None
 
 
 @pytest.mark.parametrize(

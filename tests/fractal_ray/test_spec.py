@@ -64,6 +64,14 @@ def workload(**changes: Any) -> dict[str, Any]:
         ({"label": {"boundary": "converged"}}, ["label.boundary", "'trainable'", "'converged'"]),
         ({"resources": {"gpu": 1.5}}, ["resources.gpu: gpu above 1 must be a whole number"]),
         ({"resources": {"slots": 0}}, ["resources.slots"]),
+        (
+            {"resources": {"points_per_trial": 0}},
+            ["resources.points_per_trial: points_per_trial must be at least 1 or auto; given 0"],
+        ),
+        (
+            {"resources": {"points_per_trial": 4}, "trials": "points"},
+            ["resources.points_per_trial is 4, and with trials: points", "take trials: slots"],
+        ),
         ({"points_per_tile": 0}, ["points_per_tile must be at least 1 or auto"]),
         (
             {
@@ -192,9 +200,29 @@ def test_a_map_spans_its_own_plane() -> None:
             "workload: the set disc: radius must be above 0; given -1",
         ),
         ({"resources": {"gpu": 1}}, "evaluated on the CPU; resources.gpu must be 0, not 1"),
+        (
+            {"resources": {"points_per_trial": 1}},
+            "resources.points_per_trial is 1, and a workload map computes all points of a tile at",
+        ),
         ({"axes": axes()}, "axes.x.param: a map has its own plane, so the param of axis x is x"),
     ],
 )
 def test_mistakes_in_a_map_are_named(changes: dict[str, Any], says: str) -> None:
     with pytest.raises(SweepError, match=re.escape(says)):
         parse_spec(map_spec(**changes))
+
+
+def test_points_per_trial_is_for_fine_tunes() -> None:
+    given = parse_spec(raw_spec(resources={"points_per_trial": 8}))
+    assert given.resources.points_per_trial == 8
+    assert parse_spec(raw_spec()).resources.points_per_trial == "auto"
+    alone = parse_spec(raw_spec(resources={"points_per_trial": 1}, trials="points"))
+    assert alone.resources.points_per_trial == 1
+    rates = {"scale": "log", "min": 1e-3, "max": 10.0}
+    net = {
+        "workload": {"kind": "mlp"},
+        "axes": {"x": {"param": "eta0", **rates}, "y": {"param": "eta1", **rates}},
+    }
+    assert parse_spec(raw_spec(**net, resources={"points_per_trial": "auto"}))
+    with pytest.raises(SweepError, match="is 2, and a workload mlp computes all points of a tile"):
+        parse_spec(raw_spec(**net, resources={"points_per_trial": 2}))

@@ -1,6 +1,9 @@
-"""The store: layout, readers of others, parts that cannot be read."""
+"""The store: layout, readers of others, parts that cannot be read, parts of before."""
 
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import numpy as np
@@ -8,11 +11,15 @@ import polars as pl
 import pyarrow.parquet as pq
 import pytest
 
+from fractal_ray.analysis import analyze
+from fractal_ray.compare import compare
 from fractal_ray.errors import SweepError
 from fractal_ray.outcome import Outcome, RunRecord
-from fractal_ray.rows import Evaluation, Failure, Origin
+from fractal_ray.rows import POINTS_SCHEMA, Evaluation, Failure, Origin
 from fractal_ray.space import Point
 from fractal_ray.store import Store
+from fractal_ray.sweep import Sweep
+from tests.fractal_ray.workloads_for_tests import Broken
 
 
 def origin(number: int, level: int = 0) -> Origin:
@@ -148,3 +155,83 @@ def test_file_systems_that_are_not_local() -> None:
     store.compact()
     assert store.part_count() == 1
     assert sorted(store.read(["ix"]).column("ix").to_pylist()) == [1, 2, 3]
+
+
+ADDED = ("deterministic", "side_by_side", "kernels")
+
+
+def as_before(store: Store) -> None:
+    """The dataset as fractal-ray wrote it when rows did not say how they were computed."""
+    for part in Path(store.root).rglob("part-*.parquet"):
+        if "failures" not in part.parts:
+            pq.write_table(pq.ParquetFile(part).read().drop_columns(list(ADDED)), part)
+
+
+def how_computed(store: Store) -> list[tuple[Any, ...]]:
+    table = store.read(["ix", *ADDED])
+    return sorted(zip(*(table[name].to_pylist() for name in table.column_names), strict=True))
+
+
+def test_a_row_says_how_it_was_computed(tmp_path: Path) -> None:
+    store = Store(str(tmp_path))
+    record = evaluation(2).record
+    how = {"deterministic": False, "side_by_side": 4, "kernels": "compile"}
+    store.append([evaluation(1), Evaluation(origin(2), replace(record, **how))])
+    assert how_computed(store) == [(1, None, 1, ""), (2, False, 4, "compile")]
+    types = [str(POINTS_SCHEMA.field(name).type) for name in ADDED]
+    assert types == ["bool", "int32", "string"]
+
+
+def test_parts_of_before_are_read_and_joined(tmp_path: Path) -> None:
+    store = Store(str(tmp_path))
+    store.append([evaluation(1), evaluation(2), evaluation(3, level=1)])
+    as_before(store)
+    assert "kernels" not in pq.read_schema(next(tmp_path.rglob("*.parquet"))).names
+    assert store.read(["x"]).column_names == ["x"]
+    before = [(number, None, 1, "") for number in (1, 2, 3)]
+    assert how_computed(store) == before
+    how = {"deterministic": True, "side_by_side": 8, "kernels": "compile, cuda_graphs"}
+    store.append([Evaluation(origin(4), replace(evaluation(4).record, **how))])
+    every = [*before, (4, True, 8, "compile, cuda_graphs")]
+    assert how_computed(store) == every
+    insert = {"missing_columns": "insert", "extra_columns": "ignore"}
+    _others_read_it(tmp_path, {"union_by_name": True}, insert)
+    store.compact()
+    assert how_computed(store) == every
+    assert store.part_count() == 2
+    assert store.read().schema.remove_metadata() == Store(str(tmp_path / "no")).read().schema
+    _others_read_it(tmp_path, {}, {})
+    parts = {part: part.stat().st_mtime_ns for part in tmp_path.rglob("*.parquet")}
+    store.compact()
+    assert parts == {part: part.stat().st_mtime_ns for part in tmp_path.rglob("*.parquet")}
+
+
+def _others_read_it(folder: Path, duck: dict[str, Any], polar: dict[str, Any]) -> None:
+    pattern = f"{folder}/points/**/*.parquet"
+    found = duckdb.read_parquet(pattern, hive_partitioning=True, **duck)
+    assert sorted(found.project("ix").fetchall()) == [(1,), (2,), (3,), (4,)]
+    lazy = pl.scan_parquet(pattern, hive_partitioning=True, **polar)
+    assert sorted(lazy.collect()["ix"].to_list()) == [1, 2, 3, 4]
+
+
+def test_a_sweep_of_before_goes_on(make_sweep: Callable[..., Sweep]) -> None:
+    """Resumed, shown, analysed and compared; what was run before is not run again."""
+    small, grown = [{"grid": {"points": 9}}], [{"grid": {"points": 17}}]
+    make_sweep(stages=small).run("local")
+    old = make_sweep(Broken(), stages=small)
+    as_before(old.store())
+    assert old.run("local").reused == 81
+    as_before(old.store())
+    points = old.points
+    assert points["side_by_side"].dtype == np.int32
+    assert set(points["kernels"]) == {""}
+    assert set(points["deterministic"]) == {None}
+    new = make_sweep(stages=grown)
+    progress = new.run("local")
+    assert (progress.reused, progress.done) == (81, 289)
+    fresh = make_sweep(name="fresh", stages=grown)
+    fresh.run("local")
+    assert analyze(new)[0].outcomes == analyze(fresh)[0].outcomes
+    as_before(new.store())
+    found = compare(new, fresh)
+    assert (found.run_in_both, found.agree.count, found.agree.total) == (289, 289, 289)

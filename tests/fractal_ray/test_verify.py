@@ -28,12 +28,14 @@ from fractal_ray.dimension.verify import (
 )
 from fractal_ray.errors import SweepError
 from fractal_ray.estimates import best, estimates
-from fractal_ray.flips import read_flips, run_checks
+from fractal_ray.flips import applicable, read_flips, run_checks
+from fractal_ray.identity import PointIdentity
 from fractal_ray.null_sets import NULLS, replay_null
 from fractal_ray.outcome import RunRecord
 from fractal_ray.precision import next_value
 from fractal_ray.relabel import outcomes
 from fractal_ray.replay import Replayed, answers_of, replay
+from fractal_ray.report.words import checks
 from fractal_ray.self_test import CASES, sheet_of
 from fractal_ray.sheets import (
     FrameData,
@@ -47,8 +49,12 @@ from fractal_ray.sheets import (
 from fractal_ray.space import Point
 from fractal_ray.spec import SweepSpec
 from fractal_ray.spec_file import parse_spec
+from fractal_ray.spec_workloads import NanochatSpec
+from fractal_ray.store import Store
 from fractal_ray.sweep import Sweep
 from fractal_ray.workloads.known_sets import known_set
+from fractal_ray.workloads.nanochat import NanochatWorkload
+from tests.fractal_ray.conftest import raw_spec
 from tests.fractal_ray.workloads_for_tests import Disc
 
 Maker = Callable[..., Sweep]
@@ -144,6 +150,27 @@ def test_another_dtype_decides_nothing_and_is_said() -> None:
     assert sheet.verdict == FRACTAL
     assert "in the other dtype: 40 of 200 labels changed" in sheet.reasons[1]
     assert "belongs to this arithmetic" in sheet.reasons[1]
+
+
+@pytest.mark.parametrize(
+    ("changes", "verdict", "reason"),
+    [
+        ({"missing": ("mode",)}, UNVERIFIED, "not run: in deterministic mode"),
+        (
+            {"flips": (*EVIDENCE.flips, Flips("mode", 30, 0, 0.0, 0.12))},
+            UNVERIFIED,
+            "too few runs to be sure",
+        ),
+        (
+            {"flips": (*EVIDENCE.flips, Flips("mode", 200, 40, 0.15, 0.26))},
+            UNRESOLVED,
+            "in deterministic mode: 40 of 200 labels changed (95 %: 15.0% to 26.0%): labels at",
+        ),
+    ],
+)
+def test_another_mode_decides_as_a_repeat_does(changes: Data, verdict: str, reason: str) -> None:
+    sheet = judge(replace(EVIDENCE, **changes))
+    assert (sheet.verdict, reason in sheet.reasons[0]) == (verdict, True), sheet.reasons
 
 
 @pytest.mark.parametrize("value", [1.0, 3e-3, -2.0, 0.0, 1e-310, 0.5])
@@ -282,6 +309,131 @@ def test_labels_that_repeats_change_are_unresolved(make_sweep: Maker, tmp_path: 
     assert sheet.verdict == UNRESOLVED
     assert sheet.dimension is None
     assert any("the same runs again" in reason for reason in sheet.reasons)
+
+
+class Hasty(Disc):
+    """Fast runs shift the border a little; those in float32 do not shift it further."""
+
+    def __init__(self, spec: SweepSpec) -> None:
+        super().__init__()
+        assert isinstance(spec.workload, NanochatSpec)
+        self.recipe = {**self.recipe, **spec.workload.recipe}
+        self.shift = 1.0 if spec.workload.deterministic else 1.05
+
+    def record(self, point: Point) -> RunRecord:
+        return super().record(replace(point, x=point.x * self.shift, y=point.y * self.shift))
+
+
+@pytest.fixture
+def make_hasty(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[bool], Sweep]:
+    """A sweep in deterministic mode or not; its spec says which runs its points take."""
+    monkeypatch.setattr(Sweep, "workload", lambda self: Hasty(self.spec))
+
+    def make(deterministic: bool) -> Sweep:
+        raw = raw_spec(stages=[{"grid": {"points": 33}}], storage=str(tmp_path / "results"))
+        raw["workload"]["recipe"] |= {"deterministic": deterministic}
+        return Sweep(parse_spec(raw))
+
+    return make
+
+
+def test_a_sweep_that_is_not_deterministic_is_checked_against_one_that_is(
+    make_hasty: Callable[[bool], Sweep],
+) -> None:
+    sweep = make_hasty(False)
+    sweep.run("local")
+    data = read_frame(sweep)
+    sample = sample_of(data, 40)
+    assert applicable(sweep, sample) == ("repeat", "nudge", "mode", "dtype")
+    assert gather(data, sample).evidence.missing == ("repeat", "nudge", "mode", "dtype")
+    run_checks(sweep, data.lattice, sample, engine="local")
+    again = run_checks(sweep, data.lattice, sample, engine="local")
+    assert [each.reused for each in again] == [40, 40, 40, 40]
+    kept = Path(sweep.location) / "verify" / "frame-0" / "mode"
+    header = json.loads((kept / "sweep.json").read_text())
+    assert header["recipe"]["deterministic"] is True
+    sheet = gather(data, sample)
+    flips = {each.check: each for each in sheet.evidence.flips}
+    assert [flips[check].flips for check in ("repeat", "nudge", "dtype")] == [0, 0, 0]
+    assert 0 < flips["mode"].flips < 40
+    said = f"  in deterministic mode: {flips['mode'].flips} of 40 labels changed"
+    assert any(line.startswith(said) for line in sheet.lines())
+    assert checks_of(sheet.to_dict())["in deterministic mode"].passed is False
+    ids = Store(str(kept)).read(["point_id"])["point_id"].to_pylist()
+    assert not set(ids) & set(sweep.table()["point_id"].to_pylist())
+
+
+def test_a_sheet_without_the_check_of_the_mode_is_void(
+    make_hasty: Callable[[bool], Sweep],
+) -> None:
+    sweep = make_hasty(False)
+    sweep.run("local")
+    data = read_frame(sweep)
+    sample = sample_of(data, 40)
+    run_checks(sweep, data.lattice, sample, engine="local")
+    sheet = gather(data, sample)
+    keep(data, sheet)
+    assert read_sheet(data) is not None
+    fewer = tuple(each for each in sheet.evidence.flips if each.check != "mode")
+    keep(data, replace(sheet, evidence=replace(sheet.evidence, flips=fewer)))
+    assert read_sheet(data) is None
+
+
+def test_a_deterministic_sweep_is_not_asked_for_another_mode(
+    make_hasty: Callable[[bool], Sweep],
+) -> None:
+    sweep = make_hasty(True)
+    sweep.run("local")
+    data = read_frame(sweep)
+    sample = sample_of(data, 40)
+    assert applicable(sweep, sample) == ("repeat", "nudge", "dtype")
+    run_checks(sweep, data.lattice, sample, engine="local")
+    assert not (Path(sweep.location) / "verify" / "frame-0" / "mode").exists()
+    sheet = gather(data, sample)
+    assert {each.check for each in sheet.evidence.flips} == {"repeat", "nudge", "dtype"}
+    assert sheet.evidence.missing == ()
+    keep(data, sheet)
+    assert read_sheet(data) is not None
+    with pytest.raises(SweepError, match=r"recipe.deterministic is True there, False here"):
+        make_hasty(False).run("local")
+
+
+def test_runs_of_the_two_modes_never_share_an_identity() -> None:
+    def identity(**recipe: Any) -> str:
+        raw = raw_spec()
+        raw["workload"]["recipe"] |= recipe
+        fixed = NanochatWorkload.from_spec(parse_spec(raw)).recipe
+        return PointIdentity("f", fixed, "unembedding_lr", "matrix_lr")(Point(0, 0, 0, 0, 0.1, 0.2))
+
+    assert identity() == identity(deterministic=True) != identity(deterministic=False)
+
+
+def test_plan_run_and_verify_tell_of_labels_that_may_differ(
+    make_hasty: Callable[[bool], Sweep], tmp_path: Path
+) -> None:
+    said = "deterministic is false, so labels may differ between repeats of a run; fractal-ray veri"
+    file = tmp_path / "spec.yaml"
+    for deterministic in (True, False):
+        storage = str(tmp_path / f"storage {deterministic}")
+        raw = make_hasty(deterministic).spec.model_dump(mode="json", exclude_none=True)
+        file.write_text(json.dumps({**raw, "storage": storage}))
+        planned = CliRunner().invoke(app, ["plan", str(file)])
+        assert planned.output.count(said) == (not deterministic)
+        done = CliRunner().invoke(app, ["run", str(file), "--engine", "local"])
+        assert done.exit_code == 0, done.output
+        assert done.stderr.count(said) == (not deterministic)
+        assert said not in done.stdout
+        planned = CliRunner().invoke(app, ["verify", str(file), "--plan", "--points", "20"])
+        mode = "" if deterministic else "mode, "
+        assert f"20 boundary points, repeat, nudge, {mode}dtype: " in planned.output
+    for option in ("--quiet", "--json"):
+        done = CliRunner().invoke(app, ["run", str(file), "--engine", "local", option])
+        assert (done.exit_code, said in done.output) == (0, False)
+
+
+def checks_of(sheet: dict[str, Any]) -> dict[str, Any]:
+    """The lines of a sheet in a report, by name."""
+    return {check.name: check for check in checks(json.loads(json.dumps(sheet)))}
 
 
 @pytest.mark.parametrize("null", ["curve 1", "bowl 3", "label noise"])

@@ -19,7 +19,8 @@ from fractal_ray.spec_file import load_spec, parse_spec
 from fractal_ray.sweep import Sweep
 from fractal_ray.workloads.base import Footprint, Prepared
 from fractal_ray.workloads.footprint import measure
-from fractal_ray.workloads.nanochat import NanochatRunner, NanochatWorkload
+from fractal_ray.workloads.nanochat import NanochatWorkload
+from fractal_ray.workloads.nanochat_runner import NanochatRunner
 from nanochat.errors import NanochatError
 from nanochat.tokenizer import Tokenizer
 from tests.fractal_ray.conftest import raw_spec

@@ -180,7 +180,7 @@ def test_validation_takes_as_many_batches_as_it_should(given, tmp_path):
 
 
 def test_what_ends_a_run_is_in_its_file(given, tmp_path, monkeypatch):
-    def fail(model, batches, recipe, on_step):
+    def fail(*_):
         raise torch.OutOfMemoryError("no more")
 
     monkeypatch.setattr(nanochat.single.run, "finetune", fail)

@@ -1,0 +1,180 @@
+"""The workload `nanochat` on one worker: one model, or copies of it that advance side by side."""
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any, Literal
+
+from fractal_ray.outcome import Criterion, RunRecord
+from fractal_ray.space import Point
+from fractal_ray.workloads.stack_size import StackSize, most_copies
+from nanochat.errors import NanochatError
+from nanochat.kernels import Kernels
+from nanochat.recipe import Recipe
+
+if TYPE_CHECKING:
+    from fractal_ray.workloads.nanochat import Shared
+    from nanochat.data import Batches
+    from nanochat.finetune import FinetuneResult
+
+CACHED_DATA = 8
+"""Sets of batches that are kept, where an axis changes them."""
+
+
+class NanochatRunner:
+    """One stack of copies, one set of master weights, cached batches.
+
+    Parameters
+    ----------
+    shared
+    recipe
+        The fixed recipe.
+    params
+        Fields that the axes sweep.
+    criterion
+        The rule that labels a loss curve.
+    device
+        "cpu" or "cuda".
+    kernels
+    points_per_trial
+        Points that advance together; auto: as many as proves fastest on this worker, where the
+        result does not depend on it.
+    """
+
+    def __init__(
+        self,
+        shared: "Shared",
+        recipe: Recipe,
+        params: tuple[str, str],
+        criterion: Criterion,
+        device: str,
+        kernels: Kernels,
+        points_per_trial: int | Literal["auto"],
+    ) -> None:
+        import torch
+
+        from nanochat.gpt import GPT
+        from nanochat.isolation import keep_freed_memory
+        from nanochat.stepper import Stepper
+
+        if device == "cuda" and not torch.cuda.is_available():
+            raise NanochatError(
+                "resources.gpu asks for a GPU and torch sees none on this worker;"
+                " set resources.gpu: 0 to run on the CPU"
+            )
+        if device == "cpu":
+            keep_freed_memory()
+        # Some checkpoints pad the vocabulary with rows beyond its size.
+        rows = shared.weights["lm_head.weight"].shape[0]
+        self.model = GPT(shared.config, vocab_rows=rows).to(device)
+        # Copies: the arrays may be the object store's own memory, which every worker shares.
+        self._master: dict[str, torch.Tensor] = {
+            key: torch.tensor(array, device=device) for key, array in shared.weights.items()
+        }
+        self.model.load_state_dict(self._master)
+        self._shared, self._recipe, self._params = shared, recipe, params
+        self._criterion, self._device, self._kernels = criterion, device, kernels
+        most = self._most_together() if points_per_trial == "auto" else points_per_trial
+        self._size = StackSize(points_per_trial, most)
+        copies = self._size.capacity
+        if copies > 1:
+            self.model.stack(copies, recipe.trainable_param_groups)
+        self._stepper = Stepper(self.model, [recipe] * copies, kernels)
+        self._batches: dict[tuple[Any, ...], Batches] = {}
+        self.device = torch.cuda.get_device_name() if device == "cuda" else "cpu"
+
+    @property
+    def side_by_side(self) -> int:
+        """Points that advance together, at present."""
+        return self._size.now
+
+    def evaluate(self, points: Sequence[Point]) -> Iterator[RunRecord]:
+        """Fine-tune at each point, always from the master weights."""
+        recipes = [
+            self._recipe.with_values(dict(zip(self._params, (point.x, point.y), strict=True)))
+            for point in points
+        ]
+        while recipes:
+            keys = [recipe.stack_key() for recipe in recipes[: self._size.now]]
+            together = next((i for i, key in enumerate(keys) if key != keys[0]), len(keys))
+            for result in self.finetune(recipes[:together]):
+                yield self._record(result, together)
+            recipes = recipes[together:]
+
+    def finetune(
+        self, recipes: Sequence[Recipe], batches: "Batches | None" = None
+    ) -> "list[FinetuneResult]":
+        """Fine-tune from the master weights, side by side.
+
+        Parameters
+        ----------
+        recipes
+            At most as many as advance together.
+        batches
+            Others than those of the data.
+        """
+        from nanochat.finetune import finetune_side_by_side
+
+        asked = list(recipes)
+        if self._same_shapes:
+            asked += asked[-1:] * (self._size.now - len(asked))
+        self._stepper.reset(asked)
+        self.restore()
+        if batches is None:
+            batches = self._batches_for(asked[0])
+        results = finetune_side_by_side(self._stepper, batches, asked)
+        begun = sum(result.steps + (result.diverged_step is not None) for result in results)
+        self._size.told(len(asked), sum(result.seconds for result in results) / max(1, begun))
+        return results[: len(recipes)]
+
+    def restore(self) -> None:
+        """The master weights, in place."""
+        import torch
+
+        with torch.no_grad():
+            for key, tensor in self.model.state_dict().items():
+                tensor.copy_(self._master[key])
+
+    @property
+    def _same_shapes(self) -> bool:
+        """Whether a stack must be full: kernels for fewer copies are others, and may round so."""
+        return self._kernels.static or (self._device == "cuda" and self._recipe.deterministic)
+
+    def _most_together(self) -> int:
+        """Points that may advance together without a word from the user."""
+        recipe = self._recipe
+        # Logits of all positions go through autograd, and float16 has one scale for all.
+        alone = self._kernels.full_logits or recipe.dtype == "float16" or self._kernels.static
+        # Kernels of a GPU may round differently for each number of copies.
+        if alone or (self._device == "cuda" and recipe.deterministic):
+            return 1
+        from nanochat.optim import group_members
+
+        members = group_members(self.model)
+        trained = (p for group in recipe.trainable_param_groups for p in members[group])
+        return most_copies(sum(param.numel() for param in trained))
+
+    def _record(self, result: "FinetuneResult", together: int) -> RunRecord:
+        return RunRecord.from_curve(
+            result.losses,
+            self._criterion,
+            diverged_step=result.diverged_step,
+            final_loss=result.final_loss,
+            steps=result.steps,
+            tokens_seen=result.tokens_seen,
+            seconds=result.seconds,
+            deterministic=self._recipe.deterministic,
+            side_by_side=together,
+            kernels=str(self._kernels),
+        )
+
+    def _batches_for(self, recipe: Recipe) -> "Batches":
+        """Batches are the same for every point unless an axis changes them."""
+        from nanochat.data import make_batches
+
+        key = recipe.batch_key()
+        if key not in self._batches:
+            if len(self._batches) >= CACHED_DATA:
+                self._batches.pop(next(iter(self._batches)))
+            self._batches[key] = make_batches(
+                self._shared.examples, recipe, self._shared.pad_id, self._device, self._kernels
+            )
+        return self._batches[key]

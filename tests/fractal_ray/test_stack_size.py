@@ -1,0 +1,60 @@
+"""How many points advance together: doubled as long as it pays."""
+
+import pytest
+
+from fractal_ray.workloads.stack_size import MOST, PARAMETERS, StackSize, most_copies
+
+
+def settle(seconds_of: dict[int, float], most: int) -> StackSize:
+    """Told what each size takes until it no longer moves."""
+    size = StackSize("auto", most)
+    for _ in range(20):
+        size.told(size.now, seconds_of[size.now])
+    return size
+
+
+@pytest.mark.parametrize(
+    ("seconds_of", "most", "best"),
+    [
+        ({1: 10, 2: 6, 4: 4, 8: 3.9, 16: 9}, 16, 8),
+        ({1: 10, 2: 6, 4: 4, 8: 2, 16: 1}, 16, 16),
+        ({1: 10, 2: 6, 4: 4, 8: 2, 16: 1}, 4, 4),
+        ({1: 10, 2: 9.9}, 16, 2),
+        ({1: 10, 2: 11}, 16, 1),
+        ({1: 10}, 1, 1),
+    ],
+)
+def test_it_stops_where_more_no_longer_pay(
+    seconds_of: dict[int, float], most: int, best: int
+) -> None:
+    assert settle(seconds_of, most).now == best
+
+
+def test_one_slow_try_decides_nothing() -> None:
+    size = StackSize("auto", 8)
+    for seconds in (10.0, 10.0, 50.0, 5.0):
+        size.told(size.now, seconds)
+    assert size.now == 4
+
+
+def test_fewer_points_than_asked_for_tell_nothing() -> None:
+    size = StackSize("auto", 8)
+    for _ in range(2):
+        size.told(1, 10.0)
+    assert size.now == 2
+    for _ in range(9):
+        size.told(1, 0.001)
+    assert size.now == 2
+
+
+def test_a_given_number_stays() -> None:
+    size = StackSize(6, 6)
+    size.told(6, 1.0)
+    size.told(6, 1.0)
+    assert (size.now, size.capacity) == (6, 6)
+
+
+def test_large_models_go_alone() -> None:
+    assert most_copies(1) == most_copies(0) == MOST
+    assert most_copies(PARAMETERS // 5) == 4
+    assert most_copies(PARAMETERS + 1) == 1
