@@ -130,6 +130,7 @@ class SweepSpec(Model):
                 " leave it out"
             )
         self._check_points_per_trial()
+        self._check_kernels()
         if isinstance(self.workload, MapSpec):
             self._check_plane()
         elif isinstance(self.workload, MlpSpec):
@@ -159,6 +160,23 @@ class SweepSpec(Model):
             raise ValueError(
                 f"resources.points_per_trial is {points}, and with trials: points every trial has"
                 " one point; leave it out, or take trials: slots"
+            )
+
+    def _check_kernels(self) -> None:
+        if (
+            not isinstance(self.workload, NanochatSpec)
+            or "cuda_graphs" not in self.workload.kernels
+        ):
+            return
+        if not self.resources.gpu:
+            raise ValueError(
+                "workload.kernels: cuda_graphs records steps of a GPU, and resources.gpu is 0;"
+                " leave it out, or set resources.gpu"
+            )
+        if not self.workload.stacks:
+            raise ValueError(
+                "workload.kernels: cuda_graphs cannot record the loss scaling of dtype float16;"
+                " take bfloat16, or leave it out"
             )
 
     def _check_plane(self) -> None:

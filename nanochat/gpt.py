@@ -15,6 +15,7 @@ from torch.utils.checkpoint import checkpoint
 
 from nanochat.config import GPTConfig
 from nanochat.errors import NanochatError
+from nanochat.pointwise import rotate, squared_relu
 
 ROPE_BASE = 10_000
 SOFT_CAP = 15.0
@@ -62,13 +63,6 @@ def _take(x: Tensor, positions: Tensor, copies: int) -> Tensor:
     return x.reshape(copies, -1, x.size(-1)).index_select(1, positions)
 
 
-def _rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Turn the halves of each head by minus the position's angle; (B, T, H, hd) to the same."""
-    first, second = x.chunk(2, dim=-1)
-    turned = torch.cat([first * cos + second * sin, second * cos - first * sin], dim=-1)
-    return turned.to(x.dtype)
-
-
 class _Attention(nn.Module):
     def __init__(self, config: GPTConfig) -> None:
         super().__init__()
@@ -79,12 +73,12 @@ class _Attention(nn.Module):
         self.c_v = _Linear(config.n_embd, config.n_kv_head * config.head_dim)
         self.c_proj = _Linear(config.n_embd, config.n_embd)
 
-    def forward(self, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    def forward(self, x: Tensor, rotary: tuple[Tensor, Tensor]) -> Tensor:
         """What `c_proj` is to be applied to."""
         batch, time, _ = x.shape
         heads = (batch, time, -1, self.head_dim)
-        q = _norm(_rotate(self.c_q(x).view(heads), cos, sin)).transpose(1, 2)
-        k = _norm(_rotate(self.c_k(x).view(heads), cos, sin)).transpose(1, 2)
+        q = _norm(rotate(self.c_q(x).view(heads), rotary)).transpose(1, 2)
+        k = _norm(rotate(self.c_k(x).view(heads), rotary)).transpose(1, 2)
         v = self.c_v(x).view(heads).transpose(1, 2)
         y = F.scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=self.grouped)
         return y.transpose(1, 2).reshape(batch, time, -1)
@@ -97,7 +91,7 @@ class _MLP(nn.Module):
         self.c_proj = _Linear(4 * config.n_embd, config.n_embd)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.c_proj(F.relu(self.c_fc(x)).square())
+        return self.c_proj(squared_relu(self.c_fc(x)))
 
 
 class _Block(nn.Module):
@@ -109,12 +103,11 @@ class _Block(nn.Module):
     def forward(
         self,
         x: Tensor,
-        cos: Tensor,
-        sin: Tensor,
+        rotary: tuple[Tensor, Tensor],
         positions: Tensor | None = None,
         copies: int = 1,
     ) -> Tensor:
-        mixed = self.attn(_norm(x), cos, sin)
+        mixed = self.attn(_norm(x), rotary)
         if positions is not None:  # what follows looks at one position at a time
             x, mixed = _take(x, positions, copies), _take(mixed, positions, copies)
         x = x + self.attn.c_proj(mixed)
@@ -253,7 +246,7 @@ class GPT(nn.Module):
         time = idx.size(1)
         if time > self.cos.size(0):
             raise NanochatError(f"text of {time} tokens; this model reaches {self.cos.size(0)}")
-        cos, sin = self.cos[:time, None], self.sin[:time, None]
+        rotary = self.cos[:time, None], self.sin[:time, None]
         x = _norm(self.wte(idx))
         weight = next(self.blocks.parameters())
         copies = len(weight) if weight.dim() == 3 else len(x) // len(idx)
@@ -261,7 +254,7 @@ class GPT(nn.Module):
             x = x.repeat(copies, 1, 1)
         for block in self.blocks:
             last = positions is not None and block is self.blocks[-1]
-            arguments = (x, cos, sin, positions, copies) if last else (x, cos, sin)
+            arguments = (x, rotary, positions, copies) if last else (x, rotary)
             if self.gradient_checkpointing and torch.is_grad_enabled():
                 # Nothing in a block is random, so there is no generator to put back.
                 x = checkpoint(block, *arguments, use_reentrant=False, preserve_rng_state=False)
@@ -308,9 +301,10 @@ class GPT(nn.Module):
 
 
 def _rotary_table(length: int, head_dim: int) -> tuple[Tensor, Tensor]:
-    """Cosine and sine of position × frequency, each bfloat16 (length, head_dim / 2)."""
+    """(cos, cos) and (sin, -sin) of position × frequency, each bfloat16 (length, head_dim)."""
     channel = torch.arange(0, head_dim, 2, dtype=torch.float32)
     frequency = 1.0 / (ROPE_BASE ** (channel / head_dim))
     angle = torch.outer(torch.arange(length, dtype=torch.float32), frequency)
     # Published weights were trained with tables rounded to bfloat16.
-    return angle.cos().bfloat16(), angle.sin().bfloat16()
+    cos, sin = angle.cos().bfloat16(), angle.sin().bfloat16()
+    return torch.cat([cos, cos], dim=-1), torch.cat([sin, -sin], dim=-1)

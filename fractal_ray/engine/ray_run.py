@@ -105,7 +105,8 @@ def _slot(
         return _probe(slot, workload, prepared)
 
     card = slot.accelerator_type or ",".join(sorted(_kinds(ray.nodes())))
-    packing = settle(store, configuration(spec.fingerprint, spec.recipe, card), probe)
+    what = {**spec.recipe, "points_per_trial": workload.points_per_trial}
+    packing = settle(store, configuration(spec.fingerprint, what, card), probe)
     say(str(packing))
     return replace(slot, gpu=packing.gpu)
 

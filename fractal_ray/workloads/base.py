@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Literal, Protocol, runtime_checkable
 
 from fractal_ray.identity import Setting
 from fractal_ray.outcome import RunRecord
@@ -52,6 +52,9 @@ class Footprint:
 @runtime_checkable
 class Probed(Protocol):
     """A workload of which several workers may share a card."""
+
+    points_per_trial: int | Literal["auto"]
+    """Points that each of them advances together."""
 
     def probe(self, shared: Any, device: str) -> Footprint:
         """Run the two largest steps of any point, on a worker that has the card for itself."""

@@ -7,7 +7,7 @@ worker restores the master weights in place; it never reads a file or builds a m
 import hashlib
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -18,7 +18,7 @@ from fractal_ray.outcome import Criterion
 from fractal_ray.spec import SweepSpec
 from fractal_ray.spec_workloads import NanochatSpec
 from fractal_ray.workloads.base import Footprint, Prepared
-from fractal_ray.workloads.footprint import measure
+from fractal_ray.workloads.footprint import busy_share, measure
 from nanochat.kernels import PLAIN, Kernels
 from nanochat.recipe import Recipe
 
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 # Changes when the mathematics of a run changes, so that old rows are not mistaken for new ones.
 NUMERICS = "nanochat-2"
+STEPS_TIMED = 16
+"""Of the probe for `resources.gpu: auto`."""
 
 
 def fingerprint_of(parts: Mapping[str, str]) -> str:
@@ -91,7 +93,7 @@ class NanochatWorkload:
         self._params = (x_param, y_param)
         self._criterion = criterion
         self._kernels = kernels
-        self._points_per_trial: int | Literal["auto"] = points_per_trial
+        self.points_per_trial: int | Literal["auto"] = points_per_trial
 
     @classmethod
     def from_spec(cls, spec: SweepSpec) -> "NanochatWorkload":
@@ -164,15 +166,22 @@ class NanochatWorkload:
             self._criterion,
             device,
             self._kernels,
-            self._points_per_trial,
+            self.points_per_trial,
         )
 
     def probe(self, shared: Shared, device: str) -> Footprint:
-        """Two steps at the largest batch of any point, on the longest rows of the data."""
-        return measure(lambda: self.two_largest_steps(shared, device))
+        """Memory of the two largest steps of any point, and how busy the first ones keep a card."""
+        footprint = measure(lambda: self.two_largest_steps(shared, device))
+        runner = self.open(shared, device)
+        recipe = self._recipe.with_values({"num_iterations": STEPS_TIMED})
+        busy = busy_share(lambda: runner.finetune([recipe] * runner.side_by_side))
+        return replace(footprint, busy=busy)
 
     def two_largest_steps(self, shared: Shared, device: str) -> "FinetuneResult":
-        """Two, because the optimizer's states of the first come after its peak."""
+        """At the largest batch, on the longest rows of the data.
+
+        Two, because the optimizer's states of the first come after its peak.
+        """
         from nanochat.data import make_batches
 
         size = self._largest_batch

@@ -1,5 +1,6 @@
 """The workload `nanochat` on one worker: one model, or copies of it that advance side by side."""
 
+import time
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -120,9 +121,10 @@ class NanochatRunner:
         self.restore()
         if batches is None:
             batches = self._batches_for(asked[0])
+        start = time.process_time()  # others use the machine as well
         results = finetune_side_by_side(self._stepper, batches, asked)
         begun = sum(result.steps + (result.diverged_step is not None) for result in results)
-        self._size.told(len(asked), sum(result.seconds for result in results) / max(1, begun))
+        self._size.told(len(asked), (time.process_time() - start) / begun)
         return results[: len(recipes)]
 
     def restore(self) -> None:
@@ -140,11 +142,13 @@ class NanochatRunner:
 
     def _most_together(self) -> int:
         """Points that may advance together without a word from the user."""
-        recipe = self._recipe
-        # Logits of all positions go through autograd, and float16 has one scale for all.
-        alone = self._kernels.full_logits or recipe.dtype == "float16" or self._kernels.static
-        # Kernels of a GPU may round differently for each number of copies.
-        if alone or (self._device == "cuda" and recipe.deterministic):
+        recipe, kernels = self._recipe, self._kernels
+        # Logits of all positions go through autograd, float16 has one scale for all, and kernels
+        # that are compiled would be so again for each number of copies.
+        alone = kernels.full_logits or recipe.dtype == "float16" or kernels.static
+        # On a GPU the kernels of each number of copies may round in their own way, and workers that
+        # share a card cannot see what the others will take of its memory: there it is asked for.
+        if alone or self._device == "cuda":
             return 1
         from nanochat.optim import group_members
 

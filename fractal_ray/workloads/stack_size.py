@@ -7,10 +7,12 @@ MOST: Final = 32
 PARAMETERS: Final = 1 << 24
 """Trained parameters of all copies together that are tried: a model that keeps a device busy by
 itself gains nothing from company, and each copy takes weights, gradient and optimizer states."""
-GAIN: Final = 0.05
-"""Share of the time per step that twice as many points must save to be kept."""
+GAIN: Final = 0.03
+"""Share of the time per step that a size must save to be better than all smaller ones."""
 TRIES: Final = 2
 """Measurements of each size, of which the fastest counts: others use the machine as well."""
+DISAPPOINTMENTS: Final = 2
+"""Doublings in a row that gain nothing, after which the best size stays."""
 
 
 class StackSize:
@@ -37,13 +39,21 @@ class StackSize:
         self._tries.setdefault(points, []).append(seconds)
         if len(self._tries[points]) < TRIES:
             return
-        best = {size: min(tries) for size, tries in self._tries.items()}
-        grew = points == 1 or best[points] < (1 - GAIN) * best[points // 2]
-        if grew and 2 * points <= self.capacity:
+        best = self._best()
+        disappointments = (points // best).bit_length() - 1
+        if 2 * points <= self.capacity and disappointments < DISAPPOINTMENTS:
             self.now = 2 * points
         else:
-            self.now = min(best, key=lambda size: best[size])
+            self.now = best
             self._settled = True
+
+    def _best(self) -> int:
+        """The smallest size that a larger one does not beat by the gain that is asked for."""
+        found = 1
+        for size, tries in sorted(self._tries.items()):
+            if min(tries) < (1 - GAIN) * min(self._tries[found]):
+                found = size
+        return found
 
 
 def most_copies(trained: int) -> int:

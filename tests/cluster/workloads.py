@@ -76,6 +76,8 @@ def _lives(pid: str) -> bool:
 class Measured(Disc):
     """A workload whose worker takes a fifth of a card, and notes that it was asked."""
 
+    points_per_trial = 1
+
     def __init__(self, folder: Path) -> None:
         super().__init__(seconds=0.01)
         self._asked = folder / "asked"

@@ -9,6 +9,7 @@ import pytest
 from fractal_ray.errors import SweepError
 from fractal_ray.space import Axis
 from fractal_ray.spec_file import load_spec, parse_spec, parse_yaml
+from fractal_ray.spec_workloads import NanochatSpec
 from tests.fractal_ray.conftest import raw_spec
 
 
@@ -226,3 +227,43 @@ def test_points_per_trial_is_for_fine_tunes() -> None:
     assert parse_spec(raw_spec(**net, resources={"points_per_trial": "auto"}))
     with pytest.raises(SweepError, match="is 2, and a workload mlp computes all points of a tile"):
         parse_spec(raw_spec(**net, resources={"points_per_trial": 2}))
+
+
+def kernels_spec(*names: str, recipe: dict[str, Any] | None = None, **changes: Any) -> dict:
+    workload = raw_spec()["workload"]
+    workload |= {"kernels": list(names), "recipe": {**workload.get("recipe", {}), **(recipe or {})}}
+    return raw_spec(workload=workload, **changes)
+
+
+def test_kernels_are_named_in_a_spec() -> None:
+    spec = parse_spec(kernels_spec("compile", "compile"))
+    assert isinstance(spec.workload, NanochatSpec)
+    assert str(spec.workload.chosen_kernels) == "compile"
+    assert spec.workload.model_dump()["kernels"] == ("compile",)
+    # A spec that was kept before there were kernels is the spec of the same sweep.
+    assert "kernels" not in parse_spec(raw_spec()).workload.model_dump()
+
+
+@pytest.mark.parametrize(
+    ("raw", "says"),
+    [
+        (kernels_spec("full_logits", "compile"), "full_logits computes as the source does"),
+        (kernels_spec("fast"), "'full_logits', 'compile' or 'cuda_graphs'"),
+        (kernels_spec("cuda_graphs"), "resources.gpu is 0"),
+        (
+            kernels_spec("cuda_graphs", recipe={"dtype": "float16"}, resources={"gpu": 1}),
+            "loss scaling of dtype float16",
+        ),
+        (
+            kernels_spec("full_logits", resources={"points_per_trial": 2}),
+            "points cannot advance together",
+        ),
+        (
+            kernels_spec(recipe={"dtype": "float16"}, resources={"points_per_trial": 2}),
+            "points cannot advance together",
+        ),
+    ],
+)
+def test_kernels_that_do_not_go_together_are_refused(raw: dict[str, Any], says: str) -> None:
+    with pytest.raises(SweepError, match=re.escape(says)):
+        parse_spec(raw)

@@ -248,3 +248,82 @@ def test_what_a_run_takes_of_a_card_is_told_apart_from_the_rest(
     ran = []
     assert measure(lambda: ran.append(1)) == Footprint(peak=35, context=10, total=100)
     assert ran == [1]
+
+
+GRID = [point(x, y) for x in (1e-3, 0.05, 1e29) for y in (1e-3, 0.3, 8.0)]
+
+
+@pytest.mark.parametrize("together", [2, 4, 9, 32])
+def test_points_side_by_side_are_the_points_one_by_one(prepared: Prepared, together: int) -> None:
+    one_by_one = make(resources={"points_per_trial": 1}).open(prepared.shared, "cpu")
+    opened = make(resources={"points_per_trial": together}).open(prepared.shared, "cpu")
+    expected, found = (list(some.evaluate(GRID)) for some in (one_by_one, opened))
+    assert [bits(record) for record in found] == [bits(record) for record in expected]
+    assert {record.side_by_side for record in expected} == {1}
+    last = len(GRID) % together or together
+    assert [record.side_by_side for record in found[-last:]] == [last] * last
+    assert found[0].side_by_side == min(together, len(GRID))
+    assert all(record.deterministic for record in found)
+
+
+def test_auto_finds_a_number_while_it_works(prepared: Prepared) -> None:
+    opened = make().open(prepared.shared, "cpu")
+    assert opened.side_by_side == 1
+    records = list(opened.evaluate([GRID[1]] * 40))
+    assert len({bits(record) for record in records}) == 1
+    sizes = [record.side_by_side for record in records]
+    assert sizes[:4] == [1, 1, 2, 2]
+    assert max(sizes) <= 32
+
+
+def test_points_of_other_lengths_do_not_go_together(prepared: Prepared) -> None:
+    axes = {
+        "x": {"param": "num_iterations", "scale": "linear", "min": 1, "max": 9},
+        "y": {"param": "matrix_lr", "scale": "log", "min": 1e-3, "max": 1.0},
+    }
+    opened = make(axes=axes, resources={"points_per_trial": 4}).open(prepared.shared, "cpu")
+    points = [point(x, y) for x, y in ((2, 0.1), (2, 0.2), (5, 0.1), (5, 0.1), (5, 0.3), (1, 0.1))]
+    records = list(opened.evaluate(points))
+    assert [record.steps for record in records] == [2, 2, 5, 5, 5, 1]
+    assert [record.side_by_side for record in records] == [2, 2, 3, 3, 3, 1]
+
+
+def test_full_logits_are_other_runs_and_say_so(prepared: Prepared) -> None:
+    raw = raw_spec()["workload"]
+    raw["kernels"] = ["full_logits"]
+    as_the_source, plain = make(workload=raw), make()
+    assert as_the_source.recipe == {**plain.recipe, "kernels": "full_logits"}
+    opened = as_the_source.open(prepared.shared, "cpu")
+    assert opened.side_by_side == 1
+    (one,), (other,) = (
+        some.evaluate([GRID[4]]) for some in (opened, make().open(prepared.shared, "cpu"))
+    )
+    assert (one.kernels, other.kernels) == ("full_logits", "")
+    np.testing.assert_allclose(one.losses, other.losses, rtol=1e-2)
+    assert list(opened.evaluate([GRID[4]] * 3))[2].side_by_side == 1
+
+
+def test_float16_goes_alone(prepared: Prepared) -> None:
+    raw = raw_spec()["workload"]
+    raw["recipe"] = {**raw.get("recipe", {}), "dtype": "float16", "num_iterations": 2}
+    opened = make(workload=raw).open(prepared.shared, "cpu")
+    assert [r.side_by_side for r in opened.evaluate([GRID[1]] * 5)] == [1] * 5
+
+
+def test_rows_of_a_sweep_say_how_they_were_computed(tmp_path: Path) -> None:
+    changes = (
+        f"storage={tmp_path}",
+        f"workload.model={GOLDEN}",
+        "workload.data.limit=40",
+        "workload.recipe.num_iterations=2",
+        "workload.recipe.deterministic=false",
+        "resources.points_per_trial=4",
+        "points_per_tile=4",
+        "stages=[{grid: {points: 3}}]",
+    )
+    sweep = Sweep.open("sweeps/quickstart.yaml", changes)
+    assert sweep.run(engine="local").finished
+    rows = sweep.table().to_pylist()
+    assert {row["deterministic"] for row in rows} == {False}
+    assert sorted(row["side_by_side"] for row in rows) == [1] + [4] * 8
+    assert {row["kernels"] for row in rows} == {""}

@@ -49,11 +49,13 @@ def test_whatever_the_chunks(copies, positions, filled, cells, padded_rows, size
         wants=(True, True),
         cells=cells,
     )
+    # Where the cap saturates, 1 - t² is a difference of nearly equal numbers, in autograd too.
+    exact = 3e-6 * max(1, size)
     for copy in range(copies):
         loss, by_hidden, by_weight = by_autograd(hidden[copy], weight[copy], targets, scale)
         torch.testing.assert_close(found.loss[copy], loss, rtol=1e-5, atol=1e-6)
-        torch.testing.assert_close(found.hidden[copy], by_hidden, rtol=1e-4, atol=1e-6)
-        torch.testing.assert_close(found.weight[copy], by_weight, rtol=1e-4, atol=1e-6)
+        torch.testing.assert_close(found.hidden[copy], by_hidden, rtol=1e-4, atol=exact)
+        torch.testing.assert_close(found.weight[copy], by_weight, rtol=1e-4, atol=exact)
 
 
 def test_one_state_for_all_copies_and_a_plain_weight():

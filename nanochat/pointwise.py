@@ -1,0 +1,68 @@
+"""Pointwise parts of a block whose backward pass is written out: fewer passes, the same bits.
+
+Autograd keeps every intermediate of these and walks back through a dozen small kernels.
+"""
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+class _SquaredReLU(torch.autograd.Function):
+    """Keeps the root and nothing else."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        root = F.relu(x)
+        ctx.save_for_backward(root)
+        return root.square()
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Tensor:
+        (root,) = ctx.saved_tensors
+        return (root * 2).mul_(grads[0])
+
+
+class _Rotate(torch.autograd.Function):
+    """Keeps the tables and nothing else."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+        ctx.save_for_backward(cos, sin)
+        return (_swapped(x) * sin).add_(x * cos).to(x.dtype)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
+        cos, sin = ctx.saved_tensors
+        (grad,) = grads
+        return (grad * cos).sub_(_swapped(grad) * sin).to(grad.dtype), None, None
+
+
+def squared_relu(x: Tensor) -> Tensor:
+    """max(x, 0)²."""
+    return _SquaredReLU.apply(x)  # pyright: ignore[reportReturnType]
+
+
+def rotate(x: Tensor, rotary: tuple[Tensor, Tensor]) -> Tensor:
+    """Turn the halves of each head by minus the position's angle.
+
+    With the halves swapped, x · (cos, cos) + swapped · (sin, -sin).
+
+    Parameters
+    ----------
+    x : tensor (B, T, heads, hd)
+    rotary : pair of bfloat16 tensor (T, 1, hd)
+        (cos, cos) and (sin, -sin) of the positions.
+    """
+    # The tables hold bfloat16 values; a mixed product would convert them again and again.
+    dtype = x.dtype if x.dtype == torch.bfloat16 else torch.float32
+    # As many heads as x has: then a whole text is one row to the kernels.
+    cos, sin = (t.expand(-1, x.size(2), -1).to(dtype).contiguous() for t in rotary)
+    return _Rotate.apply(x, cos, sin)  # pyright: ignore[reportReturnType]
+
+
+def _swapped(x: Tensor) -> Tensor:
+    first, second = x.chunk(2, dim=-1)
+    return torch.cat([second, first], dim=-1)
