@@ -4,13 +4,15 @@ import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from nanochat.errors import NanochatError
-from nanochat.tokenizer import Tokenizer
+
+if TYPE_CHECKING:  # a machine that only trains needs no tokenizer
+    from nanochat.tokenizer import Tokenizer
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,7 +71,7 @@ class Examples:
 
 
 def tokenize_conversations(
-    conversations: Iterable[Sequence[Mapping[str, Any]]], tokenizer: Tokenizer, max_seq_len: int
+    conversations: Iterable[Sequence[Mapping[str, Any]]], tokenizer: "Tokenizer", max_seq_len: int
 ) -> Examples:
     """Examples of conversations, in their order.
 

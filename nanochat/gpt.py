@@ -18,6 +18,9 @@ from nanochat.errors import NanochatError
 from nanochat.pointwise import rotate, squared_relu
 
 ROPE_BASE = 10_000
+Rotary = dict[int, tuple[Tensor, ...]]
+"""By number of heads, what `rotate` takes."""
+
 SOFT_CAP = 15.0
 IGNORED = -1  # target that is not supervised
 
@@ -73,12 +76,12 @@ class _Attention(nn.Module):
         self.c_v = _Linear(config.n_embd, config.n_kv_head * config.head_dim)
         self.c_proj = _Linear(config.n_embd, config.n_embd)
 
-    def forward(self, x: Tensor, rotary: tuple[Tensor, Tensor]) -> Tensor:
+    def forward(self, x: Tensor, rotary: Rotary) -> Tensor:
         """What `c_proj` is to be applied to."""
         batch, time, _ = x.shape
         heads = (batch, time, -1, self.head_dim)
-        q = _norm(rotate(self.c_q(x).view(heads), rotary)).transpose(1, 2)
-        k = _norm(rotate(self.c_k(x).view(heads), rotary)).transpose(1, 2)
+        q, k = self.c_q(x).view(heads), self.c_k(x).view(heads)
+        q, k = (_norm(rotate(z, *rotary[z.size(2)])).transpose(1, 2) for z in (q, k))
         v = self.c_v(x).view(heads).transpose(1, 2)
         y = F.scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=self.grouped)
         return y.transpose(1, 2).reshape(batch, time, -1)
@@ -103,7 +106,7 @@ class _Block(nn.Module):
     def forward(
         self,
         x: Tensor,
-        rotary: tuple[Tensor, Tensor],
+        rotary: Rotary,
         positions: Tensor | None = None,
         copies: int = 1,
     ) -> Tensor:
@@ -246,7 +249,7 @@ class GPT(nn.Module):
         time = idx.size(1)
         if time > self.cos.size(0):
             raise NanochatError(f"text of {time} tokens; this model reaches {self.cos.size(0)}")
-        rotary = self.cos[:time, None], self.sin[:time, None]
+        rotary = self._rotary(time)
         x = _norm(self.wte(idx))
         weight = next(self.blocks.parameters())
         copies = len(weight) if weight.dim() == 3 else len(x) // len(idx)
@@ -261,6 +264,20 @@ class GPT(nn.Module):
             else:
                 x = block(*arguments)
         return _norm(x)
+
+    def _rotary(self, time: int) -> Rotary:
+        """Tables for queries and keys, made once for all blocks."""
+        device = self.cos.device.type
+        narrow = torch.is_autocast_enabled(device) and torch.get_autocast_dtype(device)
+        # They hold bfloat16 values; a mixed product would convert them again and again.
+        dtype = torch.bfloat16 if narrow == torch.bfloat16 else torch.float32
+        return {
+            heads: tuple(
+                table[:time, None].to(dtype).expand(-1, heads, -1).contiguous()
+                for table in (self.cos, self.sin)
+            )
+            for heads in (self.config.n_head, self.config.n_kv_head)
+        }
 
     def stack(self, copies: int, groups: Collection[str]) -> None:
         """Give `copies` copies of these groups' weights, side by side, in place of one.

@@ -102,6 +102,7 @@ def head_loss(
                 grad_hidden[some, part] = grad @ head
             if grad_weight is not None:
                 grad_weight[some if len(stack) > 1 else slice(0, 1), :vocab] += grad.mT @ state
+            del grad  # before the next chunk is made
     if grad_weight is not None and weight.dim() == 2:
         grad_weight = grad_weight[0]
     return HeadLoss(loss / count, grad_hidden, grad_weight)

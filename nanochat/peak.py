@@ -1,4 +1,4 @@
-"""The memory that a training step really takes here, to hold an estimate of `nanochat.sizing`
+"""The memory that a training step really takes here, to hold an estimate of `nanochat.memory`
 against. Importing this loads no torch."""
 
 import os
@@ -11,7 +11,8 @@ from pathlib import Path
 
 from nanochat.config import GPTConfig
 from nanochat.errors import NanochatError
-from nanochat.sizing import ASSUMPTIONS, GB, Measured, estimate_memory
+from nanochat.memory import ASSUMPTIONS, estimate_memory
+from nanochat.sizing import GB, Measured
 
 
 def measure_peak(shape: GPTConfig, batch_size: int) -> Measured:

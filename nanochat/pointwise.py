@@ -45,7 +45,7 @@ def squared_relu(x: Tensor) -> Tensor:
     return _SquaredReLU.apply(x)  # pyright: ignore[reportReturnType]
 
 
-def rotate(x: Tensor, rotary: tuple[Tensor, Tensor]) -> Tensor:
+def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     """Turn the halves of each head by minus the position's angle.
 
     With the halves swapped, x · (cos, cos) + swapped · (sin, -sin).
@@ -53,13 +53,10 @@ def rotate(x: Tensor, rotary: tuple[Tensor, Tensor]) -> Tensor:
     Parameters
     ----------
     x : tensor (B, T, heads, hd)
-    rotary : pair of bfloat16 tensor (T, 1, hd)
-        (cos, cos) and (sin, -sin) of the positions.
+    cos, sin : tensor (T, heads, hd)
+        (cos, cos) and (sin, -sin) of the positions. Of as many heads as x has: then a whole text
+        is one row to the kernels.
     """
-    # The tables hold bfloat16 values; a mixed product would convert them again and again.
-    dtype = x.dtype if x.dtype == torch.bfloat16 else torch.float32
-    # As many heads as x has: then a whole text is one row to the kernels.
-    cos, sin = (t.expand(-1, x.size(2), -1).to(dtype).contiguous() for t in rotary)
     return _Rotate.apply(x, cos, sin)  # pyright: ignore[reportReturnType]
 
 

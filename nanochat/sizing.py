@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from nanochat.config import GPTConfig, check_number
+from nanochat.memory import ASSUMPTIONS, STATED_FOR_ALL, count_parameters, estimate_memory
 
 GB = 1e9
 
@@ -28,15 +29,6 @@ _NOTED = {32: (14.0, 16.6), 40: (17.4, 20.0), 48: (20.8, 23.4), 56: (24.2, 27.0)
 """The source's table for that model: batch size to GB estimated and GB measured by its author."""
 
 
-def count_parameters(shape: GPTConfig) -> dict[str, int]:
-    """Parameters of the token embedding, of all blocks together, and of the output head."""
-    width = shape.n_embd
-    vocabulary = shape.vocab_size * width
-    # Query and output, key and value, and the two matrices of a perceptron four times as wide.
-    block = 2 * width**2 + 2 * width * shape.kv_width + 8 * width**2
-    return {"wte": vocabulary, "blocks": shape.n_layer * block, "lm_head": vocabulary}
-
-
 def flops_per_token(shape: GPTConfig) -> int:
     """Floating-point operations of training on one token: 6 (N - N_wte) + 12 · L · width · T.
 
@@ -45,127 +37,6 @@ def flops_per_token(shape: GPTConfig) -> int:
     parts = count_parameters(shape)
     attention = 12 * shape.n_layer * shape.n_embd * shape.sequence_len
     return 6 * (parts["blocks"] + parts["lm_head"]) + attention
-
-
-@dataclass(frozen=True)
-class Assumptions:
-    """What an estimate of memory takes for granted.
-
-    Attributes
-    ----------
-    title : str
-        Short name.
-    weight, gradient : int
-        Bytes of a parameter and of its gradient.
-    cast : int
-        Bytes of a second copy of each block or head parameter, kept for the step; 0 if none.
-    block, block_kv : int
-        Bytes kept for the backward pass by a block, per token, for each channel of the width, and
-        of the keys.
-    ends : int
-        The same for what lies before the first and after the last block, per channel of the width.
-    logit : int
-        Bytes per token and vocabulary entry when the loss is taken back.
-    overhead : float
-        Added share of the blocks' bytes.
-    stated : str
-        The above in words.
-    """
-
-    title: str
-    weight: int
-    gradient: int
-    cast: int
-    block: int
-    block_kv: int
-    ends: int
-    logit: int
-    overhead: float
-    stated: str
-
-
-ASSUMPTIONS = {
-    # The source's table is 0.40 GB + 0.425 GB · batch. Its fixed part is weights, gradients and
-    # optimizer states; of the slope, logits and their gradient are 0.403 GB. The other 0.022 GB
-    # has no derivation there: the residual stream with the 20 % that the source adds comes to it.
-    "source": Assumptions(
-        title="source, bf16",
-        weight=2,
-        gradient=2,
-        cast=0,
-        block=2 * 2,
-        block_kv=0,
-        ends=2,
-        logit=2 * 4,
-        overhead=0.2,
-        stated="compiled, fused training as in the source's table: bf16 weights and gradients; "
-        "fp32 logits and their gradient; of the blocks only the bf16 residual stream, once after "
-        "attention and once after the perceptron, + 20 %",
-    ),
-    # The two below count what autograd keeps of `nanochat.gpt.GPT` as it is, on a CPU in both
-    # kinds of arithmetic; a GPU's kernels may keep a little more or less.
-    "cuda": Assumptions(
-        title="here, GPU",
-        weight=4,
-        gradient=4,
-        cast=2,
-        block=3 * 4 + 14 * 2,
-        block_kv=4 + 2 * 2,
-        ends=2 * 4 + 2,
-        logit=4 * 4,
-        overhead=0.0,
-        stated="this package's fine-tune under bf16 autocast, not compiled: fp32 weights and "
-        "gradients; bf16 copies of the matrices; four fp32 tensors of logits; of a block 3 fp32 "
-        "and 14 bf16 tensors as wide as the model, 1 fp32 and 2 bf16 as wide as the keys",
-    ),
-    "cpu": Assumptions(
-        title="here, CPU",
-        weight=4,
-        gradient=4,
-        cast=0,
-        block=15 * 4,
-        block_kv=3 * 4,
-        ends=3 * 4,
-        logit=4 * 4,
-        overhead=0.0,
-        stated="this package's fine-tune in fp32 throughout, not compiled: weights, gradients, "
-        "four tensors of logits; of a block 15 tensors as wide as the model, 3 as wide as the keys",
-    ),
-}
-"""Estimates by name; "cuda" and "cpu" are what `nanochat.peak` measures on such a device."""
-
-STATED_FOR_ALL = (
-    "fp32 optimizer states: 8 bytes per embedding and head parameter (AdamW), 4 per block "
-    "parameter (Muon); all parts at once; everything is trained; no attention matrix is kept; not "
-    "counted: what the allocator keeps of freed memory"
-)
-
-
-def estimate_memory(shape: GPTConfig, batch_size: int, assumptions: Assumptions) -> dict[str, int]:
-    """Bytes of one training step by component, without the process and driver around it.
-
-    Parameters
-    ----------
-    shape : GPTConfig
-    batch_size : int
-        Rows of ``shape.sequence_len`` tokens that are on the device at once.
-    assumptions : Assumptions
-        An entry of `ASSUMPTIONS`.
-    """
-    parts = count_parameters(shape)
-    total = sum(parts.values())
-    tokens = batch_size * shape.sequence_len
-    block = assumptions.block * shape.n_embd + assumptions.block_kv * shape.kv_width
-    activations = tokens * (shape.n_layer * block + assumptions.ends * shape.n_embd)
-    return {
-        "weights": assumptions.weight * total + assumptions.cast * (total - parts["wte"]),
-        "gradients": assumptions.gradient * total,
-        "AdamW state": 8 * (parts["wte"] + parts["lm_head"]),
-        "Muon state": 4 * parts["blocks"],
-        "blocks": activations,
-        "overhead": round(assumptions.overhead * activations),
-        "logits": assumptions.logit * tokens * shape.vocab_size,
-    }
 
 
 def data_needs(tokens: int) -> dict[str, int]:
@@ -228,7 +99,7 @@ class Sizing:
 
     @property
     def memory(self) -> dict[str, dict[str, int]]:
-        """Bytes by component for each entry of `ASSUMPTIONS`."""
+        """Bytes by component at the peak, for each entry of `ASSUMPTIONS`."""
         return {
             name: estimate_memory(self.shape, self.batch_size, assumptions)
             for name, assumptions in ASSUMPTIONS.items()
@@ -303,7 +174,7 @@ class Sizing:
 
     def _memory(self) -> Iterator[str]:
         columns = list(self.memory.values())
-        yield f"\nestimated memory of a training step, batch {self.batch_size:,}, GB"
+        yield f"\nestimated memory at the peak of a training step, batch {self.batch_size:,}, GB"
         yield " " * 14 + "".join(f"{each.title:>15}" for each in ASSUMPTIONS.values())
         for name in columns[0]:
             yield f"  {name:<12}" + "".join(f"{each[name] / GB:>15.3f}" for each in columns)

@@ -21,7 +21,8 @@ from referencing import Registry, Resource
 
 from fractal_ray.spec_file import load_spec
 from nanochat.config import GPTConfig
-from nanochat.sizing import ASSUMPTIONS, estimate_memory, flops_per_token
+from nanochat.memory import ASSUMPTIONS, estimate_memory
+from nanochat.sizing import flops_per_token
 
 ROOT = Path(__file__).parents[1]
 DEPLOY = ROOT / "deploy"

@@ -7,9 +7,9 @@ MOST: Final = 32
 PARAMETERS: Final = 1 << 24
 """Trained parameters of all copies together that are tried: a model that keeps a device busy by
 itself gains nothing from company, and each copy takes weights, gradient and optimizer states."""
-GAIN: Final = 0.03
+GAIN: Final = 0.02
 """Share of the time per step that a size must save to be better than all smaller ones."""
-TRIES: Final = 2
+TRIES: Final = 3
 """Measurements of each size, of which the fastest counts: others use the machine as well."""
 DISAPPOINTMENTS: Final = 2
 """Doublings in a row that gain nothing, after which the best size stays."""

@@ -87,8 +87,8 @@ def test_size_tells_the_four_block_model_and_nothing_loads_torch(tmp_path):
 def test_size_as_json_measures_a_step_near_the_estimate(tmp_path, monkeypatch):
     # The C library's heap keeps freed memory; without it the resident set is what is in use.
     monkeypatch.setenv("MALLOC_MMAP_THRESHOLD_", "65536")
-    small = ["--model-dim=128", "--vocab-size=8192", "--sequence-len=256", "--batch-size=6"]
-    done = _run("size", "--depth", "2", *small, "--measure", "--json", base=tmp_path)
+    small = ["--model-dim=256", "--vocab-size=16384", "--sequence-len=256", "--batch-size=8"]
+    done = _run("size", "--depth", "4", *small, "--measure", "--json", base=tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
     told = json.loads(done.stdout)
     measured = told["measured"]

@@ -1,24 +1,27 @@
 """Sizes against published models, the source's table, and what torch really keeps."""
 
+import dataclasses
 import itertools
 import json
-from dataclasses import asdict
+from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
+from nanochat.batches import make_batches
 from nanochat.errors import NanochatError
+from nanochat.examples import Examples
+from nanochat.finetune import finetune
 from nanochat.gpt import GPT, GPTConfig
+from nanochat.head import CELLS
+from nanochat.memory import ASSUMPTIONS, count_parameters, estimate_memory, estimate_moments
 from nanochat.peak import free_memory
-from nanochat.sizing import (
-    ASSUMPTIONS,
-    GB,
-    Sizing,
-    count_parameters,
-    data_needs,
-    estimate_memory,
-    flops_per_token,
-)
+from nanochat.recipe import GROUPS, Recipe
+from nanochat.sizing import GB, Sizing, data_needs, flops_per_token
+
+BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
+CHUNK = 1 << 17  # logits
 
 FOUR = GPTConfig.from_depth(4, vocab_size=24576, sequence_len=2048, model_dim=512, head_dim=64)
 
@@ -132,39 +135,58 @@ def test_counts_below_one_are_refused(name):
         Sizing(FOUR, **{**given, name: 0})
 
 
+SHAPES = {
+    "loss": (GPTConfig(64, 20_000, 1, 1, 1, 128), 8),
+    "backward": (GPTConfig(64, 64, 4, 2, 1, 256), 24),
+    "update": (GPTConfig(32, 64, 3, 4, 4, 512), 2),
+}
+"""By the moment of its peak, a model that is wide for its heads, and a batch: what is kept once per
+position and head, or once for all rows, does not show."""
+
+
 @pytest.mark.parametrize("name", ["cpu", "cuda"])
-@pytest.mark.parametrize("kv_heads", [1, 4])
-def test_autograd_keeps_what_the_blocks_are_said_to(name, kv_heads):
-    # A wide, short model: what is kept once per position and head does not show.
-    shape = GPTConfig(32, 16, 3, 4, kv_heads, 512)
-    kept = _kept(shape, 2, mixed=name == "cuda") - 2 * 4 * 64 * shape.vocab_size
-    parts = count_parameters(shape)
-    copies = ASSUMPTIONS[name].cast * (parts["blocks"] + parts["lm_head"])
-    expected = estimate_memory(shape, 2, ASSUMPTIONS[name])["blocks"] + copies
-    assert kept == pytest.approx(expected, rel=0.004)
+@pytest.mark.parametrize("moment", SHAPES)
+def test_a_step_holds_what_it_is_said_to(monkeypatch, name, moment):
+    shape, batch = SHAPES[moment]
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    monkeypatch.setitem(CELLS, "cpu", CHUNK)  # a card's would be all of these steps' logits
+    assumptions = dataclasses.replace(ASSUMPTIONS[name], chunk=CHUNK)
+    moments = estimate_moments(shape, batch, assumptions)
+    totals = {name: sum(parts.values()) for name, parts in moments.items()}
+    assert max(totals, key=lambda name: totals[name]) == moment
+    assert estimate_memory(shape, batch, assumptions) == moments[moment]
+    assert _held(shape, batch, mixed=name == "cuda") == pytest.approx(totals[moment], rel=0.02)
 
 
-def _kept(shape, batch, mixed):
-    """Bytes that autograd keeps for the backward pass, the model itself aside."""
-    model = GPT(GPTConfig(**asdict(shape)))
-    model.init_weights(torch.Generator().manual_seed(0))
-    own = {t.untyped_storage().data_ptr() for t in (*model.parameters(), *model.buffers())}
-    storages = {}
+def test_logits_are_estimated_in_the_chunks_that_are_made():
+    assert {name: ASSUMPTIONS[name].chunk for name in CELLS} == CELLS
+    memory = estimate_moments(FOUR, 48, ASSUMPTIONS["cuda"])["loss"]
+    assert memory["logits"] == 8 * CELLS["cuda"] < 10 * 48 * 2048 * 24576
+    # A vocabulary above a chunk is still taken at once.
+    memory = estimate_moments(_published(4), 1, dataclasses.replace(ASSUMPTIONS["cpu"], chunk=9))
+    assert memory["loss"]["logits"] == 8 * 65536
 
-    def pack(tensor):
-        storage = tensor.untyped_storage()
-        if storage.data_ptr() not in own:
-            storages[storage.data_ptr()] = storage
-        return tensor
 
-    ids = torch.zeros(batch, shape.sequence_len, dtype=torch.long)
-    with (
-        torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor),
-        torch.autocast("cpu", torch.bfloat16, enabled=mixed),
-    ):
-        loss = model(ids, ids)
-    assert loss.requires_grad
-    return sum(storage.nbytes() for storage in storages.values())
+def _held(shape, batch, mixed):
+    """Most bytes that live at once in two steps, the batch aside."""
+    from finetune_memory import LiveBytes
+
+    recipe = Recipe(
+        dtype="bfloat16" if mixed else "float32",
+        device_batch_size=batch,
+        num_iterations=2,
+        trainable_param_groups=GROUPS,
+    )
+    tokens = batch * (shape.sequence_len + 1)
+    offsets = np.arange(batch + 1) * (shape.sequence_len + 1)
+    examples = Examples(np.zeros(tokens, np.int32), np.ones(tokens, np.uint8), offsets)
+    batches = make_batches(examples, recipe, 0)
+    batches.supervised(0)  # made now, and not counted
+    with LiveBytes() as live:
+        model = GPT(shape)
+        model.init_weights(torch.Generator().manual_seed(0))
+        finetune(model, batches, recipe)
+    return live.peak
 
 
 def test_everything_is_told_twice():
