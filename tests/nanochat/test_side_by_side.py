@@ -247,6 +247,7 @@ def test_recording_needs_a_gpu(model):
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("default")  # those of torch about itself
 def test_compiled_steps_are_near_the_plain_ones(checkpoint, examples, pad_id):
     """Minutes of a C++ compiler; rates are not compiled in: the second point compiles nothing."""
     kernels = Kernels(compile=True)
@@ -264,4 +265,5 @@ def test_compiled_steps_are_near_the_plain_ones(checkpoint, examples, pad_id):
         if rates is not RATES[0]:
             assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == compiles
         expected = alone(checkpoint, plain, recipe)[0]
-        np.testing.assert_allclose(found.losses, expected.losses, rtol=1e-3)
+        # Fused, Muon's products are no longer rounded to bfloat16 between one another.
+        np.testing.assert_allclose(found.losses, expected.losses, rtol=1e-2)
