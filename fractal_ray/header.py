@@ -87,6 +87,26 @@ def own_header(
     }
 
 
+def check_fingerprint(store: Store, fingerprint: str) -> None:
+    """Refuse to compare runs with a dataset whose runs were others.
+
+    Raises
+    ------
+    SweepError
+        Where the dataset has another fingerprint.
+    """
+    theirs = (read_header(store) or {}).get("fingerprint", fingerprint)
+    if theirs != fingerprint:
+        raise SweepError(
+            f"{store.location} cannot be compared with runs of now: {_OTHER} (fingerprint"
+            f" {theirs!r} there, {fingerprint!r} here). Run the sweep again under another name"
+            " (--set name=...), or use the version that made it"
+        )
+
+
+_OTHER = "the model, the data or the arithmetic of this version differ"
+
+
 def _differences(theirs: dict[str, Any], ours: dict[str, Any], at: str = "") -> list[str]:
     lines = []
     for key in sorted({*theirs, *ours}) if at else sorted(ours):
@@ -95,7 +115,7 @@ def _differences(theirs: dict[str, Any], ours: dict[str, Any], at: str = "") -> 
         if isinstance(there, dict) and isinstance(here, dict):
             lines += _differences(there, here, f"{where}.")
         elif there != here:
-            what = "the model or the data differ: fingerprint" if key == "fingerprint" else where
+            what = f"{_OTHER}: fingerprint" if key == "fingerprint" else where
             lines.append(f"{what} is {there!r} there, {here!r} here")
     return lines
 

@@ -152,8 +152,8 @@ def rerun(sweep: "Sweep", point: str, out: Path, say: Callable[[str], None]) -> 
     subject = load_subject(settings, recipe, say, budget, kernels)
     if fingerprint_of(subject.fingerprints) != row["fingerprint"]:
         raise SweepError(
-            f"the model or the data are not those of the dataset: fingerprint {row['fingerprint']}"
-            f" there, {fingerprint_of(subject.fingerprints)} here"
+            "the model, the data or the arithmetic of this version are not those of the dataset:"
+            f" fingerprint {row['fingerprint']} there, {fingerprint_of(subject.fingerprints)} here"
         )
     done = run_finetune(settings, recipe, subject, out, say, kernels)
     deviation = _deviation(np.asarray(done.fields["losses"], np.float32), row["losses"])

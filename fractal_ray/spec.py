@@ -156,6 +156,11 @@ class SweepSpec(Model):
                 f"resources.points_per_trial is {points}; with dtype float16 (one loss scale for"
                 " all) or kernels full_logits points cannot advance together: leave it out"
             )
+        if self.points_per_tile != "auto" and points > self.points_per_tile:
+            raise ValueError(
+                f"resources.points_per_trial is {points}, and a tile has points_per_tile ="
+                f" {self.points_per_tile}; leave that out, or take a multiple of points_per_trial"
+            )
         if self.trials == "points" and points > 1:
             raise ValueError(
                 f"resources.points_per_trial is {points}, and with trials: points every trial has"

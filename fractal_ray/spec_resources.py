@@ -7,6 +7,8 @@ from pydantic import ByteSize, Field, ValidationInfo, field_validator, model_val
 from fractal_ray.spec_stages import Model
 
 WHOLE_CARD = 1.0
+MOST = 256
+"""Points that may advance together: each takes a copy of what is trained."""
 
 
 class ResourcesSpec(Model):
@@ -32,8 +34,8 @@ class ResourcesSpec(Model):
     tiles_per_worker: int | None = Field(default=None, ge=1)
     """After so many tiles a worker is replaced by a new process; null: never."""
     points_per_trial: int | Literal["auto"] = "auto"
-    """Points of `nanochat` that advance together on one device; auto: measured by each worker when
-    it starts. On a CPU no loss depends on it, to the last bit."""
+    """Points of `nanochat` that advance together on one device; auto: measured by each worker
+    while it works. On a CPU losses do not depend on it."""
 
     @property
     def cards(self) -> float:
@@ -52,6 +54,8 @@ class ResourcesSpec(Model):
     def _some(cls, count: int | str, info: ValidationInfo) -> int | str:
         if isinstance(count, int) and count < 1:
             raise ValueError(f"{info.field_name} must be at least 1 or auto; given {count}")
+        if info.field_name == "points_per_trial" and isinstance(count, int) and count > MOST:
+            raise ValueError(f"points_per_trial must be at most {MOST}; given {count}")
         return count
 
     @model_validator(mode="after")

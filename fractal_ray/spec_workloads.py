@@ -65,6 +65,11 @@ class NanochatSpec(Model):
         Recipe.from_mapping(recipe)
         return recipe
 
+    @field_validator("kernels", mode="before")
+    @classmethod
+    def _one_or_more(cls, kernels: Any) -> Any:
+        return [kernels] if isinstance(kernels, str) else kernels
+
     @field_validator("kernels")
     @classmethod
     def _not_both(cls, kernels: tuple[str, ...]) -> tuple[str, ...]:

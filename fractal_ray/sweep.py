@@ -25,7 +25,13 @@ from fractal_ray.engine.dispatcher_spec import DispatcherSpec
 from fractal_ray.errors import SweepError
 from fractal_ray.frame_file import read_zooms
 from fractal_ray.frames import Lattice, lattices, stage_of
-from fractal_ray.header import HEADER, own_header, read_header, write_header
+from fractal_ray.header import (
+    HEADER,
+    check_fingerprint,
+    own_header,
+    read_header,
+    write_header,
+)
 from fractal_ray.planners.program import Program
 from fractal_ray.planners.zoom import Zoom
 from fractal_ray.rasters import fill_raster
@@ -66,6 +72,7 @@ class Sweep:
         self.spec = spec
         self._workload = workload
         self._program: ProgramMaker = functools.partial(make_program, spec)
+        self._beside: str | None = None  # of whose points these are
         self.location = inside(spec.storage, spec.name)
 
     @classmethod
@@ -93,6 +100,7 @@ class Sweep:
         """The same runs of other points: `program` decides which, into a dataset of their own."""
         other = Sweep(self.spec, self._workload)
         other.location, other._program = location, program
+        other._beside = self.location
         return other
 
     def with_spec(self, spec: SweepSpec) -> "Sweep":
@@ -174,6 +182,8 @@ class Sweep:
         if isinstance(self.spec.workload, NanochatSpec):
             say("loading the model and tokenising the data")
         prepared = workload.prepare()
+        if self._beside is not None:
+            check_fingerprint(Store(self._beside), prepared.fingerprint)
         store = self.store()
         header = own_header(self.spec, store, prepared.fingerprint, workload.recipe)
         with hold(store) as token:
@@ -234,6 +244,7 @@ class Sweep:
         spec = self.spec
         lease = spec.resources.lease_seconds
         tile = spec.points_per_tile if isinstance(spec.points_per_tile, int) else None
+        together = spec.resources.points_per_trial
         return DispatcherSpec(
             program=self._program,
             location=self.location,
@@ -250,6 +261,7 @@ class Sweep:
             y_param=spec.axes.y.param,
             criterion=spec.label.criterion,
             points_per_tile=1 if spec.trials == "points" else tile,
+            together=1 if together == "auto" else together,
             skip_corrupt=skip_corrupt,
             keep_going=keep_going,
             lease_seconds=None if lease == "auto" else lease,

@@ -70,6 +70,8 @@ class Batches:
         Whether shapes must repeat: then rows have the length of a `nanochat.kernels.bucket`, the
         last batch of an epoch has as many rows as the others, and what fills them is not
         supervised: the loss is the same.
+    reach : int, optional
+        Positions that the model has, to which rows are padded at most.
     """
 
     def __init__(
@@ -80,6 +82,7 @@ class Batches:
         pad_id: int,
         device: str | torch.device = "cpu",
         kernels: Kernels = PLAIN,
+        reach: int | None = None,
     ) -> None:
         if len(examples) == 0:
             raise NanochatError("there are no examples to make batches of")
@@ -90,6 +93,7 @@ class Batches:
         self.device = torch.device(device)
         self._orders: dict[int, NDArray[np.int64]] = {}
         self.static = kernels.static
+        self.reach = reach
         self._cache: OrderedDict[int, tuple[Batch, int]] = OrderedDict()
 
     @property
@@ -155,6 +159,11 @@ class Batches:
             self._cache[index] = (batch, count)
         return self._cache[index]
 
+    def _padded(self, length: int) -> int:
+        """The bucket, or the model's reach where that is less."""
+        found = bucket(length)
+        return found if self.reach is None else max(length, min(found, self.reach))
+
     def _members(self, index: int) -> NDArray[np.int64]:
         epoch, batch = divmod(index, self.per_epoch)
         return self._order(epoch)[batch * self.batch_size : (batch + 1) * self.batch_size]
@@ -172,7 +181,7 @@ class Batches:
     def _collate(self, members: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         data = self.examples
         longest = int(data.lengths[members].max()) - 1
-        shape = (self.batch_size, bucket(longest)) if self.static else (len(members), longest)
+        shape = (self.batch_size, self._padded(longest)) if self.static else (len(members), longest)
         inputs = np.full(shape, self.pad_id, np.int64)
         targets = np.full(shape, IGNORED, np.int64)
         for row, member in enumerate(members):
@@ -190,6 +199,7 @@ def make_batches(
     pad_id: int,
     device: str | torch.device = "cpu",
     kernels: Kernels = PLAIN,
+    reach: int | None = None,
 ) -> Batches:
     """Batches for every recipe with this `Recipe.batch_key`.
 
@@ -202,6 +212,8 @@ def make_batches(
         Id of ``<|assistant_end|>``, which is what fine-tunes pad with.
     device : str or torch.device
     kernels : Kernels
+    reach : int, optional
+        Positions that the model has.
     """
     batch_size, seed = recipe.batch_key()
-    return Batches(examples, batch_size, seed, pad_id, device, kernels)
+    return Batches(examples, batch_size, seed, pad_id, device, kernels, reach)

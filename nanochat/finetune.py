@@ -179,7 +179,8 @@ def finetune_side_by_side(
     curves = Curves(len(recipes))
     lag = (0 if stepper.device.type == "cpu" else LAG) if lag is None else lag
     with isolated(stepper.device, recipe.deterministic), _training(stepper.model, recipe):
-        _steps(stepper, batches, recipes, total, curves, LossReader(lag, stepper.device), on_step)
+        reader = LossReader(lag, stepper.device)
+        tokens = _steps(stepper, batches, recipes, total, curves, reader, on_step)
     seconds = time.perf_counter() - start
     begun = sum(curves.begun(copy) for copy in range(len(recipes)))
     return [
@@ -189,7 +190,7 @@ def finetune_side_by_side(
             final_loss=curves.final[copy],
             steps=len(curves.losses[copy]),
             planned_steps=total,
-            tokens_seen=_tokens(batches, recipe, len(curves.losses[copy])),
+            tokens_seen=sum(tokens[: len(curves.losses[copy])]),
             seconds=seconds * curves.begun(copy) / begun,
         )
         for copy in range(len(recipes))
@@ -204,12 +205,16 @@ def _steps(
     curves: Curves,
     reader: LossReader,
     on_step: Callable[[StepReport], None] | None,
-) -> None:
-    """Until the budget is spent or all copies have diverged."""
+) -> list[int]:
+    """Until the budget is spent or all copies have diverged; supervised tokens of each step."""
     copies = list(range(len(recipes)))  # those that are still trained
     parts = recipes[0].accumulation
+    tokens: list[int] = []
+    seen = 0
     for step in range(total):
-        some = [batches.batch(step * parts + part) for part in range(parts)]
+        chosen = range(step * parts, (step + 1) * parts)
+        some = [batches.batch(index) for index in chosen]
+        tokens.append(sum(batches.supervised(index) for index in chosen))
         factors = [lr_factor(step, total, recipes[copy]) for copy in copies]
         losses = stepper.step(some, *factors) if reader.lag else stepper.accumulate(some)
         for read in reader.read(losses):
@@ -219,20 +224,16 @@ def _steps(
             stepper.update(*factors)
         if on_step is not None:
             factor = factors[0] if alive else 0.0
-            seen = _tokens(batches, recipes[0], len(curves.losses[0]))
+            seen += tokens[-1] if alive else 0
             on_step(StepReport(step, total, curves.final[0], factor, seen))
         if not alive:
-            return
-        if reader.lag == 0 and len(alive) <= len(copies) // 2:
+            return tokens
+        if not stepper.kernels.static and not reader.lag and len(alive) <= len(copies) // 2:
             stepper.keep(alive)
             copies = [copies[place] for place in alive]
     for read in reader.rest():
         curves.add(copies, read)
-
-
-def _tokens(batches: Batches, recipe: Recipe, steps: int) -> int:
-    """Supervised tokens in the first steps."""
-    return sum(batches.supervised(index) for index in range(steps * recipe.accumulation))
+    return tokens
 
 
 def batch_loss(model: GPT, inputs: Tensor, targets: Tensor, recipe: Recipe) -> Tensor:

@@ -38,7 +38,7 @@ class RecordedSteps:
     """
 
     def __init__(self, step: Callable[[Batch], Tensor], capture: Capture = capture_on_cuda) -> None:
-        self._step, self._capture = step, capture
+        self._step, self.capture = step, capture
         self._uses: dict[tuple[torch.Size, ...], int] = {}
         self._recorded: dict[
             tuple[torch.Size, ...], tuple[Batch, list[Tensor], Callable[[], object]]
@@ -65,4 +65,4 @@ class RecordedSteps:
         def step() -> None:
             losses[:] = [self._step(place)]
 
-        return place, losses, self._capture(step)
+        return place, losses, self.capture(step)

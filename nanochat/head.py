@@ -83,7 +83,9 @@ def head_loss(
     states, rows = hidden.to(dtype), stack[:, :vocab].to(dtype)
     cells = cells or CELLS.get(hidden.device.type, CELLS["cuda"])
     length = max(1, min(positions, cells // vocab))
-    width = max(1, cells // (length * vocab)) if length == positions else 1
+    # On a CPU copy by copy: products of several may add in another order than those of one.
+    several = hidden.is_cuda and length == positions
+    width = max(1, cells // (length * vocab)) if several else 1
     loss = torch.zeros(copies, device=hidden.device)
     grad_hidden = torch.empty_like(hidden) if wants[0] else None
     grad_weight = torch.zeros_like(stack) if wants[1] else None

@@ -50,10 +50,12 @@ class Stepper:
                 " out"
             )
         self.recipe = recipes[0]
+        self._check(recipes)
         self.device = model.lm_head.weight.device
         recorded = kernels.cuda_graphs
         self.optimizers: list[Optimizer] = build_optimizers(model, *recipes, recorded=recorded)
         self._recorded = RecordedSteps(self._whole_step) if recorded else None
+        self._decays = [recipe.weight_decay for recipe in recipes]
         self.copies = len(recipes)
         # All copies: a parameter itself holds those that are still trained.
         self._whole = {p: p.detach() for p in model.parameters() if p.requires_grad}
@@ -78,8 +80,14 @@ class Stepper:
         recipes : sequence of Recipe
             At most as many as there are copies; the first copies take them.
         """
+        self._check(recipes)
         self._narrow(len(recipes))
         reset_optimizers(self.optimizers)
+        if self._recorded is not None:  # the decay is a number in what was recorded
+            decays = [recipe.weight_decay for recipe in recipes]
+            if decays != self._decays:
+                self._recorded = RecordedSteps(self._whole_step, self._recorded.capture)
+            self._decays = decays
         assign_rates(self.optimizers, self.model.config.n_embd, *recipes)
         for param in self.model.parameters():
             param.requires_grad_(param in self._whole)
@@ -129,12 +137,14 @@ class Stepper:
             if copy < self.copies:
                 assert param.grad is not None
                 view.grad = param.grad[copy]
-        for optimizer in self.optimizers:
-            self._scaler.step(optimizer)
+        try:
+            for optimizer in self.optimizers:
+                self._scaler.step(optimizer)
+        finally:
+            for _, _, view in self._views:
+                view.grad = None
         if self.optimizers:
             self._scaler.update()
-        for _, _, view in self._views:
-            view.grad = None
 
     def keep(self, chosen: Sequence[int]) -> None:
         """Go on with these copies only, in this order (ascending)."""
@@ -143,6 +153,17 @@ class Stepper:
             whole[: len(chosen)] = whole[index]
         keep_copies(self.optimizers, chosen)
         self._narrow(len(chosen))
+
+    def _check(self, recipes: Sequence[Recipe]) -> None:
+        """Refuse what cannot be computed by this stepper."""
+        alike = {(each.dtype, each.trainable_param_groups) for each in [self.recipe, *recipes]}
+        if len(alike) > 1:
+            raise NanochatError(f"a stepper has one dtype and one set of groups, not {alike}")
+        if len(recipes) > 1 and (self.recipe.dtype == "float16" or self.kernels.full_logits):
+            raise NanochatError(
+                "with dtype float16 (one loss scale for all) or kernels full_logits, fine-tunes"
+                " cannot advance side by side"
+            )
 
     def _new_scaler(self) -> torch.amp.GradScaler:
         # float16 has so narrow a range that gradients are scaled into it.

@@ -79,7 +79,7 @@ class Dispatcher:
         self._openings = Openings()
         self._held: deque[Job] = deque()  # for these the budget has no room
         self._tiles = 0
-        self._tile_size = TileSize(spec.points_per_tile, spec.tile_seconds)
+        self._tile_size = TileSize(spec.points_per_tile, spec.tile_seconds, spec.together)
         self._started: float | None = None  # the first tile; workers need time to come up
         self._counts: Counter[str] = Counter()
         self._reused = self._done = self._failures = self._gave_up = 0

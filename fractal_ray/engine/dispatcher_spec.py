@@ -29,6 +29,8 @@ class DispatcherSpec:
     criterion: Criterion
     points_per_tile: int | None = None
     """None: by measured time."""
+    together: int = 1
+    """Points that a worker advances at once, of which tiles have multiples."""
     tile_seconds: float = 2.0
     max_attempts: int = 3
     """Runs of a point that may fail before it is given up for this run of the sweep."""

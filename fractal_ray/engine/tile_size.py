@@ -15,10 +15,13 @@ class TileSize:
         A fixed size; None for one that is measured.
     seconds
         What a tile should take.
+    together
+        Points that a worker advances at once: a measured tile has a multiple of them, unless its
+        memory forbids even so many.
     """
 
-    def __init__(self, points: int | None, seconds: float) -> None:
-        self._fixed, self._seconds = points, seconds
+    def __init__(self, points: int | None, seconds: float, together: int = 1) -> None:
+        self._fixed, self._seconds, self._together = points, seconds, together
         self._size = points or 1
         self._largest, self._fitting = LARGEST, 0
         self._point_seconds: float | None = None
@@ -44,4 +47,6 @@ class TileSize:
             wanted = self._seconds / max(self._point_seconds, 1e-9)
             self._size = max(1, min(int(wanted), self._size * 4, self._largest))
         share = math.ceil(backlog / (2 * max(1, slots)))
-        return max(1, min(self._size, share, self._largest))
+        size = min(self._size, share)
+        size = max(self._together, size // self._together * self._together)
+        return max(1, min(size, self._largest))

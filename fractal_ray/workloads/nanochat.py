@@ -188,6 +188,8 @@ class NanochatWorkload:
         recipe = self._recipe.with_values({"num_iterations": 2, "device_batch_size": size})
         rows = np.argsort(-shared.examples.lengths, kind="stable")[: 2 * size]
         longest = shared.examples.take(rows)
-        batches = make_batches(longest, recipe, shared.pad_id, device, self._kernels)
+        batches = make_batches(
+            longest, recipe, shared.pad_id, device, self._kernels, shared.config.reach
+        )
         runner = self.open(shared, device)
         return runner.finetune([recipe] * runner.side_by_side, batches)[0]

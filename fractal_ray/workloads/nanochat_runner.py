@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from fractal_ray.outcome import Criterion, RunRecord
@@ -76,7 +77,8 @@ class NanochatRunner:
         most = self._most_together() if points_per_trial == "auto" else points_per_trial
         self._size = StackSize(points_per_trial, most)
         copies = self._size.capacity
-        if copies > 1:
+        # A stack of one on a CPU, too: no product then depends on how many there are.
+        if copies > 1 or (device == "cpu" and self._stacks and not kernels.static):
             self.model.stack(copies, recipe.trainable_param_groups)
         self._stepper = Stepper(self.model, [recipe] * copies, kernels)
         self._batches: dict[tuple[Any, ...], Batches] = {}
@@ -112,6 +114,8 @@ class NanochatRunner:
         batches
             Others than those of the data.
         """
+        import torch
+
         from nanochat.finetune import finetune_side_by_side
 
         asked = list(recipes)
@@ -122,10 +126,22 @@ class NanochatRunner:
         if batches is None:
             batches = self._batches_for(asked[0])
         start = time.process_time()  # others use the machine as well
-        results = finetune_side_by_side(self._stepper, batches, asked)
+        try:
+            results = finetune_side_by_side(self._stepper, batches, asked)
+        except torch.OutOfMemoryError as error:
+            if len(asked) == 1:
+                raise
+            raise torch.OutOfMemoryError(
+                f"{len(asked)} points side by side need more memory than there is; lower"
+                f" resources.points_per_trial ({error})"
+            ) from error
         begun = sum(result.steps + (result.diverged_step is not None) for result in results)
         self._size.told(len(asked), (time.process_time() - start) / begun)
-        return results[: len(recipes)]
+        # What fills a stack costs time as well, which is that of the points.
+        wall = sum(result.seconds for result in results)
+        results = results[: len(recipes)]
+        more = wall / sum(result.seconds for result in results)
+        return [replace(result, seconds=more * result.seconds) for result in results]
 
     def restore(self) -> None:
         """The master weights, in place."""
@@ -140,20 +156,27 @@ class NanochatRunner:
         """Whether a stack must be full: kernels for fewer copies are others, and may round so."""
         return self._kernels.static or (self._device == "cuda" and self._recipe.deterministic)
 
+    @property
+    def _stacks(self) -> bool:
+        """Whether copies can be trained: logits of all positions go through autograd, and float16
+        has one scale for all."""
+        return not self._kernels.full_logits and self._recipe.dtype != "float16"
+
     def _most_together(self) -> int:
         """Points that may advance together without a word from the user."""
-        recipe, kernels = self._recipe, self._kernels
-        # Logits of all positions go through autograd, float16 has one scale for all, and kernels
-        # that are compiled would be so again for each number of copies.
-        alone = kernels.full_logits or recipe.dtype == "float16" or kernels.static
+        recipe = self._recipe
         # On a GPU the kernels of each number of copies may round in their own way, and workers that
         # share a card cannot see what the others will take of its memory: there it is asked for.
-        if alone or self._device == "cuda":
+        # What is compiled would be so again for each number.
+        alone = not self._stacks or self._kernels.static or self._device == "cuda"
+        # Shared blocks above a stacked embedding take the rows of all copies in one product.
+        groups = recipe.trainable_param_groups
+        if alone or ("embedding" in groups and "matrix" not in groups):
             return 1
         from nanochat.optim import group_members
 
         members = group_members(self.model)
-        trained = (p for group in recipe.trainable_param_groups for p in members[group])
+        trained = (p for group in groups for p in members[group])
         return most_copies(sum(param.numel() for param in trained))
 
     def _record(self, result: "FinetuneResult", together: int) -> RunRecord:
@@ -179,6 +202,11 @@ class NanochatRunner:
             if len(self._batches) >= CACHED_DATA:
                 self._batches.pop(next(iter(self._batches)))
             self._batches[key] = make_batches(
-                self._shared.examples, recipe, self._shared.pad_id, self._device, self._kernels
+                self._shared.examples,
+                recipe,
+                self._shared.pad_id,
+                self._device,
+                self._kernels,
+                self._shared.config.reach,
             )
         return self._batches[key]

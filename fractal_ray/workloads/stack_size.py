@@ -11,6 +11,8 @@ GAIN: Final = 0.02
 """Share of the time per step that a size must save to be better than all smaller ones."""
 TRIES: Final = 3
 """Measurements of each size, of which the fastest counts: others use the machine as well."""
+SHORT: Final = 8
+"""Groups in a row that are too small for the size in question, after which it is given up."""
 DISAPPOINTMENTS: Final = 2
 """Doublings in a row that gain nothing, after which the best size stays."""
 
@@ -31,11 +33,19 @@ class StackSize:
         self.capacity = most if given == "auto" else given
         self._settled = given != "auto" or most == 1
         self._tries: dict[int, list[float]] = {}
+        self._short = 0
 
     def told(self, points: int, seconds: float) -> None:
         """So long took a step of one point when so many advanced together."""
-        if self._settled or points != self.now:
+        if self._settled:
             return
+        if points != self.now:
+            self._short += 1
+            if self._short >= SHORT and self._tries:  # so many are never there at once
+                self.now = self._best()
+                self._settled = True
+            return
+        self._short = 0
         self._tries.setdefault(points, []).append(seconds)
         if len(self._tries[points]) < TRIES:
             return

@@ -110,7 +110,7 @@ def load_subject(
     return Subject(
         model=model,
         tokenizer=tokenizer,
-        batches=make_batches(examples, recipe, pad_id, device, kernels),
+        batches=make_batches(examples, recipe, pad_id, device, kernels, config.reach),
         validation=validation,
         samples=samples,
         fingerprints={

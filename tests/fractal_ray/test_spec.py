@@ -240,6 +240,8 @@ def test_kernels_are_named_in_a_spec() -> None:
     assert isinstance(spec.workload, NanochatSpec)
     assert str(spec.workload.chosen_kernels) == "compile"
     assert spec.workload.model_dump()["kernels"] == ("compile",)
+    one = raw_spec(workload=raw_spec()["workload"] | {"kernels": "compile"})
+    assert parse_spec(one).workload == spec.workload
     # A spec that was kept before there were kernels is the spec of the same sweep.
     assert "kernels" not in parse_spec(raw_spec()).workload.model_dump()
 
@@ -250,6 +252,11 @@ def test_kernels_are_named_in_a_spec() -> None:
         (kernels_spec("full_logits", "compile"), "full_logits computes as the source does"),
         (kernels_spec("fast"), "'full_logits', 'compile' or 'cuda_graphs'"),
         (kernels_spec("cuda_graphs"), "resources.gpu is 0"),
+        (
+            raw_spec(resources={"points_per_trial": 4}, points_per_tile=3),
+            "points_per_trial is 4, and a tile has points_per_tile = 3",
+        ),
+        (raw_spec(resources={"points_per_trial": 9999}), "must be at most 256; given 9999"),
         (
             kernels_spec("cuda_graphs", recipe={"dtype": "float16"}, resources={"gpu": 1}),
             "loss scaling of dtype float16",

@@ -2,7 +2,7 @@
 
 import pytest
 
-from fractal_ray.workloads.stack_size import MOST, PARAMETERS, StackSize, most_copies
+from fractal_ray.workloads.stack_size import MOST, PARAMETERS, SHORT, StackSize, most_copies
 
 
 def settle(seconds_of: dict[int, float], most: int) -> StackSize:
@@ -43,8 +43,17 @@ def test_fewer_points_than_asked_for_tell_nothing() -> None:
     for _ in range(3):
         size.told(1, 10.0)
     assert size.now == 2
-    for _ in range(9):
+    for _ in range(SHORT - 1):
         size.told(1, 0.001)
+    assert size.now == 2
+
+
+def test_a_size_that_is_never_there_is_given_up() -> None:
+    """Tiles of three points never fill a stack of four."""
+    size = StackSize("auto", 8)
+    seconds_of = {1: 10.0, 2: 6.0, 3: 5.0}
+    for _ in range(60):
+        size.told(min(3, size.now), seconds_of[min(3, size.now)])
     assert size.now == 2
 
 

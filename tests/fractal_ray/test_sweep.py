@@ -82,7 +82,7 @@ def test_another_model_is_another_sweep(make_sweep: Maker) -> None:
             return dataclasses.replace(super().prepare(), fingerprint="other")
 
     make_sweep().run("local")
-    with pytest.raises(SweepError, match="the model or the data differ"):
+    with pytest.raises(SweepError, match="the arithmetic of this version differ"):
         make_sweep(Other()).run("local")
 
 

@@ -612,3 +612,21 @@ def test_commands(name: str, raises: bool, tmp_path: Path) -> None:
     assert json.loads(shown.output)["verdict"] == SMOOTH
     none = CliRunner().invoke(app, ["verify"])
     assert "verify needs a sweep" in str(none.exception)
+
+
+def test_checks_of_a_dataset_made_by_another_arithmetic_are_refused(tmp_path: Path) -> None:
+    """Its labels and those of now are of other runs: flips between them would mean nothing."""
+    from fractal_ray.header import check_fingerprint, read_header, write_header
+
+    sweep = Sweep.open(
+        "sweeps/weierstrass.yaml", (f"storage={tmp_path}", "stages=[{grid: {points: 9}}]")
+    )
+    sweep.run(engine="local")
+    store = sweep.store()
+    header = read_header(store)
+    assert header is not None
+    check_fingerprint(store, header["fingerprint"])
+    write_header(store, {**header, "fingerprint": "before"})
+    beside = sweep.beside(f"{sweep.location}/verify/frame-0/repeat", sweep._program)
+    with pytest.raises(SweepError, match="the arithmetic of this version differ"):
+        beside.run(engine="local")

@@ -4,6 +4,7 @@ import hashlib
 import json
 import pickle
 import shutil
+import time
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -327,3 +328,34 @@ def test_rows_of_a_sweep_say_how_they_were_computed(tmp_path: Path) -> None:
     assert {row["deterministic"] for row in rows} == {False}
     assert sorted(row["side_by_side"] for row in rows) == [1] + [4] * 8
     assert {row["kernels"] for row in rows} == {""}
+
+
+def test_what_fills_a_stack_is_paid_by_its_points(
+    prepared: Prepared, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on a GPU, where stacks are always full."""
+    monkeypatch.setattr(NanochatRunner, "_same_shapes", True)
+    opened = make(resources={"points_per_trial": 6}).open(prepared.shared, "cpu")
+    start = time.perf_counter()
+    (record,) = opened.evaluate(GRID[1:2])
+    wall = time.perf_counter() - start
+    assert 0.5 * wall < record.seconds <= wall
+    assert record.side_by_side == 1
+    (alone,) = (
+        make(resources={"points_per_trial": 1}).open(prepared.shared, "cpu").evaluate(GRID[1:2])
+    )
+    assert bits(record) == bits(alone)
+
+
+def test_too_many_side_by_side_for_the_memory_are_told(
+    prepared: Prepared, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: Any) -> None:
+        raise torch.OutOfMemoryError("no memory left")
+
+    opened = make(resources={"points_per_trial": 3}).open(prepared.shared, "cpu")
+    monkeypatch.setattr("nanochat.stepper.Stepper.accumulate", full)
+    with pytest.raises(torch.OutOfMemoryError, match=r"3 points side by side.*points_per_trial"):
+        list(opened.evaluate(GRID))
+    monkeypatch.undo()
+    assert len(list(opened.evaluate(GRID))) == len(GRID)

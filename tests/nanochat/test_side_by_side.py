@@ -12,7 +12,9 @@ from nanochat.checkpoint import build_model
 from nanochat.curves import Curves, LossReader
 from nanochat.data import make_batches
 from nanochat.errors import NanochatError
+from nanochat.examples import Examples
 from nanochat.finetune import finetune, finetune_side_by_side
+from nanochat.gpt import GPT, GPTConfig
 from nanochat.graphs import WARM_UP, RecordedSteps
 from nanochat.kernels import Kernels, bucket
 from nanochat.recipe import Recipe
@@ -267,3 +269,71 @@ def test_compiled_steps_are_near_the_plain_ones(checkpoint, examples, pad_id):
         expected = alone(checkpoint, plain, recipe)[0]
         # Fused, Muon's products are no longer rounded to bfloat16 between one another.
         np.testing.assert_allclose(found.losses, expected.losses, rtol=1e-2)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_whatever_the_number_also_where_products_are_larger(dtype):
+    """At this width one product of several copies' heads would round differently from one's."""
+    config = GPTConfig(64, 1000, 2, 4, 2, 128)
+    model = GPT(config)
+    model.init_weights(torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        model.lm_head.weight.normal_(std=0.05, generator=torch.Generator().manual_seed(1))
+    state = {name: weight.clone() for name, weight in model.named_parameters()}
+    draw = np.random.default_rng(0)
+    lengths = draw.integers(20, 60, 12)
+    examples = Examples(
+        draw.integers(1000, size=lengths.sum(), dtype=np.int32),
+        (draw.random(lengths.sum()) < 0.6).astype(np.uint8),
+        np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64),
+    )
+    fixed = dataclasses.replace(PLAIN, dtype=dtype)
+    rates = [rates for rates in RATES if rates != WILD]
+    recipes = [fixed.with_values(each) for each in rates * 2]
+    batches = make_batches(examples, fixed, 0)
+    found = {}
+    for together in (1, 2, 4, 8):
+        stacked = GPT(config)
+        stacked.load_state_dict(state, strict=False)
+        stacked.stack(together, fixed.trainable_param_groups)
+        stepper = Stepper(stacked, recipes[:together])
+        found[together] = []
+        for start in range(0, len(recipes), together):
+            some = recipes[start : start + together]
+            stepper.reset(some)
+            with torch.no_grad():
+                for name, weight in stacked.named_parameters():
+                    weight.copy_(state[name])
+            found[together] += finetune_side_by_side(stepper, batches, some)
+    for results in found.values():
+        for one, other in zip(results, found[1], strict=True):
+            equal(one, other)
+
+
+def test_what_was_recorded_is_dropped_where_the_decay_changes(checkpoint):
+    """A recording holds numbers as they were; rates are tensors, the decay is none."""
+    model = build_model(checkpoint.config, checkpoint.state)
+    stepper = Stepper(model, [PLAIN])
+    stepper._recorded = recorded = RecordedSteps(stepper._whole_step, lambda step: step)
+    stepper.reset([PLAIN.with_values({"matrix_lr": 0.5})])
+    assert stepper._recorded is recorded
+    stepper.reset([PLAIN.with_values({"weight_decay": 0.5})])
+    assert stepper._recorded is not recorded
+    assert stepper._recorded.capture is recorded.capture
+
+
+def test_rows_are_not_padded_beyond_the_models_reach(examples, pad_id):
+    batches = make_batches(examples, PLAIN, pad_id, kernels=Kernels(compile=True), reach=130)
+    lengths = {batches.batch(index).inputs.size(1) for index in range(20)}
+    assert max(lengths) == 128
+    tight = make_batches(examples, PLAIN, pad_id, kernels=Kernels(compile=True), reach=127)
+    assert max(tight.batch(index).inputs.size(1) for index in range(20)) == 127
+
+
+def test_a_stepper_has_one_dtype_and_one_set_of_groups(model, checkpoint):
+    stepper = Stepper(model, [PLAIN])
+    for other in ({"dtype": "bfloat16"}, {"trainable_param_groups": "head"}):
+        with pytest.raises(NanochatError, match="one dtype and one set of groups"):
+            stepper.reset([dataclasses.replace(PLAIN, **other)])
+    with pytest.raises(NanochatError, match="cannot advance side by side"):
+        stack_of(checkpoint, [dataclasses.replace(PLAIN, dtype="float16")] * 2)
