@@ -283,7 +283,8 @@ class GPT(nn.Module):
         """Give `copies` copies of these groups' weights, side by side, in place of one.
 
         What is not stacked is shared. Each copy computes what a model of its own would; the rows
-        of a batch are repeated for each.
+        of a batch are repeated for each. On a CPU its bits do not depend on how many there are, but
+        where shared blocks lie above a stacked embedding.
 
         Parameters
         ----------

@@ -19,7 +19,8 @@ class Kernels:
     ----------
     full_logits : bool
         Every position through the whole last block and the head, and the loss by autograd, as the
-        source does: its numbers to the last bit, at several times the time and memory. By default
+        source does: its numbers to the last bit (float32, bfloat16), at several times the time and
+        memory. By default
         only supervised positions, whose sums round differently.
     compile : bool
         Forward and backward pass and the orthogonalization of Muon through ``torch.compile``:
