@@ -178,21 +178,19 @@ class Stepper:
 
     def _one(self, batch: Batch, parts: int) -> Tensor:
         """Loss of a batch; the gradient of a share of it is added to the parameters'."""
-        dtype: torch.dtype = getattr(torch, self.recipe.dtype)
-        with torch.autocast(self.device.type, dtype=dtype, enabled=dtype != torch.float32):
-            if self.kernels.full_logits:
-                return self._as_the_source(batch, parts)
+        if self.kernels.full_logits:
+            return self._as_the_source(batch, parts)
+        with self._autocast():
             states = self._states(batch.inputs, batch.positions)
         head = self.model.lm_head.weight
-        scale = self._scaler.scale(torch.full((), 1 / parts, device=self.device))
         found = head_loss(
             states.detach(),
             head.detach(),
             batch.targets,
             batch.count,
-            scale,
+            self._scaler.scale(torch.full((), 1 / parts, device=self.device)),
             vocab=self.model.config.vocab_size,
-            dtype=dtype,
+            dtype=self._dtype,
             wants=(states.requires_grad, head.requires_grad),
         )
         if found.hidden is not None:
@@ -202,7 +200,16 @@ class Stepper:
         return found.loss
 
     def _as_the_source(self, batch: Batch, parts: int) -> Tensor:
-        loss = self.model(batch.inputs, batch.labels)
+        with self._autocast():
+            loss = self.model(batch.inputs, batch.labels)
         if loss.requires_grad:
             self._scaler.scale(loss / parts).backward()
         return loss.detach()
+
+    @property
+    def _dtype(self) -> torch.dtype:
+        return getattr(torch, self.recipe.dtype)
+
+    def _autocast(self) -> torch.autocast:
+        enabled = self._dtype != torch.float32
+        return torch.autocast(self.device.type, dtype=self._dtype, enabled=enabled)
