@@ -54,7 +54,7 @@ class Muon(Optimizer):
     ----------
     params : iterable of float32 parameters (rows, columns), or (K, rows, columns) in a stack
     lr : float, or one for each copy of a stack
-        Times max(1, rows / columns)^1/2 for each matrix. Set by `set_lr_factor` from then on.
+        Times max(1, rows / columns)^1/2 for each matrix.
     momentum : float
         In [0, 1): buffer ← lerp(buffer, gradient, 1 - momentum).
     """
@@ -82,7 +82,7 @@ class Muon(Optimizer):
         """Set the rate of a group, or those of the first copies, without waiting for the device."""
         rows, columns = group["params"][0].shape[-2:]
         scale = max(1.0, rows / columns) ** 0.5
-        group["lr"] = lr
+        group["lr"] = group["lr_of_rates"] = lr
         if isinstance(lr, float | int):
             group["rates"].fill_(lr * scale)
             return
@@ -98,6 +98,8 @@ class Muon(Optimizer):
             params = [param for param in group["params"] if param.grad is not None]
             if not params:
                 continue
+            if group["lr"] != group["lr_of_rates"]:  # set as torch's own schedulers set it
+                self.set_lr(group, group["lr"])
             grads = [param.grad for param in params]
             buffers = [self._buffer(param) for param in params]
             for buffer, grad in zip(buffers, grads, strict=True):

@@ -37,7 +37,7 @@ from tests.fractal_ray.workloads_for_tests import (
 Maker = Callable[..., Sweep]
 
 # What may differ between two runs of the same point: when, how long, which try.
-_CIRCUMSTANCES = ("created_at", "seconds", "attempt", "host", "device")
+_CIRCUMSTANCES = ("created_at", "seconds", "side_by_side", "attempt", "host", "device")
 
 
 def contents(table: pa.Table) -> list[dict[str, Any]]:

@@ -48,7 +48,8 @@ def _exact_tables(model):
     size = model.config.head_dim
     frequency = 1.0 / 10_000 ** (torch.arange(0, size, 2).float() / size)
     angle = torch.outer(torch.arange(model.cos.size(0)).float(), frequency)
-    model.cos, model.sin = angle.cos(), angle.sin()
+    cos, sin = angle.cos(), angle.sin()
+    model.cos, model.sin = torch.cat([cos, cos], -1), torch.cat([sin, -sin], -1)
     return model
 
 
