@@ -108,7 +108,7 @@ def check_sweeps(sweep: Sweep, lattice: Lattice, sample: Sample) -> Iterator[tup
     for check, points, changed in runs:
         if points is not None and changed is not None:
             program = partial(_program, lattice.frame, check, points)
-            yield check, changed.beside(inside(folder, check), program)
+            yield check, changed.beside(inside(folder, check), program, sweep)
 
 
 def _program(frame: Frame, check: str, points: Sequence[Values], zooms: Sequence[Zoom]) -> Program:

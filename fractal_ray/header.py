@@ -11,6 +11,7 @@ from fractal_ray.spec import SweepSpec
 from fractal_ray.store import Store
 
 HEADER: Final = "sweep.json"
+_OTHER = "the model, the data or the arithmetic of this version differ"
 
 
 def read_header(store: Store) -> dict[str, Any] | None:
@@ -102,9 +103,6 @@ def check_fingerprint(store: Store, fingerprint: str) -> None:
             f" {theirs!r} there, {fingerprint!r} here). Run the sweep again under another name"
             " (--set name=...), or use the version that made it"
         )
-
-
-_OTHER = "the model, the data or the arithmetic of this version differ"
 
 
 def _differences(theirs: dict[str, Any], ours: dict[str, Any], at: str = "") -> list[str]:

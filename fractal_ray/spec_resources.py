@@ -7,7 +7,7 @@ from pydantic import ByteSize, Field, ValidationInfo, field_validator, model_val
 from fractal_ray.spec_stages import Model
 
 WHOLE_CARD = 1.0
-MOST = 256
+MOST_TOGETHER = 256
 """Points that may advance together: each takes a copy of what is trained."""
 
 
@@ -54,8 +54,12 @@ class ResourcesSpec(Model):
     def _some(cls, count: int | str, info: ValidationInfo) -> int | str:
         if isinstance(count, int) and count < 1:
             raise ValueError(f"{info.field_name} must be at least 1 or auto; given {count}")
-        if info.field_name == "points_per_trial" and isinstance(count, int) and count > MOST:
-            raise ValueError(f"points_per_trial must be at most {MOST}; given {count}")
+        if (
+            info.field_name == "points_per_trial"
+            and isinstance(count, int)
+            and count > MOST_TOGETHER
+        ):
+            raise ValueError(f"points_per_trial must be at most {MOST_TOGETHER}; given {count}")
         return count
 
     @model_validator(mode="after")

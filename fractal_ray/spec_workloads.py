@@ -91,8 +91,7 @@ class NanochatSpec(Model):
     @property
     def stacks(self) -> bool:
         """Whether points can advance side by side."""
-        dtype = Recipe.from_mapping(self.recipe).dtype
-        return dtype != "float16" and "full_logits" not in self.kernels
+        return self.chosen_kernels.stack(Recipe.from_mapping(self.recipe).dtype)
 
     def in_other_dtype(self) -> "NanochatSpec | None":
         """The same fine-tunes in another dtype, to see which labels that changes."""

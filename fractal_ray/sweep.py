@@ -72,7 +72,7 @@ class Sweep:
         self.spec = spec
         self._workload = workload
         self._program: ProgramMaker = functools.partial(make_program, spec)
-        self._beside: str | None = None  # of whose points these are
+        self._compared: str | None = None  # dataset with whose runs these are compared
         self.location = inside(spec.storage, spec.name)
 
     @classmethod
@@ -96,11 +96,14 @@ class Sweep:
         sweep.location = str(path) if remote else str(Path(path).absolute())
         return sweep
 
-    def beside(self, location: str, program: "ProgramMaker") -> "Sweep":
-        """The same runs of other points: `program` decides which, into a dataset of their own."""
+    def beside(self, location: str, program: "ProgramMaker", of: "Sweep") -> "Sweep":
+        """The same runs of other points: `program` decides which, into a dataset of their own.
+
+        They are to be compared with those of the sweep `of`, and are refused where those had
+        another fingerprint.
+        """
         other = Sweep(self.spec, self._workload)
-        other.location, other._program = location, program
-        other._beside = self.location
+        other.location, other._program, other._compared = location, program, of.location
         return other
 
     def with_spec(self, spec: SweepSpec) -> "Sweep":
@@ -182,8 +185,8 @@ class Sweep:
         if isinstance(self.spec.workload, NanochatSpec):
             say("loading the model and tokenising the data")
         prepared = workload.prepare()
-        if self._beside is not None:
-            check_fingerprint(Store(self._beside), prepared.fingerprint)
+        if self._compared is not None:
+            check_fingerprint(Store(self._compared), prepared.fingerprint)
         store = self.store()
         header = own_header(self.spec, store, prepared.fingerprint, workload.recipe)
         with hold(store) as token:

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from nanochat.batches import Batches
 from nanochat.curves import LAG, Curves, LossReader
@@ -234,27 +233,6 @@ def _steps(
     for read in reader.rest():
         curves.add(copies, read)
     return tokens
-
-
-def batch_loss(model: GPT, inputs: Tensor, targets: Tensor, recipe: Recipe) -> Tensor:
-    """Mean cross-entropy of a batch on the model's device, in the recipe's arithmetic.
-
-    Parameters
-    ----------
-    model : GPT
-    inputs, targets : int64 tensor (B, T)
-        On the device of the model.
-    recipe : Recipe
-        Only its dtype is used.
-
-    Returns
-    -------
-    float32 tensor ()
-        In nats.
-    """
-    dtype: torch.dtype = getattr(torch, recipe.dtype)
-    with torch.autocast(inputs.device.type, dtype=dtype, enabled=dtype != torch.float32):
-        return model(inputs, targets)
 
 
 @contextmanager

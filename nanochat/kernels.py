@@ -19,9 +19,8 @@ class Kernels:
     ----------
     full_logits : bool
         Every position through the whole last block and the head, and the loss by autograd, as the
-        source does: its numbers to the last bit (float32, bfloat16), at several times the time and
-        memory. By default
-        only supervised positions, whose sums round differently.
+        source does: its numbers to the last bit (float32, bfloat16), at more time and memory. By
+        default only supervised positions, whose sums round differently.
     compile : bool
         Forward and backward pass and the orthogonalization of Muon through ``torch.compile``:
         fewer and larger kernels, which round differently from the plain ones. It takes tens of
@@ -40,6 +39,11 @@ class Kernels:
     def static(self) -> bool:
         """Whether shapes must repeat: batches are then padded to the lengths of `bucket`."""
         return self.compile or self.cuda_graphs
+
+    def stack(self, dtype: str) -> bool:
+        """Whether copies can be trained side by side in this `Recipe.dtype`: logits of all
+        positions go through autograd as one model's, and float16 has one loss scale for all."""
+        return not self.full_logits and dtype != "float16"
 
     def __str__(self) -> str:
         """Names of those that are on; empty for the plain kernels."""

@@ -1,4 +1,5 @@
-"""Pointwise parts of a block whose backward pass is written out: fewer passes, the same bits.
+"""Pointwise parts of a block whose backward pass is written out: fewer passes, the same bits
+(in float16 nearly).
 
 Autograd keeps every intermediate of these and walks back through a dozen small kernels.
 """

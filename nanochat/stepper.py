@@ -123,12 +123,10 @@ class Stepper:
         set_lr_factor(self.optimizers, *factors)
         if self._recorded is not None and len(batches) == 1:
             return self._recorded(batches[0].to(self.device))
-        loss = self.accumulate(batches)
-        self._update()
-        return loss
+        return self._whole_step(*batches)
 
-    def _whole_step(self, batch: Batch) -> Tensor:
-        loss = self.accumulate([batch])
+    def _whole_step(self, *batches: Batch) -> Tensor:
+        loss = self.accumulate(batches)
         self._update()
         return loss
 
@@ -159,7 +157,7 @@ class Stepper:
         alike = {(each.dtype, each.trainable_param_groups) for each in [self.recipe, *recipes]}
         if len(alike) > 1:
             raise NanochatError(f"a stepper has one dtype and one set of groups, not {alike}")
-        if len(recipes) > 1 and (self.recipe.dtype == "float16" or self.kernels.full_logits):
+        if len(recipes) > 1 and not self.kernels.stack(self.recipe.dtype):
             raise NanochatError(
                 "with dtype float16 (one loss scale for all) or kernels full_logits, fine-tunes"
                 " cannot advance side by side"
@@ -180,7 +178,8 @@ class Stepper:
         """Loss of a batch; the gradient of a share of it is added to the parameters'."""
         if self.kernels.full_logits:
             return self._as_the_source(batch, parts)
-        with self._autocast():
+        dtype = getattr(torch, self.recipe.dtype)
+        with autocast(self.device, dtype):
             states = self._states(batch.inputs, batch.positions)
         head = self.model.lm_head.weight
         found = head_loss(
@@ -190,7 +189,7 @@ class Stepper:
             batch.count,
             self._scaler.scale(torch.full((), 1 / parts, device=self.device)),
             vocab=self.model.config.vocab_size,
-            dtype=self._dtype,
+            dtype=dtype,
             wants=(states.requires_grad, head.requires_grad),
         )
         if found.hidden is not None:
@@ -200,16 +199,32 @@ class Stepper:
         return found.loss
 
     def _as_the_source(self, batch: Batch, parts: int) -> Tensor:
-        with self._autocast():
-            loss = self.model(batch.inputs, batch.labels)
+        loss = batch_loss(self.model, batch.inputs, batch.labels, self.recipe)
         if loss.requires_grad:
             self._scaler.scale(loss / parts).backward()
         return loss.detach()
 
-    @property
-    def _dtype(self) -> torch.dtype:
-        return getattr(torch, self.recipe.dtype)
 
-    def _autocast(self) -> torch.autocast:
-        enabled = self._dtype != torch.float32
-        return torch.autocast(self.device.type, dtype=self._dtype, enabled=enabled)
+def batch_loss(model: GPT, inputs: Tensor, targets: Tensor, recipe: Recipe) -> Tensor:
+    """Mean cross-entropy of a batch on the model's device, in the recipe's arithmetic.
+
+    Parameters
+    ----------
+    model : GPT
+    inputs, targets : int64 tensor (B, T)
+        On the device of the model.
+    recipe : Recipe
+        Only its dtype is used.
+
+    Returns
+    -------
+    float32 tensor ()
+        In nats.
+    """
+    with autocast(inputs.device, getattr(torch, recipe.dtype)):
+        return model(inputs, targets)
+
+
+def autocast(device: torch.device, dtype: torch.dtype) -> torch.autocast:
+    """Products in `dtype`; what it would be without for float32."""
+    return torch.autocast(device.type, dtype=dtype, enabled=dtype != torch.float32)

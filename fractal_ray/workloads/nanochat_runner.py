@@ -78,7 +78,7 @@ class NanochatRunner:
         self._size = StackSize(points_per_trial, most)
         copies = self._size.capacity
         # A stack of one on a CPU, too: no product then depends on how many there are.
-        if copies > 1 or (device == "cpu" and self._stacks and not kernels.static):
+        if copies > 1 or (device == "cpu" and kernels.stack(recipe.dtype) and not kernels.static):
             self.model.stack(copies, recipe.trainable_param_groups)
         self._stepper = Stepper(self.model, [recipe] * copies, kernels)
         self._batches: dict[tuple[Any, ...], Batches] = {}
@@ -156,19 +156,13 @@ class NanochatRunner:
         """Whether a stack must be full: kernels for fewer copies are others, and may round so."""
         return self._kernels.static or (self._device == "cuda" and self._recipe.deterministic)
 
-    @property
-    def _stacks(self) -> bool:
-        """Whether copies can be trained: logits of all positions go through autograd, and float16
-        has one scale for all."""
-        return not self._kernels.full_logits and self._recipe.dtype != "float16"
-
     def _most_together(self) -> int:
         """Points that may advance together without a word from the user."""
-        recipe = self._recipe
+        recipe, kernels = self._recipe, self._kernels
         # On a GPU the kernels of each number of copies may round in their own way, and workers that
         # share a card cannot see what the others will take of its memory: there it is asked for.
         # What is compiled would be so again for each number.
-        alone = not self._stacks or self._kernels.static or self._device == "cuda"
+        alone = not kernels.stack(recipe.dtype) or kernels.static or self._device == "cuda"
         # Shared blocks above a stacked embedding take the rows of all copies in one product.
         groups = recipe.trainable_param_groups
         if alone or ("embedding" in groups and "matrix" not in groups):

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 import torch
 
 from nanochat.batches import Batches
-from nanochat.finetune import batch_loss
 from nanochat.gpt import GPT
 from nanochat.recipe import Recipe
+from nanochat.stepper import batch_loss
 
 
 @dataclass(frozen=True)

@@ -627,6 +627,18 @@ def test_checks_of_a_dataset_made_by_another_arithmetic_are_refused(tmp_path: Pa
     assert header is not None
     check_fingerprint(store, header["fingerprint"])
     write_header(store, {**header, "fingerprint": "before"})
-    beside = sweep.beside(f"{sweep.location}/verify/frame-0/repeat", sweep._program)
+    beside = sweep.beside(f"{sweep.location}/verify/frame-0/repeat", sweep._program, sweep)
     with pytest.raises(SweepError, match="the arithmetic of this version differ"):
         beside.run(engine="local")
+
+
+def test_runs_in_another_dtype_are_held_against_the_dataset_that_is_verified(
+    tmp_path: Path,
+) -> None:
+    """Wherever that lies: another one under the spec's own name has nothing to do with it."""
+    sweep = Sweep.open("sweeps/quickstart.yaml", (f"storage={tmp_path}/spec",))
+    sweep.location = f"{tmp_path}/moved"
+    changed = sweep.in_other_dtype()
+    assert changed is not None
+    checked = changed.beside(f"{sweep.location}/verify", sweep._program, sweep)
+    assert checked._compared == sweep.location != changed.location
