@@ -26,11 +26,11 @@ from typing import Any
 
 import psutil
 
-from fractal_ray.outcome import Outcome, RunRecord
-from fractal_ray.rows import POINTS_SCHEMA
-from fractal_ray.space import Point
-from fractal_ray.spec_file import parse_spec
-from fractal_ray.store import Store
+from fractal_ray.dataset.rows import POINTS_SCHEMA
+from fractal_ray.dataset.store import Store
+from fractal_ray.plane.axes import Point
+from fractal_ray.plane.outcome import Outcome, RunRecord
+from fractal_ray.spec.yaml_file import parse_spec
 from fractal_ray.sweep import Sweep
 from fractal_ray.workloads.base import Prepared
 
@@ -174,7 +174,7 @@ def main(kills: int, seed: int) -> None:
     from ray._private import ray_constants
     from ray._raylet import Config
 
-    from fractal_ray.engine import ray_cluster
+    from fractal_ray.engine.cluster import start as ray_cluster
 
     os.environ.update(ray_cluster._QUIET | ray_cluster._LOOPBACK_ONLY | ray_cluster._token())
     ray_constants.ENABLE_RAY_CLUSTER = False

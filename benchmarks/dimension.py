@@ -20,17 +20,19 @@ import numpy as np
 from lines_and_pairs import run, trained
 from numpy.typing import NDArray
 
-from fractal_ray.boundary import boundary_cells
-from fractal_ray.dimension import boxes, compat, dilation, levels, transects, uncertainty
-from fractal_ray.dimension.boxcount import boxcount
+from fractal_ray.dimension import box_dimension as boxes
+from fractal_ray.dimension import dilation, levels, transects, uncertainty
+from fractal_ray.dimension import published as compat
+from fractal_ray.dimension.audit import audit_report
+from fractal_ray.dimension.box_counts import boxcount
 from fractal_ray.dimension.result import Estimate
-from fractal_ray.planners.audit import audit_report
+from fractal_ray.plane.axes import Axis, Frame
+from fractal_ray.plane.boundary import boundary_cells
 from fractal_ray.planners.pairs import PairPlanner, disagreements
 from fractal_ray.planners.refine import RefinePlanner
 from fractal_ray.planners.transects import TransectPlanner, count_flips
-from fractal_ray.space import Axis, Frame
-from fractal_ray.workloads.known_sets import known_set
-from fractal_ray.workloads.sets.base import KnownSet
+from fractal_ray.workloads.maps.known_sets import known_set
+from fractal_ray.workloads.maps.sets.base import KnownSet
 
 LABELS = 262_144
 Window = tuple[float, float, float, float]

@@ -23,13 +23,13 @@ from finetune_measure import child_seconds, cpu_seconds, header, ratios, row, sp
 from numpy.typing import NDArray
 from plain_loop import plain_finetune
 
-from fractal_ray.outcome import Outcome, RunRecord
-from fractal_ray.space import Point
-from fractal_ray.spec import SweepSpec
-from fractal_ray.spec_file import load_spec
-from fractal_ray.spec_workloads import NanochatSpec
-from fractal_ray.workloads.nanochat import NanochatWorkload, Shared
-from fractal_ray.workloads.nanochat_runner import NanochatRunner
+from fractal_ray.plane.axes import Point
+from fractal_ray.plane.outcome import Outcome, RunRecord
+from fractal_ray.spec.sweep_spec import SweepSpec
+from fractal_ray.spec.workloads import NanochatSpec
+from fractal_ray.spec.yaml_file import load_spec
+from fractal_ray.workloads.nanochat.runner import NanochatRunner
+from fractal_ray.workloads.nanochat.workload import NanochatWorkload, Shared
 from nanochat.checkpoint import build_model
 from nanochat.finetune import FinetuneResult
 from nanochat.recipe import Recipe

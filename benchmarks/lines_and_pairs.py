@@ -17,15 +17,15 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from fractal_ray.boundary import boundary_cells
-from fractal_ray.dimension.boxcount import boxcount
-from fractal_ray.outcome import Outcome
+from fractal_ray.dimension.box_counts import boxcount
+from fractal_ray.plane.axes import Axis, Frame
+from fractal_ray.plane.boundary import boundary_cells
+from fractal_ray.plane.outcome import Outcome
 from fractal_ray.planners.base import Planner, Result
 from fractal_ray.planners.pairs import PairPlanner, disagreements
 from fractal_ray.planners.transects import TransectPlanner, count_flips
-from fractal_ray.space import Axis, Frame
-from fractal_ray.workloads.known_sets import known_set
-from fractal_ray.workloads.sets.base import KnownSet
+from fractal_ray.workloads.maps.known_sets import known_set
+from fractal_ray.workloads.maps.sets.base import KnownSet
 
 RUNS = 262_144
 LEVELS = 14

@@ -31,16 +31,16 @@ from mlp_jax import Floats, jax_measure
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from fractal_ray.boundary import boundary_cells
-from fractal_ray.outcome import Criterion, Outcome
-from fractal_ray.planners.inferred import infer_labels
+from fractal_ray.plane.axes import Axis, Frame, Point
+from fractal_ray.plane.boundary import boundary_cells
+from fractal_ray.plane.outcome import Criterion, Outcome
+from fractal_ray.planners.inferred_labels import infer_labels
 from fractal_ray.planners.refine import RefinePlanner
-from fractal_ray.space import Axis, Frame, Point
-from fractal_ray.spec_workloads import MlpSpec
-from fractal_ray.workloads.mlp import MlpRunner, MlpWorkload
-from fractal_ray.workloads.mlp_measure import measure
-from fractal_ray.workloads.mlp_net import Net
-from fractal_ray.workloads.mlp_train import Trainer
+from fractal_ray.spec.workloads import MlpSpec
+from fractal_ray.workloads.mlp.measure import measure
+from fractal_ray.workloads.mlp.net import Net
+from fractal_ray.workloads.mlp.train import Trainer
+from fractal_ray.workloads.mlp.workload import MlpRunner, MlpWorkload
 
 LEVELS = 3
 STEPS = 500

@@ -12,10 +12,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from fractal_ray.space import Point
-from fractal_ray.spec_file import load_spec
-from fractal_ray.workloads.mlp import MlpWorkload
-from fractal_ray.workloads.mlp_measure import measure
+from fractal_ray.plane.axes import Point
+from fractal_ray.spec.yaml_file import load_spec
+from fractal_ray.workloads.mlp.measure import measure
+from fractal_ray.workloads.mlp.workload import MlpWorkload
 
 FILES = {"offset": "init"}  # the notebook's own name for it
 GOLDEN = Path("tests/golden/sohl_dickstein")

@@ -17,11 +17,11 @@ import numpy as np
 import torch
 from numba import njit
 
-from fractal_ray.workloads import mlp_kernels as kernels
-from fractal_ray.workloads.mlp_draw import make_draw
-from fractal_ray.workloads.mlp_fused import FusedTrainer
-from fractal_ray.workloads.mlp_net import Activation, Net
-from fractal_ray.workloads.mlp_train import Trainer
+from fractal_ray.workloads.mlp import kernels
+from fractal_ray.workloads.mlp.draw import make_draw
+from fractal_ray.workloads.mlp.fused import FusedTrainer
+from fractal_ray.workloads.mlp.net import Activation, Net
+from fractal_ray.workloads.mlp.train import Trainer
 
 PARTS = (
     "forward product",

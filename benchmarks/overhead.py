@@ -23,10 +23,10 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from fractal_ray.engine.base import Progress
-from fractal_ray.engine.ray_cluster import cluster
-from fractal_ray.outcome import Outcome, RunRecord
-from fractal_ray.space import Point
-from fractal_ray.spec_file import parse_spec
+from fractal_ray.engine.cluster.start import cluster
+from fractal_ray.plane.axes import Point
+from fractal_ray.plane.outcome import Outcome, RunRecord
+from fractal_ray.spec.yaml_file import parse_spec
 from fractal_ray.sweep import Sweep
 from fractal_ray.workloads.base import Prepared
 

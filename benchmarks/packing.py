@@ -35,7 +35,7 @@ from typing import Any
 from packing_mps import MpsError, mps, no_mps
 from packing_worker import MEMORY, Job, fine_tune, probe
 
-from fractal_ray.engine.packing import Packing, workers_of
+from fractal_ray.engine.cluster.packing import Packing, workers_of
 from fractal_ray.errors import SweepError
 from fractal_ray.workloads.base import Footprint
 from nanochat.errors import NanochatError

@@ -60,7 +60,7 @@ def fine_tune(connection: Connection, job: Job, environment: Mapping[str, str]) 
 def probe(connection: Connection, job: Job, environment: Mapping[str, str]) -> None:
     """What `resources.gpu: auto` measures of a worker that has the card for itself."""
     with _telling(connection, environment) as tell:
-        from fractal_ray.workloads.footprint import busy_share, measure
+        from fractal_ray.workloads.nanochat.footprint import busy_share, measure
 
         subject = Subject(job)
         found = asdict(measure(subject.two_largest_steps))

@@ -19,14 +19,14 @@ from pathlib import Path
 
 import numpy as np
 
-from fractal_ray.dimension import compat
-from fractal_ray.dimension.compat import Published
+from fractal_ray.analysis.verify.kept_sheet import gather, keep, read_frame, sample_of
+from fractal_ray.analysis.verify.label_checks import run_checks
+from fractal_ray.analysis.verify.sheet import FRACTAL, Sheet
+from fractal_ray.dimension import published as compat
+from fractal_ray.dimension.published import Published
 from fractal_ray.dimension.result import Estimate
 from fractal_ray.dimension.transects import from_flips
-from fractal_ray.dimension.verify import FRACTAL, Sheet
-from fractal_ray.flips import run_checks
 from fractal_ray.planners.transects import Flips, count_flips
-from fractal_ray.sheets import gather, keep, read_frame, sample_of
 from fractal_ray.sweep import Sweep
 
 PAPER = {

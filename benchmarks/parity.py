@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from fractal_ray.outcome import Criterion
+from fractal_ray.plane.outcome import Criterion
 from nanochat.checkpoint import Checkpoint, build_model, load_checkpoint
 from nanochat.data import load_conversations, make_batches, tokenize_conversations
 from nanochat.examples import Examples

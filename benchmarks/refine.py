@@ -34,7 +34,7 @@ from refine_cost import busy_table, cost_table
 from refine_others import others_table
 from scipy import ndimage
 
-from fractal_ray.planners.audit import audit_report
+from fractal_ray.dimension.audit import audit_report
 from fractal_ray.planners.refine import RefinePlanner
 
 

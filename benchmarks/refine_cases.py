@@ -7,13 +7,13 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from fractal_ray.boundary import boundary_cells
-from fractal_ray.dimension.boxcount import boxcount
-from fractal_ray.outcome import Outcome
-from fractal_ray.planners.inferred import infer_labels
+from fractal_ray.dimension.box_counts import boxcount
+from fractal_ray.plane.axes import Axis, Frame, Point
+from fractal_ray.plane.boundary import boundary_cells
+from fractal_ray.plane.outcome import Outcome
+from fractal_ray.planners.inferred_labels import infer_labels
 from fractal_ray.planners.refine import RefinePlanner
-from fractal_ray.space import Axis, Frame, Point
-from fractal_ray.workloads.known_sets import known_set
+from fractal_ray.workloads.maps.known_sets import known_set
 
 START, LEVELS = 32, 5
 CELLS = START << LEVELS

@@ -23,10 +23,10 @@ from refine_cases import (
     unit_frame,
 )
 
-from fractal_ray.outcome import Outcome
+from fractal_ray.plane.axes import Axis, Frame, Point
+from fractal_ray.plane.outcome import Outcome
 from fractal_ray.planners.refine import RefinePlanner
-from fractal_ray.space import Axis, Frame, Point
-from fractal_ray.workloads.known_sets import known_set
+from fractal_ray.workloads.maps.known_sets import known_set
 
 
 def cost_table() -> None:

@@ -1,5 +1,5 @@
 """``python -m fractal_ray`` is ``fractal-ray``."""
 
-from fractal_ray.cli import main
+from fractal_ray.cli.main import main
 
 main()

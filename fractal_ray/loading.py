@@ -3,8 +3,8 @@
 from collections.abc import Iterable
 from pathlib import Path
 
+from fractal_ray.dataset.header import HEADER
 from fractal_ray.errors import SweepError, nearest
-from fractal_ray.header import HEADER
 from fractal_ray.sweep import Sweep
 
 _SPECS = (".yaml", ".yml")

@@ -16,36 +16,36 @@ from typing import TYPE_CHECKING, Any, Literal
 import pyarrow as pa
 
 import fractal_ray
-from fractal_ray.boundary import Raster
-from fractal_ray.driver_lease import hold
-from fractal_ray.engine.base import Progress, View
-from fractal_ray.engine.budget import Budget
-from fractal_ray.engine.dispatcher import Dispatcher
-from fractal_ray.engine.dispatcher_spec import DispatcherSpec
-from fractal_ray.errors import SweepError
-from fractal_ray.frame_file import read_zooms
-from fractal_ray.frames import Lattice, lattices, stage_of
-from fractal_ray.header import (
+from fractal_ray.analysis.rasters import fill_raster
+from fractal_ray.dataset.driver_lease import hold
+from fractal_ray.dataset.frames_file import read_zooms
+from fractal_ray.dataset.header import (
     HEADER,
     check_fingerprint,
     own_header,
     read_header,
     write_header,
 )
+from fractal_ray.dataset.store import Store, inside
+from fractal_ray.engine.base import Progress, View
+from fractal_ray.engine.budget import Budget
+from fractal_ray.engine.dispatcher import Dispatcher
+from fractal_ray.engine.dispatcher_spec import DispatcherSpec
+from fractal_ray.errors import SweepError
+from fractal_ray.plane.boundary import Raster
+from fractal_ray.plane.zoom import Zoom
 from fractal_ray.planners.program import Program
-from fractal_ray.planners.zoom import Zoom
-from fractal_ray.rasters import fill_raster
-from fractal_ray.spec import SweepSpec
-from fractal_ray.spec_file import load_spec, parse_spec
-from fractal_ray.spec_workloads import MapSpec, MlpSpec, NanochatSpec
-from fractal_ray.stages import make_program
-from fractal_ray.store import Store, inside
+from fractal_ray.spec.frames import Lattice, lattices, stage_of
+from fractal_ray.spec.planning import make_program
+from fractal_ray.spec.sweep_spec import SweepSpec
+from fractal_ray.spec.workloads import MapSpec, MlpSpec, NanochatSpec
+from fractal_ray.spec.yaml_file import load_spec, parse_spec
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from pandas import DataFrame
 
-    from fractal_ray.views import Dimension, Map
+    from fractal_ray.figures.notebook import Dimension, Map
     from fractal_ray.workloads.base import Workload
 
 NO_BUDGET = Budget()
@@ -203,7 +203,7 @@ class Sweep:
 
                 device = "cuda" if self.spec.resources.gpu else "cpu"
                 return run_local(dispatcher, workload, prepared, device=device, view=view)
-            from fractal_ray.engine.ray_run import run_on_ray
+            from fractal_ray.engine.cluster.run import run_on_ray
 
             return run_on_ray(
                 dispatcher,
@@ -224,14 +224,14 @@ class Sweep:
             return self._workload
         asked = self.spec.workload
         if isinstance(asked, MapSpec):
-            from fractal_ray.workloads.maps import MapWorkload
+            from fractal_ray.workloads.maps.workload import MapWorkload
 
             return MapWorkload(asked.set, asked.parameters)
         if isinstance(asked, MlpSpec):
-            from fractal_ray.workloads.mlp import MlpWorkload
+            from fractal_ray.workloads.mlp.workload import MlpWorkload
 
             return MlpWorkload.from_spec(self.spec)
-        from fractal_ray.workloads.nanochat import NanochatWorkload
+        from fractal_ray.workloads.nanochat.workload import NanochatWorkload
 
         return NanochatWorkload.from_spec(self.spec)
 
@@ -350,34 +350,34 @@ class Sweep:
         The columns are those of docs/storage.md but `tail_loss`. `outcome` and `ratio` are under
         the spec's label as it is now, and `label` (bool) is what its boundary makes of them.
         """
-        from fractal_ray.views import points_of
+        from fractal_ray.figures.notebook import points_of
 
         return points_of(self)
 
     def map(self, frame: int | None = None) -> "Map":
         """The outcomes of a frame (the last one if not given), which a notebook shows."""
-        from fractal_ray.views import map_of
+        from fractal_ray.figures.notebook import map_of
 
         return map_of(self, frame)
 
     def dimension(self, frame: int | None = None) -> "Dimension":
         """What the verification sheet of a frame allows to be said; no number without one."""
-        from fractal_ray.views import dimension_of
+        from fractal_ray.figures.notebook import dimension_of
 
         return dimension_of(self, frame)
 
     def figure(self, kind: str, *, frame: int | None = None, **options: Any) -> "Figure":
-        """A figure of a frame by its kind; `fractal_ray.figures.kinds.draw` lists them."""
-        from fractal_ray.views import figure_of
+        """A figure of a frame by its kind; `fractal_ray.figures.catalog.draw` lists them."""
+        from fractal_ray.figures.notebook import figure_of
 
         return figure_of(self, kind, frame, **options)
 
     def zoom(self, x: tuple[float, float], y: tuple[float, float], **how: Any) -> "Sweep":
         """Run a rectangle of a frame on a lattice of its own, as a new sweep beside this one.
 
-        `x` and `y` are (low, high) in real values; `fractal_ray.closer.look_closer` has the rest.
+        `x` and `y` are (low, high) in real values; `analysis/rectangle.py` has the rest.
         """
-        from fractal_ray.closer import look_closer
+        from fractal_ray.analysis.rectangle import look_closer
 
         return look_closer(self, x, y, **how)
 
@@ -386,7 +386,7 @@ class Sweep:
         return f"<sweep {self.spec.name} in {self.location}>"
 
     def _repr_html_(self) -> str:
-        from fractal_ray.views import page_of
+        from fractal_ray.figures.notebook import page_of
 
         return page_of(self)
 

@@ -19,7 +19,7 @@ from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 from referencing import Registry, Resource
 
-from fractal_ray.spec_file import load_spec
+from fractal_ray.spec.yaml_file import load_spec
 from nanochat.config import GPTConfig
 from nanochat.memory import ASSUMPTIONS, estimate_memory
 from nanochat.sizing import flops_per_token
@@ -325,7 +325,7 @@ def test_our_command_line_takes_every_command(words: list[str]) -> None:
     """Parsed by the real command line, and the spec read with its changes."""
     import typer
 
-    from fractal_ray.cli import app as fractal_ray
+    from fractal_ray.cli.main import app as fractal_ray
     from nanochat.cli import app as nanochat
 
     app = nanochat if Path(words[0]).name == "nanochat" else fractal_ray

@@ -12,7 +12,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from fractal_ray.figures.kinds import KINDS
+from fractal_ray.figures.catalog import KINDS
 
 PAGE = Path("docs/gallery.md")
 PICTURES = Path("docs/gallery")
@@ -96,7 +96,7 @@ def page() -> str:
         "",
         "`fractal-ray plot DATASET --figure KIND` draws each of them as PNG, SVG or PDF;",
         "`--figure all` draws all that the dataset can give, and says of the others why not. In",
-        "Python: `fractal_ray.figures.kinds.draw(sweep, kind)`. This page and its pictures come",
+        "Python: `fractal_ray.figures.catalog.draw(sweep, kind)`. This page and its pictures come",
         "from `python docs/gallery/make.py`. Their datasets are in the repository, or made by",
         "",
         "```bash",

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fractal_ray.dimension.intervals import resampled
-from fractal_ray.dimension.lattice_pairs import by_tile, tile_edges
+from fractal_ray.dimension.pair_counts import by_tile, tile_edges
 from fractal_ray.dimension.result import Estimate
 from fractal_ray.dimension.scaling import fit_scaling
 

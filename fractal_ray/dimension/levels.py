@@ -16,10 +16,10 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from fractal_ray.dimension.audit import AuditReport
 from fractal_ray.dimension.intervals import DRAWS, resampled
 from fractal_ray.dimension.result import Estimate
 from fractal_ray.dimension.scaling import fit_scaling
-from fractal_ray.planners.audit import AuditReport
 from fractal_ray.planners.refine import RefinePlanner
 
 METHOD = "box counting of refined levels"

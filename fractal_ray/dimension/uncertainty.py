@@ -25,9 +25,9 @@ from typing import Final, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from fractal_ray.dimension.function_lines import Label, Window
 from fractal_ray.dimension.intervals import DRAWS, binomial, resampled
-from fractal_ray.dimension.lattice_pairs import lattice_pairs
-from fractal_ray.dimension.lines import Label, Window
+from fractal_ray.dimension.pair_counts import lattice_pairs
 from fractal_ray.dimension.result import Estimate
 from fractal_ray.dimension.scaling import fit_scaling
 from fractal_ray.planners.pairs import Disagreements

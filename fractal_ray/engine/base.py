@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from fractal_ray.outcome import RunRecord
-from fractal_ray.space import Point
+from fractal_ray.plane.axes import Point
+from fractal_ray.plane.outcome import RunRecord
 from fractal_ray.workloads.base import Runner
 
 

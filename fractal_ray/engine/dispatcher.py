@@ -13,9 +13,11 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from fractal_ray import frame_file
-from fractal_ray.driver_lease import TakenOverError
-from fractal_ray.engine.again import Again, Job
+from fractal_ray.dataset import frames_file as frame_file
+from fractal_ray.dataset.driver_lease import TakenOverError
+from fractal_ray.dataset.relabel import outcomes_by_id
+from fractal_ray.dataset.rows import Evaluation, Failure, Origin
+from fractal_ray.dataset.store import Store
 from fractal_ray.engine.base import (
     FailureKind,
     Nothing,
@@ -25,20 +27,18 @@ from fractal_ray.engine.base import (
     Tile,
     TileResult,
 )
-from fractal_ray.engine.bugs import Bugs
 from fractal_ray.engine.devices import Devices
 from fractal_ray.engine.dispatcher_spec import DispatcherSpec
-from fractal_ray.engine.livemap import LiveMap
-from fractal_ray.engine.openings import Openings
+from fractal_ray.engine.failed_starts import Openings
+from fractal_ray.engine.repeated_errors import Bugs
+from fractal_ray.engine.retries import Again, Job
+from fractal_ray.engine.thumbnail import LiveMap
 from fractal_ray.engine.tile_size import TileSize
 from fractal_ray.engine.workers import Lease, Workers
 from fractal_ray.engine.writer import Writer
-from fractal_ray.identity import PointIdentity
-from fractal_ray.outcome import Outcome, RunRecord
-from fractal_ray.relabel import outcomes_by_id
-from fractal_ray.rows import Evaluation, Failure, Origin
-from fractal_ray.space import Point
-from fractal_ray.store import Store
+from fractal_ray.plane.axes import Point
+from fractal_ray.plane.identity import PointIdentity
+from fractal_ray.plane.outcome import Outcome, RunRecord
 
 _NOBODY_SECONDS = 60.0
 

@@ -5,10 +5,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from fractal_ray.engine.budget import Budget
-from fractal_ray.identity import Setting
-from fractal_ray.outcome import Criterion
+from fractal_ray.plane.identity import Setting
+from fractal_ray.plane.outcome import Criterion
+from fractal_ray.plane.zoom import Zoom
 from fractal_ray.planners.program import Program
-from fractal_ray.planners.zoom import Zoom
 
 
 @dataclass(frozen=True)

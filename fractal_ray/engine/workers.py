@@ -4,8 +4,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from fractal_ray.engine.again import Job
 from fractal_ray.engine.base import Place, Tile
+from fractal_ray.engine.retries import Job
 
 _UNMEASURED = 3600.0
 _SHORTEST = 600.0

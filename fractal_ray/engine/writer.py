@@ -5,13 +5,13 @@ from collections.abc import Callable, Sequence
 
 import pyarrow as pa
 
-from fractal_ray import frame_file
-from fractal_ray.driver_lease import TakenOverError, refuse_if_taken
+from fractal_ray.dataset import frames_file as frame_file
+from fractal_ray.dataset.driver_lease import TakenOverError, refuse_if_taken
+from fractal_ray.dataset.rows import Evaluation, Failure
+from fractal_ray.dataset.store import Store
 from fractal_ray.engine.dispatcher_spec import DispatcherSpec
 from fractal_ray.engine.tile_size import LARGEST
-from fractal_ray.planners.zoom import Zoom
-from fractal_ray.rows import Evaluation, Failure
-from fractal_ray.store import Store
+from fractal_ray.plane.zoom import Zoom
 
 _JOIN_AFTER = 100
 """Flushes after which small parts are joined: a sweep of days makes 43,200 a day."""

@@ -1,4 +1,4 @@
-"""D against zoom, steps or threshold, with the entries that have none (`fractal_ray.series`)."""
+"""Draw D against zoom, steps or threshold (`fractal_ray.analysis.series`), gaps included."""
 
 import textwrap
 from collections import Counter
@@ -10,10 +10,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, NullFormatter, NullLocator, StrMethodFormatter
 
+from fractal_ray.analysis.series import Against, Entry
 from fractal_ray.errors import SweepError
 from fractal_ray.figures.canvas import new_figure
 from fractal_ray.figures.style import LINE_COLOR, MARK_COLOR, shared_style
-from fractal_ray.series import Against, Entry
 
 _MEANING: Final[dict[Against, str]] = {
     "zoom": "how many times narrower than the first frame",
@@ -33,7 +33,7 @@ def against_figure(
     Parameters
     ----------
     entries
-        Of `fractal_ray.series`. Without a sheet of just these labels a dimension is hollow; an
+        Of `analysis/series.py`. Without a sheet of just these labels a dimension is hollow; an
         entry without one lies in the strip below, in the row that says why.
     against
         What the series runs over.

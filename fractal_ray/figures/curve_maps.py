@@ -7,17 +7,17 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 from numpy.typing import NDArray
 
-from fractal_ray.boundary import Raster, boundary_cells, labels
 from fractal_ray.figures.canvas import new_figure
-from fractal_ray.figures.lattice import (
+from fractal_ray.figures.coloring import Colors, colormap, rank_map
+from fractal_ray.figures.style import NO, shared_style
+from fractal_ray.figures.tiles import (
     draw_tiles,
     inferred_patch,
     missing_patch,
     outline_cells,
     set_frame,
 )
-from fractal_ray.figures.shades import Colors, colormap, rank_map
-from fractal_ray.figures.style import NO, shared_style
+from fractal_ray.plane.boundary import Raster, boundary_cells, labels
 
 
 def rank_figure(
@@ -41,7 +41,7 @@ def rank_figure(
     boundary
         Which label the sign of `measure` stands for.
     colors
-        As in `fractal_ray.figures.shades.colormap`.
+        As in `fractal_ray.figures.coloring.colormap`.
     """
     with shared_style():
         figure = new_figure((9, 7), title)

@@ -6,14 +6,14 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from fractal_ray.boundary import Raster, is_yes
+from fractal_ray.dataset.relabel import outcomes
 from fractal_ray.errors import SweepError
-from fractal_ray.figures.shades import fill_inferred
-from fractal_ray.frames import Lattice
-from fractal_ray.outcome import Criterion
-from fractal_ray.relabel import outcomes
-from fractal_ray.spec import SweepSpec
-from fractal_ray.workloads.mlp_measure import measure
+from fractal_ray.figures.coloring import fill_inferred
+from fractal_ray.plane.boundary import Raster, is_yes
+from fractal_ray.plane.outcome import Criterion
+from fractal_ray.spec.frames import Lattice
+from fractal_ray.spec.sweep_spec import SweepSpec
+from fractal_ray.workloads.mlp.measure import measure
 
 Floats = NDArray[np.float64]
 Rows = Callable[[SweepSpec, pa.Table], Floats]

@@ -8,14 +8,14 @@ from matplotlib.axes import Axes
 from matplotlib.colors import BoundaryNorm, ListedColormap
 from matplotlib.figure import Figure
 
-from fractal_ray.boundary import UNKNOWN, labels
-from fractal_ray.comparison import Comparison
+from fractal_ray.analysis.compare.result import Comparison
 from fractal_ray.figures.canvas import color_patch, new_figure
-from fractal_ray.figures.lattice import draw_tiles, missing_patch, set_frame
+from fractal_ray.figures.coloring import Colors, colormap
 from fractal_ray.figures.panels import label_panel, legend_below
-from fractal_ray.figures.shades import Colors, colormap
 from fractal_ray.figures.style import BLANK_COLOR, NO, OUTCOME_COLORS, shared_style
-from fractal_ray.outcome import Outcome
+from fractal_ray.figures.tiles import draw_tiles, missing_patch, set_frame
+from fractal_ray.plane.boundary import UNKNOWN, labels
+from fractal_ray.plane.outcome import Outcome
 
 _SAME: Final = ("#FFFFFF", BLANK_COLOR)
 _FLIPS: Final = (OUTCOME_COLORS[Outcome.DIVERGED], OUTCOME_COLORS[Outcome.TRAINED])
@@ -29,7 +29,7 @@ def difference_figure(found: Comparison, *, colors: Colors = "source") -> Figure
     found
         The comparison.
     colors
-        Of the labels, as in `fractal_ray.figures.shades.colormap`. Flips are vermilion (yes in A
+        Of the labels, as in `fractal_ray.figures.coloring.colormap`. Flips are vermilion (yes in A
         alone) and blue (yes in B alone) in either case, on white and grey.
     """
     boundary = found.label["boundary"]

@@ -6,11 +6,9 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from numpy.typing import NDArray
 
-from fractal_ray.boundary import OUTCOME_CODES, UNKNOWN, Raster, boundary_cells, labels
 from fractal_ray.figures.canvas import color_patch, new_figure
-from fractal_ray.figures.lattice import draw_tiles, missing_patch, outline_cells, set_frame
+from fractal_ray.figures.coloring import Colors, colormap
 from fractal_ray.figures.panels import draw_either, label_panel, loss_panel, value_panel
-from fractal_ray.figures.shades import Colors, colormap
 from fractal_ray.figures.style import (
     CODE_COLORS,
     CODE_NAMES,
@@ -18,6 +16,8 @@ from fractal_ray.figures.style import (
     NO,
     shared_style,
 )
+from fractal_ray.figures.tiles import draw_tiles, missing_patch, outline_cells, set_frame
+from fractal_ray.plane.boundary import OUTCOME_CODES, UNKNOWN, Raster, boundary_cells, labels
 
 
 def three_panel(
@@ -41,7 +41,7 @@ def three_panel(
     note
         Second line of the heading, such as the dimension with its smooth range.
     colors
-        As in `fractal_ray.figures.shades.colormap`.
+        As in `fractal_ray.figures.coloring.colormap`.
     """
     with shared_style():
         figure = new_figure((18, 6), title, note)
@@ -91,7 +91,7 @@ def outcome_map(
     title, note
         Heading of the figure and its second line.
     boundary
-        Whose boundary cells are outlined, as in `fractal_ray.boundary.labels`.
+        Whose boundary cells are outlined, as in `fractal_ray.plane.boundary.labels`.
     """
     cells = boundary_cells(labels(raster, boundary))
     with shared_style():
@@ -129,7 +129,7 @@ def measured_map(
     title, note
         Heading of the figure and its second line.
     boundary
-        Which label is shown, as in `fractal_ray.boundary.labels`.
+        Which label is shown, as in `fractal_ray.plane.boundary.labels`.
     """
     answer = labels(raster, boundary)
     # In the order of the names and of the colours.

@@ -13,7 +13,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from fractal_ray.cut import DECIMAL
+from fractal_ray.plane.cut_axis import DECIMAL
 
 _TEN: Final = DECIMAL.ln(Decimal(10))
 
@@ -48,7 +48,7 @@ class Ruler:
         return self._position(_exact(first, self.scale)) + apart / float(self.unit)
 
     def position_at(self, coordinate: Decimal) -> float:
-        """Where a coordinate of `fractal_ray.cut` is drawn (the natural logarithm on "log")."""
+        """Return where a coordinate (of `plane/cut_axis.py`; on "log" its logarithm) is drawn."""
         return self._position(
             DECIMAL.divide(coordinate, _TEN) if self.scale == "log" else coordinate
         )

@@ -12,12 +12,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, NullFormatter, NullLocator
 
+from fractal_ray.dimension.audit import AuditReport
 from fractal_ray.dimension.recommend import Data
 from fractal_ray.dimension.result import Estimate
 from fractal_ray.errors import SweepError
 from fractal_ray.figures.canvas import new_figure
 from fractal_ray.figures.style import LINE_COLOR, MARK_COLOR, shared_style
-from fractal_ray.planners.audit import AuditReport
 
 _MEASURED: Final[dict[str, str]] = {
     "transects": "flips along the lines",

@@ -8,10 +8,12 @@ from matplotlib.artist import Artist
 from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 
-from fractal_ray.boundary import UNKNOWN, Raster, boundary_cells, labels
 from fractal_ray.errors import SweepError
 from fractal_ray.figures.canvas import color_patch, new_figure
-from fractal_ray.figures.lattice import (
+from fractal_ray.figures.coloring import Colors, colormap, fill_inferred
+from fractal_ray.figures.panels import draw_either, label_panel, legend_below, value_panel
+from fractal_ray.figures.style import BLANK_COLOR, shared_style
+from fractal_ray.figures.tiles import (
     draw_tiles,
     inferred_patch,
     limit_to_cells,
@@ -19,9 +21,7 @@ from fractal_ray.figures.lattice import (
     paint_cells,
     set_frame,
 )
-from fractal_ray.figures.panels import draw_either, label_panel, legend_below, value_panel
-from fractal_ray.figures.shades import Colors, colormap, fill_inferred
-from fractal_ray.figures.style import BLANK_COLOR, shared_style
+from fractal_ray.plane.boundary import UNKNOWN, Raster, boundary_cells, labels
 
 LOSS_CAP: Final = 20.0
 """Losses above are drawn as this."""
@@ -37,9 +37,9 @@ def heat_map(raster: Raster, *, title: str, boundary: str, colors: Colors = "sou
     title
         Heading.
     boundary
-        Which label, as in `fractal_ray.boundary.labels`.
+        Which label, as in `fractal_ray.plane.boundary.labels`.
     colors
-        As in `fractal_ray.figures.shades.colormap`.
+        As in `fractal_ray.figures.coloring.colormap`.
     """
     with shared_style():
         figure = new_figure((9, 7), title)

@@ -12,8 +12,8 @@ from typing import Any, Final
 import matplotlib
 from matplotlib.colors import LinearSegmentedColormap
 
-from fractal_ray.boundary import NOT_DIVERGED, NOT_TRAINED, OUTCOME_CODES, POSSIBLE
-from fractal_ray.outcome import Outcome
+from fractal_ray.plane.boundary import NOT_DIVERGED, NOT_TRAINED, OUTCOME_CODES, POSSIBLE
+from fractal_ray.plane.outcome import Outcome
 
 _VALUE_STOPS: Final = (
     (0.00, "#8B0000"),

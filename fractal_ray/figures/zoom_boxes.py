@@ -7,14 +7,14 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.patheffects import withStroke
 
-from fractal_ray.boundary import Raster
-from fractal_ray.cut import ends
-from fractal_ray.figures.chains import chain, inside, magnification
-from fractal_ray.figures.lattice import rulers
 from fractal_ray.figures.maps import outcome_map
+from fractal_ray.figures.nesting import chain, inside, magnification
 from fractal_ray.figures.style import shared_style
-from fractal_ray.frames import Lattice
-from fractal_ray.space import Frame
+from fractal_ray.figures.tiles import rulers
+from fractal_ray.plane.axes import Frame
+from fractal_ray.plane.boundary import Raster
+from fractal_ray.plane.cut_axis import ends
+from fractal_ray.spec.frames import Lattice
 
 _SMALLEST = 150.0
 """Frames so many times narrower than the map are not drawn: nothing would be seen of them."""

@@ -7,8 +7,8 @@ on the order in which results arrive.
 from collections.abc import Sequence
 from typing import Protocol, runtime_checkable
 
-from fractal_ray.outcome import Outcome
-from fractal_ray.space import Frame, Point
+from fractal_ray.plane.axes import Frame, Point
+from fractal_ray.plane.outcome import Outcome
 
 Result = tuple[Point, Outcome | None]
 """A point and what it showed; None when it has failed for good and will not be known."""

@@ -17,13 +17,13 @@ from typing import Final, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from fractal_ray.cut import DECIMAL, coordinate_at, value_at
 from fractal_ray.errors import SweepError
-from fractal_ray.outcome import Outcome
+from fractal_ray.plane.axes import Frame, Point
+from fractal_ray.plane.cut_axis import DECIMAL, coordinate_at, value_at
+from fractal_ray.plane.outcome import Outcome
+from fractal_ray.plane.precision import Arithmetics, rounded
 from fractal_ray.planners.base import Result
 from fractal_ray.planners.windows import Cell
-from fractal_ray.precision import Arithmetics, rounded
-from fractal_ray.space import Frame, Point
 
 _ATTEMPTS: Final = 4
 """Points that are tried where the midpoint's run fails for good, itself included."""

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from itertools import islice
 
+from fractal_ray.plane.axes import Frame, Point
 from fractal_ray.planners.base import Result
-from fractal_ray.space import Frame, Point
 
 
 class GridPlanner:

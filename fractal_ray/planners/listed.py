@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 
+from fractal_ray.plane.axes import Frame, Point
 from fractal_ray.planners.base import Result
-from fractal_ray.space import Frame, Point
 
 
 class ListedPlanner:

@@ -20,9 +20,9 @@ from math import isqrt
 from random import Random
 from typing import Final
 
-from fractal_ray.outcome import Outcome
+from fractal_ray.plane.axes import Frame, Point
+from fractal_ray.plane.outcome import Outcome
 from fractal_ray.planners.base import Result
-from fractal_ray.space import Frame, Point
 
 FINEST: Final = 48
 """Halvings of a frame's side below which float64 has next to no values left to tell apart."""

@@ -2,9 +2,9 @@
 
 from collections.abc import Callable, Sequence
 
+from fractal_ray.plane.axes import Frame, Point
+from fractal_ray.plane.zoom import Zoom
 from fractal_ray.planners.base import Planner, Result
-from fractal_ray.planners.zoom import Zoom
-from fractal_ray.space import Frame, Point
 
 StageMaker = Callable[[], Planner]
 """Makes a stage's planner when the one before it is done."""

@@ -13,11 +13,11 @@ from collections.abc import Callable, Iterable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from fractal_ray.outcome import Outcome
+from fractal_ray.plane.axes import Frame, Point
+from fractal_ray.plane.outcome import Outcome
 from fractal_ray.planners.base import Result
 from fractal_ray.planners.halo import HALOS
 from fractal_ray.planners.quadtree import ASKED, FAILED, NO, YES, Quadtree, mixed_bits
-from fractal_ray.space import Frame, Point
 
 
 class RefinePlanner:

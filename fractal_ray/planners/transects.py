@@ -30,7 +30,8 @@ from itertools import islice
 import numpy as np
 from numpy.typing import NDArray
 
-from fractal_ray.outcome import Outcome
+from fractal_ray.plane.axes import Frame, Point
+from fractal_ray.plane.outcome import Outcome
 from fractal_ray.planners.base import Result
 from fractal_ray.planners.pairs import (
     FINEST,
@@ -40,7 +41,6 @@ from fractal_ray.planners.pairs import (
     refuse_whole_numbers,
 )
 from fractal_ray.planners.quadtree import ASKED, FAILED, NO, YES, mixed_bits
-from fractal_ray.space import Frame, Point
 
 
 class TransectPlanner:

@@ -16,9 +16,9 @@ from decimal import Decimal
 import numpy as np
 from numpy.typing import NDArray
 
-from fractal_ray.boundary import boundary_cells
 from fractal_ray.errors import SweepError
-from fractal_ray.planners.zoom import Centre
+from fractal_ray.plane.boundary import boundary_cells
+from fractal_ray.plane.zoom import Centre
 
 Cell = tuple[int, int]
 """(row, column) of a lattice's cell."""

@@ -10,7 +10,7 @@ from itertools import pairwise
 from typing import Any, Final
 
 from fractal_ray.dimension.result import Estimate
-from fractal_ray.figures.chains import magnification
+from fractal_ray.figures.nesting import magnification
 from fractal_ray.report.facts import Facts
 
 Chart = dict[str, Any]

@@ -5,14 +5,14 @@ from typing import Any, Final
 
 import pyarrow as pa
 
-from fractal_ray.analysis import Analysis, analyze_frame
+from fractal_ray.analysis.status import Status, failure_groups, read_frames, read_status
+from fractal_ray.analysis.summary import Analysis, analyze_frame
+from fractal_ray.analysis.verify.kept_sheet import FrameData, read_frame, read_sheet
+from fractal_ray.dataset.frames_file import FILE
+from fractal_ray.dataset.secrets import without_secrets
 from fractal_ray.errors import SweepError
-from fractal_ray.frame_file import FILE
-from fractal_ray.frames import Lattice
-from fractal_ray.places import without_secrets
-from fractal_ray.sheets import FrameData, read_frame, read_sheet
-from fractal_ray.spec_file import parse_spec
-from fractal_ray.status import Status, failure_groups, read_frames, read_status
+from fractal_ray.spec.frames import Lattice
+from fractal_ray.spec.yaml_file import parse_spec
 from fractal_ray.sweep import Sweep
 
 _AGAIN: Final = 3

@@ -13,13 +13,13 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from fractal_ray.figures.chains import chain, inside
-from fractal_ray.figures.lattice import edges, rulers
+from fractal_ray.dataset.relabel import ratios
+from fractal_ray.figures.nesting import chain, inside
 from fractal_ray.figures.ruler import Ruler
-from fractal_ray.frames import Lattice
-from fractal_ray.relabel import ratios
+from fractal_ray.figures.tiles import edges, rulers
 from fractal_ray.report.facts import Facts, FrameFacts
 from fractal_ray.report.pictures import MOST_PIXELS, View, thumbnail, views
+from fractal_ray.spec.frames import Lattice
 
 MOST_BYTES: Final = 7_000_000
 """Of all maps of a page, without plotly.js and what is text."""

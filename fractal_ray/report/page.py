@@ -8,8 +8,9 @@ import shlex
 from importlib.resources import files
 from typing import Any
 
-from fractal_ray.plain import to_json
-from fractal_ray.report import background, charts, sections
+from fractal_ray.dataset.plain_json import to_json
+from fractal_ray.report import charts, sections
+from fractal_ray.report import provenance as background
 from fractal_ray.report.facts import Facts
 from fractal_ray.report.maps import maps, pack_bytes
 

@@ -14,9 +14,7 @@ import numpy as np
 from matplotlib.colors import Colormap, ListedColormap, to_hex, to_rgba
 from numpy.typing import NDArray
 
-from fractal_ray.boundary import OUTCOME_CODES, UNKNOWN, Raster, labels
-from fractal_ray.figures.lattice import edges, rulers
-from fractal_ray.figures.shades import colormap, fill_inferred, value_map
+from fractal_ray.figures.coloring import colormap, fill_inferred, value_map
 from fractal_ray.figures.style import (
     BLANK_COLOR,
     CODE_COLORS,
@@ -24,6 +22,8 @@ from fractal_ray.figures.style import (
     MEASURED_COLORS,
     NO,
 )
+from fractal_ray.figures.tiles import edges, rulers
+from fractal_ray.plane.boundary import OUTCOME_CODES, UNKNOWN, Raster, labels
 
 MOST_PIXELS: Final = 1025
 """Along a side."""
@@ -74,7 +74,7 @@ def views(raster: Raster, failed: NDArray[np.bool_], boundary: str) -> list[View
     failed
         (ny, nx) nodes without an outcome whose runs failed.
     boundary
-        Which label separates yes from no, as in `fractal_ray.boundary.labels`.
+        Which label separates yes from no, as in `fractal_ray.plane.boundary.labels`.
     """
     draw = _Brush(raster, failed)
     found = [_label(draw, boundary), _outcome(draw)]

@@ -3,13 +3,14 @@
 from typing import Any
 
 import fractal_ray
+from fractal_ray.analysis.status import frame_line
 from fractal_ray.dimension.result import Estimate
 from fractal_ray.errors import SweepError
-from fractal_ray.figures.chains import chain
-from fractal_ray.report import charts, words
+from fractal_ray.figures.nesting import chain
+from fractal_ray.report import charts
+from fractal_ray.report import sentences as words
 from fractal_ray.report.facts import Facts, FrameFacts
 from fractal_ray.report.maps import small_picture
-from fractal_ray.status import frame_line
 
 
 def head(facts: Facts) -> dict[str, Any]:

@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING
 from fractal_ray.engine.base import Progress, View
 
 if TYPE_CHECKING:
-    from fractal_ray.analysis import Analysis
-    from fractal_ray.boundary import Raster
+    from fractal_ray.analysis.summary import Analysis
+    from fractal_ray.plane.boundary import Raster
 
 
 class Tracker:
@@ -21,7 +21,7 @@ class Tracker:
         Parameters
         ----------
         result, raster
-            Of `fractal_ray.analysis.analyze`.
+            Of `fractal_ray.analysis.summary.analyze`.
         progress
             The last state.
         figure

@@ -7,8 +7,8 @@ import numpy as np
 from matplotlib.colors import to_rgb
 from numpy.typing import NDArray
 
-from fractal_ray.boundary import OUTCOME_CODES, UNKNOWN
 from fractal_ray.figures.style import MISSING_COLOR, OUTCOME_COLORS
+from fractal_ray.plane.boundary import OUTCOME_CODES, UNKNOWN
 
 _WIDTH: Final = 480
 """Pixels that a map is wide, about."""

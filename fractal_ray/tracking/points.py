@@ -6,10 +6,10 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from fractal_ray.outcome import Outcome
-from fractal_ray.relabel import outcomes, ratios
-from fractal_ray.spec import SweepSpec
-from fractal_ray.spec_workloads import NanochatSpec
+from fractal_ray.dataset.relabel import outcomes, ratios
+from fractal_ray.plane.outcome import Outcome
+from fractal_ray.spec.sweep_spec import SweepSpec
+from fractal_ray.spec.workloads import NanochatSpec
 from fractal_ray.tracking.summary import drawn
 from nanochat.recipe import PARTS, Recipe
 

@@ -15,12 +15,12 @@ import pyarrow as pa
 import wandb
 from PIL import Image
 
-from fractal_ray.outcome import Outcome
-from fractal_ray.places import cleaned, without_secrets
-from fractal_ray.relabel import outcomes
-from fractal_ray.spec_file import parse_spec
-from fractal_ray.store import Store
-from fractal_ray.tracking.contents import add_dataset
+from fractal_ray.dataset.relabel import outcomes
+from fractal_ray.dataset.secrets import cleaned, without_secrets
+from fractal_ray.dataset.store import Store
+from fractal_ray.plane.outcome import Outcome
+from fractal_ray.spec.yaml_file import parse_spec
+from fractal_ray.tracking.artifact import add_dataset
 from fractal_ray.tracking.filling_map import map_picture
 from fractal_ray.tracking.points import point_runs
 from fractal_ray.tracking.summary import dataset_id, results_table, run_id

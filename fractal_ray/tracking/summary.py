@@ -10,14 +10,14 @@ from typing import Any, Final
 import numpy as np
 import pyarrow as pa
 
-from fractal_ray.analysis import Analysis
-from fractal_ray.boundary import UNKNOWN, Raster, labels
-from fractal_ray.dimension.compat import fractal_llm
-from fractal_ray.dimension.verify import UNVERIFIED
+from fractal_ray.analysis.summary import Analysis
+from fractal_ray.analysis.verify.sheet import UNVERIFIED
+from fractal_ray.dataset.relabel import outcomes, ratios
+from fractal_ray.dimension.published import fractal_llm
 from fractal_ray.engine.base import Progress
-from fractal_ray.outcome import Outcome
-from fractal_ray.relabel import outcomes, ratios
-from fractal_ray.spec import SweepSpec
+from fractal_ray.plane.boundary import UNKNOWN, Raster, labels
+from fractal_ray.plane.outcome import Outcome
+from fractal_ray.spec.sweep_spec import SweepSpec
 
 MOST_ROWS: Final = 10_000
 """Rows of the results table; W&B's charts show no more."""

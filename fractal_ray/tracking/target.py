@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from fractal_ray.errors import SweepError
-from fractal_ray.spec import SweepSpec
-from fractal_ray.spec_tracking import WandbSpec
+from fractal_ray.spec.sweep_spec import SweepSpec
+from fractal_ray.spec.tracking import WandbSpec
 
 PROJECT = "fractal-ray"
 TAGS = ("fractal-grid",)  # fractal-llm's (features 1.5)

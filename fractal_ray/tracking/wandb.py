@@ -18,15 +18,15 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from fractal_ray.dataset.plain_json import to_json
 from fractal_ray.engine.base import Progress
-from fractal_ray.plain import to_json
 from fractal_ray.sweep import HEADER, Sweep
 from fractal_ray.tracking.base import Tracker
 from fractal_ray.tracking.target import Target
 
 if TYPE_CHECKING:
-    from fractal_ray.analysis import Analysis
-    from fractal_ray.boundary import Raster
+    from fractal_ray.analysis.summary import Analysis
+    from fractal_ray.plane.boundary import Raster
 
 STATE_SECONDS: Final = 5.0
 """Between two states of one stage that are sent."""

@@ -4,9 +4,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol, runtime_checkable
 
-from fractal_ray.identity import Setting
-from fractal_ray.outcome import RunRecord
-from fractal_ray.space import Point
+from fractal_ray.plane.axes import Point
+from fractal_ray.plane.identity import Setting
+from fractal_ray.plane.outcome import RunRecord
 
 
 @dataclass(frozen=True)

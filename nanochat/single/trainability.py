@@ -1,6 +1,6 @@
 """Whether a fine-tune trained: fractal-llm's rule for one run (features D1 to D4).
 
-A sweep has the same rule in `fractal_ray.outcome`, where it labels points of any workload.
+A sweep has the same rule in `fractal_ray.plane.outcome`, where it labels points of any workload.
 """
 
 import math

@@ -14,8 +14,8 @@ from ray._private import ray_constants
 from ray._raylet import Config
 from ray.cluster_utils import Cluster
 
-from fractal_ray.engine import ray_cluster
-from fractal_ray.spec_file import parse_spec
+from fractal_ray.engine.cluster import start as ray_cluster
+from fractal_ray.spec.yaml_file import parse_spec
 from fractal_ray.sweep import Sweep
 from tests.fractal_ray.conftest import raw_spec
 from tests.fractal_ray.workloads_for_tests import Disc

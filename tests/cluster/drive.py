@@ -3,7 +3,7 @@
 import sys
 
 from fractal_ray.errors import SweepError
-from fractal_ray.spec_file import parse_spec
+from fractal_ray.spec.yaml_file import parse_spec
 from fractal_ray.sweep import Sweep
 from tests.cluster.conftest import STAGES
 from tests.fractal_ray.conftest import raw_spec

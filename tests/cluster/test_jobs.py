@@ -16,8 +16,8 @@ import psutil
 import pytest
 import yaml
 
-from fractal_ray.cli import main
-from fractal_ray.store import Store
+from fractal_ray.cli.main import main
+from fractal_ray.dataset.store import Store
 from fractal_ray.sweep import Sweep
 from tests.fractal_ray.conftest import raw_spec
 from tests.fractal_ray.test_engines import contents

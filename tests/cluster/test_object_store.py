@@ -10,8 +10,8 @@ import pyarrow.fs as pafs
 import pytest
 from moto.server import ThreadedMotoServer
 
+from fractal_ray.dataset.store import Store, inside
 from fractal_ray.errors import SweepError
-from fractal_ray.store import Store, inside
 from fractal_ray.sweep import Sweep
 from tests.cluster.conftest import Nodes, contents
 from tests.fractal_ray.workloads_for_tests import Disc

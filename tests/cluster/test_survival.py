@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from fractal_ray.store import Store
+from fractal_ray.dataset.store import Store
 from fractal_ray.sweep import Sweep
 from tests.cluster.conftest import Nodes, contents, workers
 from tests.cluster.workloads import Hanging
@@ -197,7 +197,7 @@ class TestSlow:
 
 
 def _id_schema() -> Any:
-    from fractal_ray.rows import POINTS_SCHEMA
+    from fractal_ray.dataset.rows import POINTS_SCHEMA
 
     return POINTS_SCHEMA
 

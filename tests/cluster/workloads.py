@@ -9,8 +9,8 @@ from typing import Any
 
 import torch
 
-from fractal_ray.outcome import RunRecord
-from fractal_ray.space import Point
+from fractal_ray.plane.axes import Point
+from fractal_ray.plane.outcome import RunRecord
 from fractal_ray.workloads.base import Footprint, Prepared
 from tests.fractal_ray.workloads_for_tests import Disc
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from fractal_ray.spec_file import parse_spec
+from fractal_ray.spec.yaml_file import parse_spec
 from fractal_ray.sweep import Sweep
 from tests.fractal_ray.workloads_for_tests import Disc
 
@@ -43,7 +43,7 @@ def make_sweep(tmp_path: Path) -> Callable[..., Sweep]:
 @pytest.fixture(scope="session")
 def ray_session() -> Iterator[None]:
     """A Ray of two CPUs that tests share; shut down whatever happens."""
-    from fractal_ray.engine.ray_cluster import cluster
+    from fractal_ray.engine.cluster.start import cluster
 
     with cluster(address=None, num_cpus=2):
         yield

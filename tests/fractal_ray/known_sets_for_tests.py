@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from fractal_ray.workloads.sets.base import KnownSet
+from fractal_ray.workloads.maps.sets.base import KnownSet
 
 
 def pair_dimension(

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from PIL import Image
 
-from fractal_ray.figures.kinds import KINDS, draw
+from fractal_ray.figures.catalog import KINDS, draw
 from fractal_ray.figures.style import shared_style
 from fractal_ray.sweep import Sweep
 

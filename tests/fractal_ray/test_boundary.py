@@ -5,7 +5,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from fractal_ray.boundary import (
+from fractal_ray.errors import SweepError
+from fractal_ray.plane.boundary import (
     NOT_DIVERGED,
     NOT_TRAINED,
     OUTCOME_CODES,
@@ -13,8 +14,7 @@ from fractal_ray.boundary import (
     boundary_cells,
     labels,
 )
-from fractal_ray.errors import SweepError
-from fractal_ray.outcome import Outcome
+from fractal_ray.plane.outcome import Outcome
 
 T, N, D, U = 0, 1, 2, -1
 

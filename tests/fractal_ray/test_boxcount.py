@@ -8,9 +8,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fractal_ray.boundary import boundary_cells
-from fractal_ray.dimension.boxcount import STDERR_NOTE, boxcount
-from fractal_ray.dimension.nulls import NO_BOUNDARY, ROUGH, SMOOTH, TOO_SMALL, smooth_range, verdict
+from fractal_ray.analysis.verify.smooth_range import (
+    NO_BOUNDARY,
+    ROUGH,
+    SMOOTH,
+    TOO_SMALL,
+    smooth_range,
+    verdict,
+)
+from fractal_ray.dimension.box_counts import STDERR_NOTE, boxcount
+from fractal_ray.plane.boundary import boundary_cells
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "dimension"
 

@@ -21,8 +21,8 @@ import pytest
 import ray
 import torch
 
-from fractal_ray.cli import main
-from fractal_ray.store import Store
+from fractal_ray.cli.main import main
+from fractal_ray.dataset.store import Store
 from fractal_ray.sweep import Sweep
 from tests.fractal_ray.test_engines import contents
 
@@ -187,7 +187,7 @@ def test_help_is_complete_and_quick(command: Command) -> None:
 
 
 def test_imports_are_light() -> None:
-    code = "import sys, fractal_ray, fractal_ray.cli, nanochat; print(*sys.modules)"
+    code = "import sys, fractal_ray, fractal_ray.cli.main, nanochat; print(*sys.modules)"
     modules = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout
     assert not {"torch", "ray", "numpy", "pyarrow", "pydantic", "wandb"} & set(modules.split())
 
@@ -201,7 +201,7 @@ def test_plan_needs_no_network_and_no_torch(command: Command) -> None:
                    "--tokens-per-second", "226000")  # fmt: skip
     assert json.loads(half.stdout)["gpu_hours"] == pytest.approx(50.34 / 2, abs=0.01)
     code = (
-        "import sys; from fractal_ray.spec_file import load_spec;"
+        "import sys; from fractal_ray.spec.yaml_file import load_spec;"
         "load_spec('sweeps/quickstart.yaml');"
         "assert not {'torch', 'ray', 'datasets'} & set(sys.modules)"
     )

@@ -15,32 +15,32 @@ from hypothesis import given
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
-from fractal_ray import compare as module
-from fractal_ray.boundary import boundary_cells
-from fractal_ray.cli import app
-from fractal_ray.common_frames import same_place
-from fractal_ray.compare import compare
-from fractal_ray.comparison import Comparison, Side
-from fractal_ray.cut import cut
-from fractal_ray.dimension.result import Estimate
-from fractal_ray.disagreement import (
+from fractal_ray.analysis.compare import sweeps as module
+from fractal_ray.analysis.compare.common_frames import same_place
+from fractal_ray.analysis.compare.disagreement import (
     apart,
     correlation,
     outcome_table,
     steps_to_border,
     yes_difference,
 )
+from fractal_ray.analysis.compare.result import Comparison, Side
+from fractal_ray.analysis.compare.sweeps import compare
+from fractal_ray.analysis.verify.kept_sheet import gather, keep, read_frame, sample_of
+from fractal_ray.analysis.verify.label_checks import run_checks
+from fractal_ray.cli.main import app
+from fractal_ray.dimension.result import Estimate
 from fractal_ray.engine.budget import Budget
 from fractal_ray.errors import SweepError
 from fractal_ray.figures.canvas import save
 from fractal_ray.figures.difference import difference_figure
-from fractal_ray.flips import run_checks
-from fractal_ray.frames import Lattice
-from fractal_ray.outcome import Outcome, RunRecord
-from fractal_ray.sheets import gather, keep, read_frame, sample_of
-from fractal_ray.space import Point
-from fractal_ray.spec import LabelSpec
-from fractal_ray.spec_file import parse_spec
+from fractal_ray.plane.axes import Point
+from fractal_ray.plane.boundary import boundary_cells
+from fractal_ray.plane.cut_axis import cut
+from fractal_ray.plane.outcome import Outcome, RunRecord
+from fractal_ray.spec.frames import Lattice
+from fractal_ray.spec.sweep_spec import LabelSpec
+from fractal_ray.spec.yaml_file import parse_spec
 from fractal_ray.sweep import NO_BUDGET, Sweep
 from tests.fractal_ray.workloads_for_tests import Disc
 

@@ -6,13 +6,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fractal_ray.boundary import boundary_cells
-from fractal_ray.dimension import compat
-from fractal_ray.dimension.nulls import NO_BOUNDARY, SMOOTH
-from fractal_ray.dimension.verdict import read_raster
+from fractal_ray.analysis.verify.reading import read_raster
+from fractal_ray.analysis.verify.smooth_range import NO_BOUNDARY, SMOOTH
+from fractal_ray.dimension import published as compat
 from fractal_ray.errors import SweepError
-from fractal_ray.workloads.known_sets import known_set
-from fractal_ray.workloads.sets.base import NOT_IMPROVED, TRAINED
+from fractal_ray.plane.boundary import boundary_cells
+from fractal_ray.workloads.maps.known_sets import known_set
+from fractal_ray.workloads.maps.sets.base import NOT_IMPROVED, TRAINED
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "dimension"
 PORESPY = json.loads((GOLDEN / "porespy.json").read_text())

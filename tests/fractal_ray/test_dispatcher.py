@@ -8,17 +8,17 @@ from typing import Any
 import pytest
 import torch
 
-from fractal_ray.driver_lease import hold
+from fractal_ray.dataset.driver_lease import hold
+from fractal_ray.dataset.store import Store
 from fractal_ray.engine.base import Place, RunFailure, Tile, TileResult, describe, evaluate_tile
 from fractal_ray.engine.budget import Budget
 from fractal_ray.engine.dispatcher import Dispatcher
 from fractal_ray.engine.dispatcher_spec import DispatcherSpec
-from fractal_ray.outcome import Criterion
+from fractal_ray.plane.axes import Axis, Frame
+from fractal_ray.plane.outcome import Criterion
+from fractal_ray.plane.zoom import Zoom
 from fractal_ray.planners.grid import GridPlanner
 from fractal_ray.planners.program import Program
-from fractal_ray.planners.zoom import Zoom
-from fractal_ray.space import Axis, Frame
-from fractal_ray.store import Store
 from tests.fractal_ray.workloads_for_tests import Disc
 
 

@@ -12,15 +12,15 @@ from pathlib import Path
 
 import pytest
 
-from fractal_ray import driver_lease
-from fractal_ray.driver_lease import FILE, Driver, hold, lives, read, taken_by
+from fractal_ray.dataset import driver_lease
+from fractal_ray.dataset.driver_lease import FILE, Driver, hold, lives, read, taken_by
+from fractal_ray.dataset.store import Store
 from fractal_ray.errors import SweepError
-from fractal_ray.store import Store
 
 HOLDER = """
 import sys, time
-from fractal_ray.driver_lease import hold
-from fractal_ray.store import Store
+from fractal_ray.dataset.driver_lease import hold
+from fractal_ray.dataset.store import Store
 with hold(Store(sys.argv[1])):
     print("held", flush=True)
     time.sleep(60)

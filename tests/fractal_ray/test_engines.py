@@ -18,10 +18,10 @@ import pyarrow as pa
 import pytest
 import ray
 
+from fractal_ray.dataset.rows import POINTS_SCHEMA
+from fractal_ray.dataset.store import Store
 from fractal_ray.engine.base import SweepStoppedError
 from fractal_ray.errors import SweepError
-from fractal_ray.rows import POINTS_SCHEMA
-from fractal_ray.store import Store
 from fractal_ray.sweep import Sweep
 from tests.fractal_ray.workloads_for_tests import (
     Broken,

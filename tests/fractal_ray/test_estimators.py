@@ -6,18 +6,20 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fractal_ray.boundary import boundary_cells
-from fractal_ray.dimension import boxes, dilation, levels, lines, transects, uncertainty
+from fractal_ray.dimension import box_dimension as boxes
+from fractal_ray.dimension import dilation, levels, transects, uncertainty
+from fractal_ray.dimension import function_lines as lines
+from fractal_ray.dimension.audit import audit_report
 from fractal_ray.dimension.result import Estimate
-from fractal_ray.outcome import Outcome
-from fractal_ray.planners.audit import audit_report
+from fractal_ray.plane.axes import Axis, Frame
+from fractal_ray.plane.boundary import boundary_cells
+from fractal_ray.plane.outcome import Outcome
 from fractal_ray.planners.base import Planner, Result
 from fractal_ray.planners.pairs import Disagreements, PairPlanner, disagreements
 from fractal_ray.planners.refine import RefinePlanner
 from fractal_ray.planners.transects import Flips, TransectPlanner, count_flips
-from fractal_ray.space import Axis, Frame
-from fractal_ray.workloads.known_sets import known_set
-from fractal_ray.workloads.sets.base import KnownSet
+from fractal_ray.workloads.maps.known_sets import known_set
+from fractal_ray.workloads.maps.sets.base import KnownSet
 
 # A window that is no whole period wide: its own has lines at multiples of 2**-n, where all finer
 # terms of the sum are equal.

@@ -14,23 +14,23 @@ from matplotlib.text import Text
 from PIL import Image
 from typer.testing import CliRunner
 
-from fractal_ray.boundary import Raster
-from fractal_ray.cli import app
+from fractal_ray.analysis.series import Entry
+from fractal_ray.analysis.verify.kept_sheet import FrameData, read_frame
+from fractal_ray.cli.main import app
+from fractal_ray.dimension.audit import AuditReport
 from fractal_ray.dimension.result import Estimate
 from fractal_ray.errors import SweepError
 from fractal_ray.figures.against import against_figure
 from fractal_ray.figures.canvas import FORMATS, save
-from fractal_ray.figures.kinds import KINDS, draw
-from fractal_ray.figures.lattice import Filled, draw_tiles, filled
-from fractal_ray.figures.line_plots import curves_figure
-from fractal_ray.figures.lines import line_of
+from fractal_ray.figures.catalog import KINDS, draw
 from fractal_ray.figures.maps import outcome_map
+from fractal_ray.figures.profile import line_of
+from fractal_ray.figures.profile_plot import curves_figure
 from fractal_ray.figures.scaling_plots import levels_figure, scaling_figure
 from fractal_ray.figures.single_maps import boundary_map, loss_map
-from fractal_ray.outcome import Criterion, Outcome
-from fractal_ray.planners.audit import AuditReport
-from fractal_ray.series import Entry
-from fractal_ray.sheets import FrameData, read_frame
+from fractal_ray.figures.tiles import Filled, draw_tiles, filled
+from fractal_ray.plane.boundary import Raster
+from fractal_ray.plane.outcome import Criterion, Outcome
 from fractal_ray.sweep import Sweep
 from tests.fractal_ray.rasters_for_tests import (
     DATA,

@@ -9,8 +9,8 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
-from fractal_ray.cli import app
-from fractal_ray.figures.kinds import KINDS
+from fractal_ray.cli.main import app
+from fractal_ray.figures.catalog import KINDS
 from tests.fractal_ray.rasters_for_tests import difference
 
 ROOT = Path(__file__).parents[2]

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from fractal_ray.boundary import boundary_cells
 from fractal_ray.errors import SweepError
-from fractal_ray.workloads.known_sets import SETS, known_set
-from fractal_ray.workloads.sets.base import NOT_IMPROVED, TRAINED
+from fractal_ray.plane.boundary import boundary_cells
+from fractal_ray.workloads.maps.known_sets import SETS, known_set
+from fractal_ray.workloads.maps.sets.base import NOT_IMPROVED, TRAINED
 from tests.fractal_ray.known_sets_for_tests import pair_dimension, square
 
 

@@ -6,11 +6,11 @@ from dataclasses import replace
 import pytest
 from rich.console import Console
 
-from fractal_ray import live
-from fractal_ray.boundary import OUTCOME_CODES
+from fractal_ray.cli import screen as live
+from fractal_ray.cli.screen import LineView, duration, map_text, one_line, screen, shrunk
 from fractal_ray.engine.base import Progress
 from fractal_ray.figures.style import OUTCOME_COLORS
-from fractal_ray.live import LineView, duration, map_text, one_line, screen, shrunk
+from fractal_ray.plane.boundary import OUTCOME_CODES
 
 HALF_WAY = Progress(
     stage="0:grid",
@@ -106,7 +106,7 @@ def test_colours_are_those_of_the_figures() -> None:
 
 def test_lines_come_every_few_seconds_and_at_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [0.0]
-    monkeypatch.setattr("fractal_ray.live.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("fractal_ray.cli.screen.time.monotonic", lambda: now[0])
     stream = io.StringIO()
     view = LineView(stream)
     for second in range(12):

@@ -280,7 +280,7 @@ def drag(figure, *ends: tuple[float, float]) -> None:
 
 def test_a_dragged_rectangle_is_run_and_shown(disc: Sweep) -> None:
     matplotlib.use("agg")
-    from fractal_ray.interactive import ZoomMap
+    from fractal_ray.figures.zoom_map import ZoomMap
 
     shown = ZoomMap(disc, points=9, engine="local")
     place = SimpleNamespace  # of the mouse, in log10 as the map is drawn

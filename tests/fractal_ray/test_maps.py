@@ -13,21 +13,21 @@ from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 
-from fractal_ray.boundary import Raster
-from fractal_ray.cut import coordinate_at, cut, ends
 from fractal_ray.errors import SweepError
 from fractal_ray.figures.canvas import save
+from fractal_ray.figures.coloring import colormap, fill_inferred, rank_map, value_map
 from fractal_ray.figures.curve_maps import rank_figure, settled_map
-from fractal_ray.figures.lattice import edges
 from fractal_ray.figures.maps import measured_map, outcome_map, share_map, three_panel
 from fractal_ray.figures.ruler import ruler, tick_units
-from fractal_ray.figures.shades import colormap, fill_inferred, rank_map, value_map
 from fractal_ray.figures.single_maps import loss_map, stability_map
 from fractal_ray.figures.style import VALUE_COLORS, shared_style
+from fractal_ray.figures.tiles import edges
 from fractal_ray.figures.zoom_boxes import zoom_boxes
-from fractal_ray.frames import Lattice
-from fractal_ray.planners.zoom import zoom_in
-from fractal_ray.space import Axis, Frame
+from fractal_ray.plane.axes import Axis, Frame
+from fractal_ray.plane.boundary import Raster
+from fractal_ray.plane.cut_axis import coordinate_at, cut, ends
+from fractal_ray.plane.zoom import zoom_in
+from fractal_ray.spec.frames import Lattice
 
 
 @pytest.fixture

@@ -9,23 +9,23 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fractal_ray.analysis import analyze
-from fractal_ray.boundary import BOUNDARIES
+from fractal_ray.analysis.summary import analyze
+from fractal_ray.dataset.relabel import outcomes
+from fractal_ray.dataset.store import Store
 from fractal_ray.engine.dispatcher_spec import DispatcherSpec
 from fractal_ray.engine.local import run_local
 from fractal_ray.errors import SweepError
 from fractal_ray.figures.maps import three_panel
-from fractal_ray.identity import PointIdentity
-from fractal_ray.outcome import Criterion, Outcome
+from fractal_ray.plane.axes import Axis, Frame, Point
+from fractal_ray.plane.boundary import BOUNDARIES
+from fractal_ray.plane.identity import PointIdentity
+from fractal_ray.plane.outcome import Criterion, Outcome
+from fractal_ray.plane.zoom import Zoom
 from fractal_ray.planners.grid import GridPlanner
 from fractal_ray.planners.program import Program
-from fractal_ray.planners.zoom import Zoom
-from fractal_ray.relabel import outcomes
-from fractal_ray.space import Axis, Frame, Point
-from fractal_ray.store import Store
 from fractal_ray.sweep import Sweep
-from fractal_ray.workloads.known_sets import known_set
-from fractal_ray.workloads.maps import MapWorkload
+from fractal_ray.workloads.maps.known_sets import known_set
+from fractal_ray.workloads.maps.workload import MapWorkload
 
 PLANE = Frame(0, Axis("x", "linear", -2.0, 2.0), Axis("y", "linear", -1.5, 1.5), 16, 12)
 

@@ -12,20 +12,20 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
+from fractal_ray.dataset.relabel import outcomes
+from fractal_ray.dataset.rows import Evaluation, Origin, points_table
 from fractal_ray.errors import SweepError
-from fractal_ray.outcome import Criterion, Outcome, RunRecord
-from fractal_ray.relabel import outcomes
-from fractal_ray.rows import Evaluation, Origin, points_table
-from fractal_ray.space import Point
-from fractal_ray.spec_file import load_spec, parse_spec
-from fractal_ray.spec_workloads import MlpSpec
+from fractal_ray.plane.axes import Point
+from fractal_ray.plane.outcome import Criterion, Outcome, RunRecord
+from fractal_ray.spec.workloads import MlpSpec
+from fractal_ray.spec.yaml_file import load_spec, parse_spec
 from fractal_ray.sweep import Sweep
-from fractal_ray.workloads import mlp
-from fractal_ray.workloads.mlp import MlpRunner, MlpWorkload
-from fractal_ray.workloads.mlp_draw import Draw, make_draw
-from fractal_ray.workloads.mlp_measure import measure
-from fractal_ray.workloads.mlp_net import Net
-from fractal_ray.workloads.mlp_train import Trainer
+from fractal_ray.workloads.mlp import workload as mlp
+from fractal_ray.workloads.mlp.draw import Draw, make_draw
+from fractal_ray.workloads.mlp.measure import measure
+from fractal_ray.workloads.mlp.net import Net
+from fractal_ray.workloads.mlp.train import Trainer
+from fractal_ray.workloads.mlp.workload import MlpRunner, MlpWorkload
 from tests.fractal_ray.conftest import raw_spec
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "sohl_dickstein"
@@ -135,7 +135,7 @@ def torch_losses(net: Net, draw: Draw, *rates: Floats) -> Floats:
 
 def numba_losses(net: Net, draw: Draw, *rates: Floats, threads: int = 1) -> Floats:
     pytest.importorskip("numba")
-    from fractal_ray.workloads.mlp_fused import FusedTrainer
+    from fractal_ray.workloads.mlp.fused import FusedTrainer
 
     return FusedTrainer(net, draw, threads).losses(*rates)
 
@@ -194,7 +194,7 @@ def test_saturated_networks_go_on_without_their_first_layer(
 
 def test_which_networks_stay_saturated() -> None:
     pytest.importorskip("numba")
-    from fractal_ray.workloads.mlp_kernels import _stays_saturated
+    from fractal_ray.workloads.mlp.kernels import _stays_saturated
 
     w0, x = np.full((2, 8), 30.0), np.ones((8, 8))
     assert _stays_saturated(w0, x, 0.0, 2, 3)
@@ -208,7 +208,7 @@ def test_which_networks_stay_saturated() -> None:
 
 def test_compiled_tanh() -> None:
     pytest.importorskip("numba")
-    from fractal_ray.workloads.mlp_kernels import _tanh_of_half
+    from fractal_ray.workloads.mlp.kernels import _tanh_of_half
 
     z = np.linspace(-80, 80, 20_001)
     found = np.array([_tanh_of_half(one) for one in z])

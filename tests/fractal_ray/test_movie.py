@@ -14,21 +14,21 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
-from fractal_ray.boundary import labels
-from fractal_ray.cli import app
+from fractal_ray.cli.main import app
 from fractal_ray.errors import SweepError
 from fractal_ray.figures import curves
-from fractal_ray.figures.camera import Timing, View, boxes_of, length, views
-from fractal_ray.figures.chains import chain, innermost, magnification
-from fractal_ray.figures.movie import Movie
-from fractal_ray.figures.shades import colormap
-from fractal_ray.figures.video import open_video
-from fractal_ray.figures.zoom import Painter
-from fractal_ray.frames import Lattice
-from fractal_ray.outcome import Criterion
-from fractal_ray.planners.zoom import Zoom, zoom_in, zoom_out
-from fractal_ray.space import Axis, Frame
-from fractal_ray.spec_file import parse_spec
+from fractal_ray.figures.coloring import colormap
+from fractal_ray.figures.movie.camera import Timing, View, boxes_of, length, views
+from fractal_ray.figures.movie.movie import Movie
+from fractal_ray.figures.movie.pictures import Painter
+from fractal_ray.figures.movie.video import open_video
+from fractal_ray.figures.nesting import chain, innermost, magnification
+from fractal_ray.plane.axes import Axis, Frame
+from fractal_ray.plane.boundary import labels
+from fractal_ray.plane.outcome import Criterion
+from fractal_ray.plane.zoom import Zoom, zoom_in, zoom_out
+from fractal_ray.spec.frames import Lattice
+from fractal_ray.spec.yaml_file import parse_spec
 from fractal_ray.sweep import Sweep
 
 ROOT = Frame(0, Axis("a", "log", 1e-3, 1e3), Axis("b", "linear", -1.0, 1.0), 8, 8)

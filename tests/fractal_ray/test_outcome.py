@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from fractal_ray.outcome import Criterion, Outcome, RunRecord
+from fractal_ray.plane.outcome import Criterion, Outcome, RunRecord
 
 
 def curve(*losses: float) -> np.ndarray:

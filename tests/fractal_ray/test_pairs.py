@@ -6,11 +6,11 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from fractal_ray.outcome import Outcome
+from fractal_ray.plane.axes import Axis, Frame, Point
+from fractal_ray.plane.outcome import Outcome
 from fractal_ray.planners.base import Planner, Result
 from fractal_ray.planners.pairs import FINEST, Disagreements, PairPlanner, disagreements
-from fractal_ray.space import Axis, Frame, Point
-from fractal_ray.workloads.known_sets import known_set
+from fractal_ray.workloads.maps.known_sets import known_set
 
 UNIT = Frame(0, Axis("a", "linear", 0.0, 1.0), Axis("b", "linear", 0.0, 1.0), 1, 1)
 LOG = Frame(3, Axis("a", "log", 1e-6, 1e-1), Axis("b", "log", 1e-3, 1.0), 4, 4)

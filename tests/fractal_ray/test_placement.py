@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 import torch
 
-from fractal_ray.engine.packing import FILE, Packing, configuration, settle, workers_of
-from fractal_ray.engine.placement import SlotResources, matches, pinned, room_for
+from fractal_ray.dataset.store import Store
+from fractal_ray.engine.cluster.packing import FILE, Packing, configuration, settle, workers_of
+from fractal_ray.engine.cluster.placement import SlotResources, matches, pinned, room_for
 from fractal_ray.errors import SweepError
-from fractal_ray.spec_file import parse_spec
-from fractal_ray.store import Store
-from fractal_ray.workloads import footprint
+from fractal_ray.spec.yaml_file import parse_spec
 from fractal_ray.workloads.base import Footprint
+from fractal_ray.workloads.nanochat import footprint
 from tests.fractal_ray.conftest import raw_spec
 
 GIB = 2**30

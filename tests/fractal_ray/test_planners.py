@@ -5,11 +5,11 @@ import random
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fractal_ray.outcome import Outcome
+from fractal_ray.plane.axes import Axis, Frame, Point
+from fractal_ray.plane.outcome import Outcome
 from fractal_ray.planners.base import Planner
 from fractal_ray.planners.grid import GridPlanner
 from fractal_ray.planners.program import Program
-from fractal_ray.space import Axis, Frame, Point
 
 
 def frame(index: int = 0, nx: int = 4, ny: int = 3) -> Frame:

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from fractal_ray.errors import SweepError
-from fractal_ray.planners.zoom import centre_of, zoom_in
-from fractal_ray.precision import (
+from fractal_ray.plane.axes import Axis, Frame
+from fractal_ray.plane.precision import (
     arithmetic_of,
     deepest_level,
     depth_text,
@@ -16,7 +16,7 @@ from fractal_ray.precision import (
     refuse_unresolved,
     rounded,
 )
-from fractal_ray.space import Axis, Frame
+from fractal_ray.plane.zoom import centre_of, zoom_in
 from nanochat.optim import Muon
 
 RATES = Frame(

@@ -9,20 +9,20 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from fractal_ray.boundary import boundary_cells
+from fractal_ray.dataset.store import Store
+from fractal_ray.dimension.audit import audit_report
 from fractal_ray.engine.base import Progress, Tile, evaluate_tile
 from fractal_ray.engine.dispatcher import Dispatcher
 from fractal_ray.engine.dispatcher_spec import DispatcherSpec
-from fractal_ray.outcome import Criterion, Outcome
-from fractal_ray.planners.audit import audit_report
+from fractal_ray.plane.axes import Axis, Frame, Point
+from fractal_ray.plane.boundary import boundary_cells
+from fractal_ray.plane.outcome import Criterion, Outcome
 from fractal_ray.planners.base import Planner
 from fractal_ray.planners.grid import GridPlanner
-from fractal_ray.planners.inferred import infer_labels
+from fractal_ray.planners.inferred_labels import infer_labels
 from fractal_ray.planners.program import Program
 from fractal_ray.planners.refine import RefinePlanner
-from fractal_ray.space import Axis, Frame, Point
-from fractal_ray.store import Store
-from fractal_ray.workloads.known_sets import known_set
+from fractal_ray.workloads.maps.known_sets import known_set
 from tests.fractal_ray.workloads_for_tests import Disc
 
 Labels = NDArray[np.int8]

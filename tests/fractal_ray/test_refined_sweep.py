@@ -5,20 +5,27 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from fractal_ray import rasters
-from fractal_ray.analysis import analyze
-from fractal_ray.boundary import NOT_TRAINED, POSSIBLE, UNKNOWN, Raster, boundary_cells, labels
-from fractal_ray.cost import reckon
-from fractal_ray.engine.livemap import LiveMap
+from fractal_ray.analysis import rasters
+from fractal_ray.analysis.status import read_status
+from fractal_ray.analysis.summary import analyze
+from fractal_ray.analysis.verify.kept_sheet import read_frame
+from fractal_ray.engine.thumbnail import LiveMap
 from fractal_ray.errors import SweepError
-from fractal_ray.outcome import Criterion, Outcome, RunRecord
-from fractal_ray.planners.inferred import infer_labels
-from fractal_ray.sheets import read_frame
-from fractal_ray.space import Axis, Frame, Point
-from fractal_ray.spec_file import load_spec, parse_spec
-from fractal_ray.status import read_status
+from fractal_ray.plane.axes import Axis, Frame, Point
+from fractal_ray.plane.boundary import (
+    NOT_TRAINED,
+    POSSIBLE,
+    UNKNOWN,
+    Raster,
+    boundary_cells,
+    labels,
+)
+from fractal_ray.plane.outcome import Criterion, Outcome, RunRecord
+from fractal_ray.planners.inferred_labels import infer_labels
+from fractal_ray.spec.cost import reckon
+from fractal_ray.spec.yaml_file import load_spec, parse_spec
 from fractal_ray.sweep import Sweep
-from fractal_ray.workloads.known_sets import known_set
+from fractal_ray.workloads.maps.known_sets import known_set
 from tests.fractal_ray.workloads_for_tests import Disc
 
 GRID = {"grid": {"points": 17}}

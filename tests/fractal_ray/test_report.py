@@ -16,24 +16,26 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from fractal_ray.analysis import analyze
-from fractal_ray.boundary import NOT_TRAINED, OUTCOME_CODES
-from fractal_ray.cli import app
+from fractal_ray.analysis.status import Status, read_status
+from fractal_ray.analysis.summary import analyze
+from fractal_ray.cli.main import app
 from fractal_ray.dimension.result import Estimate
 from fractal_ray.dimension.scaling import fit_scaling
 from fractal_ray.engine.base import SweepStoppedError
 from fractal_ray.engine.budget import Budget
 from fractal_ray.errors import SweepError
 from fractal_ray.figures.style import CODE_NAMES
-from fractal_ray.outcome import RunRecord
-from fractal_ray.report import background, charts, maps, sections, words
+from fractal_ray.plane.axes import Point
+from fractal_ray.plane.boundary import NOT_TRAINED, OUTCOME_CODES
+from fractal_ray.plane.outcome import RunRecord
+from fractal_ray.report import charts, maps, sections
+from fractal_ray.report import provenance as background
+from fractal_ray.report import sentences as words
 from fractal_ray.report.costs import dense, spent
 from fractal_ray.report.facts import Facts, read_facts
 from fractal_ray.report.page import render
 from fractal_ray.report.pictures import pixels
-from fractal_ray.space import Point
-from fractal_ray.spec_file import parse_spec, parse_yaml
-from fractal_ray.status import Status, read_status
+from fractal_ray.spec.yaml_file import parse_spec, parse_yaml
 from fractal_ray.sweep import Sweep
 from tests.fractal_ray.workloads_for_tests import Broken, Disc
 

@@ -14,7 +14,7 @@ import pytest
 
 from fractal_ray.report.facts import Facts, read_facts
 from fractal_ray.report.page import render
-from fractal_ray.spec_file import parse_spec
+from fractal_ray.spec.yaml_file import parse_spec
 from fractal_ray.sweep import Sweep
 from tests.fractal_ray.conftest import raw_spec
 from tests.fractal_ray.test_report import SHIPPED, Hostile

@@ -5,9 +5,9 @@ import json
 import pyarrow as pa
 import pytest
 
+from fractal_ray.engine.rerun import find_row, rerun
 from fractal_ray.errors import SweepError
-from fractal_ray.rerun import find_row, rerun
-from fractal_ray.spec_file import parse_spec
+from fractal_ray.spec.yaml_file import parse_spec
 from fractal_ray.sweep import Sweep
 from nanochat.sources import load_model
 

@@ -9,17 +9,17 @@ import pytest
 from numpy.typing import NDArray
 from typer.testing import CliRunner
 
-from fractal_ray.cli import app
-from fractal_ray.ensemble import combine
+from fractal_ray.analysis.series import against_steps, against_threshold, against_zoom
+from fractal_ray.analysis.verify.kept_sheet import gather, keep, read_frame, sample_of
+from fractal_ray.analysis.verify.label_checks import run_checks
+from fractal_ray.cli.main import app
+from fractal_ray.dimension.ensemble import combine
 from fractal_ray.errors import SweepError
-from fractal_ray.flips import run_checks
-from fractal_ray.outcome import Criterion, RunRecord
-from fractal_ray.series import against_steps, against_threshold, against_zoom
-from fractal_ray.sheets import gather, keep, read_frame, sample_of
-from fractal_ray.space import Point
-from fractal_ray.spec_file import parse_spec
+from fractal_ray.plane.axes import Point
+from fractal_ray.plane.outcome import Criterion, RunRecord
+from fractal_ray.spec.yaml_file import parse_spec
 from fractal_ray.sweep import Sweep
-from fractal_ray.workloads.known_sets import known_set
+from fractal_ray.workloads.maps.known_sets import known_set
 from tests.fractal_ray.workloads_for_tests import Disc
 
 Maker = Callable[..., Sweep]

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fractal_ray.workloads.known_sets import known_set
-from fractal_ray.workloads.sets.base import KnownSet
+from fractal_ray.workloads.maps.known_sets import known_set
+from fractal_ray.workloads.maps.sets.base import KnownSet
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "dimension"
 

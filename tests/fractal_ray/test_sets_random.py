@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from fractal_ray.workloads.known_sets import known_set
-from fractal_ray.workloads.sets.fbm import field
+from fractal_ray.workloads.maps.known_sets import known_set
+from fractal_ray.workloads.maps.sets.fbm import field
 from tests.fractal_ray.known_sets_for_tests import pair_dimension, square
 
 WIDE = (0.0, 40.0, 0.0, 40.0)

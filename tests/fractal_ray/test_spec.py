@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from fractal_ray.errors import SweepError
-from fractal_ray.space import Axis
-from fractal_ray.spec_file import load_spec, parse_spec, parse_yaml
-from fractal_ray.spec_workloads import NanochatSpec
+from fractal_ray.plane.axes import Axis
+from fractal_ray.spec.workloads import NanochatSpec
+from fractal_ray.spec.yaml_file import load_spec, parse_spec, parse_yaml
 from tests.fractal_ray.conftest import raw_spec
 
 

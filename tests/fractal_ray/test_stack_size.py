@@ -2,7 +2,13 @@
 
 import pytest
 
-from fractal_ray.workloads.stack_size import MOST, PARAMETERS, SHORT, StackSize, most_copies
+from fractal_ray.workloads.nanochat.stack_size import (
+    MOST,
+    PARAMETERS,
+    SHORT,
+    StackSize,
+    most_copies,
+)
 
 
 def settle(seconds_of: dict[int, float], most: int) -> StackSize:

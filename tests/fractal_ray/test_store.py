@@ -11,13 +11,13 @@ import polars as pl
 import pyarrow.parquet as pq
 import pytest
 
-from fractal_ray.analysis import analyze
-from fractal_ray.compare import compare
+from fractal_ray.analysis.compare.sweeps import compare
+from fractal_ray.analysis.summary import analyze
+from fractal_ray.dataset.rows import POINTS_SCHEMA, Evaluation, Failure, Origin
+from fractal_ray.dataset.store import Store
 from fractal_ray.errors import SweepError
-from fractal_ray.outcome import Outcome, RunRecord
-from fractal_ray.rows import POINTS_SCHEMA, Evaluation, Failure, Origin
-from fractal_ray.space import Point
-from fractal_ray.store import Store
+from fractal_ray.plane.axes import Point
+from fractal_ray.plane.outcome import Outcome, RunRecord
 from fractal_ray.sweep import Sweep
 from tests.fractal_ray.workloads_for_tests import Broken
 

@@ -21,11 +21,12 @@ from hypothesis import strategies as st
 from ray._raylet import AuthenticationTokenLoader, Config
 from ray.job_submission import JobStatus
 
-from fractal_ray.cli import main
-from fractal_ray.engine import job_client, jobs
-from fractal_ray.engine.job_client import connect
-from fractal_ray.engine.job_request import check_id, job_environment
-from fractal_ray.engine.package import Shipment, gather, offenders, write_package
+from fractal_ray.cli.main import main
+from fractal_ray.engine.jobs import client as job_client
+from fractal_ray.engine.jobs import submit as jobs
+from fractal_ray.engine.jobs.client import connect
+from fractal_ray.engine.jobs.package import Shipment, gather, offenders, write_package
+from fractal_ray.engine.jobs.request import check_id, job_environment
 from fractal_ray.errors import SweepError
 from tests.fractal_ray.conftest import raw_spec
 

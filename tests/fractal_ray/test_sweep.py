@@ -9,18 +9,18 @@ from typing import ClassVar
 import numpy as np
 import pytest
 
-import fractal_ray.status
-from fractal_ray.analysis import analyze
-from fractal_ray.boundary import OUTCOME_CODES
-from fractal_ray.cost import reckon
+import fractal_ray.analysis.status
+from fractal_ray.analysis.status import failure_groups, read_status
+from fractal_ray.analysis.summary import analyze
+from fractal_ray.analysis.verify.kept_sheet import gather, read_frame, sample_of
+from fractal_ray.analysis.verify.label_checks import run_checks
 from fractal_ray.errors import SweepError
-from fractal_ray.flips import run_checks
-from fractal_ray.identity import PointIdentity
-from fractal_ray.outcome import Outcome
-from fractal_ray.sheets import gather, read_frame, sample_of
-from fractal_ray.space import Point
-from fractal_ray.spec_file import load_spec, parse_spec
-from fractal_ray.status import failure_groups, read_status
+from fractal_ray.plane.axes import Point
+from fractal_ray.plane.boundary import OUTCOME_CODES
+from fractal_ray.plane.identity import PointIdentity
+from fractal_ray.plane.outcome import Outcome
+from fractal_ray.spec.cost import reckon
+from fractal_ray.spec.yaml_file import load_spec, parse_spec
 from fractal_ray.sweep import Sweep
 from fractal_ray.workloads.base import Prepared
 from tests.fractal_ray.conftest import raw_spec
@@ -224,7 +224,7 @@ def test_status_is_counted_once(make_sweep: Maker, monkeypatch: pytest.MonkeyPat
     sweep.run("local")
     first = read_status(sweep)
     with monkeypatch.context() as patch:
-        patch.setattr(fractal_ray.status, "_count", None)
+        patch.setattr(fractal_ray.analysis.status, "_count", None)
         assert read_status(sweep) == first
     assert sweep.location not in (Path(sweep.location) / "summary.json").read_text()
     relabelled = make_sweep(stages=[{"grid": {"points": 3}}], label={"threshold": 0.1})

@@ -14,12 +14,12 @@ import psutil
 import pyarrow as pa
 import pytest
 
-from fractal_ray.analysis import analyze
-from fractal_ray.cli import main
-from fractal_ray.commands.options import keep_figure
+from fractal_ray.analysis.summary import analyze
+from fractal_ray.cli.main import main
+from fractal_ray.cli.options import keep_figure
 from fractal_ray.engine.base import Progress
 from fractal_ray.figures.maps import outcome_map
-from fractal_ray.spec_file import parse_spec
+from fractal_ray.spec.yaml_file import parse_spec
 from fractal_ray.sweep import Sweep
 from fractal_ray.tracking import tracked
 from fractal_ray.tracking import wandb as tracking_wandb

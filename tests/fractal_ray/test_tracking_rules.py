@@ -15,18 +15,18 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from fractal_ray.analysis import analyze
-from fractal_ray.cli import main
+from fractal_ray.analysis.summary import analyze
+from fractal_ray.cli.main import main
+from fractal_ray.dataset.header import write_header
+from fractal_ray.dataset.secrets import cleaned, without_secrets
+from fractal_ray.dataset.store import Store
 from fractal_ray.dimension.result import Estimate
 from fractal_ray.engine.base import Progress
 from fractal_ray.errors import SweepError
-from fractal_ray.header import write_header
-from fractal_ray.places import cleaned, without_secrets
-from fractal_ray.spec_file import parse_spec
-from fractal_ray.store import Store
+from fractal_ray.spec.yaml_file import parse_spec
 from fractal_ray.sweep import Sweep
 from fractal_ray.tracking import runs as tracking_runs
-from fractal_ray.tracking.contents import add_dataset
+from fractal_ray.tracking.artifact import add_dataset
 from fractal_ray.tracking.filling_map import map_picture
 from fractal_ray.tracking.points import point_runs
 from fractal_ray.tracking.summary import (

@@ -6,12 +6,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fractal_ray.outcome import Outcome
+from fractal_ray.plane.axes import Axis, Frame, Point
+from fractal_ray.plane.outcome import Outcome
 from fractal_ray.planners.base import Planner, Result
 from fractal_ray.planners.transects import Flips, TransectPlanner, count_flips
-from fractal_ray.space import Axis, Frame, Point
-from fractal_ray.workloads.known_sets import known_set
-from fractal_ray.workloads.sets.base import KnownSet
+from fractal_ray.workloads.maps.known_sets import known_set
+from fractal_ray.workloads.maps.sets.base import KnownSet
 
 UNIT = Frame(0, Axis("a", "linear", 0.0, 1.0), Axis("b", "linear", 0.0, 1.0), 1, 1)
 LOG = Frame(3, Axis("a", "log", 1e-6, 1e-1), Axis("b", "log", 1e-3, 1.0), 4, 4)

@@ -6,14 +6,14 @@ import math
 import numpy as np
 import pytest
 
+from fractal_ray.analysis.verify.reading import UNRESOLVED, neighbour_correlation, read_raster
+from fractal_ray.analysis.verify.smooth_range import NO_BOUNDARY, ROUGH, SMOOTH, TOO_SMALL
 from fractal_ray.dimension import entropy, transects
-from fractal_ray.dimension.nulls import NO_BOUNDARY, ROUGH, SMOOTH, TOO_SMALL
 from fractal_ray.dimension.recommend import PREFERRED, recommended
 from fractal_ray.dimension.scaling import fit_scaling
-from fractal_ray.dimension.verdict import UNRESOLVED, neighbour_correlation, read_raster
 from fractal_ray.errors import SweepError
-from fractal_ray.workloads.known_sets import known_set
-from fractal_ray.workloads.sets.base import NOT_IMPROVED, TRAINED
+from fractal_ray.workloads.maps.known_sets import known_set
+from fractal_ray.workloads.maps.sets.base import NOT_IMPROVED, TRAINED
 
 
 def raster(name: str, points: int, **parameters: float) -> np.ndarray:

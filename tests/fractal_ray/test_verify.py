@@ -11,12 +11,22 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from fractal_ray import self_test
-from fractal_ray.analysis import analyze
-from fractal_ray.cli import app
-from fractal_ray.dimension.result import Estimate
-from fractal_ray.dimension.verdict import UNRESOLVED, Reading
-from fractal_ray.dimension.verify import (
+from fractal_ray.analysis.estimates import best, estimates
+from fractal_ray.analysis.replay import Replayed, answers_of, replay
+from fractal_ray.analysis.summary import analyze
+from fractal_ray.analysis.verify.kept_sheet import (
+    FrameData,
+    gather,
+    keep,
+    label_of,
+    read_frame,
+    read_sheet,
+    sample_of,
+)
+from fractal_ray.analysis.verify.label_checks import applicable, read_flips, run_checks
+from fractal_ray.analysis.verify.null_sets import NULLS, replay_null
+from fractal_ray.analysis.verify.reading import UNRESOLVED, Reading
+from fractal_ray.analysis.verify.sheet import (
     FRACTAL,
     NO_BOUNDARY,
     SMOOTH,
@@ -26,34 +36,24 @@ from fractal_ray.dimension.verify import (
     Flips,
     judge,
 )
+from fractal_ray.cli import self_check as self_test
+from fractal_ray.cli.main import app
+from fractal_ray.cli.self_check import CASES, sheet_of
+from fractal_ray.dataset.relabel import outcomes
+from fractal_ray.dataset.store import Store
+from fractal_ray.dimension.result import Estimate
 from fractal_ray.errors import SweepError
-from fractal_ray.estimates import best, estimates
-from fractal_ray.flips import applicable, read_flips, run_checks
-from fractal_ray.identity import PointIdentity
-from fractal_ray.null_sets import NULLS, replay_null
-from fractal_ray.outcome import RunRecord
-from fractal_ray.precision import next_value
-from fractal_ray.relabel import outcomes
-from fractal_ray.replay import Replayed, answers_of, replay
-from fractal_ray.report.words import checks
-from fractal_ray.self_test import CASES, sheet_of
-from fractal_ray.sheets import (
-    FrameData,
-    gather,
-    keep,
-    label_of,
-    read_frame,
-    read_sheet,
-    sample_of,
-)
-from fractal_ray.space import Point
-from fractal_ray.spec import SweepSpec
-from fractal_ray.spec_file import parse_spec
-from fractal_ray.spec_workloads import NanochatSpec
-from fractal_ray.store import Store
+from fractal_ray.plane.axes import Point
+from fractal_ray.plane.identity import PointIdentity
+from fractal_ray.plane.outcome import RunRecord
+from fractal_ray.plane.precision import next_value
+from fractal_ray.report.sentences import checks
+from fractal_ray.spec.sweep_spec import SweepSpec
+from fractal_ray.spec.workloads import NanochatSpec
+from fractal_ray.spec.yaml_file import parse_spec
 from fractal_ray.sweep import Sweep
-from fractal_ray.workloads.known_sets import known_set
-from fractal_ray.workloads.nanochat import NanochatWorkload
+from fractal_ray.workloads.maps.known_sets import known_set
+from fractal_ray.workloads.nanochat.workload import NanochatWorkload
 from tests.fractal_ray.conftest import raw_spec
 from tests.fractal_ray.workloads_for_tests import Disc
 
@@ -616,7 +616,7 @@ def test_commands(name: str, raises: bool, tmp_path: Path) -> None:
 
 def test_checks_of_a_dataset_made_by_another_arithmetic_are_refused(tmp_path: Path) -> None:
     """Its labels and those of now are of other runs: flips between them would mean nothing."""
-    from fractal_ray.header import check_fingerprint, read_header, write_header
+    from fractal_ray.dataset.header import check_fingerprint, read_header, write_header
 
     sweep = Sweep.open(
         "sweeps/weierstrass.yaml", (f"storage={tmp_path}", "stages=[{grid: {points: 9}}]")

@@ -16,16 +16,16 @@ import pyarrow.parquet as pq
 import pytest
 from typer.testing import CliRunner
 
-from fractal_ray.cli import app
+from fractal_ray.analysis.status import read_status
+from fractal_ray.cli.main import app
+from fractal_ray.dataset.rows import Failure, Origin
 from fractal_ray.engine.base import Progress
 from fractal_ray.engine.budget import Budget
+from fractal_ray.engine.watch import Watch
 from fractal_ray.errors import SweepError
-from fractal_ray.rows import Failure, Origin
-from fractal_ray.space import Point
-from fractal_ray.spec_file import parse_spec
-from fractal_ray.status import read_status
+from fractal_ray.plane.axes import Point
+from fractal_ray.spec.yaml_file import parse_spec
 from fractal_ray.sweep import HEADER, Sweep
-from fractal_ray.watch import Watch
 from tests.fractal_ray.conftest import raw_spec
 from tests.fractal_ray.workloads_for_tests import Disc
 
@@ -130,7 +130,7 @@ def test_a_part_is_read_once_and_joining_changes_nothing(
     read: list[str] = []
     opened = pq.ParquetFile
     monkeypatch.setattr(
-        "fractal_ray.watch.pq.ParquetFile",
+        "fractal_ray.engine.watch.pq.ParquetFile",
         lambda file: (read.append("part"), opened(file))[1],
     )
     watch = Watch(sweep)
@@ -147,7 +147,7 @@ def test_a_part_is_read_once_and_joining_changes_nothing(
     listed = store._parts("points")
     gone = str(whole.parent / "part-0-gone.parquet")
     monkeypatch.setattr(
-        "fractal_ray.watch._NewParts._parts",
+        "fractal_ray.engine.watch._NewParts._parts",
         lambda self, kind: [*listed, gone] if kind == "points" else [],
     )
     assert counts(watch.look()) == before
@@ -217,7 +217,7 @@ def test_storage_that_refuses_for_a_while(
         raise OSError("timed out")
 
     with monkeypatch.context() as patch:
-        patch.setattr("fractal_ray.watch._NewParts._parts", refuse)
+        patch.setattr("fractal_ray.engine.watch._NewParts._parts", refuse)
         assert watch.look().trouble == "the dataset cannot be read, trying again: timed out"
         with pytest.raises(SweepError, match=r"cannot read .*: timed out"):
             Watch(sweep).look()
@@ -253,7 +253,7 @@ def test_a_spec_that_is_not_the_datasets(make_sweep: MakeSweep, tmp_path: Path) 
 
 RUN = """
 import json, sys
-from fractal_ray.spec_file import parse_spec
+from fractal_ray.spec.yaml_file import parse_spec
 from fractal_ray.sweep import Sweep
 from tests.fractal_ray.workloads_for_tests import Disc
 Sweep(parse_spec(json.loads(sys.argv[1])), Disc(seconds=0.05)).run("local")

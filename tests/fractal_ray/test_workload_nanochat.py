@@ -14,14 +14,14 @@ import pytest
 import torch
 
 from fractal_ray.errors import SweepError
-from fractal_ray.outcome import RunRecord
-from fractal_ray.space import Point
-from fractal_ray.spec_file import load_spec, parse_spec
+from fractal_ray.plane.axes import Point
+from fractal_ray.plane.outcome import RunRecord
+from fractal_ray.spec.yaml_file import load_spec, parse_spec
 from fractal_ray.sweep import Sweep
 from fractal_ray.workloads.base import Footprint, Prepared
-from fractal_ray.workloads.footprint import measure
-from fractal_ray.workloads.nanochat import NanochatWorkload
-from fractal_ray.workloads.nanochat_runner import NanochatRunner
+from fractal_ray.workloads.nanochat.footprint import measure
+from fractal_ray.workloads.nanochat.runner import NanochatRunner
+from fractal_ray.workloads.nanochat.workload import NanochatWorkload
 from nanochat.errors import NanochatError
 from nanochat.tokenizer import Tokenizer
 from tests.fractal_ray.conftest import raw_spec

@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 
 from fractal_ray.errors import SweepError
-from fractal_ray.outcome import Outcome
+from fractal_ray.plane.axes import Axis, Frame, Point
+from fractal_ray.plane.outcome import Outcome
+from fractal_ray.plane.zoom import Centre, Zoom, centre_of, zoom_in, zoom_out
 from fractal_ray.planners.base import Planner
 from fractal_ray.planners.bisect import BisectPlanner, Segment, segments_in
 from fractal_ray.planners.windows import densest, diverse, random_cells
-from fractal_ray.planners.zoom import Centre, Zoom, centre_of, zoom_in, zoom_out
-from fractal_ray.space import Axis, Frame, Point
-from fractal_ray.workloads.known_sets import known_set
+from fractal_ray.workloads.maps.known_sets import known_set
 
 LRS = Frame(0, Axis("a", "log", 1e-6, 1e-1), Axis("b", "log", 1e-5, 1.0), 16, 16)
 MIDDLE = (Decimal("0.5"), Decimal("0.5"))

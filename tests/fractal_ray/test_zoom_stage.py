@@ -14,28 +14,28 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
-from fractal_ray.analysis import analyze
-from fractal_ray.boundary import boundary_cells, labels
-from fractal_ray.cli import app
-from fractal_ray.cost import reckon
+from fractal_ray.analysis.status import frame_line, read_frames, read_status
+from fractal_ray.analysis.summary import analyze
+from fractal_ray.cli.main import app
+from fractal_ray.dataset.frames_file import notes, read_zooms, to_bytes
 from fractal_ray.engine.budget import Budget
 from fractal_ray.errors import SweepError
-from fractal_ray.frame_file import notes, read_zooms, to_bytes
-from fractal_ray.outcome import Outcome, RunRecord
+from fractal_ray.plane.axes import Axis, Frame, Point
+from fractal_ray.plane.boundary import boundary_cells, labels
+from fractal_ray.plane.outcome import Outcome, RunRecord
+from fractal_ray.plane.zoom import Zoom, zoom_in
 from fractal_ray.planners.base import Planner
 from fractal_ray.planners.bisect import BisectPlanner
 from fractal_ray.planners.grid import GridPlanner
 from fractal_ray.planners.side_by_side import SideBySide
 from fractal_ray.planners.windows import densest, diverse
-from fractal_ray.planners.zoom import Zoom, zoom_in
-from fractal_ray.space import Axis, Frame, Point
-from fractal_ray.spec import SweepSpec
-from fractal_ray.spec_file import parse_spec
-from fractal_ray.stages import make_program
-from fractal_ray.status import frame_line, read_frames, read_status
+from fractal_ray.spec.cost import reckon
+from fractal_ray.spec.planning import make_program
+from fractal_ray.spec.sweep_spec import SweepSpec
+from fractal_ray.spec.yaml_file import parse_spec
 from fractal_ray.sweep import Sweep
-from fractal_ray.workloads.known_sets import known_set
-from fractal_ray.workloads.maps import MapRunner, MapWorkload
+from fractal_ray.workloads.maps.known_sets import known_set
+from fractal_ray.workloads.maps.workload import MapRunner, MapWorkload
 
 GRID = {"grid": {"points": 17}}
 REFINE = {"refine": {"levels": 3, "audit": 0.05}}

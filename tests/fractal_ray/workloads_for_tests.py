@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from fractal_ray.outcome import Criterion, RunRecord
-from fractal_ray.space import Point
+from fractal_ray.plane.axes import Point
+from fractal_ray.plane.outcome import Criterion, RunRecord
 from fractal_ray.workloads.base import Prepared
 
 

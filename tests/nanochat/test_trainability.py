@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fractal_ray.outcome import Criterion, Outcome
+from fractal_ray.plane.outcome import Criterion, Outcome
 from nanochat.single.trainability import judge
 
 

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
-from fractal_ray.boundary import boundary_cells
+from fractal_ray.plane.boundary import boundary_cells
 
 SHAPES = array_shapes(min_dims=2, max_dims=2, min_side=1, max_side=9)
 LABELS = arrays(np.int8, SHAPES, elements=st.sampled_from([-1, 0, 1]))

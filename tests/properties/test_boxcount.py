@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
-from fractal_ray.dimension.boxcount import boxcount
+from fractal_ray.dimension.box_counts import boxcount
 
 SHAPES = array_shapes(min_dims=2, max_dims=2, min_side=1, max_side=40)
 MASKS = arrays(np.bool_, SHAPES)

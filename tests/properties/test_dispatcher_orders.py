@@ -8,10 +8,10 @@ from pathlib import Path
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fractal_ray.dataset.store import Store
 from fractal_ray.engine.base import Place, RunFailure, Tile, TileResult, evaluate_tile
 from fractal_ray.engine.budget import Budget
 from fractal_ray.engine.dispatcher import Dispatcher
-from fractal_ray.store import Store
 from tests.fractal_ray.test_dispatcher import Clock, make, worker
 
 STEPS = 6000

@@ -5,12 +5,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
+from fractal_ray.analysis.verify.reading import neighbour_correlation
 from fractal_ray.dimension import dilation, transects, uncertainty
-from fractal_ray.dimension.compat import porespy_boxcount
 from fractal_ray.dimension.entropy import basin_entropy
 from fractal_ray.dimension.intervals import resampled
-from fractal_ray.dimension.lattice_pairs import TILES, lattice_pairs
-from fractal_ray.dimension.verdict import neighbour_correlation
+from fractal_ray.dimension.pair_counts import TILES, lattice_pairs
+from fractal_ray.dimension.published import porespy_boxcount
 
 LABELS = arrays(
     np.int8,

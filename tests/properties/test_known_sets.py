@@ -6,10 +6,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from fractal_ray.space import Point
-from fractal_ray.workloads.known_sets import SETS, known_set
-from fractal_ray.workloads.maps import MapWorkload
-from fractal_ray.workloads.sets.base import NOT_IMPROVED, KnownSet
+from fractal_ray.plane.axes import Point
+from fractal_ray.workloads.maps.known_sets import SETS, known_set
+from fractal_ray.workloads.maps.sets.base import NOT_IMPROVED, KnownSet
+from fractal_ray.workloads.maps.workload import MapWorkload
 
 NAMES = sorted(SETS)
 NEEDED = {"julia": {"c_re": -0.4, "c_im": 0.6}}

@@ -10,14 +10,14 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from fractal_ray.boundary import boundary_cells
-from fractal_ray.outcome import Outcome
+from fractal_ray.dimension.audit import audit_report
+from fractal_ray.plane.axes import Axis, Frame, Point
+from fractal_ray.plane.boundary import boundary_cells
+from fractal_ray.plane.outcome import Outcome
 from fractal_ray.planners import halo as halo_module
-from fractal_ray.planners.audit import audit_report
 from fractal_ray.planners.halo import HALOS
-from fractal_ray.planners.inferred import infer_labels
+from fractal_ray.planners.inferred_labels import infer_labels
 from fractal_ray.planners.refine import RefinePlanner
-from fractal_ray.space import Axis, Frame, Point
 
 Labels = NDArray[np.int8]
 """(ny, nx) int8: 1 yes, 0 no, -1 fails for good."""

@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fractal_ray.space import Axis, Frame
+from fractal_ray.plane.axes import Axis, Frame
 
 positive = st.floats(1e-12, 1e6, allow_nan=False, allow_infinity=False)
 anything = st.floats(-1e6, 1e6, allow_nan=False, allow_infinity=False)

@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fractal_ray.outcome import Outcome, RunRecord
-from fractal_ray.rows import Evaluation, Origin
-from fractal_ray.space import Point
-from fractal_ray.store import Store
+from fractal_ray.dataset.rows import Evaluation, Origin
+from fractal_ray.dataset.store import Store
+from fractal_ray.plane.axes import Point
+from fractal_ray.plane.outcome import Outcome, RunRecord
 
 floats = st.floats(width=32, allow_nan=True, allow_infinity=True)
 

@@ -7,11 +7,11 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fractal_ray.outcome import Outcome
+from fractal_ray.plane.axes import Axis, Frame, Point
+from fractal_ray.plane.outcome import Outcome
 from fractal_ray.planners.base import Planner
 from fractal_ray.planners.pairs import PairPlanner
 from fractal_ray.planners.transects import TransectPlanner, count_flips
-from fractal_ray.space import Axis, Frame, Point
 
 Answer = Callable[[Point], Outcome | None]
 

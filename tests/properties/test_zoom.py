@@ -9,14 +9,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
-from fractal_ray.boundary import boundary_cells
-from fractal_ray.cut import ends
-from fractal_ray.outcome import Outcome
+from fractal_ray.plane.axes import Axis, Frame, Point
+from fractal_ray.plane.boundary import boundary_cells
+from fractal_ray.plane.cut_axis import ends
+from fractal_ray.plane.outcome import Outcome
+from fractal_ray.plane.precision import deepest_level, distinct_values
+from fractal_ray.plane.zoom import zoom_in, zoom_out
 from fractal_ray.planners.bisect import BisectPlanner, Bracket, segments_in
 from fractal_ray.planners.windows import densest, diverse, random_cells
-from fractal_ray.planners.zoom import zoom_in, zoom_out
-from fractal_ray.precision import deepest_level, distinct_values
-from fractal_ray.space import Axis, Frame, Point
 
 SHARES = st.decimals(0, 1, places=6)
 FACTORS = st.floats(1.01, 1000)

@@ -1,0 +1,172 @@
+"""The frames in which two sweeps meet: which, what each side knows of its own, the common nodes."""
+
+import math
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from fractal_ray.analysis.rasters import fill_raster
+from fractal_ray.analysis.verify.kept_sheet import FrameData
+from fractal_ray.errors import SweepError
+from fractal_ray.plane.axes import Axis
+from fractal_ray.plane.boundary import Raster
+from fractal_ray.spec.frames import Lattice
+from fractal_ray.sweep import Sweep
+
+
+@dataclass(frozen=True)
+class SideFrame:
+    """A side's frame.
+
+    Parameters
+    ----------
+    data
+        Its grid alone where its refinement followed another label's border, or is not finished.
+    finished
+        Whether all of the frame's stages are.
+    notes
+        Sentences that belong beside what is found.
+    """
+
+    data: FrameData
+    finished: bool
+    notes: tuple[str, ...]
+
+
+def choose_frames(
+    a: Sweep, b: Sweep, frame: int | None
+) -> tuple[tuple[Lattice, Lattice], tuple[str, ...]]:
+    """The frame that is asked for, or the last that is the same in both; and what to say of that.
+
+    Raises
+    ------
+    SweepError
+        If a side has no such frame.
+    """
+    if frame is not None:
+        return (a.lattice(frame), b.lattice(frame)), ()
+    of_a, of_b = a.lattices(), b.lattices()
+    last = a.lattice(), b.lattice()
+    alike = [number for number in of_a if number in of_b and same_place(of_a[number], of_b[number])]
+    if not alike:
+        return last, ()
+    both, ends = (of_a[alike[-1]], of_b[alike[-1]]), [each.frame.id for each in last]
+    if ends == [alike[-1]] * 2:
+        return both, ()
+    note = (
+        f"the last frame that is the same in both is {alike[-1]}; the last is {ends[0]} in A and"
+        f" {ends[1]} in B (--frame chooses another)"
+    )
+    return both, (note,)
+
+
+def same_place(one: Lattice, other: Lattice) -> bool:
+    """Whether two frames are one rectangle: nodes that both should have are the same float64."""
+    a, b = one.frame, other.frame
+    across = math.gcd(a.cells_x << one.level, b.cells_x << other.level)
+    up = math.gcd(a.cells_y << one.level, b.cells_y << other.level)
+    return _same_nodes(a.x, b.x, across) and _same_nodes(a.y, b.y, up)
+
+
+def _same_nodes(one: Axis, other: Axis, cells: int) -> bool:
+    # Ends first: most frames differ there, and all nodes of a deep lattice take a while.
+    ends = (one.min, one.max) == (other.min, other.max)
+    return one == other or (ends and np.array_equal(one.values(cells), other.values(cells)))
+
+
+def read_side(letter: str, sweep: Sweep, lattice: Lattice, *, skip_corrupt: bool) -> SideFrame:
+    """What a side's dataset holds of a frame, under the label of its spec.
+
+    Raises
+    ------
+    SweepError
+        If it holds no runs, or parts that cannot be read.
+    """
+    table, notes = _table(letter, sweep, skip_corrupt)
+    failures = sweep.store().read_failures(skip_corrupt=True)
+    followed = (sweep.header() or {}).get("spec", {}).get("label", {})
+    label = sweep.spec.label.model_dump()
+    if _judged(followed) != _judged(label) and not _has_curves(table):
+        notes += (f"{letter} has no loss curves: its outcomes are as they were found",)
+    grid = replace(lattice, level=0, refinement=None)
+    if lattice.refinement is not None and followed != label:
+        notes += (f"{letter} was refined along another label's border; its grid is compared",)
+        lattice = grid
+    data = _frame_data(sweep, lattice, table, failures)
+    replayed = data.replayed
+    if replayed is None:
+        # Cells of a refinement that is half done look whole, and their labels are no result.
+        notes += (f"{letter} is not finished: only runs of its grid are compared",)
+        data = _frame_data(sweep, grid, table, failures)
+    elif replayed.unfinished:
+        notes += (f"{letter} is not finished: {', '.join(replayed.unfinished)}",)
+    return SideFrame(data, replayed is not None and not replayed.unfinished, notes)
+
+
+def _table(letter: str, sweep: Sweep, skip_corrupt: bool) -> tuple[pa.Table, tuple[str, ...]]:
+    notes: tuple[str, ...] = ()
+    try:
+        table = sweep.table()
+    except SweepError:
+        if not skip_corrupt:
+            raise
+        table = sweep.table(skip_corrupt=True)
+        notes = (f"parts of {letter} cannot be read and are left out",)
+    if not table.num_rows:
+        raise SweepError(f"{sweep.location} holds no runs yet; make them: fractal-ray run")
+    return table, notes
+
+
+def _judged(label: dict[str, Any]) -> tuple[Any, Any]:
+    """What of a label needs loss curves."""
+    return label.get("window"), label.get("threshold")
+
+
+def _has_curves(table: pa.Table) -> bool:
+    return any(map(len, table.column("losses").to_pylist()))
+
+
+def _frame_data(sweep: Sweep, lattice: Lattice, table: pa.Table, failures: pa.Table) -> FrameData:
+    return FrameData(sweep, lattice, table, *fill_raster(sweep.spec, lattice, table, failures))
+
+
+def common_rasters(a: FrameData, b: FrameData) -> tuple[Raster, Raster]:
+    """Both rasters on the nodes that both lattices have.
+
+    Raises
+    ------
+    SweepError
+        If these are no lattice.
+    """
+    one, other = a.raster, b.raster
+    x, x_one, x_other = np.intersect1d(one.x, other.x, return_indices=True)
+    y, y_one, y_other = np.intersect1d(one.y, other.y, return_indices=True)
+    if min(x.size, y.size) < 2:
+        raise SweepError(
+            f"{_place(a)} and {_place(b)} have {x.size} x {y.size} nodes in common, and"
+            " a map needs 2 along each side; --frame chooses other frames (fractal-ray status"
+            " --frames lists them)"
+        )
+    return _part(one, x_one, y_one), _part(other, x_other, y_other)
+
+
+def _part(raster: Raster, columns: NDArray[np.int64], rows: NDArray[np.int64]) -> Raster:
+    at = np.ix_(rows, columns)
+    return replace(
+        raster,
+        outcome=raster.outcome[at],
+        loss=raster.loss[at],
+        x=raster.x[columns],
+        y=raster.y[rows],
+        inferred=None if raster.inferred is None else raster.inferred[at],
+    )
+
+
+def _place(data: FrameData) -> str:
+    frame, raster = data.lattice.frame, data.raster
+    ranges = ", ".join(f"{side.param} {side.min:g} to {side.max:g}" for side in (frame.x, frame.y))
+    nodes = f"{raster.x.size:,} x {raster.y.size:,} nodes"
+    return f"frame {frame.id} of {data.sweep.location} ({ranges}, {nodes})"

@@ -1,0 +1,220 @@
+"""D against zoom depth, against training steps and against the threshold of the label.
+
+One number of one frame under one label says little; how it moves says whether it is a property of
+the border. Steps and thresholds relabel the stored loss curves, nothing is trained again. A
+refinement followed the border of its own label, so under another one only the frame's grid and its
+pairs are complete, and these are used.
+"""
+
+import shlex
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Literal
+
+import numpy as np
+import pyarrow as pa
+
+from fractal_ray.analysis.estimates import best, estimates
+from fractal_ray.analysis.replay import answers_of, replay
+from fractal_ray.analysis.verify.kept_sheet import label_of, read_frame, read_sheet
+from fractal_ray.analysis.verify.reading import RESOLVED_FROM, UNRESOLVED, neighbour_correlation
+from fractal_ray.dataset.relabel import outcomes
+from fractal_ray.dimension.result import Estimate
+from fractal_ray.errors import SweepError
+from fractal_ray.plane.boundary import boundary_cells
+from fractal_ray.plane.outcome import Criterion, Outcome
+from fractal_ray.planners.inferred_labels import labels_of
+from fractal_ray.sweep import Sweep
+
+Against = Literal["zoom", "steps", "threshold"]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One value of a series.
+
+    Parameters
+    ----------
+    at
+        The frame's number, the steps, or the threshold.
+    frame
+        Number of the frame.
+    width
+        Of the frame, in sides of the frame that it was cut from in the end; None in other series.
+    boundary_cells
+        On the lattice that was used.
+    estimate
+        None where there is none to give, and `note` says why.
+    verified
+        Whether a sheet of just these labels stands behind it.
+    """
+
+    at: float
+    frame: int
+    width: float | None
+    boundary_cells: int
+    estimate: Estimate | None
+    note: str = ""
+    verified: bool = False
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for JSON."""
+        return asdict(self)
+
+    def __str__(self) -> str:
+        """One line."""
+        marked = "" if self.verified or self.estimate is None else "unverified: "
+        found = self.note or f"{marked}{self.estimate}"
+        return f"{self.at:g}: {self.boundary_cells:,} boundary cells; {found}"
+
+
+def against_zoom(sweep: Sweep, *, force: bool = False, skip_corrupt: bool = False) -> list[Entry]:
+    """D of every frame, wide ones first; frames without a verification sheet give none.
+
+    Parameters
+    ----------
+    sweep
+    force
+        Give it all the same.
+    skip_corrupt
+        Leave out parts that cannot be read instead of raising.
+    """
+    table = sweep.table(skip_corrupt=skip_corrupt)
+    every = sweep.lattices()
+    entries = []
+    for number, lattice in every.items():
+        data = read_frame(sweep, number, table=table)
+        cells = boundary_cells(data.labels()).n_mixed
+        width = 1.0
+        at = lattice
+        while at.zoom is not None:
+            width, at = width / at.zoom.factor, every[at.zoom.parent_id]
+        sheet = read_sheet(data)
+        verdict = "unverified" if sheet is None else sheet["verdict"]
+        given = force or (sheet is not None and sheet["dimension"] is not None)
+        found = data.estimates() if given else {}
+        estimate = found[chosen] if (chosen := best(found)) else None
+        verified = sheet is not None and sheet["dimension"] is not None
+        note = "" if estimate else verdict
+        entries.append(Entry(number, number, width, cells, estimate, note, verified))
+    return sorted(entries, key=lambda entry: (-(entry.width or 0.0), entry.frame))
+
+
+def against_steps(
+    sweep: Sweep,
+    frame: int | None = None,
+    steps: Sequence[int] = (),
+    *,
+    force: bool = False,
+    skip_corrupt: bool = False,
+) -> list[Entry]:
+    """D of one frame if training had stopped after fewer steps.
+
+    Parameters
+    ----------
+    sweep
+    frame
+        Its number; the last by default.
+    steps
+        At least 1 each; none: halvings of the longest run, down to the label's window.
+    force, skip_corrupt
+        As in `against_zoom`.
+
+    Raises
+    ------
+    SweepError
+        If the dataset has no whole loss curves.
+    """
+    table = sweep.table(skip_corrupt=skip_corrupt)
+    longest = max(map(len, table.column("losses").to_pylist()), default=0)
+    if not longest or longest < max(table.column("steps").to_pylist(), default=0):
+        raise SweepError(f"{sweep.location} has no whole loss curves to cut short")
+    window = sweep.spec.label.window
+    if not steps:
+        steps = sorted({max(window, longest >> k) for k in range(16)})
+    criterion = sweep.spec.label.criterion
+    cut = [(float(count), _shortened(table, criterion, count)) for count in steps]
+    return _relabelled(sweep, frame, table, cut, force=force)
+
+
+def against_threshold(
+    sweep: Sweep,
+    frame: int | None = None,
+    thresholds: Sequence[float] = (),
+    *,
+    force: bool = False,
+    skip_corrupt: bool = False,
+) -> list[Entry]:
+    """D of one frame under other thresholds of the label.
+
+    Parameters
+    ----------
+    thresholds
+        Above 0 each; none: 0.7 to 1.3 of the label's own.
+
+    Other parameters are those of `against_steps`.
+
+    Raises
+    ------
+    SweepError
+        If the dataset has no loss curves.
+    """
+    table = sweep.table(skip_corrupt=skip_corrupt)
+    if not any(map(len, table.column("losses").to_pylist())):
+        raise SweepError(f"{sweep.location} has no loss curves to label by another threshold")
+    label = sweep.spec.label
+    if not thresholds:
+        thresholds = [label.threshold * (1 + 0.05 * k) for k in range(-6, 7)]
+    shown = [
+        (threshold, outcomes(table, replace(label.criterion, threshold=threshold)))
+        for threshold in thresholds
+    ]
+    return _relabelled(sweep, frame, table, shown, force=force)
+
+
+def _shortened(table: pa.Table, criterion: Criterion, steps: int) -> list[Outcome]:
+    """Outcomes of the first so many steps of every run."""
+    losses = table.column("losses").to_pylist()
+    diverged = table.column("diverged_step").to_pylist()
+    return [
+        criterion.outcome(np.array(curve[:steps]), at if at is not None and at < steps else None)
+        for curve, at in zip(losses, diverged, strict=True)
+    ]
+
+
+def _relabelled(
+    sweep: Sweep,
+    frame: int | None,
+    table: pa.Table,
+    shown: Sequence[tuple[float, list[Outcome]]],
+    *,
+    force: bool,
+) -> list[Entry]:
+    lattice = replace(sweep.lattice(frame), level=0, refinement=None)
+    number = lattice.frame.id
+    sheet = None if force else read_sheet(read_frame(sweep, number, table=table))
+    if not force and (sheet is None or sheet["dimension"] is None):
+        raise SweepError(
+            f"frame {number} has no verification sheet that gives a dimension; fractal-ray verify"
+            f" {shlex.quote(sweep.location)} makes one; --force gives dimensions without"
+        )
+    failures = sweep.store().read_failures(skip_corrupt=True)
+    label = label_of(sweep)
+    entries = []
+    for at, under in shown:
+        replayed = replay(sweep.spec, lattice, answers_of(table, under, failures))
+        if replayed is None:
+            raise SweepError(f"frame {number} of {sweep.location} is not finished")
+        given = labels_of(replayed.field, label)[0]
+        cells = boundary_cells(given).n_mixed
+        correlation = neighbour_correlation(given)
+        if correlation is None:
+            entries.append(Entry(at, number, None, cells, None, "no boundary"))
+        elif correlation < RESOLVED_FROM:
+            entries.append(Entry(at, number, None, cells, None, UNRESOLVED))
+        else:
+            found = estimates(replayed, label)
+            chosen = best(found)
+            assert chosen is not None
+            entries.append(Entry(at, number, None, cells, found[chosen]))
+    return entries

@@ -1,0 +1,200 @@
+"""From a dataset to numbers: counts, the boundary, and its dimension with what is known of it."""
+
+import shlex
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fractal_ray.analysis.estimates import best
+from fractal_ray.analysis.verify.kept_sheet import FrameData, read_frame, read_sheet
+from fractal_ray.analysis.verify.sheet import UNVERIFIED
+from fractal_ray.dataset.frames_file import notes, read_zooms
+from fractal_ray.dataset.relabel import outcomes
+from fractal_ray.dimension import published as compat
+from fractal_ray.dimension.audit import AuditReport
+from fractal_ray.dimension.result import Estimate
+from fractal_ray.errors import SweepError
+from fractal_ray.plane.boundary import UNKNOWN, Raster, boundary_cells, labels
+from fractal_ray.plane.outcome import Outcome
+from fractal_ray.sweep import Sweep
+
+
+@dataclass(frozen=True)
+class Analysis:
+    """What a sweep shows of one frame so far.
+
+    Parameters
+    ----------
+    verdict
+        Of the frame's verification sheet, or "unverified".
+    reasons
+        Of the verdict.
+    dimension
+        None where it cannot be defended: no sheet, or a verdict that gives none; with `force` it is
+        given all the same.
+    verified
+        Whether a sheet stands behind it.
+    recommended
+        Which of `estimates` it is.
+    estimates
+        By kind of data; empty while the frame is not finished, and without a sheet unless forced.
+    published
+        By the published estimators that were asked for.
+    """
+
+    name: str
+    frame: int
+    boundary: str
+    points: int
+    outcomes: dict[str, int]
+    nodes: int
+    measured_nodes: int
+    unknown_nodes: int
+    boundary_cells: int
+    unknown_cells: int
+    yes_ratio: float | None
+    verdict: str
+    reasons: tuple[str, ...]
+    dimension: float | None
+    verified: bool
+    recommended: str | None
+    estimates: dict[str, Estimate]
+    published: tuple[compat.Published, ...]
+    warnings: tuple[str, ...]
+    audit: AuditReport | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for JSON."""
+        return asdict(self)
+
+    def lines(self) -> list[str]:
+        """The same for a reader."""
+        counts = ", ".join(f"{n} {name}" for name, n in self.outcomes.items())
+        lines = [
+            f"{self.name}: {self.points} points ({counts})",
+            *([f"of these, frame {self.frame}:"] if self.frame else []),
+            f"boundary '{self.boundary}': {self.boundary_cells} boundary cells"
+            + (f", {self.unknown_cells} cells not known" if self.unknown_cells else ""),
+        ]
+        inferred = self.nodes - self.measured_nodes - self.unknown_nodes
+        if inferred:
+            share = self.measured_nodes / self.nodes
+            lines.append(
+                f"lattice of {self.nodes:,} nodes: {self.measured_nodes:,} run ({share:.1%}),"
+                f" {inferred:,} inferred"
+            )
+        if self.audit is not None:
+            lines += _audit_lines(self.audit)
+        lines.append(f"verdict: {self.verdict}")
+        lines += [f"  {reason}" for reason in self.reasons]
+        for data, estimate in self.estimates.items():
+            note = " (recommended)" if data == self.recommended and len(self.estimates) > 1 else ""
+            unverified = "" if self.verified else f"{UNVERIFIED}: "
+            lines.append(f"{unverified}{estimate}{note}")
+        for each in self.published:
+            lines.append(
+                f"{UNVERIFIED}, as published by {each.name}: D = {each.dimension:.4f} from"
+                f" {each.boundary_pixels:,} border pixels; not to be believed by itself"
+            )
+        return lines + [f"note: {warning}" for warning in self.warnings]
+
+
+def _audit_lines(audit: AuditReport) -> list[str]:
+    if audit.rate is None:
+        return [
+            f"audit: none of the {audit.skipped:,} skipped cells was run; nothing is said of them"
+        ]
+    judged = audit.audited - audit.undecided
+    shown = (
+        f"audit: {audit.surprises} of {judged:,} skipped cells that were run"
+        f" hid border (of all {audit.skipped:,}: {audit.low:.2%} to {audit.high:.2%}, 95 %)"
+    )
+    found, corrected = audit.found[-1], audit.corrected[-1]
+    return [shown, f"boundary cells corrected for that: {corrected:,.0f} (found: {found:,})"]
+
+
+def analyze(
+    sweep: Sweep,
+    *,
+    frame: int | None = None,
+    force: bool = False,
+    published: Sequence[str] = (),
+    skip_corrupt: bool = False,
+) -> tuple[Analysis, Raster]:
+    """Measure the boundary on a frame of a sweep.
+
+    Parameters
+    ----------
+    sweep
+        The sweep; only its dataset is read.
+    frame
+        Number of the frame; None for the last.
+    force
+        Give dimensions of a frame without a verification sheet; they are marked.
+    published
+        Names of published estimators to apply as well (`dimension/compat.py`).
+    skip_corrupt
+        Leave out parts that cannot be read instead of raising.
+    """
+    data = read_frame(sweep, frame, skip_corrupt=skip_corrupt)
+    return analyze_frame(data, force=force, published=published), data.raster
+
+
+def analyze_frame(
+    data: FrameData, *, force: bool = False, published: Sequence[str] = ()
+) -> Analysis:
+    """Measure the boundary on a frame that is read; parameters are those of `analyze`."""
+    sweep, lattice, raster = data.sweep, data.lattice, data.raster
+    spec = sweep.spec
+    yes = labels(raster, spec.label.boundary)
+    cells = boundary_cells(yes)
+    counts = Counter(outcomes(data.table, spec.label.criterion))
+    known = int(raster.known.sum())
+    sheet = read_sheet(data)
+    given = None if sheet is None else sheet["dimension"]
+    found = data.estimates() if given is not None or force else {}
+    chosen = best(found)
+    verified = given is not None
+    if force and given is None and chosen is not None:
+        given = found[chosen].value
+    return Analysis(
+        name=spec.name,
+        frame=lattice.frame.id,
+        boundary=spec.label.boundary,
+        points=data.table.num_rows,
+        outcomes={outcome.value: counts[outcome] for outcome in Outcome},
+        nodes=raster.outcome.size,
+        measured_nodes=int(raster.measured.sum()),
+        unknown_nodes=raster.outcome.size - known,
+        boundary_cells=cells.n_mixed,
+        unknown_cells=cells.n_unknown,
+        yes_ratio=float((yes == 1).sum() / known) if known else None,
+        verdict=UNVERIFIED if sheet is None else sheet["verdict"],
+        reasons=_how_to_verify(sweep) if sheet is None else tuple(sheet["reasons"]),
+        dimension=given,
+        verified=verified,
+        recommended=chosen,
+        estimates={str(data): estimate for data, estimate in found.items()},
+        published=_published(published, yes),
+        warnings=tuple(notes(spec, read_zooms(sweep.store()))),
+        audit=data.replayed.audit if data.replayed else None,
+    )
+
+
+def _published(names: Sequence[str], given: NDArray[np.int8]) -> tuple[compat.Published, ...]:
+    unknown = int((given == UNKNOWN).sum())
+    if names and unknown:
+        raise SweepError(
+            f"--published: {unknown:,} of {given.size:,} nodes have no label, and published"
+            " estimators know no such nodes; finish the frame first: fractal-ray run"
+        )
+    return tuple(compat.estimate(name, given == 1) for name in names)
+
+
+def _how_to_verify(sweep: Sweep) -> tuple[str, ...]:
+    command = f"fractal-ray verify {shlex.quote(sweep.location)}"
+    return (f"no dimension is given without a verification sheet; make one: {command}",)

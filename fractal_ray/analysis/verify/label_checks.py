@@ -1,0 +1,170 @@
+"""Runs that check labels at a border: the same run again, one ulp beside it, in another dtype, and,
+for one whose repeats may differ, in deterministic mode.
+
+A label that changes when its run is only repeated, or when a learning rate moves by the smallest
+step that its arithmetic has, says nothing of the settings, and a border made of such labels is
+noise. The runs are made by the engine of the sweep and kept in datasets of their own under
+``verify/frame-N/`` in its folder: they are resumed like any other, and never mix with its points.
+"""
+
+import random
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Literal
+
+from fractal_ray.analysis.verify.sheet import Flips
+from fractal_ray.dataset.relabel import outcomes
+from fractal_ray.dataset.store import inside
+from fractal_ray.dimension.audit import clopper_pearson
+from fractal_ray.engine.base import Progress
+from fractal_ray.plane.axes import Axis, Frame, Point
+from fractal_ray.plane.boundary import is_yes
+from fractal_ray.plane.precision import Arithmetic, next_value
+from fractal_ray.plane.zoom import Zoom
+from fractal_ray.planners.listed import ListedPlanner
+from fractal_ray.planners.program import Program
+from fractal_ray.spec.frames import Lattice
+from fractal_ray.spec.sweep_spec import SweepSpec
+from fractal_ray.sweep import Sweep
+
+Check = Literal["repeat", "nudge", "mode", "dtype"]
+
+Values = tuple[float, float]
+_Side = tuple[int, Axis, Arithmetic]
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Points at the border of a frame, and the runs that check them.
+
+    `points` are ``(x, y)`` of runs whose neighbours have another label, `yes` their labels,
+    `nudged` each of them with one coordinate moved; None where both axes take whole numbers only.
+    `census` is True where these are all such points.
+    """
+
+    points: tuple[Values, ...]
+    yes: tuple[bool, ...]
+    nudged: tuple[Values, ...] | None
+    census: bool
+
+
+def draw_sample(
+    border: Sequence[tuple[float, float, bool]],
+    lattice: Lattice,
+    spec: SweepSpec,
+    count: int,
+    seed: int = 0,
+) -> Sample:
+    """Draw points of the border evenly.
+
+    Parameters
+    ----------
+    border
+        ``(x, y, label)`` to draw from, each point once.
+    lattice, spec
+        Whose border it is.
+    count
+        How many; all, where there are fewer.
+    seed
+        Of the draw and of the direction of each nudge.
+    """
+    rng = random.Random(f"verify {lattice.frame.id} {seed}")
+    drawn = [border[i] for i in sorted(range(len(border)), key=lambda i: rng.random())[:count]]
+    points = tuple((x, y) for x, y, _ in drawn)
+    of_x, of_y = spec.arithmetics
+    sides: list[_Side] = [(0, lattice.frame.x, of_x), (1, lattice.frame.y, of_y)]
+    movable = [side for side in sides if not side[1].integer]
+    return Sample(
+        points=points,
+        yes=tuple(yes for _, _, yes in drawn),
+        nudged=tuple(_nudged(point, movable, rng) for point in points) if movable else None,
+        census=len(drawn) == len(border),
+    )
+
+
+def _nudged(point: Values, movable: Sequence[_Side], rng: random.Random) -> Values:
+    """One coordinate moved by one step up or down, inside the frame."""
+    side, axis, arithmetic = movable[int(rng.random() * len(movable))]
+    up = rng.random() < 0.5
+    moved = next_value(point[side], arithmetic, up=up)
+    if not axis.min <= moved <= axis.max:
+        moved = next_value(point[side], arithmetic, up=not up)
+    return (moved, point[1]) if side == 0 else (point[0], moved)
+
+
+def check_sweeps(sweep: Sweep, lattice: Lattice, sample: Sample) -> Iterator[tuple[Check, Sweep]]:
+    """The sweeps that a sample needs, by check.
+
+    They hold the sweep's workload and label, and run the sample's points instead of stages.
+    """
+    folder = inside(sweep.location, f"verify/frame-{lattice.frame.id}")
+    runs: tuple[tuple[Check, tuple[Values, ...] | None, Sweep | None], ...] = (
+        ("repeat", sample.points, sweep),
+        ("nudge", sample.nudged, sweep),
+        ("mode", sample.points, sweep.in_deterministic_mode()),
+        ("dtype", sample.points, sweep.in_other_dtype()),
+    )
+    for check, points, changed in runs:
+        if points is not None and changed is not None:
+            program = partial(_program, lattice.frame, check, points)
+            yield check, changed.beside(inside(folder, check), program, sweep)
+
+
+def _program(frame: Frame, check: str, points: Sequence[Values], zooms: Sequence[Zoom]) -> Program:
+    addressed = [Point(frame.id, 0, i, 0, x, y) for i, (x, y) in enumerate(points)]
+    return Program([(f"verify:{check}", lambda: ListedPlanner(frame, addressed))])
+
+
+def applicable(sweep: Sweep, sample: Sample) -> tuple[Check, ...]:
+    """The checks that apply: whole numbers have no ulp, some workloads only one dtype, and runs
+    that are deterministic anyway need no comparison with such."""
+    applies: dict[Check, bool] = {
+        "repeat": True,
+        "nudge": sample.nudged is not None,
+        "mode": sweep.in_deterministic_mode() is not None,
+        "dtype": sweep.in_other_dtype() is not None,
+    }
+    return tuple(check for check, does in applies.items() if does)
+
+
+def run_checks(sweep: Sweep, lattice: Lattice, sample: Sample, **how: Any) -> list[Progress]:
+    """Run what is not there yet; `how` goes to `Sweep.run`. Points that fail are missing from the
+    evidence, however many they are."""
+    return [
+        checked.run(keep_going=True, **how) for _, checked in check_sweeps(sweep, lattice, sample)
+    ]
+
+
+def read_flips(sweep: Sweep, lattice: Lattice, sample: Sample) -> list[Flips]:
+    """Compare labels, for every check whose runs are all there."""
+    found = []
+    for check, checked in check_sweeps(sweep, lattice, sample):
+        points = sample.nudged if check == "nudge" else sample.points
+        assert points is not None
+        shown = _labels_by_values(checked)
+        lost = _lost(checked) - shown.keys()
+        if not all(point in shown or point in lost for point in points):
+            continue
+        pairs = [(shown[p], yes) for p, yes in zip(points, sample.yes, strict=True) if p in shown]
+        flips = sum(now != before for now, before in pairs)
+        low, high = clopper_pearson(flips, len(pairs))
+        failed = sum(point in lost for point in points)
+        found.append(Flips(check, len(pairs), flips, low, high, failed))
+    return found
+
+
+def _labels_by_values(sweep: Sweep) -> dict[Values, bool]:
+    table = sweep.table()
+    shown = outcomes(table, sweep.spec.label.criterion)
+    yes = [is_yes(outcome, sweep.spec.label.boundary) for outcome in shown]
+    return dict(zip(_values(table), yes, strict=True))
+
+
+def _lost(sweep: Sweep) -> set[Values]:
+    return set(_values(sweep.store().read_failures(skip_corrupt=True)))
+
+
+def _values(table: Any) -> list[Values]:
+    x, y = (table.column(name).to_numpy().tolist() for name in ("x", "y"))
+    return list(zip(x, y, strict=True))

@@ -1,0 +1,300 @@
+"""The verification sheet: what must hold before a dimension is printed, and the verdict in words.
+
+A number is a dimension of the border only if the labels next to it are labels of the settings
+(they do not change when a run is repeated, or when a rate moves by its smallest step), if the
+lattice has as many different values as nodes, if neighbouring labels know of each other, and if
+the border is still rough at the finest scales, more than smooth curves are in the same pipeline.
+Sources: Sohl-Dickstein, arXiv 2402.06184; the checks follow the replication that measured flips of
+0.2 % of boundary points under a nudge of one ulp, and 50 % where the labels are noise.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Final
+
+from fractal_ray.analysis.verify.reading import UNRESOLVED, Reading
+from fractal_ray.analysis.verify.smooth_range import NO_BOUNDARY, SMOOTH
+from fractal_ray.dimension.result import Estimate
+
+FRACTAL: Final = "fractal"
+UNVERIFIED: Final = "unverified"
+
+DECIDING: Final = ("repeat", "nudge", "mode")
+"""Checks whose flips are a verdict against the labels; those of another dtype are only said."""
+MOST_FLIPS: Final = 0.01
+"""Share of boundary labels that may change in one of these."""
+SURE_BELOW: Final = 0.05
+"""What the upper end of that share's interval must be below, or more runs are needed: 72 without a
+flip. Not asked of a sample that is all there is."""
+MOST_LOST: Final = 0.05
+"""Share of check runs that may fail, and of boundary cells that may be unknown."""
+MOST_ON_RIM: Final = 0.25
+"""Share of boundary cells."""
+WIDEST: Final = 0.5
+"""Interval of a dimension that says something."""
+SMOOTH_WITHIN: Final = 0.3
+"""What smooth sets may read beyond 1 on a lattice that can tell them from rough ones."""
+FADED: Final = 0.3
+"""How far the finest scales, where boxes of a few cells read low, may fall below the interval."""
+MARGIN: Final = 0.05
+"""Added to what smooth sets read: a new one may read a little more than those that were tried."""
+
+
+@dataclass(frozen=True)
+class Flips:
+    """How many labels changed in a check.
+
+    Parameters
+    ----------
+    check
+        repeat: the same values again. nudge: one of them moved by the smallest step of its
+        arithmetic. mode: in deterministic mode, of a sweep that is not. dtype: the whole run in
+        another dtype.
+    runs, flips
+        Labels compared, and of these different ones.
+    low, high
+        Clopper-Pearson interval of the share, 95 %; None without runs.
+    failed
+        Runs that failed for good and show nothing.
+    """
+
+    check: str
+    runs: int
+    flips: int
+    low: float | None
+    high: float | None
+    failed: int = 0
+
+    def __str__(self) -> str:
+        """For a reader."""
+        said = (
+            f"{_CHECKS.get(self.check, self.check)}: {self.flips} of {self.runs:,} labels changed"
+        )
+        if self.low is not None and self.high is not None:
+            said += f" (95 %: {self.low:.1%} to {self.high:.1%})"
+        return said + (f", {self.failed} runs failed" if self.failed else "")
+
+
+_CHECKS: Final = {
+    "repeat": "the same runs again",
+    "nudge": "one ulp beside",
+    "mode": "in deterministic mode",
+    "dtype": "in the other dtype",
+}
+
+
+@dataclass(frozen=True)
+class AxisValues:
+    """The numbers that an axis's nodes are in the arithmetic that uses them."""
+
+    param: str
+    arithmetic: str
+    nodes: int
+    distinct: int
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What was found on a frame.
+
+    Parameters
+    ----------
+    boundary_cells, unknown_cells
+        At the finest level: cells whose corners differ, cells that failed runs leave open.
+    data
+        What the estimate is made of.
+    estimate
+        The recommended one.
+    smooth
+        The same estimator on smooth sets through the same stages, by name.
+    noise
+        The same on labels drawn by chance.
+    flips
+        Checks that were run; `missing` names those that were not and apply.
+    values
+        Of both axes.
+    reading
+        Of the finest lattice's labels: their correlation, and their box count beside smooth curves.
+    rim
+        Share of the boundary cells that lie along the frame's rim.
+    census
+        Whether the sample holds all points of the border.
+    growth
+        Boundary cells by level, coarse to fine; empty for a frame that was not refined.
+    """
+
+    boundary_cells: int
+    unknown_cells: int
+    data: str | None
+    estimate: Estimate | None
+    smooth: dict[str, Estimate]
+    noise: Estimate | None
+    flips: tuple[Flips, ...]
+    missing: tuple[str, ...]
+    values: tuple[AxisValues, AxisValues]
+    reading: Reading
+    growth: tuple[int, ...]
+    rim: float
+    census: bool
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """Evidence and what it amounts to.
+
+    `verdict` is `fractal`, `consistent with smooth`, `unresolved`, `no boundary` or `unverified`.
+    `reasons` are sentences, the deciding ones first.
+    """
+
+    evidence: Evidence
+    verdict: str
+    reasons: tuple[str, ...]
+
+    @property
+    def dimension(self) -> float | None:
+        """The value, where the verdict allows one to be given."""
+        estimate = self.evidence.estimate
+        if self.verdict not in (FRACTAL, SMOOTH) or estimate is None or estimate.interval is None:
+            return None
+        # Where only the finest scales are smooth, the number of all scales is no dimension.
+        holds_one = estimate.interval[0] <= 1 <= estimate.interval[1]
+        return estimate.value if self.verdict == FRACTAL or holds_one else None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for JSON."""
+        return {**asdict(self), "dimension": self.dimension}
+
+    def lines(self) -> list[str]:
+        """For a reader."""
+        evidence = self.evidence
+        lines = [f"verdict: {self.verdict}", *(f"  {reason}" for reason in self.reasons)]
+        if evidence.estimate is not None:
+            lines.append(f"{evidence.estimate}")
+        for name, null in {**evidence.smooth, "label noise": evidence.noise}.items():
+            if null is not None and null.value is not None:
+                lines.append(f"  null, {name}: {_short(null)}")
+        lines += [f"  {flips}" for flips in evidence.flips]
+        lines += [f"  not run: {_CHECKS.get(check, check)}" for check in evidence.missing]
+        lines += [
+            f"  {v.param}: {v.distinct:,} different {v.arithmetic} on {v.nodes:,} nodes"
+            for v in evidence.values
+        ]
+        if evidence.reading.correlation is not None:
+            lines.append(
+                f"  correlation of neighbouring labels: {evidence.reading.correlation:.2f}"
+            )
+        if evidence.growth:
+            counts = ", ".join(f"{count:,}" for count in evidence.growth)
+            lines.append(f"  boundary cells by level: {counts}")
+        return lines
+
+
+def judge(evidence: Evidence) -> Sheet:
+    """The verdict on what was found."""
+    estimate = evidence.estimate
+    if not evidence.boundary_cells and not evidence.unknown_cells:
+        if estimate is None or not any(estimate.measured):
+            return Sheet(evidence, NO_BOUNDARY, ("all points have one label",))
+        reason = "the lattice shows no border and lines or pairs do: it lies between its nodes"
+        return Sheet(evidence, UNRESOLVED, (reason,))
+    if broken := [*_values_broken(evidence.values), *_labels_broken(evidence)]:
+        return Sheet(evidence, UNRESOLVED, tuple(broken))
+    if lacking := _lacking(evidence):
+        return Sheet(evidence, UNVERIFIED, tuple(lacking))
+    if estimate is None or estimate.value is None or estimate.interval is None:
+        return _without_estimate(evidence)
+    verdict, reason = _rough_or_smooth(estimate, evidence.smooth)
+    return Sheet(evidence, verdict, (reason, *_belongs_to(evidence.flips)))
+
+
+def _without_estimate(evidence: Evidence) -> Sheet:
+    """On a lattice too small for any estimator: what its box count reads beside smooth curves."""
+    reading = evidence.reading
+    if reading.verdict == SMOOTH:
+        return Sheet(evidence, SMOOTH, reading.reasons)
+    more = "no estimator can tell on so few scales; a stage transects, or more levels, would"
+    return Sheet(evidence, UNRESOLVED, (f"{reading.verdict}: {more}", *reading.reasons))
+
+
+def _lacking(evidence: Evidence) -> list[str]:
+    """What has to be run before anything can be said."""
+    reasons = [f"not run: {_CHECKS.get(check, check)}" for check in evidence.missing]
+    for each in evidence.flips:
+        if each.check not in DECIDING:
+            continue
+        if each.failed > MOST_LOST * (each.runs + each.failed):
+            reasons.append(f"{each}: too many runs failed")
+        elif not evidence.census and (each.high is None or each.high > SURE_BELOW):
+            reasons.append(f"{each}: too few runs to be sure; take more --points")
+    return reasons
+
+
+def _values_broken(values: Sequence[AxisValues]) -> list[str]:
+    return [
+        f"{v.param}: {v.nodes:,} nodes are {v.distinct:,} different {v.arithmetic}: neighbours are"
+        " one run"
+        for v in values
+        if v.distinct < v.nodes
+    ]
+
+
+def _labels_broken(evidence: Evidence) -> list[str]:
+    reasons = []
+    if evidence.reading.verdict == UNRESOLVED:
+        reasons += evidence.reading.reasons
+    cells, unknown = evidence.boundary_cells, evidence.unknown_cells
+    if unknown > MOST_LOST * (cells + unknown):
+        reasons.append(f"failed runs leave {unknown:,} cells open, beside {cells:,} boundary cells")
+    if evidence.rim > MOST_ON_RIM:
+        reasons.append(
+            f"{evidence.rim:.0%} of the boundary cells lie along the frame's rim, where half of the"
+            " border is not seen; widen the axes"
+        )
+    reasons += [
+        f"{flips}: labels at the border are not labels of their settings"
+        for flips in evidence.flips
+        if flips.check in DECIDING and flips.low is not None and flips.low > MOST_FLIPS
+    ]
+    return reasons
+
+
+def _rough_or_smooth(estimate: Estimate, smooth: dict[str, Estimate]) -> tuple[str, str]:
+    assert estimate.value is not None
+    assert estimate.interval is not None
+    low, high = estimate.interval
+    values = [null.value for null in smooth.values() if null.value is not None]
+    most = max(values, default=2.0) + MARGIN
+    said = f"D is {low:.2f} to {high:.2f}, and smooth sets in the same stages read up to {most:.2f}"
+    if most > 1 + SMOOTH_WITHIN:
+        return UNRESOLVED, f"{said}: this lattice cannot tell them from a rough border"
+    if high - low > WIDEST:
+        return UNRESOLVED, f"{said}: more lines or levels would tell"
+    if high < 1 - MARGIN:
+        return UNRESOLVED, f"{said}: less than a curve, so part of the border was not seen"
+    finest = [slope for slope in estimate.local_slopes[-3:] if not math.isnan(slope)]
+    slopes = ", ".join(f"{slope:.2f}" for slope in finest)
+    if low <= most:
+        return SMOOTH, f"{said}; it cannot be told from a dimension below {max(high, most):.2f}"
+    if finest and sum(finest[-2:]) <= most * len(finest[-2:]):
+        return SMOOTH, f"the finest scales read {slopes}: rough at coarse scales only ({said})"
+    fading = min([*finest[-1:], sum(finest) / max(1, len(finest))], default=0.0)
+    if fading <= most or fading < low - FADED:
+        return UNRESOLVED, f"the finest scales read {slopes}, so it may end there ({said})"
+    ends = f"{estimate.scales[-1]:.3g} {estimate.unit}"
+    return FRACTAL, f"{said}; it is rough down to the finest scale, {ends}"
+
+
+def _belongs_to(flips: Sequence[Flips]) -> list[str]:
+    """What a reader should know of the number although it decides nothing."""
+    return [
+        f"{each}: the border belongs to this arithmetic, not to the settings alone"
+        for each in flips
+        if each.check == "dtype" and each.low is not None and each.low > MOST_FLIPS
+    ]
+
+
+def _short(estimate: Estimate) -> str:
+    if estimate.value is None or estimate.interval is None:
+        return "no dimension"
+    return f"D = {estimate.value:.2f} ({estimate.interval[0]:.2f} to {estimate.interval[1]:.2f})"

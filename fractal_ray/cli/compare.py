@@ -1,0 +1,68 @@
+"""``fractal-ray compare``: two sweeps point by point."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from fractal_ray.cli.options import (
+    Colors,
+    ColorsOption,
+    JsonOption,
+    SetOption,
+    SkipOption,
+    open_sweep,
+)
+from fractal_ray.dataset.plain_json import to_json
+
+
+def compare(
+    a: Annotated[
+        str,
+        typer.Argument(
+            help="A sweep's YAML, or the folder of its dataset; its label labels both.",
+            show_default=False,
+        ),
+    ],
+    b: Annotated[str, typer.Argument(help="Another, over the same axes.", show_default=False)],
+    frame: Annotated[
+        int | None,
+        typer.Option(
+            help="Number of the frame in both; default: the last that is the same in both, or the"
+            " last of each."
+        ),
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output",
+            "--out",
+            metavar="FIGURE",
+            help="Draw A, B and where they differ (.png, .svg, .pdf).",
+        ),
+    ] = None,
+    colors: ColorsOption = Colors.SOURCE,
+    settings: SetOption = [],  # noqa: B006 - typer copies it
+    as_json: JsonOption = False,
+    skip_corrupt: SkipOption = False,
+) -> None:
+    """Compare two sweeps point by point: settings, outcomes, labels, border, dimensions.
+
+    Nodes are matched by their exact values, so grids and levels may differ. --set changes both.
+    """
+    from fractal_ray.analysis.compare.sweeps import compare as measure
+
+    found = measure(
+        open_sweep(a, settings, None),
+        open_sweep(b, settings, None),
+        frame=frame,
+        skip_corrupt=skip_corrupt,
+    )
+    print(to_json(found.to_dict()) if as_json else "\n".join(found.lines()))
+    if output is not None:
+        from fractal_ray.figures.canvas import save
+        from fractal_ray.figures.difference import difference_figure
+
+        kept = save(difference_figure(found, colors=colors.value), output)
+        print(f"figure: {kept}", file=sys.stderr if as_json else sys.stdout)

@@ -1,0 +1,88 @@
+"""The command line of ``fractal-ray``.
+
+Exit codes: 0 done, 1 the sweep could not end, 2 a mistake in what was asked, 130 stopped by Ctrl-C.
+Only typer is imported here and in `fractal_ray.cli`; each command imports what it needs.
+"""
+
+import sys
+from typing import Annotated
+
+import typer
+
+from fractal_ray.cli import jobs
+from fractal_ray.cli.compact import compact
+from fractal_ray.cli.compare import compare
+from fractal_ray.cli.movie import movie
+from fractal_ray.cli.plan import plan
+from fractal_ray.cli.plot import plot
+from fractal_ray.cli.report import report
+from fractal_ray.cli.rerun import rerun
+from fractal_ray.cli.run import run
+from fractal_ray.cli.status import analyze, ensemble, status
+from fractal_ray.cli.submit import submit
+from fractal_ray.cli.verify import verify
+
+app = typer.Typer(
+    name="fractal-ray",
+    help="How far can a fine-tune be pushed before it breaks? Run it at every point of a grid of"
+    " hyperparameters, draw the map of what trains, and measure the border.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+
+for command in (
+    plan,
+    run,
+    submit,
+    status,
+    analyze,
+    verify,
+    compare,
+    ensemble,
+    plot,
+    movie,
+    report,
+    rerun,
+    compact,
+):
+    app.command()(command)
+app.add_typer(jobs.app, name="jobs")
+
+
+@app.callback(invoke_without_command=True)
+def _version(
+    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+) -> None:
+    if version:
+        import fractal_ray
+
+        print(f"fractal-ray {fractal_ray.__version__}")
+        raise typer.Exit
+
+
+def main() -> None:
+    """Entry point: a user's mistake is one message, anything else a whole traceback."""
+    from fractal_ray.errors import SweepError
+    from nanochat.notes import show_warnings_plainly
+
+    show_warnings_plainly()
+    try:
+        app()
+    except SweepError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+    except ValueError as error:
+        from nanochat.errors import NanochatError
+
+        if not isinstance(error, NanochatError):
+            raise
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+    except RuntimeError as error:
+        from fractal_ray.engine.base import SweepStoppedError
+
+        if not isinstance(error, SweepStoppedError):
+            raise
+        print(f"the sweep was stopped: {error}", file=sys.stderr)
+        sys.exit(1)

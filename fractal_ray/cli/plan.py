@@ -1,0 +1,186 @@
+"""``fractal-ray plan``: what a sweep would run and cost."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from fractal_ray.cli.options import (
+    JsonOption,
+    SetOption,
+    SpecArgument,
+    StorageOption,
+    note_on_repeats,
+    overrides,
+)
+
+if TYPE_CHECKING:
+    from fractal_ray.spec.cost import Cost
+    from fractal_ray.spec.sweep_spec import SweepSpec
+
+
+def plan(
+    spec: SpecArgument,
+    tokens_per_second: Annotated[
+        float | None,
+        typer.Option(help="All tokens that one slot trains on in a second; default: the spec's."),
+    ] = None,
+    settings: SetOption = [],  # noqa: B006 - typer copies it
+    storage: StorageOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Say what a sweep would run and cost. Needs no model, network or GPU."""
+    from fractal_ray.errors import SweepError
+    from fractal_ray.spec.cost import reckon
+    from fractal_ray.spec.yaml_file import load_spec
+
+    if tokens_per_second is not None and not 0 < tokens_per_second < float("inf"):
+        raise SweepError(f"--tokens-per-second must be above 0; given {tokens_per_second:g}")
+    sweep = load_spec(spec, overrides(settings, storage))
+    crossed = _boundary_cells_of_the_grid(sweep)
+    cost = reckon(sweep, tokens_per_second, crossed)
+    if as_json:
+        print(
+            json.dumps(
+                {
+                    "name": sweep.name,
+                    "stages": [
+                        {
+                            "stage": stage.name,
+                            "nodes": stage.nodes,
+                            "points": stage.runs,
+                            "supervised_tokens": stage.supervised_tokens,
+                            "points_by_dimension": stage.by_dimension,
+                            "frames": stage.frames,
+                        }
+                        for stage in cost.stages
+                    ],
+                    "points": cost.runs,
+                    "supervised_tokens": cost.supervised_tokens,
+                    "disk_bytes_without_curves": cost.disk_bytes,
+                    "tokens_per_second": cost.tokens_per_second,
+                    "supervised_fraction": cost.supervised_fraction,
+                    "slot_hours": cost.slot_hours,
+                    "gpu_hours": _gpu_hours(cost.slot_hours, sweep.resources.cards),
+                }
+            )
+        )
+        return
+    print(
+        "\n".join(
+            [*_what(sweep), *_stages(cost, crossed), *_depths(sweep), *_sum(sweep, cost, crossed)]
+        )
+    )
+
+
+def _what(spec: "SweepSpec") -> list[str]:
+    lines = [f"{spec.name}: {spec.workload.title}"]
+    for side in ("x", "y"):
+        axis = spec.axis(side)
+        lines.append(f"  {side}: {axis.param}, {axis.scale} from {axis.min!r} to {axis.max!r}")
+    if note := note_on_repeats(spec):
+        lines.append(f"  {note}")
+    return lines
+
+
+def _stages(cost: "Cost", crossed: int | None) -> list[str]:
+    lines = []
+    for index, stage in enumerate(cost.stages):
+        nodes = "" if stage.nodes is None else "{} x {} nodes, ".format(*stage.nodes)
+        if stage.name == "zoom" or stage.frames > 1:
+            nodes = f"{_frames(stage.frames)}{' of ' + nodes if nodes else ', '}"
+        # Where labels flip, lines take more than can be told before.
+        about = {"refine": "about ", "transects": "at least "}.get(stage.name, "")
+        lines.append(
+            f"  stage {index} {stage.name}: {nodes}{about}{stage.runs:,} points to run"
+            + _tokens(", about", stage.supervised_tokens)
+        )
+        if stage.by_dimension is None:
+            continue
+        each = ", ".join(f"{n:,} for D = {d}" for d, n in stage.by_dimension.items())
+        if crossed is None:
+            crosses = "the frame" if stage.frames == 1 else "each frame"
+            lines.append(f"    a border that crosses {crosses} once takes {each}; longer ones more")
+        elif index == 1:
+            lines.append(f"    from the {crossed:,} boundary cells of the grid, run before: {each}")
+        else:
+            lines.append(f"    for a border as dense as that of the grid, run before: {each}")
+    return lines
+
+
+def _depths(spec: "SweepSpec") -> list[str]:
+    from fractal_ray.plane.precision import deepest_level, depth_text
+    from fractal_ray.spec.limits import deepest_frame
+
+    lines = [f"  {depth_text(spec.frame(0), spec.arithmetics)}"]
+    for index, stage in enumerate(spec.stages):
+        if stage.zoom is not None:
+            level = deepest_level(deepest_frame(spec, index), spec.arithmetics)
+            where = "" if stage.zoom.pick == "center" else ", wherever they lie,"
+            lines.append(f"  the deepest frames of stage {index}{where} resolve level {level}")
+    return lines
+
+
+def _sum(spec: "SweepSpec", cost: "Cost", crossed: int | None) -> list[str]:
+    curves = ", and 4 bytes for each training step" if cost.supervised_tokens else ""
+    low, high = (cost.runs_for(dimension) for dimension in (1.0, 1.6))
+    guessed = any(stage.name in ("refine", "zoom", "transects") for stage in cost.stages)
+    runs = f"about {cost.runs:,}" if guessed else f"{cost.runs:,}"
+    if low < high:
+        at_least = "" if crossed is not None else ", more where the border crosses more than once"
+        runs += f" points, {low:,} to {high:,} for D = 1.0 to 1.6{at_least}"
+    else:
+        runs += " points"
+    lines = [
+        f"  in all: {runs}" + _tokens(";", cost.supervised_tokens),
+        f"  dataset: {spec.storage}/{spec.name}, about {_size(cost.disk_bytes)}{curves}",
+    ]
+    if not cost.supervised_tokens:
+        return lines
+    if cost.slot_hours is None:
+        return [*lines, "  no throughput stated: give --tokens-per-second, or cost in the spec"]
+    gpu = spec.resources.cards
+    hours = _gpu_hours(cost.slot_hours, gpu)
+    what = f"{hours:,.1f} GPU-hours (slots of {gpu:g} GPU)" if gpu else f"{hours:,.1f} core-hours"
+    estimate = (
+        f"  estimate: {what} at {cost.tokens_per_second:,.0f} tokens/s a slot,"
+        f" {cost.supervised_fraction:.0%} of them supervised"
+    )
+    return [*lines, estimate]
+
+
+def _boundary_cells_of_the_grid(spec: "SweepSpec") -> int | None:
+    """Counted, where the first grid was run to its end on this machine."""
+    if "://" in spec.storage or not (Path(spec.storage).expanduser() / spec.name).is_dir():
+        return None
+    from fractal_ray.plane.boundary import boundary_cells, labels
+    from fractal_ray.sweep import Sweep
+
+    sweep = Sweep(spec)
+    if not sweep.is_of_this_spec():
+        return None
+    raster = sweep.raster(sweep.table(skip_corrupt=True), frame=0, coarse=True)
+    if not raster.known.all():
+        return None
+    return boundary_cells(labels(raster, spec.label.boundary)).n_mixed
+
+
+def _gpu_hours(slot_hours: float | None, gpu: float) -> float | None:
+    return None if slot_hours is None else slot_hours * (gpu or 1.0)
+
+
+def _frames(count: int) -> str:
+    return "1 frame" if count == 1 else f"up to {count} frames"
+
+
+def _size(count: int) -> str:
+    for unit in ("bytes", "KB", "MB", "GB"):
+        if count < 1000 or unit == "GB":
+            break
+        count = round(count / 1000)
+    return f"{count:,} {unit}"
+
+
+def _tokens(before: str, count: int) -> str:
+    return f"{before} {count:,} supervised tokens" if count else ""

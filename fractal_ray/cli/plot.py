@@ -1,0 +1,135 @@
+"""``fractal-ray plot``: the figures of a dataset."""
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from fractal_ray.cli.options import (
+    Colors,
+    ColorsOption,
+    FrameOption,
+    SetOption,
+    SkipOption,
+    StorageOption,
+    SweepArgument,
+    keep_figure,
+    open_sweep,
+)
+from fractal_ray.figures.catalog import FILLABLE, FINE, KINDS, dpi_of
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure as MatplotlibFigure
+
+    from fractal_ray.sweep import Sweep
+
+EVERY = "all"
+
+
+def plot(
+    sweep_path: SweepArgument,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help="File to write (.png, .svg or .pdf), or with --figure all a folder; default:"
+            " figures/ in the dataset's folder."
+        ),
+    ] = None,
+    figure: Annotated[
+        str,
+        typer.Option(
+            metavar="KIND",
+            help="; ".join(f"{kind}: {meaning}" for kind, meaning in KINDS.items())
+            + "; all: each of them that the dataset can give.",
+        ),
+    ] = "panels",
+    colors: ColorsOption = Colors.SOURCE,
+    fill: Annotated[
+        bool,
+        typer.Option(
+            "--fill",
+            help="Paint points without an outcome like the nearest that has one, with a dot on"
+            f" each; for the picture only. Of {', '.join(FILLABLE)}.",
+        ),
+    ] = False,
+    line: Annotated[
+        str | None,
+        typer.Option(
+            metavar="x=VALUE|y=VALUE|transect=N",
+            help="Of curves: the column or row nearest to a value, or a line of the stage"
+            " transects; default: the row with the most flips.",
+        ),
+    ] = None,
+    force: Annotated[
+        bool,
+        typer.Option(
+            "--force",
+            help="Of scaling and against-...: dimensions without a verification sheet, marked.",
+        ),
+    ] = False,
+    frame: FrameOption = None,
+    dpi: Annotated[
+        int | None,
+        typer.Option(
+            min=20,
+            max=1200,
+            help="Pixels of an inch, in SVG and PDF of its maps; default: 300 of"
+            f" {', '.join(FINE)}, 150 of the others.",
+        ),
+    ] = None,
+    settings: SetOption = [],  # noqa: B006 - typer copies it
+    storage: StorageOption = None,
+    skip_corrupt: SkipOption = False,
+) -> None:
+    """Draw the map, or another figure."""
+    from fractal_ray.figures.catalog import draw, frame_of
+
+    sweep = open_sweep(sweep_path, settings, storage)
+    asked = {
+        "frame": frame,
+        "colors": colors.value,
+        "fill": fill,
+        "line": line,
+        "force": force,
+        "skip_corrupt": skip_corrupt,
+    }
+    if figure == EVERY:
+        _draw_all(sweep, out, dpi, asked)
+        return
+    drawn = draw(sweep, figure, **asked)
+    name = _name(sweep, figure, frame_of(sweep, figure, frame))
+    print(_keep(sweep, drawn, out, name, dpi or dpi_of(figure)))
+
+
+def _draw_all(sweep: "Sweep", out: Path | None, dpi: int | None, asked: dict[str, Any]) -> None:
+    from fractal_ray.errors import SweepError
+    from fractal_ray.figures.canvas import FORMATS
+    from fractal_ray.figures.catalog import draw_all, frame_of
+
+    if out is not None and (out.suffix.lower() in FORMATS or out.is_file()):
+        raise SweepError(f"--figure all writes many files: --out {out} must be a folder")
+    written = 0
+    for kind, drawn in draw_all(sweep, **asked):
+        if isinstance(drawn, SweepError):
+            print(f"no {kind}: {drawn}", file=sys.stderr)
+            continue
+        name = _name(sweep, kind, frame_of(sweep, kind, asked["frame"]))
+        path = None if out is None else out / name
+        print(_keep(sweep, drawn, path, name, dpi or dpi_of(kind)))
+        written += 1
+    if not written:
+        raise SweepError(f"{sweep.location} can give none of the figures")
+
+
+def _name(sweep: "Sweep", kind: str, frame: int | None) -> str:
+    number = "" if frame is None else f"-frame{frame}"
+    return f"{sweep.spec.name}{number}-{kind}.png"
+
+
+def _keep(
+    sweep: "Sweep", drawn: "MatplotlibFigure", out: Path | None, name: str, dpi: int
+) -> str | Path:
+    from fractal_ray.figures.canvas import save
+
+    return keep_figure(sweep, drawn, name, dpi) if out is None else save(drawn, out, dpi=dpi)

@@ -1,0 +1,73 @@
+"""What commands that run points have in common: progress, clean stops, what to say then."""
+
+import os
+import shlex
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stdout
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from fractal_ray.sweep import Sweep
+
+
+@contextmanager
+def watched(sweep: "Sweep", *, quiet: bool, as_json: bool) -> Iterator[dict[str, Any]]:
+    """Show progress of `Sweep.run`, whose arguments for that are given; stop cleanly on Ctrl-C."""
+
+    def say(text: str) -> None:
+        if not quiet:
+            print(f"{text} ...", file=sys.stderr, flush=True)
+
+    try:
+        with (
+            _stop_signals(),
+            # Ray prints what it has to say of lost workers on stdout, which belongs to --json.
+            redirect_stdout(sys.stderr),
+            _view(sweep.spec.name, hide=quiet or as_json) as view,
+        ):
+            yield {"view": view, "say": say}
+    except KeyboardInterrupt:
+        done = sweep.store().read(["point_id"], skip_corrupt=True).num_rows
+        again = shlex.join(["fractal-ray", *sys.argv[1:]])
+        print(
+            f"\nstopped; {done} points are in {sweep.location}.\nTo go on: {again}",
+            file=sys.stderr,
+        )
+        raise typer.Exit(130) from None
+
+
+@contextmanager
+def _view(title: str, *, hide: bool) -> Iterator[Any]:
+    """The right way to show progress here: a screen, plain lines, or nothing."""
+    from fractal_ray.cli.screen import best_view
+
+    if hide:
+        yield lambda progress: None
+        return
+    with best_view(title, sys.stderr) as view:
+        yield view
+
+
+@contextmanager
+def _stop_signals() -> Iterator[None]:
+    """SIGTERM (a stopped Ray job) ends a sweep as cleanly as Ctrl-C."""
+
+    def stop(signum: int, frame: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, stop)
+    # What a script starts in the background ignores SIGINT, and so does everything below it, a
+    # Ray head and its jobs among them; `ray job stop` may send just that.
+    deaf = signal.getsignal(signal.SIGINT) is signal.SIG_IGN and "RAY_JOB_STOP_SIGNAL" in os.environ
+    if deaf:
+        signal.signal(signal.SIGINT, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+        if deaf:
+            signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -1,0 +1,160 @@
+"""``fractal-ray run``: run a sweep, or go on with it."""
+
+import json
+import shlex
+import sys
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from fractal_ray.cli.options import (
+    AddressOption,
+    CpusOption,
+    Engine,
+    EngineOption,
+    JsonOption,
+    QuietOption,
+    SetOption,
+    SkipOption,
+    SpecArgument,
+    StorageOption,
+    keep_figure,
+    note_on_repeats,
+    open_sweep,
+)
+from fractal_ray.cli.progress import watched
+from fractal_ray.figures.catalog import title_of
+
+if TYPE_CHECKING:
+    from fractal_ray.analysis.summary import Analysis
+    from fractal_ray.engine.base import Progress
+    from fractal_ray.sweep import Sweep
+    from fractal_ray.tracking.base import Tracker
+
+
+def run(
+    spec: SpecArgument,
+    engine: EngineOption = Engine.RAY,
+    address: AddressOption = None,
+    num_cpus: CpusOption = None,
+    budget_points: Annotated[
+        int | None,
+        typer.Option(min=1, help="Stop cleanly when the dataset holds so many points."),
+    ] = None,
+    budget_gpu_hours: Annotated[
+        float | None,
+        typer.Option(
+            help="Stop cleanly when the training of points that finished has taken so many"
+            " GPU-hours, all runs of this sweep together."
+        ),
+    ] = None,
+    settings: SetOption = [],  # noqa: B006 - typer copies it
+    storage: StorageOption = None,
+    quiet: QuietOption = False,
+    as_json: JsonOption = False,
+    skip_corrupt: SkipOption = False,
+    keep_going: Annotated[
+        bool,
+        typer.Option(
+            "--keep-going",
+            help="Leave out points that fail alike at every attempt, instead of stopping at the"
+            " third.",
+        ),
+    ] = False,
+    tracking: Annotated[
+        bool | None,
+        typer.Option(
+            "--tracking/--no-tracking",
+            help="Log to Weights & Biases, or not; default: as the spec says (docs/tracking.md).",
+        ),
+    ] = None,
+) -> None:
+    """Run a sweep, or go on with it: points in the dataset are not run again."""
+    from fractal_ray.engine.budget import Budget
+    from fractal_ray.tracking import tracked
+    from fractal_ray.tracking.base import both
+
+    sweep = open_sweep(spec, settings, storage)
+    budget = Budget(budget_points, budget_gpu_hours, sweep.spec.resources.cards)
+    budget.check()
+
+    note = _quiet if quiet or as_json else _note
+    if of_repeats := note_on_repeats(sweep.spec):
+        note(of_repeats)
+    with tracked(sweep, tracking, note=note) as tracker:
+        with watched(sweep, quiet=quiet, as_json=as_json) as how:
+            progress = sweep.run(
+                engine.value,
+                address=address,
+                num_cpus=num_cpus,
+                skip_corrupt=skip_corrupt,
+                keep_going=keep_going,
+                budget=budget,
+                **{**how, "view": both(how["view"], tracker)},
+            )
+        _report(sweep, progress, tracker, as_json=as_json, skip_corrupt=skip_corrupt)
+    if progress.spent:
+        print(
+            f"stopped at the budget of {progress.spent}; the same command with a larger one, or"
+            " with none, goes on",
+            file=sys.stderr,
+        )
+    if progress.gave_up:
+        print(
+            f"{progress.gave_up} points failed again and again and are unknown on the map;"
+            f" see why: fractal-ray status --errors {shlex.quote(sweep.location)};"
+            " the same command tries them again",
+            file=sys.stderr,
+        )
+        raise typer.Exit(1)
+
+
+def _note(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+def _quiet(text: str) -> None:
+    """Say nothing."""
+
+
+def _report(
+    sweep: "Sweep",
+    progress: "Progress",
+    tracker: "Tracker",
+    *,
+    as_json: bool,
+    skip_corrupt: bool,
+) -> None:
+    from fractal_ray.analysis.summary import analyze
+    from fractal_ray.figures.maps import three_panel
+
+    result, raster = analyze(sweep, skip_corrupt=skip_corrupt)
+    drawn = three_panel(raster, title=title_of(sweep), label=sweep.spec.label.boundary)
+    name = f"{sweep.spec.name}.png"
+    figure = keep_figure(sweep, drawn, name)
+    _say(sweep, result, progress, figure, as_json=as_json)
+    tracker.end(result, raster, progress, f"figures/{name}")
+
+
+def _say(
+    sweep: "Sweep", result: "Analysis", progress: "Progress", figure: str, *, as_json: bool
+) -> None:
+    if as_json:
+        print(
+            json.dumps(
+                {
+                    "dataset": sweep.location,
+                    "figure": figure,
+                    "done": progress.done,
+                    "reused": progress.reused,
+                    "failures": progress.failures,
+                    "gave_up": progress.gave_up,
+                    "spent": progress.spent,
+                    "seconds": progress.seconds,
+                    **result.to_dict(),
+                }
+            )
+        )
+        return
+    print("\n".join(result.lines()))
+    print(f"figure:  {figure}\ndataset: {sweep.location}")

@@ -1,0 +1,157 @@
+"""``fractal-ray submit``: run a sweep as a job on a cluster."""
+
+import sys
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from fractal_ray.cli.jobs import ServerOption, how_to, watch
+from fractal_ray.cli.options import SpecArgument, overrides
+from fractal_ray.cli.run import run
+
+if TYPE_CHECKING:
+    from fractal_ray.engine.jobs.package import Shipment
+    from fractal_ray.engine.jobs.request import JobRequest
+
+
+def submit(
+    spec: SpecArgument,
+    arguments: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="-- ARGUMENTS",
+            help="Arguments of `fractal-ray run`, after two dashes.",
+            show_default=False,
+        ),
+    ] = None,
+    address: ServerOption = None,
+    job: Annotated[
+        str | None,
+        typer.Option("--id", help="Name of the job; default: the sweep's name and the time."),
+    ] = None,
+    include: Annotated[
+        list[str],
+        typer.Option(
+            help="Ship this file or folder too, though git does not track it. Repeatable."
+        ),
+    ] = [],  # noqa: B006 - typer copies it
+    env: Annotated[
+        list[str],
+        typer.Option(
+            metavar="NAME[=VALUE]",
+            help="Pass an environment variable besides those of W&B, the hub, and (storage on S3)"
+            " AWS. Repeatable.",
+        ),
+    ] = [],  # noqa: B006 - typer copies it
+    install: Annotated[
+        bool,
+        typer.Option(
+            "--install",
+            help="Install the shipped project and what it needs on every node first (pip); slow."
+            " Default: the nodes have it.",
+        ),
+    ] = False,
+    limit: Annotated[
+        int, typer.Option(min=1, help="Largest package in MiB; Ray refuses more than 100.")
+    ] = 90,
+    detach: Annotated[
+        bool,
+        typer.Option("--detach", "-d", help="Print the id and return; do not follow the log."),
+    ] = False,
+    dry_run: Annotated[
+        bool,
+        typer.Option("--dry-run", help="Check everything that needs no cluster; send nothing."),
+    ] = False,
+) -> None:
+    """Run a sweep as a job on a Ray cluster: ship what git tracks, then follow the log.
+
+    Exit code: that of the run. Ctrl-C leaves the job running.
+
+    fractal-ray submit SPEC.yaml --address http://HOST:8265 -- --storage s3://bucket/sweeps
+    """
+    from fractal_ray.engine.jobs.package import describe, write_package
+
+    request, shipment = _prepared(spec, arguments or [], job, include, env, install)
+    with tempfile.TemporaryDirectory() as folder:
+        package = Path(folder) / "package.zip"
+        try:
+            size = write_package(shipment, package, limit << 20)
+        except Exception:
+            _say(describe(shipment))
+            raise
+        _say([*describe(shipment, size), *_what(request)])
+        if dry_run:
+            return
+        from fractal_ray.engine.jobs import submit as jobs
+        from fractal_ray.engine.jobs.client import connect
+
+        client = connect(address)
+        jobs.submit(client, request, package)
+    _say([f"job: {request.id} on {client.get_address()}"])
+    if detach:
+        print(request.id)
+        _say(how_to(request.id, address))
+        return
+    watch(client, request.id, address)
+
+
+def _prepared(
+    spec: str,
+    arguments: list[str],
+    job: str | None,
+    include: list[str],
+    env: list[str],
+    install: bool,
+) -> "tuple[JobRequest, Shipment]":
+    """The job and what it takes along; every mistake that can be seen here is told here."""
+    from fractal_ray.engine.jobs import request as job_request
+    from fractal_ray.engine.jobs.package import gather
+    from fractal_ray.errors import SweepError
+    from fractal_ray.spec.yaml_file import load_spec
+
+    given = _parsed(spec, arguments)
+    for name in ("address", "num_cpus"):
+        if given[name] is not None:
+            raise SweepError(
+                f"--{name.replace('_', '-')} of `run` has no place in a job, which joins the"
+                " cluster that it runs in; where to send it goes before the two dashes"
+            )
+    sweep = load_spec(spec, overrides(given["settings"], given["storage"]))
+    _say(f"warning: {line}" for line in job_request.check_storage(sweep))
+    shipment = gather([*include])
+    shipment.refuse_missing(spec, "spec")
+    job_request.check_paths(sweep, shipment)
+    if install and "pyproject.toml" not in shipment:
+        raise SweepError(
+            f"--install: there is no pyproject.toml among the shipped files of {shipment.root};"
+            " leave --install out where the cluster's image has fractal-ray"
+        )
+    return job_request.JobRequest(
+        id=job_request.job_id(job, sweep),
+        entrypoint=job_request.entrypoint(shipment, spec, arguments),
+        env=job_request.job_environment(env, sweep.storage),
+        metadata=job_request.metadata(sweep),
+        install=install,
+    ), shipment
+
+
+def _parsed(spec: str, arguments: list[str]) -> dict[str, Any]:
+    """What `run` will understand, by its own parser; its mistakes are told before anything is
+    sent."""
+    program = typer.Typer(add_completion=False)
+    program.command("run")(run)
+    command = typer.main.get_command(program)
+    return command.make_context("fractal-ray run", [spec, *arguments]).params
+
+
+def _what(request: "JobRequest") -> list[str]:
+    from fractal_ray.engine.jobs.request import passed_names
+
+    return [f"command: {request.entrypoint}", f"environment passed: {passed_names(request.env)}"]
+
+
+def _say(lines: Any) -> None:
+    for line in lines:
+        print(line, file=sys.stderr, flush=True)

@@ -1,0 +1,119 @@
+"""``fractal-ray verify``: the runs and the sheet that a dimension needs before it is printed."""
+
+import json
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from fractal_ray.cli.options import (
+    AddressOption,
+    CpusOption,
+    Engine,
+    EngineOption,
+    FrameOption,
+    JsonOption,
+    QuietOption,
+    SetOption,
+    SkipOption,
+    StorageOption,
+    open_sweep,
+)
+from fractal_ray.cli.progress import watched
+from fractal_ray.dataset.plain_json import to_json
+
+if TYPE_CHECKING:
+    from fractal_ray.analysis.verify.kept_sheet import FrameData
+    from fractal_ray.analysis.verify.label_checks import Sample
+
+
+def verify(
+    sweep_path: Annotated[
+        str | None, typer.Argument(help="The sweep's YAML, or the folder of its dataset.")
+    ] = None,
+    frame: FrameOption = None,
+    points: Annotated[
+        int, typer.Option(min=1, help="Boundary points to check; all, where there are fewer.")
+    ] = 200,
+    seed: Annotated[int, typer.Option(min=0, help="Of the draw of these points.")] = 0,
+    plan: Annotated[
+        bool, typer.Option("--plan", help="Say what would be run, and run nothing.")
+    ] = False,
+    self_test: Annotated[
+        bool,
+        typer.Option("--self-test", help="Verify sets with known answers instead of a sweep."),
+    ] = False,
+    engine: EngineOption = Engine.RAY,
+    address: AddressOption = None,
+    num_cpus: CpusOption = None,
+    settings: SetOption = [],  # noqa: B006 - typer copies it
+    storage: StorageOption = None,
+    quiet: QuietOption = False,
+    as_json: JsonOption = False,
+    skip_corrupt: SkipOption = False,
+) -> None:
+    """Check the labels at a frame's border and say whether its dimension can be given.
+
+    Runs a sample of boundary points again, one ulp beside, in another dtype and, where the recipe
+    says deterministic: false, in deterministic mode; sends a smooth curve, a bowl and noise through
+    the same stages; and keeps the sheet beside the dataset.
+    """
+    from fractal_ray.analysis.verify.kept_sheet import gather, keep, read_frame, sample_of
+    from fractal_ray.analysis.verify.label_checks import run_checks
+    from fractal_ray.errors import SweepError
+
+    if self_test:
+        _self_test(as_json=as_json)
+        return
+    if sweep_path is None:
+        raise SweepError("verify needs a sweep: its YAML, or the folder of its dataset")
+    sweep = open_sweep(sweep_path, settings, storage)
+    data = read_frame(sweep, frame, skip_corrupt=skip_corrupt)
+    sample = sample_of(data, points, seed)
+    if plan:
+        _say_plan(data, sample, as_json=as_json)
+        return
+    if sample.points:
+        with watched(sweep, quiet=quiet, as_json=as_json) as how:
+            run_checks(
+                sweep,
+                data.lattice,
+                sample,
+                engine=engine.value,
+                address=address,
+                num_cpus=num_cpus,
+                **how,
+            )
+    sheet = gather(data, sample)
+    kept = keep(data, sheet)
+    if as_json:
+        print(to_json({**sheet.to_dict(), "sheet": kept}))
+        return
+    print("\n".join([f"{sweep.spec.name}, frame {data.lattice.frame.id}", *sheet.lines()]))
+    print(f"sheet: {kept}")
+
+
+def _say_plan(data: "FrameData", sample: "Sample", *, as_json: bool) -> None:
+    from fractal_ray.analysis.verify.label_checks import applicable
+    from fractal_ray.spec.cost import tokens_per_run
+
+    checks = applicable(data.sweep, sample)
+    runs = len(sample.points) * len(checks)
+    tokens = runs * tokens_per_run(data.sweep.spec)
+    if as_json:
+        print(json.dumps({"checks": list(checks), "runs": runs, "supervised_tokens": tokens}))
+        return
+    priced = f", about {tokens:,} supervised tokens" if tokens else ""
+    print(
+        f"frame {data.lattice.frame.id}: {len(sample.points)} boundary points,"
+        f" {', '.join(checks)}: {runs} runs{priced}"
+    )
+
+
+def _self_test(*, as_json: bool) -> None:
+    from fractal_ray.cli.self_check import self_test
+
+    results = self_test(lambda tested: None if as_json else print(tested, flush=True))
+    if as_json:
+        print(to_json([tested.to_dict() for tested in results]))
+    if not all(tested.passed for tested in results):
+        raise typer.Exit(1)

@@ -1,0 +1,149 @@
+"""What a row of the dataset is: its columns, and how runs become Arrow tables.
+
+docs/storage.md says what each column means.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from fractal_ray.plane.axes import Point
+from fractal_ray.plane.outcome import RunRecord
+
+_WHERE = [
+    ("point_id", pa.string()),
+    ("stage", pa.string()),
+    ("ix", pa.int64()),
+    ("iy", pa.int64()),
+    ("x", pa.float64()),
+    ("y", pa.float64()),
+    ("seed", pa.int64()),
+]
+_WHO = [
+    ("host", pa.string()),
+    ("device", pa.string()),
+    ("attempt", pa.int32()),
+    ("fingerprint", pa.string()),
+    ("created_at", pa.timestamp("us", tz="UTC")),
+]
+PARTITION = pa.schema([("frame", pa.int32()), ("level", pa.int32())])
+
+POINTS_SCHEMA = pa.schema(
+    [
+        *_WHERE,
+        ("outcome", pa.string()),
+        ("reason", pa.string()),
+        ("diverged_step", pa.int64()),
+        ("first_loss", pa.float64()),
+        ("tail_loss", pa.float64()),
+        ("ratio", pa.float64()),
+        ("final_loss", pa.float64()),
+        ("best_loss", pa.float64()),
+        ("losses", pa.list_(pa.float32())),
+        ("steps", pa.int64()),
+        ("tokens_seen", pa.int64()),
+        ("seconds", pa.float64()),
+        ("deterministic", pa.bool_()),
+        ("side_by_side", pa.int32()),
+        ("kernels", pa.string()),
+        *_WHO,
+    ]
+)
+BEFORE_COLUMNS: Mapping[str, int | str] = {"side_by_side": 1, "kernels": ""}
+"""What holds of rows written before there were such columns; whether they were `deterministic`
+their sweep's recipe says, so that stays null."""
+FAILURES_SCHEMA = pa.schema(
+    [
+        *_WHERE,
+        ("kind", pa.string()),
+        ("error", pa.string()),
+        ("traceback", pa.string()),
+        ("gave_up", pa.bool_()),
+        *_WHO,
+    ]
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where a row comes from: the columns that evaluations and failures share."""
+
+    point_id: str
+    stage: str
+    point: Point
+    seed: int
+    host: str
+    device: str
+    attempt: int
+    fingerprint: str
+    created_at: datetime = field(default_factory=lambda: datetime.now(UTC))
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """A row of `points/`: a run that finished, whatever it showed."""
+
+    origin: Origin
+    record: RunRecord
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A row of `failures/`: a run that a machine or a bug ended.
+
+    `kind` is "error" (an exception), "out_of_memory", "lost_worker" (the process is gone),
+    "lost_node" or "timed_out" (the worker hung). `gave_up` is True on the row after which it is
+    not tried again.
+    """
+
+    origin: Origin
+    kind: str
+    error: str
+    traceback: str
+    gave_up: bool
+
+
+def _where(rows: Sequence[Evaluation] | Sequence[Failure]) -> dict[str, list[Any]]:
+    origins = [row.origin for row in rows]
+    points = [origin.point for origin in origins]
+    return {
+        "point_id": [origin.point_id for origin in origins],
+        "stage": [origin.stage for origin in origins],
+        "ix": [point.ix for point in points],
+        "iy": [point.iy for point in points],
+        "x": [point.x for point in points],
+        "y": [point.y for point in points],
+        "seed": [origin.seed for origin in origins],
+        "host": [origin.host for origin in origins],
+        "device": [origin.device for origin in origins],
+        "attempt": [origin.attempt for origin in origins],
+        "fingerprint": [origin.fingerprint for origin in origins],
+        "created_at": [origin.created_at for origin in origins],
+    }
+
+
+def points_table(rows: list[Evaluation]) -> pa.Table:
+    """Evaluations as a table of `POINTS_SCHEMA`."""
+    records = [row.record for row in rows]
+    columns: dict[str, Any] = _where(rows)
+    for name in POINTS_SCHEMA.names:
+        if name not in columns and name not in ("losses", "outcome"):
+            columns[name] = [getattr(record, name) for record in records]
+    columns["outcome"] = [record.outcome.value for record in records]
+    lengths = np.array([len(record.losses) for record in records], dtype=np.int32)
+    offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32)
+    flat = np.concatenate([record.losses for record in records], dtype=np.float32)
+    columns["losses"] = pa.ListArray.from_arrays(pa.array(offsets), pa.array(flat))
+    return pa.table(columns, schema=POINTS_SCHEMA)
+
+
+def failures_table(rows: list[Failure]) -> pa.Table:
+    """Failures as a table of `FAILURES_SCHEMA`."""
+    columns: dict[str, Any] = _where(rows)
+    for name in ("kind", "error", "traceback", "gave_up"):
+        columns[name] = [getattr(row, name) for row in rows]
+    return pa.table(columns, schema=FAILURES_SCHEMA)

@@ -1,0 +1,186 @@
+"""Several seeds of one sweep: how sure a label is, and the border without its noise.
+
+Where seeds disagree at the same point, part of every disagreement between neighbours is the seed's
+and not the border's. With f(d) the share of pairs at distance d that two different seeds label
+differently and f(0) that at the same point, f(d) - f(0) is what distance adds; its exponent alpha
+gives D = 2 - alpha as in `dimension/uncertainty.py`. That holds where seeds disagree here and
+there about one border. Where each has a border of its own, f(d) - f(0) goes as d**2 whatever D is,
+and the corrected number is withheld.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from itertools import permutations
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fractal_ray.dimension.intervals import resampled
+from fractal_ray.dimension.pair_counts import by_tile, tile_edges
+from fractal_ray.dimension.result import Estimate
+from fractal_ray.dimension.scaling import fit_scaling
+from fractal_ray.plane.boundary import UNKNOWN
+
+METHOD: Final = "uncertainty exponent between seeds, noise taken off"
+
+_MOST_NOISE: Final = 0.75
+"""Of the share at the finest fitted scale: more, and the difference is noise."""
+_LEAST: Final = 0.9
+"""Dimension below which there is no one border that the seeds share."""
+
+
+@dataclass(frozen=True)
+class Ensemble:
+    """What several seeds show on one lattice.
+
+    Parameters
+    ----------
+    seeds
+        How many.
+    known
+        Nodes that every seed has a label for.
+    split
+        Nodes of those on which seeds disagree.
+    same_point
+        f(0): the share of pairs of seeds that disagree at the same node.
+    yes_share
+        (ny, nx) float64 share of seeds that say yes, NaN where a seed does not know.
+    raw, corrected
+        The estimate from pairs within each seed, and from f(d) - f(0) between seeds; `corrected` is
+        None where that cannot be told, and `withheld` says why. Neither is verified.
+    """
+
+    seeds: int
+    known: int
+    split: int
+    same_point: float
+    yes_share: NDArray[np.float64]
+    raw: Estimate
+    corrected: Estimate | None
+    withheld: str
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for JSON, the shares left out."""
+        every = asdict(self)
+        del every["yes_share"]
+        return every
+
+    def lines(self) -> list[str]:
+        """For a reader."""
+        agree = (
+            f"{self.seeds} seeds on {self.known:,} nodes: on {self.split:,} of them they disagree;"
+            f" two seeds differ at the same point with probability {self.same_point:.3g}"
+        )
+        return [
+            agree,
+            f"unverified, within each seed: {self.raw}",
+            self.withheld or f"unverified, between seeds, noise taken off: {self.corrected}",
+        ]
+
+
+def combine(rasters: Sequence[NDArray[np.int8]], *, seed: int = 0) -> Ensemble:
+    """Combine the labels of several seeds.
+
+    Parameters
+    ----------
+    rasters
+        Two or more of (ny, nx) int8 of 1, 0 and -1 (not known), of the same lattice.
+    seed
+        Of the bootstrap over tiles.
+
+    Raises
+    ------
+    ValueError
+        If there are fewer than two, or their shapes differ.
+    """
+    shapes = {labels.shape for labels in rasters}
+    if len(rasters) < 2 or len(shapes) > 1:
+        raise ValueError(f"an ensemble needs two or more lattices of one shape; given {shapes}")
+    stack = np.stack(rasters)
+    known = (stack != UNKNOWN).all(axis=0)
+    share = np.where(known, stack.mean(axis=0), np.nan)
+    side = min(stack.shape[1:]) - 1
+    steps = [1 << k for k in range(max(1, side.bit_length() - 2))][::-1]
+    scales = np.array(steps, dtype=np.float64)
+    between = np.stack(
+        [_pairs(stack, known, step, permutations(range(len(stack)), 2)) for step in [*steps, 0]],
+        axis=2,
+    )
+    within = np.stack(
+        [_pairs(stack, known, step, ((i, i) for i in range(len(stack)))) for step in steps], axis=2
+    )
+    same = float(_share(between.sum(axis=0))[-1])
+    corrected = _fitted(METHOD, scales, between[..., :-1], seed, noise=between[..., -1:])
+    withheld = _withheld(corrected, same, _share(between.sum(axis=0)))
+    return Ensemble(
+        seeds=len(rasters),
+        known=int(known.sum()),
+        split=int((known & (share > 0) & (share < 1)).sum()),
+        same_point=same,
+        yes_share=share,
+        raw=_fitted("uncertainty exponent within seeds", scales, within, seed),
+        corrected=None if withheld else corrected,
+        withheld=withheld,
+    )
+
+
+def _withheld(corrected: Estimate, same: float, shares: NDArray[np.float64]) -> str:
+    """Why no corrected number is given, or nothing."""
+    if corrected.fit_scales is None or corrected.value is None:
+        return f"between seeds: {corrected}"
+    finest = list(corrected.scales).index(corrected.fit_scales[1])
+    if same > _MOST_NOISE * float(shares[finest]):
+        return (
+            "between seeds: no number, because seeds differ at one point nearly as often as at"
+            f" {corrected.fit_scales[1]:g} cells ({same:.3g} and {float(shares[finest]):.3g})"
+        )
+    if corrected.interval is None or corrected.value < _LEAST:
+        return (
+            f"between seeds: no number ({corrected.value:.2f} is less than a curve: each seed has a"
+            " border of its own)"
+        )
+    return ""
+
+
+def _pairs(
+    stack: NDArray[np.int8],
+    known: NDArray[np.bool_],
+    step: int,
+    seeds: Iterable[tuple[int, int]],
+) -> NDArray[np.float64]:
+    """(tiles, 2) pairs that differ and all pairs, of the given seeds, `step` cells apart."""
+    edges = tile_edges(known.shape)
+    ny, nx = known.shape
+    total = np.zeros((len(by_tile(known, edges)), 2))
+    chosen = list(seeds)
+    for rows, columns in ((0, step), (step, 0)):
+        low = np.s_[: ny - rows, : nx - columns]
+        high = np.s_[rows:, columns:]
+        both = known[low] & known[high]
+        for one, other in chosen:
+            differ = both & (stack[one][low] != stack[other][high])
+            total += np.stack([by_tile(differ, edges), by_tile(both, edges)], axis=1)
+    return total
+
+
+def _fitted(
+    method: str,
+    scales: NDArray[np.float64],
+    counts: NDArray[np.float64],
+    seed: int,
+    noise: NDArray[np.float64] | None = None,
+) -> Estimate:
+    """`counts` (tiles, 2, k); `noise` (tiles, 2, 1) at the same point, to be taken off."""
+    every = counts if noise is None else np.concatenate([counts, noise], axis=2)
+    measured, drawn = _share(every.sum(axis=0)), _share(resampled(every, None, seed))
+    if noise is not None:
+        measured = np.maximum(measured[:-1] - measured[-1], 0.0)
+        drawn = np.maximum(drawn[:, :-1] - drawn[:, -1:], 0.0)
+    fit = (scales >= 4) & (scales <= scales.max() / 4)  # of a frame of four times the largest
+    return fit_scaling(method, "cells", scales, measured, drawn, len(counts), base=2, fit=fit)
+
+
+def _share(counts: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Of (..., 2, k) differing and all pairs."""
+    return counts[..., 0, :] / np.maximum(counts[..., 1, :], 1)

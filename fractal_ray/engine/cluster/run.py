@@ -1,0 +1,140 @@
+"""A sweep on a Ray cluster, from joining it to the end: what slots take is settled here."""
+
+import os
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from fractal_ray.dataset.store import Store
+from fractal_ray.engine.base import Progress, View
+from fractal_ray.engine.cluster.packing import configuration, settle
+from fractal_ray.engine.cluster.placement import SlotResources, pinned, room_for
+from fractal_ray.engine.cluster.start import cluster
+from fractal_ray.engine.dispatcher_spec import DispatcherSpec
+from fractal_ray.errors import SweepError
+from fractal_ray.spec.resources import ResourcesSpec
+from fractal_ray.workloads.base import Footprint, Prepared, Probed, Workload
+
+
+def run_on_ray(
+    spec: DispatcherSpec,
+    workload: Workload,
+    prepared: Prepared,
+    resources: ResourcesSpec,
+    *,
+    address: str | None,
+    num_cpus: int | None,
+    trials: str,
+    tables: Path | None,
+    view: View,
+    say: Callable[[str], None],
+) -> Progress:
+    """Join or start a cluster, settle what a slot takes, and run the sweep to its end.
+
+    Parameters
+    ----------
+    spec, workload, prepared, view, trials, tables
+        As in `fractal_ray.engine.cluster.tune.run_ray_tune`.
+    resources
+        What the sweep's spec asks for.
+    address, num_cpus
+        As in `fractal_ray.engine.cluster.start.cluster`.
+    say
+        Called with one line before each slow step.
+
+    Raises
+    ------
+    SweepError
+        Where the cluster cannot be joined, or has not what is asked for.
+    SweepStoppedError
+        When the sweep cannot go on; what was finished is in the dataset.
+    """
+    address = address or os.environ.get("RAY_ADDRESS")
+    say("starting Ray" if address is None else f"joining Ray at {address}")
+    with cluster(address, num_cpus):
+        from fractal_ray.engine.cluster.tune import run_ray_tune
+
+        slot = _slot(spec, workload, prepared, resources, say)
+        return run_ray_tune(
+            replace(spec, budget=replace(spec.budget, gpu=slot.gpu)),
+            workload,
+            prepared,
+            device="cuda" if slot.gpu else "cpu",
+            view=view,
+            slot=slot,
+            slots=resources.slots if isinstance(resources.slots, int) else None,
+            tiles_per_worker=resources.tiles_per_worker,
+            trials=trials,
+            tables=tables,
+        )
+
+
+def _slot(
+    spec: DispatcherSpec,
+    workload: Workload,
+    prepared: Prepared,
+    resources: ResourcesSpec,
+    say: Callable[[str], None],
+) -> SlotResources:
+    import ray
+
+    slot = SlotResources(
+        cpu=resources.cpu,
+        gpu=resources.cards,
+        memory=resources.memory,
+        accelerator_type=resources.accelerator_type,
+        labels=resources.labels,
+    )
+    store = Store(spec.location)
+    if resources.homogeneous:
+        kinds = store.read(["device"], skip_corrupt=True).column("device").unique().to_pylist()
+        slot = pinned(slot, ray.nodes(), kinds)
+    if resources.gpu != "auto":
+        return slot
+    if not isinstance(workload, Probed):
+        return slot
+    if not room_for(slot, ray.nodes()):
+        raise SweepError(
+            "gpu: auto measures what a worker takes of a card, and no node of the cluster has a"
+            f" free one for a slot of {slot}; start one, or set resources.gpu to a number"
+        )
+
+    def probe() -> Footprint:
+        say("measuring two steps on one worker (resources.gpu: auto)")
+        return _probe(slot, workload, prepared)
+
+    card = slot.accelerator_type or ",".join(sorted(_kinds(ray.nodes())))
+    what = {**spec.recipe, "points_per_trial": workload.points_per_trial}
+    packing = settle(store, configuration(spec.fingerprint, what, card), probe)
+    say(str(packing))
+    return replace(slot, gpu=packing.gpu)
+
+
+def _kinds(nodes: list[dict[str, Any]]) -> set[str]:
+    return {
+        name for node in nodes for name in node["Resources"] if name.startswith("accelerator_type:")
+    }
+
+
+def _probe(slot: SlotResources, workload: Probed, prepared: Prepared) -> Footprint:
+    """On one worker of the size of a slot, in a process of its own."""
+    import ray
+
+    bundle = slot.bundle()
+    options = {
+        "num_cpus": bundle.pop("CPU"),
+        "num_gpus": bundle.pop("GPU"),
+        "memory": bundle.pop("memory", None),
+        "resources": bundle,
+        "label_selector": dict(slot.labels) or None,
+        "max_retries": 1,
+    }
+
+    def run(workload: Probed, shared: Any) -> Footprint:
+        return workload.probe(shared, "cuda")
+
+    # One call: its process ends, and with it what it holds of the card.
+    task = ray.remote(max_calls=1)(run).options(**options)
+    found: Footprint = ray.get(task.remote(workload, ray.put(prepared.shared)))
+    return found

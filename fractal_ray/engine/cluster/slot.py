@@ -1,0 +1,169 @@
+"""A worker under Ray Tune: the workload opened once, then a tile a step for the whole sweep."""
+
+import gc
+import socket
+import sys
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import ray
+from ray import tune
+
+from fractal_ray.engine.base import (
+    Nothing,
+    Place,
+    RunFailure,
+    Tile,
+    TileResult,
+    describe,
+    evaluate_tile,
+    not_opened,
+)
+from fractal_ray.plane.axes import Point
+from fractal_ray.workloads.base import Runner, Workload
+
+_WAIT_SECONDS = 0.05
+_OVER = {"done": True, "sweep_over": True, "points": 0, "tile_seconds": 0.0}
+
+
+class ReplacedError(RuntimeError):
+    """Ends this process so that Tune starts a new one in its place; nothing was lost by it."""
+
+
+class Slot(tune.Trainable):
+    """A worker: the workload opened once, then a tile (or a point) a step."""
+
+    def setup(  # pyright: ignore[reportIncompatibleMethodOverride] - tune.with_parameters
+        self,
+        config: dict[str, Any],
+        *,
+        workload: Workload,
+        shared: Any,
+        dispatcher: Any,
+        device: str,
+        tiles_per_worker: int | None,
+    ) -> None:
+        """Open the workload. What goes wrong is told at the first step: an exception here would
+        have Tune start the worker again for ever."""
+        self._dispatcher, self._device = dispatcher, device
+        self._life: str | None = None
+        self._open = lambda: workload.open(shared, device)
+        self._tiles_left = tiles_per_worker
+        self._result: TileResult | None = None
+        self._runner: Runner | None = None
+        self._unopened: RunFailure | None = None
+        self.reset_config(config)
+        try:
+            self._runner = self._open()
+        except Exception as error:
+            self._unopened = describe(error)
+
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
+        """Take another trial's configuration and keep the workload (`trials: points`)."""
+        self._slot = int(new_config["slot"])
+        self._tile = _tile_from(new_config)
+        self._announce()
+        return True
+
+    def _announce(self) -> None:
+        """Say where this worker is; wait while another one has the card for itself."""
+        me = ray.get_runtime_context().current_actor
+        while not ray.get(self._dispatcher.opening.remote(self._slot, _place(), me)):
+            time.sleep(_WAIT_SECONDS * 10)
+
+    def step(self) -> dict[str, Any]:
+        """One tile from the dispatcher, or the one point of this trial."""
+        if self._unopened is not None:
+            return self._open_failed(self._unopened)
+        if self._tile is not None:
+            return self._point_step(self._tile)
+        return self._slot_step()
+
+    def _open_failed(self, failure: RunFailure) -> dict[str, Any]:
+        """Once more in a new process, unless the dispatcher has seen enough of this."""
+        asked = self._dispatcher.open_failed.remote(self._slot, failure, socket.gethostname())
+        pause: Any = ray.get(asked)
+        if pause is None:
+            return _OVER
+        time.sleep(pause)
+        raise ReplacedError(failure.error)
+
+    def _slot_step(self) -> dict[str, Any]:
+        result, self._result = self._result, None
+        reply: Any = self._ask(result)
+        while isinstance(reply, str):
+            if reply == "stop":
+                return _OVER
+            if reply == "rest":
+                self._rest()
+            time.sleep(_WAIT_SECONDS)
+            reply = self._ask(None)
+        self._result = self._run(reply)
+        self._tiles_left = None if self._tiles_left is None else self._tiles_left - 1
+        if self._result.worn or self._tiles_left == 0:
+            self._replace(self._result)
+        seconds = self._result.seconds
+        return {"sweep_over": False, "points": len(reply.points), "tile_seconds": seconds}
+
+    def _ask(self, result: TileResult | None) -> Tile | Nothing:
+        """Deliver and take. A dispatcher that was started again does not know where we are."""
+        answer: Any = ray.get(self._dispatcher.exchange.remote(self._slot, result))
+        reply, life = answer
+        if self._life not in (None, life):
+            self._announce()
+        self._life = life
+        return reply
+
+    def _run(self, tile: Tile) -> TileResult:
+        try:
+            self._runner = self._runner or self._open()  # it was put away for a rest
+        except Exception as error:
+            return not_opened(tile, describe(error), self._device)
+        return evaluate_tile(self._runner, tile)
+
+    def _rest(self) -> None:
+        """Leave the card's memory to another worker."""
+        if self._runner is not None:
+            self._runner = None
+            gc.collect()
+            if "torch" in sys.modules:
+                sys.modules["torch"].cuda.empty_cache()  # does nothing where CUDA was not used
+
+    def _replace(self, result: TileResult) -> None:
+        ray.get(self._dispatcher.deliver.remote(self._slot, result))
+        ray.get(self._dispatcher.retire.remote(self._slot))
+        raise ReplacedError("this worker is replaced by a new process")
+
+    def _point_step(self, tile: Tile) -> dict[str, Any]:
+        result = self._run(tile)
+        ray.get(self._dispatcher.deliver.remote(self._slot, result))
+        if result.worn:
+            raise ReplacedError("out of memory")
+        (item,) = result.results
+        if isinstance(item, RunFailure):
+            return {"done": True, "outcome": "failed", "error": item.error}
+        return {
+            "done": True,
+            "outcome": item.outcome.value,
+            "ratio": item.ratio,
+            "final_loss": item.final_loss,
+            "steps": item.steps,
+            "seconds": item.seconds,
+        }
+
+
+def _place() -> Place:
+    """Workers of a node share a card's memory if they share the card, or the node's if none."""
+    node = ray.get_runtime_context().get_node_id()
+    cards = ",".join(str(card) for card in ray.get_gpu_ids())
+    return Place(node, f"{node}/{cards}")
+
+
+def _tile_from(config: Mapping[str, Any]) -> Tile | None:
+    """The tile of one point that a trial of its own carries in its configuration."""
+    if "tile" not in config:
+        return None
+    x, y = (config[name] for name in config["params"])
+    point = Point(config["frame"], config["level"], config["ix"], config["iy"], x, y)
+    return Tile(config["tile"], (point,))

@@ -1,0 +1,205 @@
+"""What a job is asked for with: checks of its spec, its environment, its command."""
+
+import os
+import re
+import shlex
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from fractal_ray.dataset.store import inside
+from fractal_ray.engine.jobs.package import Shipment
+from fractal_ray.errors import SweepError
+from fractal_ray.spec.sweep_spec import SweepSpec
+from fractal_ray.spec.workloads import MlpSpec, NanochatSpec
+
+# Ray's own are SIGTERM and 3 s, after which it kills: too little for a sweep to close its files.
+STOP_SECONDS = 60
+_STOP = {"RAY_JOB_STOP_SIGNAL": "SIGINT", "RAY_JOB_STOP_WAIT_TIME_S": str(STOP_SECONDS)}
+
+# Credentials and addresses only: variables that hold a path would name one of this machine.
+_ALWAYS = (
+    *("WANDB_API_KEY", "WANDB_BASE_URL", "WANDB_ENTITY", "WANDB_PROJECT", "WANDB_MODE"),
+    *("HF_TOKEN", "HF_ENDPOINT"),
+)
+_WITH_S3 = (
+    *("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"),
+    *("AWS_REGION", "AWS_DEFAULT_REGION", "AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3"),
+)
+
+# Torch alone takes minutes; Ray gives up after ten.
+_INSTALL_SECONDS = 1800
+_ID = r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}"
+
+
+@dataclass(frozen=True)
+class JobRequest:
+    """A job before it is sent.
+
+    Attributes
+    ----------
+    id
+        What the job will be called.
+    entrypoint
+        The shell command that it runs.
+    env
+        Environment variables, values included: never print them.
+    metadata
+        What `fractal-ray jobs` shows of it.
+    install
+        Whether the shipped project is installed on the nodes first.
+    """
+
+    id: str
+    entrypoint: str
+    env: Mapping[str, str] = field(repr=False)
+    metadata: Mapping[str, str]
+    install: bool = False
+
+    def runtime_env(self, package: Path) -> dict[str, Any]:
+        """Ray's runtime environment for the shipped files in `package`."""
+        wanted: dict[str, Any] = {"working_dir": str(package), "env_vars": dict(self.env)}
+        if self.install:
+            # Ray puts in the folder of the unpacked package on each node.
+            wanted["pip"] = ["${RAY_RUNTIME_ENV_CREATE_WORKING_DIR}"]
+            wanted["config"] = {"setup_timeout_seconds": _INSTALL_SECONDS}
+        return wanted
+
+
+def job_id(asked: str | None, spec: SweepSpec) -> str:
+    """The id asked for, or one from the sweep's name and the time."""
+    if asked is None:
+        return f"{spec.name[:100]}-{time.strftime('%Y%m%d-%H%M%S')}"
+    return check_id(asked)
+
+
+def check_id(asked: str) -> str:
+    """An id that Ray can put into addresses and names of files; anything else is refused."""
+    if re.fullmatch(_ID, asked) is None:
+        raise SweepError(
+            f"a job's id is letters, digits and _ . - (at most 128); given {asked!r}."
+            " `fractal-ray jobs list` shows those there are"
+        )
+    return asked
+
+
+def check_storage(spec: SweepSpec) -> list[str]:
+    """Refuse storage that a job would lose; returns warnings.
+
+    Raises
+    ------
+    SweepError
+        For a relative folder.
+    """
+    storage = spec.storage
+    if "@" in urlsplit(storage).netloc or "secret" in urlsplit(storage).query.lower():
+        raise SweepError(
+            "storage holds a key or a password, which a job would show to whoever may see it; give"
+            " the location without, and the secret by --env AWS_ACCESS_KEY_ID --env"
+            " AWS_SECRET_ACCESS_KEY"
+        )
+    if "://" in storage and not storage.startswith("file://"):
+        return []
+    if not storage.startswith(("/", "~", "file://")):
+        raise SweepError(
+            f"storage: {storage!r} is relative; in a job it would lie in the unpacked package on"
+            " the head node and be lost with it. Give a bucket or a whole path:"
+            " -- --storage s3://bucket/sweeps, or -- --storage /shared/sweeps"
+        )
+    warning = (
+        f"storage {storage} is a folder of the cluster's head node: right for a folder that"
+        " outlives the node (a shared or a mounted disk), lost with the node otherwise"
+    )
+    return [warning]
+
+
+def check_paths(spec: SweepSpec, shipment: Shipment) -> None:
+    """Refuse relative paths in the spec that the job would not find; whole ones are the cluster's.
+
+    Raises
+    ------
+    SweepError
+        Naming the first.
+    """
+    for key, path in _paths(spec):
+        if not path.startswith(("/", "~")):
+            shipment.refuse_missing(path, f"{key}:")
+
+
+def _paths(spec: SweepSpec) -> Iterator[tuple[str, str]]:
+    workload = spec.workload
+    if isinstance(workload, MlpSpec) and str(workload.draw).endswith(".npz"):
+        yield "workload.draw", str(workload.draw)
+    if not isinstance(workload, NanochatSpec):
+        return
+    named = {
+        "workload.model": workload.model,
+        "workload.tokenizer_artifact": workload.tokenizer_artifact,
+        "workload.data.source": workload.data.source,
+    }
+    for key, source in named.items():
+        # preset:, hf: and wandb: are no paths, nor is the set that is part of the package.
+        if source and source != "stdlib_qa" and not re.match(r"\w\w+:", source):
+            yield key, source
+
+
+def job_environment(
+    asked: Iterable[str], storage: str, here: Mapping[str, str] = os.environ
+) -> dict[str, str]:
+    """Environment variables of a job.
+
+    Parameters
+    ----------
+    asked
+        ``NAME`` for the value that it has here, or ``NAME=VALUE``; they win over what is passed
+        without asking: W&B's and the hub's, and with storage on S3 those of AWS, where they are
+        set here.
+    storage
+        Of the sweep.
+    here
+        The environment of this process.
+
+    Raises
+    ------
+    SweepError
+        For a name that is none, is not set here, or has a value that Ray would change.
+    """
+    usual = (*_ALWAYS, *(_WITH_S3 if storage.startswith("s3://") else ()))
+    env = {**_STOP, **{name: here[name] for name in usual if here.get(name)}}
+    for item in asked:
+        name, given, value = item.partition("=")
+        if re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name) is None:
+            # What was given is not repeated: it may be a secret.
+            raise SweepError("--env takes NAME or NAME=VALUE; one given has no such name")
+        if not given and name not in here:
+            raise SweepError(f"--env {name}: it is not set here; export it, or give {name}=VALUE")
+        env[name] = value if given else here[name]
+    for name, value in env.items():
+        if "$" in value:
+            raise SweepError(
+                f"the value of {name} has a $ in it, which Ray would take for a variable on the"
+                " node; set it in the environment of the nodes instead (docs/cluster.md)"
+            )
+    return env
+
+
+def passed_names(env: Mapping[str, str]) -> str:
+    """Names of what is passed, without values and without what every job has."""
+    return ", ".join(sorted(set(env) - set(_STOP))) or "none"
+
+
+def entrypoint(shipment: Shipment, spec: str, arguments: Sequence[str]) -> str:
+    """The shell command of a job: the run that would start here, in the same folder."""
+    here = shipment.name(Path.cwd()) or "."
+    path = os.path.relpath(spec)
+    # Not the script `fractal-ray`: the shipped code need not be installed there.
+    run = shlex.join(["python", "-m", "fractal_ray", "run", path, *arguments])
+    return run if here == "." else f"cd {shlex.quote(here)} && exec {run}"
+
+
+def metadata(spec: SweepSpec) -> dict[str, str]:
+    """What `fractal-ray jobs` shows of a job."""
+    return {"sweep": spec.name, "dataset": inside(spec.storage, spec.name)}

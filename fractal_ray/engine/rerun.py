@@ -1,0 +1,184 @@
+"""One point of a sweep run again by itself, to keep what a sweep throws away: the model.
+
+The fine-tune is the very same one, so its losses must be those in the dataset; whether they are is
+told, as a repeated run is evidence.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+
+from fractal_ray.errors import SweepError
+from fractal_ray.plane.axes import Point
+from fractal_ray.plane.identity import PointIdentity
+
+if TYPE_CHECKING:
+    from fractal_ray.spec.sweep_spec import SweepSpec
+    from fractal_ray.sweep import Sweep
+
+
+@dataclass(frozen=True)
+class Rerun:
+    """A point that was run again.
+
+    Attributes
+    ----------
+    point_id : str
+    x, y : float
+        Its axis values.
+    deviation : float
+        Largest relative difference between a loss and the one in the dataset; 0 means equal bits,
+        inf that the curves are not equally long.
+    result : Path
+        File with the result.
+    model : Path or None
+        Folder with the model; None where the losses were not finite.
+    """
+
+    point_id: str
+    x: float
+    y: float
+    deviation: float
+    result: Path
+    model: Path | None
+
+
+def find_row(table: pa.Table, point: str) -> dict[str, Any]:
+    """The row of a point that is named by its id, by the start of it, or by ``x,y``.
+
+    Parameters
+    ----------
+    table
+        Rows of a sweep.
+    point
+        Hexadecimal digits, or two numbers: then it is the point whose values are nearest, by
+        difference of logarithms where both are above 0.
+
+    Raises
+    ------
+    SweepError
+        Where none is meant, or several are.
+    """
+    if not table.num_rows:
+        raise SweepError("the dataset has no points yet; fractal-ray run fills it")
+    if "," in point:
+        return table.slice(_nearest(table, point), 1).to_pylist()[0]
+    ids = table["point_id"].to_pylist()
+    found = table.filter(pa.array([each.startswith(point.lower()) for each in ids]))
+    if found.num_rows != 1:
+        raise SweepError(
+            f"--point {point}: {found.num_rows} of the {table.num_rows} points have an id that"
+            " starts so; give more digits, or X,Y for the nearest"
+        )
+    return found.to_pylist()[0]
+
+
+def _nearest(table: pa.Table, point: str) -> int:
+    try:
+        wanted = [float(part) for part in point.split(",")]
+        if len(wanted) != 2 or not np.isfinite(wanted).all():
+            raise ValueError
+    except ValueError as error:
+        raise SweepError(
+            f"--point takes an id or X,Y, for example 3e-3,0.1; given {point!r}"
+        ) from (error)
+    distance = np.zeros(table.num_rows)
+    for name, value in zip("xy", wanted, strict=True):
+        values = table[name].to_numpy()
+        logarithmic = value > 0 and bool((values > 0).all())
+        scaled = np.log([*values, value]) if logarithmic else np.array([*values, value])
+        span = max(float(np.ptp(scaled[:-1])), np.finfo(float).tiny)
+        distance += ((scaled[:-1] - scaled[-1]) / span) ** 2
+    return int(distance.argmin())
+
+
+def rerun(sweep: "Sweep", point: str, out: Path, say: Callable[[str], None]) -> Rerun:
+    """Run a point of a `nanochat` sweep again and keep its model.
+
+    Parameters
+    ----------
+    sweep
+    point
+        As in `find_row`.
+    out
+        Folder for the result file and the folder of the model.
+    say
+        Gets each line to show.
+
+    Raises
+    ------
+    SweepError
+        Where the point is not there, or the model or the data are no longer what they were.
+    """
+    from fractal_ray.spec.workloads import NanochatSpec
+    from fractal_ray.workloads.nanochat.workload import NanochatWorkload, fingerprint_of
+    from nanochat.recipe import Recipe
+    from nanochat.single.run import make_folder, run_finetune
+    from nanochat.single.settings import Settings
+    from nanochat.single.subject import load_subject
+
+    spec = sweep.spec
+    workload = spec.workload
+    if not isinstance(workload, NanochatSpec):
+        raise SweepError(f"a {workload.kind} keeps no model; only nanochat points are run again")
+    row = find_row(sweep.table(), point)
+    values = {spec.axes.x.param: row["x"], spec.axes.y.param: row["y"]}
+    recipe = Recipe.from_mapping(workload.recipe).with_values(values)
+    data = workload.data
+    settings = Settings(
+        model=workload.model,
+        model_step=-1 if workload.model_step is None else workload.model_step,
+        model_tag=workload.model_tag or "",
+        source_stage=workload.source_stage or "",
+        tokenizer_artifact=workload.tokenizer_artifact or "",
+        data=data.source,
+        split=data.split,
+        limit=-1 if data.limit is None else data.limit,
+        max_seq_len=data.max_seq_len,
+        eval_every=0,
+        save_artifacts=True,
+        trainable_window_steps=spec.label.window,
+        trainable_loss_ratio_threshold=spec.label.threshold,
+        device="cuda" if spec.resources.gpu else "cpu",
+    )
+    _check_identity(spec, row)
+    make_folder(out)
+    budget = NanochatWorkload.from_spec(spec).budget
+    kernels = workload.chosen_kernels
+    subject = load_subject(settings, recipe, say, budget, kernels)
+    if fingerprint_of(subject.fingerprints) != row["fingerprint"]:
+        raise SweepError(
+            "the model, the data or the arithmetic of this version are not those of the dataset:"
+            f" fingerprint {row['fingerprint']} there, {fingerprint_of(subject.fingerprints)} here"
+        )
+    done = run_finetune(settings, recipe, subject, out, say, kernels)
+    deviation = _deviation(np.asarray(done.fields["losses"], np.float32), row["losses"])
+    return Rerun(row["point_id"], row["x"], row["y"], deviation, done.path, done.model_folder)
+
+
+def _check_identity(spec: "SweepSpec", row: dict[str, Any]) -> None:
+    """Refuse a spec whose point at these values is another run than the row's."""
+    from fractal_ray.workloads.nanochat.workload import NanochatWorkload
+
+    workload = NanochatWorkload.from_spec(spec)
+    identity = PointIdentity(
+        row["fingerprint"], dict(workload.recipe), spec.axes.x.param, spec.axes.y.param
+    )
+    if identity(Point(0, 0, 0, 0, row["x"], row["y"])) != row["point_id"]:
+        raise SweepError(
+            "the spec is not that of the dataset: its recipe or its axes give this point another"
+            " id. Name the dataset's folder in place of the YAML, without --set"
+        )
+
+
+def _deviation(losses: np.ndarray, before: list[float]) -> float:
+    if len(losses) != len(before):
+        return float("inf")
+    reference = np.asarray(before, np.float32)
+    if np.array_equal(losses, reference):
+        return 0.0
+    return float(np.max(np.abs(losses / reference - 1)))

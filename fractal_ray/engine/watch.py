@@ -1,0 +1,259 @@
+"""A sweep that runs elsewhere, followed through its dataset: every part is read once.
+
+The stages are planned again and answered from the rows that arrive, as `replay.py` does for one
+frame. Stage and end are thus those that the run itself shows, without asking it. A point that
+frames share is one run and counts once, as in `status`; the run's own screen counts it in each.
+"""
+
+import math
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from datetime import UTC, datetime
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from fractal_ray.dataset.frames_file import read_zooms
+from fractal_ray.dataset.relabel import outcomes
+from fractal_ray.dataset.store import Store
+from fractal_ray.engine.base import Progress
+from fractal_ray.engine.thumbnail import LiveMap
+from fractal_ray.errors import SweepError
+from fractal_ray.plane.axes import Point
+from fractal_ray.plane.outcome import Outcome
+from fractal_ray.plane.zoom import Zoom
+from fractal_ray.spec.planning import make_program
+from fractal_ray.sweep import HEADER, Sweep
+
+_PORTION = 10_000  # points asked for at a time, so that a large grid is not held as points
+_PATIENCE = 60.0  # seconds without a row before that is said; long runs get more
+
+Values = tuple[float, float]
+
+
+class Watch:
+    """The progress of a sweep, read from its dataset.
+
+    Parameters
+    ----------
+    sweep
+        What is run, and where its dataset is.
+    skip_corrupt
+        Leave out parts that cannot be read instead of raising.
+    clock
+        Seconds, monotonic; a test moves it.
+    """
+
+    def __init__(
+        self,
+        sweep: Sweep,
+        *,
+        skip_corrupt: bool = False,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._spec = sweep.spec
+        self._parts = _NewParts(sweep.location, skip_corrupt)
+        self._clock = clock
+        self._known: dict[Values, Outcome] = {}
+        self._given_up: dict[Values, datetime] = {}
+        self._failures = 0
+        self._since: float | None = None  # the end of the first look
+        self._reused = 0
+        self._trained = self._longest = 0.0
+        self._news = clock()
+        self._run_began: datetime | None = None
+        self._plan([])
+
+    def look(self) -> Progress:
+        """Read what is new, and say how far the sweep is.
+
+        `reused` counts what was there at the first look, so `rate` and `eta` rest on what has
+        arrived since. `slots` is how many slots the runs that arrived have kept busy: seconds of
+        training in a second, rounded up.
+
+        Raises
+        ------
+        SweepError
+            For a part that cannot be read.
+        """
+        trouble = ""
+        try:
+            self._read()
+        except OSError as error:
+            if self._since is None:
+                raise SweepError(f"cannot read {self._parts.location}: {error}") from error
+            trouble = f"the dataset cannot be read, trying again: {error}"
+        self._ask()
+        now = self._clock()
+        if self._since is None:
+            self._since, self._reused, self._news, self._trained = now, len(self._told), now, 0.0
+        quiet = now - self._news
+        finished = self._program.done
+        if not trouble and not finished and quiet > _PATIENCE + 3 * self._longest:
+            trouble = f"no run has arrived for {quiet:.0f} s; does the sweep still run?"
+        return self._progress(now - self._since, trouble, finished=finished)
+
+    def _progress(self, seconds: float, trouble: str, *, finished: bool) -> Progress:
+        done, gave_up = len(self._told), len(self._told_lost)
+        return Progress(
+            stage=self._program.stage,
+            total=done + gave_up + len(self._pending) + self._program.backlog,
+            done=done,
+            reused=min(self._reused, done),
+            running=0,
+            outcomes={outcome.value: self._counts[outcome] for outcome in Outcome},
+            failures=self._failures,
+            gave_up=gave_up,
+            slots=math.ceil(self._trained / seconds) if seconds > 0 else 0,
+            seconds=seconds,
+            x_param=self._spec.axes.x.param,
+            y_param=self._spec.axes.y.param,
+            map=self._map.rows(),
+            trouble=trouble,
+            finished=finished,
+        )
+
+    # Reading --------------------------------------------------------------------------------
+
+    def _read(self) -> None:
+        began, zooms = self._parts.written(HEADER), read_zooms(self._parts)
+        if began != self._run_began or _contradict(zooms, self._program.zooms):
+            # A run that goes on tries points again that the one before it has given up, and it
+            # has the last word on where its frames are.
+            self._run_began = began
+            self._plan(zooms)
+        for table in self._parts.new("failures", ["x", "y", "gave_up", "created_at"]):
+            self._failures += table.num_rows
+            self._note_given_up(table)
+        wanted = ["x", "y", "outcome", "losses", "seconds"]
+        for table in self._parts.new("points", wanted):
+            self._note(table)
+
+    def _note(self, table: pa.Table) -> None:
+        """Rows that were not met before; joined parts have old ones."""
+        watched = math.inf if self._since is None else self._clock() - self._since
+        places = _places(table)
+        if all(place in self._known for place in places):
+            return
+        self._news = self._clock()
+        found = outcomes(table, self._spec.label.criterion)
+        seconds = table.column("seconds").to_pylist()
+        for place, outcome, took in zip(places, found, seconds, strict=True):
+            if place in self._known:
+                continue
+            self._known[place] = outcome
+            # A run that began before this watch counts for as long as it was watched.
+            self._trained += min(took, watched)
+            self._longest = max(self._longest, took)
+            for point in self._pending.pop(place, ()):
+                self._tell(point, outcome)
+        if self._told_lost & set(places):  # another run has found what one had given up
+            self._plan(list(self._program.zooms))
+
+    def _note_given_up(self, table: pa.Table) -> None:
+        for place, gave_up, at in zip(
+            _places(table),
+            table.column("gave_up").to_pylist(),
+            table.column("created_at").to_pylist(),
+            strict=True,
+        ):
+            if gave_up:
+                self._given_up[place] = at
+                if self._is_lost(place):
+                    for point in self._pending.pop(place, ()):
+                        self._tell(point, None)
+
+    def _is_lost(self, place: Values) -> bool:
+        """Whether the run that goes on now has given a point up."""
+        at = self._given_up.get(place)
+        return at is not None and (self._run_began is None or at >= self._run_began)
+
+    # Planning -------------------------------------------------------------------------------
+
+    def _plan(self, zooms: list[Zoom]) -> None:
+        """Begin the plan again; what is known answers it when it is asked."""
+        self._program = make_program(self._spec, zooms)
+        self._pending: dict[Values, list[Point]] = {}
+        self._told: set[Values] = set()
+        self._told_lost: set[Values] = set()
+        self._counts: Counter[Outcome] = Counter()
+        self._map = LiveMap()
+
+    def _ask(self) -> None:
+        """Ask for points until none of a portion is known; the others wait for their rows."""
+        answered = True
+        while answered:
+            answered = False
+            for point in self._program.ask(_PORTION):
+                place = point.x, point.y
+                if place in self._known or self._is_lost(place):
+                    self._tell(point, self._known.get(place))
+                    answered = True
+                else:
+                    self._pending.setdefault(place, []).append(point)
+
+    def _tell(self, point: Point, outcome: Outcome | None) -> None:
+        frame, place = self._program.frame, (point.x, point.y)
+        self._program.tell([(point, outcome)])
+        if outcome is None:
+            self._told_lost.add(place)
+            return
+        if place not in self._told:
+            self._told.add(place)
+            self._counts[outcome] += 1
+        if point.frame == frame.id:  # of several that are filled side by side, one is shown
+            self._map.put(frame, point, outcome)
+
+
+class _NewParts(Store):
+    """A dataset whose parts are read once each."""
+
+    def __init__(self, location: str, skip_corrupt: bool) -> None:
+        super().__init__(location)
+        self._skip_corrupt = skip_corrupt
+        self._met: dict[str, set[str]] = {"points": set(), "failures": set()}
+
+    def new(self, kind: str, columns: list[str]) -> Iterator[pa.Table]:
+        """The parts that were not there before, one after the other.
+
+        A part that is joined with others between the listing and the reading is left out: its rows
+        are in a part that the next listing shows.
+        """
+        listed = self._parts(kind)
+        met = self._met[kind] = self._met[kind] & set(listed)
+        for part in listed:
+            if part in met:
+                continue
+            try:
+                with self.filesystem.open_input_file(part) as file:
+                    table = pq.ParquetFile(file).read(columns=columns)
+            except FileNotFoundError:
+                continue
+            except (pa.ArrowException, OSError) as error:
+                if self._readable(part):
+                    raise
+                if not self._skip_corrupt:
+                    raise SweepError(
+                        f"{part} cannot be read: {error}\nTo go on without it: --skip-corrupt. To"
+                        " mend it: restore it from a copy, or delete it and run the sweep again."
+                    ) from error
+                met.add(part)
+                continue
+            met.add(part)
+            yield table
+
+    def written(self, name: str) -> datetime | None:
+        """When a small file was last written; None where that is not known."""
+        changed = self.filesystem.get_file_info(f"{self.root}/{name}").mtime
+        return None if changed is None else changed.astimezone(UTC)
+
+
+def _contradict(kept: Sequence[Zoom], planned: Sequence[Zoom]) -> bool:
+    """Whether frames differ that both have; either may be ahead of the other."""
+    return any(one != other for one, other in zip(kept, planned, strict=False))
+
+
+def _places(table: pa.Table) -> list[Values]:
+    x, y = (table.column(name).to_pylist() for name in ("x", "y"))
+    return list(zip(x, y, strict=True))

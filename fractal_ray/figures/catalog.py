@@ -1,0 +1,328 @@
+"""The figures of a sweep by name: the one place that says how each is drawn from its dataset.
+
+Nothing heavy is imported before a figure is drawn, so the command line can list them.
+"""
+
+import functools
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Final, Literal
+
+from fractal_ray.errors import SweepError, nearest
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from matplotlib.figure import Figure
+
+    from fractal_ray.analysis.verify.kept_sheet import FrameData
+    from fractal_ray.figures.curves import Floats, Rows
+    from fractal_ray.plane.boundary import Raster
+    from fractal_ray.sweep import Sweep
+
+KINDS: Final = {
+    "panels": "label and loss as one number, final loss, and label, side by side",
+    "panels4": "the three panels and stability",
+    "heatmap": "label and loss as one number, alone",
+    "loss": "log10(final loss + 0.1) of every run",
+    "stability": "which points diverged",
+    "outcomes": "the three outcomes, with the boundary cells outlined",
+    "boundary": "the boundary cells",
+    "measured": "what was run and what was inferred",
+    "zooms": "where the frames of zooms lie, by default in the first",
+    "rank": "how fast runs converge or diverge, as arXiv 2402.06184 colours it",
+    "convergence": "after how many steps the outcome no longer changes",
+    "curves": "loss curves along a line across the frame",
+    "levels": "boundary cells over the levels of a refinement",
+    "scaling": "what each estimator counted at each scale; with a verification sheet its fit",
+    "against-zoom": "the dimension of every frame",
+    "against-steps": "the dimension, had training stopped earlier",
+    "against-threshold": "the dimension under other thresholds of the label",
+}
+"""Every kind of figure, and what it shows."""
+
+FILLABLE: Final = (
+    "panels", "panels4", "heatmap", "loss", "stability", "outcomes", "zooms", "rank", "convergence"
+)  # fmt: skip
+"""Maps whose missing points may be painted like their neighbours."""
+
+FINE: Final = ("heatmap", "loss", "stability", "boundary", "scaling")
+"""Those that fractal-llm writes with 300 pixels of an inch."""
+
+_AGAINST: Final[dict[str, Literal["zoom", "steps", "threshold"]]] = {
+    "against-zoom": "zoom",
+    "against-steps": "steps",
+    "against-threshold": "threshold",
+}
+
+Colors = Literal["source", "safe"]
+
+
+def title_of(sweep: "Sweep", frame: int | None = None) -> str:
+    """The heading of a figure: sweep, workload, and the frame where it is not the first."""
+    number = sweep.lattice(frame).frame.id
+    which = f", frame {number}" if number else ""
+    return f"{sweep.spec.name}: {sweep.spec.workload.title}{which}"
+
+
+def frame_of(sweep: "Sweep", kind: str, frame: int | None = None) -> int | None:
+    """The frame that a kind draws, given the one asked for; None stands for the last, or all."""
+    if kind == "against-zoom":
+        return None
+    return min(sweep.lattices()) if kind == "zooms" and frame is None else frame
+
+
+def dpi_of(kind: str) -> int:
+    """Pixels of an inch that a kind is written with, unless told otherwise."""
+    return 300 if kind in FINE else 150
+
+
+def draw(
+    sweep: "Sweep",
+    kind: str,
+    *,
+    frame: int | None = None,
+    colors: Colors = "source",
+    fill: bool = False,
+    line: str | None = None,
+    force: bool = False,
+    skip_corrupt: bool = False,
+) -> "Figure":
+    """Draw a figure of a sweep from its dataset.
+
+    Parameters
+    ----------
+    sweep
+    kind
+        One of `KINDS`.
+    frame
+        Its number; None: the last, or for "zooms" the first. "against-zoom" shows them all.
+    colors
+        "source": those of the work that a colouring comes from; "safe": told apart in every common
+        colour blindness, as all other figures are anyway.
+    fill
+        Of maps: paint points without an outcome like the nearest that has one. They carry dots,
+        and heading and legend say how many; labels, counts and dimensions never see them.
+    line
+        Of "curves": which, as `fractal_ray.figures.profile.line_of` takes it.
+    force
+        Of "scaling" and "against-...": dimensions without a verification sheet too, marked.
+    skip_corrupt
+        Leave out parts of the dataset that cannot be read instead of raising.
+
+    Raises
+    ------
+    SweepError
+        For a kind that does not exist, an option that it does not have, and a dataset that cannot
+        give it: the message says why.
+    """
+    if kind not in KINDS:
+        raise SweepError(
+            f"there is no figure {kind!r}{nearest(kind, KINDS)}; there are {', '.join(KINDS)}"
+        )
+    takes = {
+        "--fill": (fill, FILLABLE),
+        "--line": (line is not None, ("curves",)),
+        "--force": (force, ("scaling", *_AGAINST)),
+        "--frame": (frame is not None, tuple(each for each in KINDS if each != "against-zoom")),
+    }
+    for option, (given, of) in takes.items():
+        if given and kind not in of:
+            raise SweepError(f"{option} is of the figures {', '.join(of)}, not of {kind!r}")
+    scene = _Scene(sweep, frame_of(sweep, kind, frame), colors, fill, line, force, skip_corrupt)
+    return _draw(scene, kind)
+
+
+def draw_all(
+    sweep: "Sweep",
+    *,
+    frame: int | None = None,
+    colors: Colors = "source",
+    fill: bool = False,
+    line: str | None = None,
+    force: bool = False,
+    skip_corrupt: bool = False,
+) -> Iterator[tuple[str, "Figure | SweepError"]]:
+    """Every kind in its turn: its figure, or why this dataset cannot give it.
+
+    Parameters are those of `draw`, and go to the kinds that have them.
+
+    Raises
+    ------
+    SweepError
+        For a frame or a line that is not there.
+    """
+    sweep.lattice(frame)
+    scene = _Scene(sweep, frame, colors, fill, line, force, skip_corrupt)
+    if line is not None:
+        from fractal_ray.figures.profile import line_of
+
+        line_of(scene.data, line)
+    for kind in KINDS:
+        shown = scene
+        if frame_of(sweep, kind, frame) != frame:
+            shown = replace(scene, frame=frame_of(sweep, kind, frame))
+        if kind not in FILLABLE and fill:
+            shown = replace(shown, fill=False)
+        try:
+            yield kind, _draw(shown, kind)
+        except SweepError as error:
+            yield kind, error
+
+
+@dataclass(frozen=True)
+class _Scene:
+    """What was asked for, and the dataset, read once."""
+
+    sweep: "Sweep"
+    frame: int | None
+    colors: Colors
+    fill: bool
+    line: str | None
+    force: bool
+    skip_corrupt: bool
+
+    @functools.cached_property
+    def table(self) -> "pa.Table":
+        return self.sweep.table(skip_corrupt=self.skip_corrupt)
+
+    @functools.cached_property
+    def data(self) -> "FrameData":
+        from fractal_ray.analysis.verify.kept_sheet import read_frame
+
+        return read_frame(self.sweep, self.frame, table=self.table)
+
+    @functools.cached_property
+    def raster(self) -> "Raster":
+        """The frame's map, to be painted as was asked."""
+        from fractal_ray.figures.tiles import Filled
+
+        return Filled(**vars(self.data.raster)) if self.fill else self.data.raster
+
+    @functools.cached_property
+    def title(self) -> str:
+        from fractal_ray.figures.tiles import filled
+
+        title, painted = title_of(self.sweep, self.frame), filled(self.raster)
+        note = f"\n{painted:,} points without an outcome painted like the nearest that has one"
+        return title + note if painted else title
+
+
+def _draw(scene: _Scene, kind: str) -> "Figure":
+    from fractal_ray.figures import curve_maps, curves, maps, single_maps
+
+    spec, colors, boundary = scene.sweep.spec, scene.colors, scene.sweep.spec.label.boundary
+    if kind in _AGAINST:
+        return _against(scene, _AGAINST[kind])
+    raster, title = scene.raster, scene.title
+    match kind:
+        case "panels":
+            return maps.three_panel(raster, title=title, label=boundary, colors=colors)
+        case "panels4":
+            return maps.four_panel(raster, title=title, label=boundary, colors=colors)
+        case "heatmap":
+            return single_maps.heat_map(raster, title=title, boundary=boundary, colors=colors)
+        case "loss":
+            return single_maps.loss_map(raster, title=title, boundary=boundary)
+        case "stability":
+            return single_maps.stability_map(raster, title=title, colors=colors)
+        case "outcomes":
+            return maps.outcome_map(raster, title=title, boundary=boundary)
+        case "boundary":
+            return single_maps.boundary_map(raster, title=title, boundary=boundary)
+        case "measured":
+            return maps.measured_map(raster, title=title, boundary=boundary)
+        case "zooms":
+            return _zooms(scene)
+        case "rank":
+            ranked = _of_rows(scene, curves.measures)
+            return curve_maps.rank_figure(
+                raster, ranked, title=title, boundary=boundary, colors=colors
+            )
+        case "convergence":
+            steps = _of_rows(scene, curves.settled)
+            return curve_maps.settled_map(raster, steps, title=title, boundary=boundary)
+        case "curves":
+            from fractal_ray.figures.profile import line_of
+            from fractal_ray.figures.profile_plot import curves_figure
+
+            line = line_of(scene.data, scene.line)
+            return curves_figure(line, spec.label.criterion, title=title, boundary=boundary)
+        case "levels":
+            return _levels(scene)
+        case _:
+            return _scaling(scene)
+
+
+def _of_rows(scene: _Scene, rows: "Rows") -> "Floats":
+    from fractal_ray.figures.curves import on_lattice
+
+    data = scene.data
+    return on_lattice(scene.sweep.spec, data.lattice, data.table, data.raster, rows)
+
+
+def _zooms(scene: _Scene) -> "Figure":
+    from fractal_ray.figures.zoom_boxes import zoom_boxes
+
+    every = scene.sweep.lattices()
+    if all(lattice.zoom is None for lattice in every.values()):
+        raise SweepError(
+            f"{scene.sweep.location} has no frames of zooms to show: its spec has no stage zoom, or"
+            " none has been reached yet"
+        )
+    number, boundary = scene.data.lattice.frame.id, scene.sweep.spec.label.boundary
+    return zoom_boxes(scene.raster, every, number, title=scene.title, boundary=boundary)
+
+
+def _levels(scene: _Scene) -> "Figure":
+    from fractal_ray.figures.scaling_plots import levels_figure
+
+    _finished(scene)
+    audit = scene.data.replayed.audit if scene.data.replayed else None
+    if audit is None:
+        number = scene.data.lattice.frame.id
+        raise SweepError(f"frame {number} was not refined: it has one level only")
+    boundary = scene.sweep.spec.label.boundary
+    return levels_figure(audit, title=scene.title, boundary=boundary)
+
+
+def _scaling(scene: _Scene) -> "Figure":
+    from fractal_ray.analysis.estimates import best
+    from fractal_ray.analysis.verify.kept_sheet import read_sheet
+    from fractal_ray.analysis.verify.sheet import UNVERIFIED
+    from fractal_ray.figures.scaling_plots import scaling_figure
+
+    _finished(scene)
+    found, sheet = scene.data.estimates(), read_sheet(scene.data)
+    verified = sheet is not None and sheet["dimension"] is not None
+    note = f"verdict: {UNVERIFIED if sheet is None else sheet['verdict']}"
+    if not verified:
+        note += "; dimensions are not verified" if scene.force else "; no dimension is given"
+    shown = verified or scene.force
+    return scaling_figure(
+        found, title=scene.title, note=note, dimensions=shown, recommended=best(found)
+    )
+
+
+def _against(scene: _Scene, against: Literal["zoom", "steps", "threshold"]) -> "Figure":
+    from fractal_ray.analysis import series
+    from fractal_ray.figures.against import against_figure
+
+    sweep, label = scene.sweep, scene.sweep.spec.label
+    title = title_of(sweep, scene.frame)
+    if against == "zoom":
+        first = title_of(sweep, min(sweep.lattices()))
+        entries = series.against_zoom(sweep, force=scene.force, skip_corrupt=scene.skip_corrupt)
+        return against_figure(entries, "zoom", title=first)
+    measure, own = series.against_threshold, label.threshold
+    if against == "steps":
+        measure, own = series.against_steps, None
+    entries = measure(sweep, scene.frame, force=scene.force, skip_corrupt=scene.skip_corrupt)
+    return against_figure(entries, against, title=title, own=own)
+
+
+def _finished(scene: _Scene) -> None:
+    if scene.data.replayed is None:
+        raise SweepError(
+            f"frame {scene.data.lattice.frame.id} of {scene.sweep.location} is not finished; run"
+            " it first: fractal-ray run"
+        )

@@ -1,0 +1,121 @@
+"""One number from -1 to 1 for every node of a map: what it is coloured by.
+
+Nodes without an answer are NaN and are drawn as missing. A node of a refined lattice that was not
+run has a label but no loss: it takes the number of the nearest run with that label, and a legend
+says so.
+"""
+
+from typing import Literal
+
+import matplotlib
+import numpy as np
+from matplotlib.colors import Colormap, ListedColormap
+from numpy.typing import NDArray
+
+from fractal_ray.figures.style import MEASURED_COLORS, VALUE_COLORS
+from fractal_ray.plane.boundary import Raster, labels
+
+Shade = Literal["label", "value", "rank"]
+Palette = Literal["label", "value", "rank", "stability"]
+Colors = Literal["source", "safe"]
+
+
+def colormap(shade: Palette, colors: Colors = "source") -> Colormap:
+    """Colours of -1 to 1.
+
+    "source": red to blue for labels, red to green for stability (features V2), fractal-llm's
+    twelve stops for values (V1), and Spectral for ranks (the notebook of arXiv 2402.06184).
+    "safe", told apart in every common colour
+    blindness: vermilion and blue of Okabe and Ito for labels, else ColorBrewer's orange over white
+    to purple. Labels have two colours and none between.
+    """
+    if shade in ("label", "stability"):
+        no_and_yes = ListedColormap([MEASURED_COLORS[1], MEASURED_COLORS[3]])
+        source = matplotlib.colormaps["RdBu" if shade == "label" else "RdYlGn"].resampled(2)
+        return no_and_yes if colors == "safe" else source
+    if colors == "safe":
+        return matplotlib.colormaps["PuOr"]
+    return VALUE_COLORS if shade == "value" else matplotlib.colormaps["Spectral"]
+
+
+def label_map(raster: Raster, boundary: str = "trainable") -> NDArray[np.float64]:
+    """(ny, nx) float64: 1 where the label is yes, -1 where it is no, NaN where unknown."""
+    label = labels(raster, boundary)
+    return np.where(label == 1, 1.0, np.where(label == 0, -1.0, np.nan))
+
+
+def value_map(raster: Raster, boundary: str = "trainable") -> NDArray[np.float64]:
+    """Fold label and loss into one number for colouring (features D7).
+
+    Parameters
+    ----------
+    raster
+        Outcomes and losses of a frame.
+    boundary
+        Which label separates yes from no, as in `fractal_ray.plane.boundary.labels`.
+
+    Returns
+    -------
+    (ny, nx) float64: -1 where the label is no; ``1 - 0.7 (loss - min) / (max - min)`` where it is
+    yes, so 1 at the lowest loss and 0.3 at the highest, with min and max over the yes points; 1 if
+    they all have the same loss; NaN where unknown. A yes run whose loss was not recorded counts
+    as the highest.
+    """
+    label = labels(raster, boundary)
+    yes = label == 1
+    values = np.where(label == 0, -1.0, np.nan)
+    values[yes] = 1.0
+    finite = yes & np.isfinite(raster.loss)
+    if finite.any():
+        low, high = raster.loss[finite].min(), raster.loss[finite].max()
+        if low < high:
+            values[finite] = 1.0 - 0.7 * ((raster.loss[finite] - low) / (high - low))
+        values[yes & ~finite] = 0.3
+    return fill_inferred(values, raster, boundary)
+
+
+def rank_map(measure: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Spread a signed measure evenly over the colours (`cdf_img` of arXiv 2402.06184).
+
+    Parameters
+    ----------
+    measure
+        (ny, nx) float64, as `fractal_ray.workloads.mlp.measure.measure` gives it: below 0 where
+        a run converged; NaN where unknown.
+
+    Returns
+    -------
+    (ny, nx) float64. Ranks below 0 go to 0.25 (nearest to 0: the fastest) up to 1, others to -0.25
+    down to -1; equal measures share a rank; NaN where unknown.
+    """
+    known = ~np.isnan(measure)
+    ordered = np.sort(measure[known])
+    below = int(np.count_nonzero(ordered < 0))
+    shares = np.r_[np.linspace(-1, -0.25, below), np.linspace(0.25, 1, ordered.size - below)]
+    ranks = np.full(measure.shape, np.nan)
+    ranks[known] = -shares[np.searchsorted(ordered, measure[known], side="right") - 1]
+    return ranks
+
+
+def fill_inferred(
+    values: NDArray[np.float64], raster: Raster, boundary: str
+) -> NDArray[np.float64]:
+    """Give nodes whose label was inferred the value of the nearest run with that label.
+
+    Parameters
+    ----------
+    values
+        (ny, nx) float64.
+    """
+    if raster.inferred is None or not raster.inferred.any():
+        return values
+    from scipy.ndimage import distance_transform_edt  # takes a while to import
+
+    label = labels(raster, boundary)
+    filled = values.copy()
+    for each in (0, 1):
+        run, inferred = raster.measured & (label == each), raster.inferred & (label == each)
+        if run.any() and inferred.any():
+            at = distance_transform_edt(~run, return_distances=False, return_indices=True)
+            filled[inferred] = values[tuple(np.asarray(at))][inferred]
+    return filled

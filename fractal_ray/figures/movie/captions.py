@@ -1,0 +1,97 @@
+"""The strip under the pictures of a movie: where it is, how deep, and what colours mean."""
+
+from decimal import Decimal
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+from matplotlib.colors import Colormap
+from PIL import Image, ImageDraw, ImageFont
+
+from fractal_ray.plane.axes import Axis, Frame
+from fractal_ray.plane.cut_axis import DECIMAL, ends
+
+_LINES = 4
+
+
+class Captions:
+    """Draws the strip.
+
+    Parameters
+    ----------
+    title
+        Cut where it is too long.
+    meaning
+        What -1 and 1 are, and the colouring between them.
+    colors
+        Of -1 to 1.
+    width
+        Of the pictures, in pixels.
+    """
+
+    def __init__(
+        self, title: str, meaning: tuple[str, str, str], colors: Colormap, width: int
+    ) -> None:
+        size = max(9, width // 50)
+        folder = Path(matplotlib.get_data_path()) / "fonts" / "ttf"
+        self._font = ImageFont.truetype(folder / "DejaVuSans.ttf", size)
+        self._line = round(1.45 * size)
+        self._title, self._meaning, self._width = title, meaning, width
+        bar = colors(np.linspace(0, 1, 8 * size), bytes=True)[None, :, :3]
+        self._bar = Image.fromarray(np.repeat(bar, size, axis=0))
+        self.height = _LINES * self._line + size
+
+    def draw(
+        self, picture: Image.Image, frame: Frame, window: tuple[float, ...], deep: float
+    ) -> None:
+        """Write below the map of a picture.
+
+        Parameters
+        ----------
+        picture
+            As high as the map and `height` together.
+        frame, window
+            What is shown, in shares of the frame from its upper left corner.
+        deep
+            How many times narrower that is than the first frame.
+        """
+        pen = ImageDraw.Draw(picture)
+        left, top = self._line // 2, picture.height - self.height + self._line // 3
+        depth = f"{deep:,.3g} x" if deep < 1e6 else f"{deep:.2e} x"
+        room = self._width - 3 * left - self._font.getlength(depth)
+        pen.text((left, top), self._fitting(self._title, room), "black", self._font)
+        pen.text((self._width - left, top), depth, "black", self._font, anchor="ra")
+        x = _range(frame.x, window[0], window[2])
+        y = _range(frame.y, 1 - window[3], 1 - window[1])
+        for number, text in ((1, x), (2, y)):
+            shown = self._fitting(text, self._width - 2 * left)
+            pen.text((left, top + number * self._line), shown, "black", self._font)
+        self._legend(picture, pen, left, top + 3 * self._line)
+
+    def _legend(self, picture: Image.Image, pen: ImageDraw.ImageDraw, left: int, top: int) -> None:
+        low, high, between = self._meaning
+        pen.text((left, top), low, "black", self._font)
+        at = left + round(self._font.getlength(low)) + left
+        picture.paste(self._bar, (at, top + self._line // 8))
+        at += self._bar.width + left
+        text = self._fitting(f"{high}{between}", self._width - at - left)
+        pen.text((at, top), text, "black", self._font)
+
+    def _fitting(self, text: str, room: float) -> str:
+        while text and self._font.getlength(text) > room:
+            text = text[:-2].rstrip("…") + "…" if len(text) > 2 else ""
+        return text
+
+
+def _range(axis: Axis, start: float, stop: float) -> str:
+    """Where a window begins on an axis and how wide it is, with as many digits as that needs."""
+    low, high = ends(axis)
+    width = DECIMAL.subtract(high, low)
+    name = axis.param
+    if axis.scale == "log":
+        name = f"log10({name})"
+        low, width = (DECIMAL.divide(each, DECIMAL.ln(Decimal(10))) for each in (low, width))
+    begin = DECIMAL.fma(Decimal(start), width, low)
+    wide = DECIMAL.multiply(Decimal(stop - start), width)
+    digits = Decimal(1).scaleb(min(0, wide.adjusted() - 2))
+    return f"{name} from {begin.quantize(digits, context=DECIMAL):f}, {float(wide):.3g} wide"

@@ -1,0 +1,240 @@
+"""What a sweep shows of itself in a notebook: its points, a frame's map, its dimension, all of it.
+
+The methods of `fractal_ray.sweep.Sweep` lead here, so that only who looks loads pandas and
+matplotlib.
+"""
+
+import base64
+import io
+import sys
+from dataclasses import dataclass
+from html import escape
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fractal_ray.analysis.summary import Analysis, analyze_frame
+from fractal_ray.analysis.verify.kept_sheet import FrameData, read_frame
+from fractal_ray.dataset.relabel import outcomes, ratios
+from fractal_ray.dataset.secrets import without_secrets
+from fractal_ray.errors import SweepError
+from fractal_ray.plane.boundary import BoundaryCells, Raster, boundary_cells, is_yes, labels
+from fractal_ray.sweep import Sweep
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+    from pandas import DataFrame
+
+_ORDER = ["frame", "level", "iy", "ix"]
+
+
+@dataclass(frozen=True, repr=False)
+class Map:
+    """The outcomes of a frame on its finest lattice; a notebook shows it as a picture.
+
+    Parameters
+    ----------
+    name, frame
+        Of the sweep, and the frame's number.
+    boundary
+        "trainable" or "stable": which labels and boundary cells are meant.
+    raster
+        Outcomes, losses and axis values, (ny, nx); what was run and what follows from that.
+    """
+
+    name: str
+    frame: int
+    boundary: str
+    raster: Raster
+
+    @property
+    def labels(self) -> NDArray[np.int8]:
+        """(ny, nx): 1 (yes), 0 (no), -1 (not known)."""
+        return labels(self.raster, self.boundary)
+
+    @property
+    def boundary_cells(self) -> BoundaryCells:
+        """The cells whose corners disagree."""
+        return boundary_cells(self.labels)
+
+    @property
+    def title(self) -> str:
+        """Sweep and frame."""
+        return f"{self.name}, frame {self.frame}" if self.frame else self.name
+
+    def figure(self) -> "Figure":
+        """The picture."""
+        from fractal_ray.figures.maps import outcome_map
+
+        return outcome_map(self.raster, title=self.title, boundary=self.boundary)
+
+    def __repr__(self) -> str:
+        """Its size, and what is known of it."""
+        raster, cells = self.raster, self.boundary_cells
+        ny, nx = raster.outcome.shape
+        run, known = int(raster.measured.sum()), int(raster.known.sum())
+        parts = [f"{nx} x {ny} nodes", f"{run:,} run", f"{known - run:,} inferred"]
+        parts += [f"{nx * ny - known:,} not known"] if known < nx * ny else []
+        return f"{self.title}: {', '.join(parts)}; {cells.n_mixed:,} boundary cells"
+
+    def _repr_png_(self) -> bytes:
+        return _png(self.figure(), dpi=80)
+
+
+@dataclass(frozen=True, repr=False)
+class Dimension:
+    """What may be said of a border's dimension.
+
+    Parameters
+    ----------
+    name, frame
+        Of the sweep, and the frame's number.
+    value, interval
+        The dimension and its 95 % interval; None unless a verification sheet allows one.
+    method
+        The estimator and its range of scales, in words; None like `value`.
+    verdict
+        Of the sheet, or "unverified".
+    reasons
+        Of the verdict; without a sheet, what to do for one.
+    """
+
+    name: str
+    frame: int
+    value: float | None
+    interval: tuple[float, float] | None
+    method: str | None
+    verdict: str
+    reasons: tuple[str, ...]
+
+    @property
+    def line(self) -> str:
+        """Number and verdict, on one line."""
+        if self.value is None:
+            return f"no dimension: {self.verdict}"
+        within = "" if self.interval is None else " (95 %: {:.3f} to {:.3f})".format(*self.interval)
+        return f"D = {self.value:.3f}{within}: {self.verdict}"
+
+    def __repr__(self) -> str:
+        """All of it."""
+        lines = [f"{self.name}, frame {self.frame}: {self.line}", *self.reasons]
+        return "\n  ".join([*lines, self.method] if self.method else lines)
+
+    def _repr_html_(self) -> str:
+        head, *rest = str(self).split("\n")
+        return "<br>".join([f"<b>{escape(head)}</b>", *map(escape, rest)])
+
+
+def points_of(sweep: Sweep) -> "DataFrame":
+    """All evaluations as a frame of pandas; `Sweep.points` describes it."""
+    table = _rows(sweep, None).table
+    criterion, boundary = sweep.spec.label.criterion, sweep.spec.label.boundary
+    shown = outcomes(table, criterion)
+    points = table.drop_columns(["tail_loss"]).to_pandas()
+    points["outcome"] = [outcome.value for outcome in shown]
+    now = ratios(table, criterion)
+    points["ratio"] = np.where(np.isnan(now), points["ratio"], now)
+    label = [is_yes(outcome, boundary) for outcome in shown]
+    points.insert(points.columns.get_loc("outcome") + 1, "label", label)
+    return points.sort_values(_ORDER, kind="stable", ignore_index=True)
+
+
+def map_of(sweep: Sweep, frame: int | None) -> Map:
+    """The map of a frame, the last one if not given."""
+    data = _rows(sweep, frame)
+    return Map(sweep.spec.name, data.lattice.frame.id, sweep.spec.label.boundary, data.raster)
+
+
+def dimension_of(sweep: Sweep, frame: int | None) -> Dimension:
+    """What `analyze` allows to be said of a frame, the last one if not given."""
+    data = _rows(sweep, frame)
+    return _dimension(data, analyze_frame(data))
+
+
+def figure_of(sweep: Sweep, kind: str, frame: int | None, **options: Any) -> "Figure":
+    """A figure by its kind."""
+    from fractal_ray.figures.catalog import draw
+
+    figure = draw(sweep, kind, frame=frame, **options)
+    _let_notebooks_show(type(figure))
+    return figure
+
+
+def page_of(sweep: Sweep) -> str:
+    """Counts, stages, a small map and the dimension, as HTML without scripts."""
+    spec = sweep.spec
+    stages = ", ".join(stage.name for stage in spec.stages)
+    axes = f"{spec.axes.x.param} × {spec.axes.y.param}"
+    lines = [f"<b>{escape(spec.name)}</b>", escape(spec.workload.title), escape(axes)]
+    lines += [
+        f"stages: {escape(stages)}",
+        f"dataset: <code>{escape(without_secrets(sweep.location))}</code>",
+    ]
+    if sweep.store().is_empty():
+        return "<br>".join([*lines, "nothing has been run yet"])
+    data = read_frame(sweep)
+    analysis, number = analyze_frame(data), data.lattice.frame.id
+    counts = ", ".join(f"{n:,} {escape(name)}" for name, n in analysis.outcomes.items())
+    lines.append(f"{analysis.points:,} points: {counts}")
+    frames = len(sweep.lattices())
+    below = f"frame {number}, the last of {frames}: " if frames > 1 else ""
+    cells = f"{analysis.boundary_cells:,} boundary cells ({escape(analysis.boundary)})"
+    lines += [f"{below}{cells}", escape(_dimension(data, analysis).line)]
+    shown = Map(spec.name, number, spec.label.boundary, data.raster)
+    picture = base64.b64encode(_png(shown.figure(), dpi=50)).decode()
+    image = f'<img alt="{escape(shown.title)}" src="data:image/png;base64,{picture}">'
+    return "<br>".join([*lines, image])
+
+
+def _dimension(data: FrameData, analysis: Analysis) -> Dimension:
+    # Without `force` there are estimates only where a sheet allows a number.
+    chosen = analysis.estimates.get(analysis.recommended or "")
+    reasons = analysis.reasons
+    if data.replayed is None or data.replayed.unfinished:
+        reasons = ("the frame is not finished; run it first: sweep.run(), or fractal-ray run",)
+    return Dimension(
+        name=analysis.name,
+        frame=analysis.frame,
+        value=analysis.dimension,
+        interval=None if chosen is None else chosen.interval,
+        method=None if chosen is None else str(chosen),
+        verdict=analysis.verdict,
+        reasons=reasons,
+    )
+
+
+def _let_notebooks_show(figure: type) -> None:
+    """Register matplotlib's figures with IPython, which else does that for figures of pyplot only,
+    and with the first of them."""
+    if "IPython" not in sys.modules:
+        return
+    from IPython.core.getipython import get_ipython
+    from IPython.core.pylabtools import select_figure_formats
+
+    shell = get_ipython()
+    formatter = getattr(shell, "display_formatter", None)
+    if formatter is None:
+        return
+    known = (form.type_printers for form in formatter.formatters.values())
+    if not any(figure in printers for printers in known if printers is not None):
+        select_figure_formats(shell, {"png"})
+
+
+def _rows(sweep: Sweep, frame: int | None) -> FrameData:
+    if sweep.store().is_empty():
+        raise SweepError(
+            f"nothing of {sweep.spec.name} has been run yet: there is no dataset at"
+            f" {sweep.location}; run it: sweep.run(), sweep.run(engine='local') in this process, or"
+            " fractal-ray run"
+        )
+    return read_frame(sweep, frame)
+
+
+def _png(figure: "Figure", dpi: int) -> bytes:
+    from fractal_ray.figures.style import shared_style
+
+    picture = io.BytesIO()
+    with shared_style():
+        figure.savefig(picture, format="png", dpi=dpi)
+    return picture.getvalue()

@@ -1,0 +1,171 @@
+"""Drawing values on a frame's lattice: points as tiles, axes in real or logarithmic units.
+
+Every tile is centred on its point and reaches half way to its neighbours; points without an answer
+let a hatched ground show through, unless a `Filled` raster asks for their neighbours' colours.
+"""
+
+from typing import Any
+
+import numpy as np
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.collections import LineCollection
+from matplotlib.colors import ListedColormap
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch, Rectangle
+from matplotlib.ticker import MaxNLocator
+from numpy.typing import ArrayLike, NDArray
+
+from fractal_ray.figures.ruler import Ruler, ruler
+from fractal_ray.figures.style import MISSING_COLOR, MISSING_EDGE, MISSING_HATCH
+from fractal_ray.plane.boundary import Raster
+
+_DOT: dict[str, Any] = {
+    "color": "white",
+    "linestyle": "none",
+    "marker": "o",
+    "markeredgecolor": "black",
+}
+
+
+class Filled(Raster):
+    """A raster whose points without an outcome are painted like the nearest point that has one.
+
+    features V4, for the picture only: outcomes, labels, counts and boundary cells stay those of the
+    points that were run. Every painted point carries a dot, and the legend says how many there are.
+    """
+
+
+def filled(raster: Raster) -> int:
+    """How many points are painted like their neighbours; 0 without `Filled`, or with no outcome."""
+    known = int(raster.known.sum())
+    return raster.known.size - known if isinstance(raster, Filled) and known else 0
+
+
+def edges(centres: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(n,) tile centres -> (n + 1,) tile edges: midpoints, and as far out again at either end.
+
+    A single point, or a row of points that share one value, gets a tile of width 1.
+    """
+    if centres[0] == centres[-1]:
+        return centres[0] + np.linspace(-0.5, 0.5, centres.size + 1)
+    middle = (centres[:-1] + centres[1:]) / 2
+    return np.r_[2 * centres[0] - middle[0], middle, 2 * centres[-1] - middle[-1]]
+
+
+def rulers(raster: Raster) -> tuple[Ruler, Ruler]:
+    """The rulers that a raster is drawn by, along x and along y."""
+    return (
+        ruler(raster.x, raster.x_name, raster.x_scale),
+        ruler(raster.y, raster.y_name, raster.y_scale),
+    )
+
+
+def set_frame(axes: Axes, raster: Raster) -> None:
+    """Hatch the ground of a panel, label its axes and set their limits to the tiles."""
+    x, y = _tile_edges(raster)
+    axes.set_xlim(x[0], x[-1])
+    axes.set_ylim(y[0], y[-1])
+    for axis, along in zip((axes.xaxis, axes.yaxis), rulers(raster), strict=True):
+        axis.set_label_text(along.label)
+        axis.set_major_locator(MaxNLocator(nbins=6, steps=[1, 2, 2.5, 5, 10]))
+    if filled(raster):
+        row, column = np.nonzero(~raster.known)
+        across, up = _positions(raster)
+        size = float(np.clip(150 / max(raster.outcome.shape), 0.5, 5))
+        width = 0.15 * size
+        axes.plot(across[column], up[row], ms=size, markeredgewidth=width, zorder=4, **_DOT)
+    elif not raster.known.all():
+        ground = Rectangle((0, 0), 1, 1, transform=axes.transAxes, zorder=0, **_missing_look())
+        axes.add_patch(ground)
+
+
+def draw_tiles(
+    axes: Axes, raster: Raster, values: ArrayLike, where: NDArray[np.bool_], **look: Any
+) -> ScalarMappable:
+    """Paint (ny, nx) `values` at the points `where`, leaving the other points see-through.
+
+    `look` goes to matplotlib: cmap, norm, vmin, vmax. Evenly spaced lattices become one image, so
+    4096 x 4096 points cost no more than their pixels.
+    """
+    x, y = _tile_edges(raster)
+    if filled(raster):
+        from scipy.ndimage import distance_transform_edt  # takes a while to import
+
+        nearest = distance_transform_edt(~raster.known, return_distances=False, return_indices=True)
+        at = tuple(np.asarray(nearest))
+        values, where = np.asarray(values)[at], where[at]
+    return axes.pcolorfast(x, y, np.ma.masked_array(values, mask=~where), zorder=1, **look)
+
+
+def outline_cells(axes: Axes, raster: Raster, mixed: NDArray[np.bool_]) -> None:
+    """Draw a line around the (ny - 1, nx - 1) cells that are set; a cell spans four points.
+
+    On lattices of more than 1024 points a side, where a cell is less than a pixel, cells are
+    painted black instead.
+    """
+    x, y = _positions(raster)
+    if max(raster.outcome.shape) > 1024:
+        paint_cells(axes, raster, mixed, "black", zorder=3)
+        return
+    padded = np.pad(mixed, 1)
+    row, column = np.nonzero(padded[:, 1:-1][:-1] != padded[:, 1:-1][1:])
+    flat = np.stack([np.c_[x[column], y[row]], np.c_[x[column + 1], y[row]]], axis=1)
+    row, column = np.nonzero(padded[1:-1, :-1] != padded[1:-1, 1:])
+    upright = np.stack([np.c_[x[column], y[row]], np.c_[x[column], y[row + 1]]], axis=1)
+    width = float(np.clip(60 / max(raster.outcome.shape), 0.2, 1.4))
+    axes.add_collection(
+        LineCollection([*flat, *upright], colors="black", linewidths=width, zorder=3),
+        autolim=False,
+    )
+
+
+def paint_cells(
+    axes: Axes, raster: Raster, where: NDArray[np.bool_], color: str, *, zorder: int = 1
+) -> None:
+    """Paint the (ny - 1, nx - 1) cells that are set; a cell spans four points."""
+    x, y = _positions(raster)
+    shown = np.ma.masked_array(where, mask=~where)
+    axes.pcolorfast(x, y, shown, zorder=zorder, cmap=ListedColormap([color]))
+
+
+def limit_to_cells(axes: Axes, raster: Raster) -> None:
+    """Cut a panel at its outermost points, where cells end, instead of at their tiles' edges."""
+    x, y = _positions(raster)
+    axes.set_xlim(x[0], x[-1])
+    axes.set_ylim(y[0], y[-1])
+
+
+def missing_patch(raster: Raster) -> list[Artist]:
+    """Legend entry for points without an outcome; empty if there are none."""
+    if count := filled(raster):
+        return [Line2D([], [], label=f"not known, painted\nlike the nearest ({count:,})", **_DOT)]
+    missing = int(raster.known.size - raster.known.sum())
+    return [Patch(label=f"not known ({missing})", **_missing_look())] if missing else []
+
+
+def inferred_patch(raster: Raster) -> list[Patch]:
+    """Legend entry for nodes that were not run and take a run's number; empty if there are none."""
+    inferred = int(np.count_nonzero(raster.known & ~raster.measured))
+    name = f"not run, value of the nearest run ({inferred:,})"
+    return [Patch(label=name, facecolor="none", linewidth=0)] if inferred else []
+
+
+def _missing_look() -> dict[str, Any]:
+    return {
+        "facecolor": MISSING_COLOR,
+        "edgecolor": MISSING_EDGE,
+        "hatch": MISSING_HATCH,
+        "linewidth": 0,
+    }
+
+
+def _positions(raster: Raster) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    along_x, along_y = rulers(raster)
+    return along_x.positions(raster.x), along_y.positions(raster.y)
+
+
+def _tile_edges(raster: Raster) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    x, y = _positions(raster)
+    return edges(x), edges(y)

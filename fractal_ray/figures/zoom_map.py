@@ -1,0 +1,122 @@
+"""A map in a notebook on which a dragged rectangle is run: each drag makes a new sweep.
+
+    %matplotlib widget
+    from fractal_ray.figures.zoom_map import ZoomMap
+    ZoomMap(sweep, engine="local")
+
+Dragging needs ipympl (`pip install -e '.[notebook]'`); under any other backend of matplotlib the
+map is a picture, and `Sweep.zoom` does the same from a cell.
+"""
+
+import textwrap
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+from fractal_ray.engine.base import SweepStoppedError
+from fractal_ray.errors import SweepError
+from fractal_ray.figures.coloring import colormap
+from fractal_ray.figures.panels import label_panel
+from fractal_ray.figures.ruler import Ruler
+from fractal_ray.figures.tiles import rulers
+from fractal_ray.plane.axes import Axis
+from fractal_ray.plane.cut_axis import coordinate_at, ends, value_at
+from fractal_ray.sweep import Sweep
+
+if TYPE_CHECKING:
+    from matplotlib.backend_bases import MouseEvent
+    from matplotlib.widgets import RectangleSelector
+
+_SMALLEST = 0.005  # of a side: less is a click, not a rectangle
+
+
+class ZoomMap:
+    """The map of a frame; a rectangle that is dragged on it is run and becomes the map.
+
+    Parameters
+    ----------
+    sweep
+        A finished sweep.
+    frame
+        Number of the frame to begin with; None for the last.
+    how
+        Goes to `Sweep.zoom` with every rectangle: `points`, `levels`, `storage`, `engine`, ...
+    """
+
+    def __init__(self, sweep: Sweep, frame: int | None = None, **how: Any) -> None:
+        from matplotlib import pyplot
+
+        self._how = how
+        self._shown: list[tuple[Sweep, int]] = [(sweep, sweep.lattice(frame).frame.id)]
+        self.figure, self._axes = pyplot.subplots(figsize=(7, 6), layout="constrained")
+        self._selector: RectangleSelector | None = None
+        self._draw()
+
+    @property
+    def sweep(self) -> Sweep:
+        """The sweep whose map is shown."""
+        return self._shown[-1][0]
+
+    @property
+    def frame(self) -> int:
+        """The number of the frame that is shown."""
+        return self._shown[-1][1]
+
+    def back(self) -> None:
+        """Show the map before."""
+        if len(self._shown) > 1:
+            self._shown.pop()
+            self._draw()
+
+    def selected(self, press: "MouseEvent", release: "MouseEvent") -> None:
+        """Run the rectangle between two events and show it; what the selector calls."""
+        frame = self.sweep.lattice(self.frame).frame
+        x = _range(frame.x, self._rulers[0], (press.xdata, release.xdata))
+        y = _range(frame.y, self._rulers[1], (press.ydata, release.ydata))
+        if x is None or y is None:
+            return
+        self._say("running ...")
+        try:
+            closer = self.sweep.zoom(x, y, frame=self.frame, **self._how)
+        except SweepError as error:
+            self._say(str(error))
+            return
+        except SweepStoppedError:
+            self._say("the zoom has stopped; its error is below the map, or in the log")
+            raise
+        self._shown.append((closer, closer.lattice().frame.id))
+        self._draw()
+
+    def _draw(self) -> None:
+        from matplotlib.widgets import RectangleSelector
+
+        shown, axes = self.sweep.map(self.frame), self._axes
+        self._rulers = rulers(shown.raster)
+        if self._selector is not None:
+            self._selector.disconnect_events()  # the box that it draws goes with the old map
+        axes.clear()
+        label_panel(axes, shown.raster, shown.boundary, colormap("label", "safe"))
+        # Kept, because a selector that nothing refers to stops answering.
+        self._selector = RectangleSelector(axes, self.selected, useblit=True)
+        self._say(shown.title)
+
+    def _say(self, text: str) -> None:
+        self._axes.set_title("\n".join(textwrap.wrap(text, 70)), fontsize=10)
+        self.figure.canvas.draw_idle()
+        self.figure.canvas.flush_events()
+
+
+def _range(
+    axis: Axis, along: Ruler, given: tuple[float | None, float | None]
+) -> tuple[float, float] | None:
+    """The values between two places of a picture; None for a click, or a place off the map."""
+    first, last = given
+    if first is None or last is None:
+        return None
+    # A ruler is affine in the axis's own coordinate, in which shares of a frame count.
+    low, high = (along.position_at(end) for end in ends(axis))
+    shares = sorted(min(max((place - low) / (high - low), 0.0), 1.0) for place in (first, last))
+    if shares[1] - shares[0] < _SMALLEST:
+        return None
+    values = (value_at(axis, coordinate_at(axis, Decimal(share))) for share in shares)
+    lower, upper = (min(max(value, axis.min), axis.max) for value in values)
+    return lower, upper

@@ -1,0 +1,117 @@
+"""A dense raster of labels from points that were not all run, and which of them were."""
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fractal_ray.plane.boundary import UNKNOWN
+from fractal_ray.plane.outcome import Outcome
+from fractal_ray.planners.grid import GridPlanner
+from fractal_ray.planners.refine import RefinePlanner
+
+
+def labels_of(
+    planner: GridPlanner | RefinePlanner, label: Callable[[Outcome], bool]
+) -> tuple[NDArray[np.int8], NDArray[np.bool_], int]:
+    """What a planner that is done knows of its finest lattice.
+
+    Returns
+    -------
+    ``(labels, measured, level)``: (ny, nx) int8 of 1, 0 and -1 (not known), bool, True where the
+    label is that of a run, and the level of the lattice.
+    """
+    frame = planner.frame
+    if isinstance(planner, RefinePlanner):
+        x, y, labels = planner.labels()
+        size = {"cells_x": frame.cells_x, "cells_y": frame.cells_y, "levels": planner.levels}
+        return *infer_labels(x, y, labels, **size), planner.levels
+    labels = np.full((frame.cells_y + 1, frame.cells_x + 1), UNKNOWN, dtype=np.int8)
+    for point, outcome in planner.results:
+        labels[point.iy, point.ix] = UNKNOWN if outcome is None else label(outcome)
+    return labels, labels != UNKNOWN, 0
+
+
+def infer_labels(
+    x: NDArray[np.int64],
+    y: NDArray[np.int64],
+    labels: NDArray[np.int8],
+    *,
+    cells_x: int,
+    cells_y: int,
+    levels: int,
+) -> tuple[NDArray[np.int8], NDArray[np.bool_]]:
+    """Fill a lattice: a node that was not run has the label of the cell that it lies in.
+
+    That cell is the finest one whose corners are known, by a run or as part of a larger cell, and
+    its label is theirs if all known nodes of its closed square agree. Where they do not, nodes
+    stay unknown.
+
+    Parameters
+    ----------
+    x, y
+        (n,) addresses at level `levels`, each node once.
+    labels
+        (n,) 1 (yes), 0 (no) or -1: a run is called for and its answer not known. Leaving such
+        nodes out would let their neighbours answer for them.
+    cells_x, cells_y
+        Cells along each side at level 0.
+    levels
+        Level of the lattice that is filled.
+
+    Returns
+    -------
+    ``(filled, measured)``, both (ny, nx), row = y address: int8 of 1, 0 and -1 (not known), and
+    bool, True where the label is that of a run.
+    """
+    shape = ((cells_y << levels) + 1, (cells_x << levels) + 1)
+    given = np.full(shape, _ABSENT, dtype=np.int8)
+    given[y, x] = labels
+    mixed = _mixed(given, levels)
+    filled = given[:: 1 << levels, :: 1 << levels]
+    filled = np.where(filled == _ABSENT, UNKNOWN, filled)
+    for level in range(levels):
+        step = 1 << (levels - level - 1)
+        filled = _halved(filled, _cell_labels(filled, mixed[level]), given[::step, ::step])
+    return filled.astype(np.int8), (given == 0) | (given == 1)
+
+
+_ABSENT = -2
+
+
+def _mixed(given: NDArray[np.int8], levels: int) -> list[NDArray[np.bool_]]:
+    """By level below the finest: cells in whose closed square given nodes differ."""
+    kinds = []
+    for label in (UNKNOWN, 0, 1):
+        nodes = given == label
+        cells = nodes[:-1, :-1] | nodes[1:, :-1] | nodes[:-1, 1:] | nodes[1:, 1:]
+        pyramid = []
+        for _ in range(levels):
+            rows = cells[0::2] | cells[1::2]
+            cells = rows[:, 0::2] | rows[:, 1::2]
+            pyramid.append(cells)
+        kinds.append(pyramid)
+    return [a.astype(np.int8) + b + c > 1 for a, b, c in reversed(list(zip(*kinds, strict=True)))]
+
+
+def _cell_labels(filled: NDArray[np.int8], mixed: NDArray[np.bool_]) -> NDArray[np.int8]:
+    """Each cell's label where its corners agree and nothing in it differs, else unknown."""
+    first = filled[:-1, :-1]
+    same = (first == filled[1:, :-1]) & (first == filled[:-1, 1:]) & (first == filled[1:, 1:])
+    return np.where(same & ~mixed, first, UNKNOWN)
+
+
+def _halved(
+    filled: NDArray[np.int8], cells: NDArray[np.int8], given: NDArray[np.int8]
+) -> NDArray[np.int8]:
+    """The lattice of the next level: old nodes, what is given, and else what cells say.
+
+    Two cells that share an edge and both have a label share its two ends, so they agree.
+    """
+    finer = np.full(given.shape, UNKNOWN, dtype=np.int8)
+    finer[1::2, 1::2] = cells
+    padded = np.pad(cells, 1, constant_values=UNKNOWN)
+    finer[0::2, 1::2] = np.maximum(padded[:-1, 1:-1], padded[1:, 1:-1])
+    finer[1::2, 0::2] = np.maximum(padded[1:-1, :-1], padded[1:-1, 1:])
+    finer[0::2, 0::2] = filled
+    return np.where(given == _ABSENT, finer, given)

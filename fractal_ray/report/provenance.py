@@ -1,0 +1,140 @@
+"""The sections of a page behind what was found: costs, failures, whose data these are, and how to
+make them again. Plain data for `page.html`."""
+
+import base64
+import shlex
+from collections import Counter
+from typing import Any
+
+import yaml
+
+import fractal_ray
+from fractal_ray.dataset.frames_file import FILE
+from fractal_ray.dataset.secrets import cleaned
+from fractal_ray.report import costs
+from fractal_ray.report.facts import Facts
+from fractal_ray.report.sentences import day, duration
+
+
+def cost(facts: Facts) -> dict[str, Any]:
+    """By stage and frame, and what dense grids would have cost."""
+    rows = [
+        {
+            "stage": each.stage,
+            "frame": each.frame,
+            "runs": f"{each.runs:,}",
+            "seconds": _short(each.seconds),
+            "rate": "" if each.rate is None else _short(each.rate),
+            "tokens": f"{each.tokens:,}",
+            "first": f"{each.first:%Y-%m-%d %H:%M:%S}",
+            "last": f"{each.last:%Y-%m-%d %H:%M:%S}",
+        }
+        for each in costs.spent(facts)
+    ]
+    grid, seconds = costs.dense(facts), facts.status.seconds
+    gpu = facts.sweep.spec.resources.gpu
+    return {
+        "rows": rows,
+        "tokens": any(row["tokens"] != "0" for row in rows),
+        "seconds": f"{_short(seconds)} worker-seconds",
+        "gpu": f"{seconds * gpu / 3600:,.2f} GPU-hours at {gpu:g} GPUs a worker"
+        if gpu and gpu != "auto"  # then it was measured anew by every start, and kept nowhere
+        else None,
+        "rate": _short(facts.table.num_rows / seconds) if seconds else None,
+        "nodes": f"{grid.nodes:,}",
+        "runs": f"{grid.runs:,}",
+        "share": f"{grid.runs / grid.nodes:.1%}" if grid.nodes else "0 %",
+        "dense": duration(grid.seconds),
+    }
+
+
+def failures(facts: Facts) -> list[dict[str, Any]]:
+    """Grouped by their last line, most frequent first."""
+    axes = facts.sweep.spec.axes
+    return [
+        {
+            **group,
+            "first_line": group["error"].strip().splitlines()[0] if group["error"].strip() else "?",
+            "where": "; ".join(
+                f"{axes.x.param} {x!r}, {axes.y.param} {y!r}" for x, y in group["points"]
+            ),
+            "hosts": ", ".join(group["hosts"]),
+        }
+        for group in facts.groups
+    ]
+
+
+def spec_text(facts: Facts) -> str:
+    """The spec as YAML, every setting written out but the keys of a storage."""
+    plain = cleaned(facts.sweep.spec.model_dump(mode="json", exclude_none=True))
+    return yaml.safe_dump(plain, sort_keys=False, allow_unicode=True, width=90)
+
+
+def provenance(facts: Facts) -> list[tuple[str, str]]:
+    """Whose data these are, who wrote them, where and when."""
+    table = facts.table
+    versions = Counter(
+        f"fractal-ray {each.get('fractal_ray', '?')}, Python {each.get('python', '?')}"
+        for each in facts.writers
+    )
+    return [
+        ("dataset", facts.location),
+        ("fingerprint of model, data and code", facts.header.get("fingerprint", "?")),
+        ("begun", day(facts.header.get("created_at"))),
+        ("last written", day(facts.status.last_written)),
+        ("written by", "; ".join(versions) or "nothing yet"),
+        ("this page by", f"fractal-ray {fractal_ray.__version__}"),
+        ("hosts", _counted(table.column("host").to_pylist())),
+        ("devices", _counted(table.column("device").to_pylist())),
+        ("parts", f"{facts.status.parts:,} Parquet files"),
+        ("label", _label(facts)),
+    ]
+
+
+def recipe(facts: Facts) -> list[tuple[str, str]]:
+    """Every setting that is not swept, the defaults too."""
+    return [(key, str(value)) for key, value in facts.header.get("recipe", {}).items()]
+
+
+def reproduce(facts: Facts, text: str) -> dict[str, Any]:
+    """The spec as a link to download, the frames of zooms as another, and the commands."""
+    name = f"{facts.sweep.spec.name}.yaml"
+    folder = shlex.quote(f"results/{facts.sweep.spec.name}")
+    numbers = [frame.number for frame in facts.frames if frame.sheet is not None]
+    frames = facts.frames_file
+    return {
+        "file": name,
+        "uri": _download("application/yaml", text),
+        "frames_file": FILE,
+        "frames_uri": None if frames is None else _download("application/json", frames),
+        "commands": [
+            f"fractal-ray plan {name}",
+            *([] if frames is None else [f"mkdir -p {folder}", f"cp {FILE} {folder}/"]),
+            f"fractal-ray run {name} --storage results",
+            *(f"fractal-ray verify {folder} --frame {number}" for number in numbers),
+            f"fractal-ray analyze {folder}",
+            f"fractal-ray report {folder}",
+        ],
+    }
+
+
+def _download(kind: str, text: str) -> str:
+    """A text as a link that is a file."""
+    return f"data:{kind};base64,{base64.b64encode(text.encode()).decode()}"
+
+
+def _label(facts: Facts) -> str:
+    label = facts.sweep.spec.label
+    return (
+        f"{label.boundary}; trained: mean of the last {label.window} losses below"
+        f" {label.threshold:g} x the first"
+    )
+
+
+def _counted(names: list[str]) -> str:
+    return ", ".join(f"{name} ({n:,} runs)" for name, n in Counter(names).most_common()) or "none"
+
+
+def _short(number: float) -> str:
+    """Three digits, or all before the point."""
+    return f"{number:,.0f}" if number >= 100 else f"{number:.3g}"

@@ -1,0 +1,61 @@
+"""What a spec says of where a sweep is followed from."""
+
+import re
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, field_validator
+
+from fractal_ray.spec.stages import Model
+
+MOST_POINT_RUNS = 1000
+"""W&B asks for at most about 10,000 runs in a project."""
+
+Name = Annotated[str, Field(min_length=1, max_length=128)]
+Tag = Annotated[str, Field(min_length=1, max_length=64)]
+
+
+class WandbSpec(Model):
+    """Runs in Weights & Biases; what is not given comes from the environment (docs/tracking.md)."""
+
+    project: Name | None = None
+    entity: Name | None = None
+    group: Name | None = None
+    tags: tuple[Tag, ...] | None = None
+    mode: Literal["online", "offline", "disabled"] | None = None
+    points: str = "none"
+    """`none`, or `sample:N`: runs of their own for N points."""
+
+    @field_validator("project")
+    @classmethod
+    def _in_an_address(cls, project: str | None) -> str | None:
+        if project is not None and re.search(r"[/\\#?%:]", project):
+            raise ValueError(f"W&B takes no / \\ # ? % : in a project; given {project!r}")
+        return project
+
+    @field_validator("tags", mode="before")
+    @classmethod
+    def _listed(cls, tags: Any) -> Any:
+        if not isinstance(tags, list | tuple | None):
+            raise ValueError(f"takes a list, [night, d20]; given {tags!r}")
+        return tags
+
+    @field_validator("points", mode="before")
+    @classmethod
+    def _none_or_some(cls, points: Any) -> str:
+        found = re.fullmatch(r"none|sample:(\d+)", str(points))
+        if found is None or not 1 <= int(found[1] or 1) <= MOST_POINT_RUNS:
+            raise ValueError(
+                f"takes none or sample:N with N from 1 to {MOST_POINT_RUNS}; given {points!r}"
+            )
+        return str(points)
+
+    @property
+    def sampled(self) -> int:
+        """How many points have runs of their own."""
+        return 0 if self.points == "none" else int(self.points.partition(":")[2])
+
+
+class TrackingSpec(Model):
+    """Where a sweep is followed from. No part of what a point is."""
+
+    wandb: WandbSpec | None = None

@@ -1,0 +1,166 @@
+"""A sweep's YAML, read and validated.
+
+Every mistake is reported at once, one line each: where it stands, what was given, what is allowed.
+"""
+
+import copy
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+from fractal_ray.errors import SweepError, nearest
+from fractal_ray.spec.stages import Model
+from fractal_ray.spec.sweep_spec import SweepSpec
+from fractal_ray.spec.workloads import KINDS
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML in which 1e-6 is a number, as every reader of a learning rate expects."""
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"^[-+]?(\d[\d_]*\.?[\d_]*|\.\d[\d_]*)[eE][-+]?\d+$"),
+    list("-+.0123456789"),
+)
+
+
+def parse_yaml(text: str) -> Any:
+    """Parse YAML text; 1e-6 is a float."""
+    return yaml.load(text, Loader=_Loader)
+
+
+def load_spec(path: str | Path, overrides: Iterable[str] = ()) -> SweepSpec:
+    """Read and validate a spec.
+
+    Parameters
+    ----------
+    path
+        The YAML file.
+    overrides
+        ``"axes.x.max=0.1"``: dotted key, then a YAML value; applied in order before validation.
+
+    Raises
+    ------
+    SweepError
+        Naming every mistake, one a line.
+    """
+    file = Path(path)
+    if not file.is_file():
+        shipped = ", ".join(sorted(str(p) for p in Path("sweeps").rglob("*.yaml")))
+        here = f"; here: {shipped}" if shipped else ""
+        raise SweepError(
+            f"no spec at {file}{here}; give a sweep's YAML, or the folder of its dataset"
+        )
+    try:
+        raw = parse_yaml(file.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise SweepError(f"{file} is not valid YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(raw, dict):
+        raise SweepError(f"{file} must hold a mapping (name, workload, axes, stages, ...)")
+    return parse_spec(raw, overrides, origin=str(file))
+
+
+def parse_spec(
+    raw: Mapping[str, Any], overrides: Iterable[str] = (), *, origin: str = "spec"
+) -> SweepSpec:
+    """Validate a mapping after overrides; raises `SweepError` naming every mistake, one a line."""
+    changed = copy.deepcopy(dict(raw))
+    for override in overrides:
+        _apply(changed, override)
+    try:
+        return SweepSpec.model_validate(changed)
+    except ValidationError as error:
+        # pydantic also counts a list as empty when none of its items is valid.
+        problems = [p for p in error.errors() if not (p["type"] == "too_short" and p["input"])]
+        lines = [f"  {_explain(problem)}" for problem in problems]
+        raise SweepError("\n".join([f"{origin} is not a valid sweep:", *lines])) from error
+
+
+def _apply(raw: dict[str, Any], override: str) -> None:
+    key, sep, text = override.partition("=")
+    if not sep:
+        raise SweepError(f"--set takes key=value, for example axes.x.max=0.1; given {override!r}")
+    try:
+        value = parse_yaml(text)
+    except yaml.YAMLError as error:
+        raise SweepError(f"--set {key}: {text!r} is not a valid YAML value") from error
+    *path, last = key.strip().split(".")
+    node: Any = raw
+    for part in path:
+        node = _child(node, part, key)
+    if isinstance(node, list):
+        node[_index(node, last, key)] = value
+    elif isinstance(node, dict):
+        node[last] = value
+    else:
+        raise SweepError(f"--set {key}: there is nothing to set below a plain value")
+
+
+def _child(node: Any, part: str, key: str) -> Any:
+    if isinstance(node, list):
+        return node[_index(node, part, key)]
+    if not isinstance(node, dict):
+        raise SweepError(f"--set {key}: there is nothing to set below a plain value")
+    if node.get(part) is None:
+        node[part] = {}
+    return node[part]
+
+
+def _index(node: list[Any], part: str, key: str) -> int:
+    if part.isdecimal() and int(part) < len(node):
+        return int(part)
+    raise SweepError(f"--set {key}: {part!r} is not one of the list's places 0..{len(node) - 1}")
+
+
+def _explain(problem: Any) -> str:
+    location = [str(part) for part in problem["loc"]]
+    # pydantic puts the workload's kind between its key and the keys below.
+    spoken = location[:1] + location[2:] if location[:1] == ["workload"] else location
+    where = ".".join(spoken) or "sweep"
+    if problem["type"] == "union_tag_invalid":
+        tag, kinds = problem["ctx"]["tag"], ", ".join(KINDS)
+        return f"workload.kind: {tag!r} is no workload{nearest(tag, KINDS)}; allowed: {kinds}"
+    if problem["type"] == "extra_forbidden":
+        allowed = _keys_at(location[:-1])
+        known = f"; allowed: {', '.join(sorted(allowed))}" if allowed else ""
+        return f"{where}: unknown key{nearest(location[-1], allowed)}{known}"
+    if problem["type"] == "missing":
+        return f"{where}: missing"
+    if problem["type"] == "model_type":
+        keys = ", ".join(_keys_at(location))
+        return (
+            f"{where}: takes a mapping{f' of {keys}' if keys else ''}; given {problem['input']!r}"
+        )
+    message = problem["msg"].removeprefix("Value error, ")
+    message = message[0].lower() + message[1:]
+    if problem["type"] == "value_error":
+        return message if message.startswith(("axes.", "stages.")) else f"{where}: {message}"
+    return f"{where}: {message}; given {problem['input']!r}"
+
+
+def _keys_at(location: list[str]) -> list[str]:
+    """Keys that the model at a place of the spec allows."""
+    model: type[Model] = SweepSpec
+    if location[:1] == ["workload"]:
+        model, location = KINDS[location[1]], location[2:]
+    schema: Any = model.model_json_schema()
+    definitions = schema.get("$defs", {})
+    for part in location:
+        schema = _resolve(schema, definitions)
+        items = schema.get("items") if part.isdigit() else schema.get("properties", {}).get(part)
+        if items is None:
+            return []
+        schema = items
+    return list(_resolve(schema, definitions).get("properties", {}))
+
+
+def _resolve(schema: Any, definitions: Any) -> Any:
+    for option in [schema, *schema.get("anyOf", []), *schema.get("allOf", [])]:
+        if "$ref" in option:
+            return definitions[option["$ref"].rsplit("/", 1)[-1]]
+    return schema

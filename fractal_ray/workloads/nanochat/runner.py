@@ -1,0 +1,206 @@
+"""The workload `nanochat` on one worker: one model, or copies of it that advance side by side."""
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Literal
+
+from fractal_ray.plane.axes import Point
+from fractal_ray.plane.outcome import Criterion, RunRecord
+from fractal_ray.workloads.nanochat.stack_size import StackSize, most_copies
+from nanochat.errors import NanochatError
+from nanochat.kernels import Kernels
+from nanochat.recipe import Recipe
+
+if TYPE_CHECKING:
+    from fractal_ray.workloads.nanochat.workload import Shared
+    from nanochat.data import Batches
+    from nanochat.finetune import FinetuneResult
+
+CACHED_DATA = 8
+"""Sets of batches that are kept, where an axis changes them."""
+
+
+class NanochatRunner:
+    """One stack of copies, one set of master weights, cached batches.
+
+    Parameters
+    ----------
+    shared
+    recipe
+        The fixed recipe.
+    params
+        Fields that the axes sweep.
+    criterion
+        The rule that labels a loss curve.
+    device
+        "cpu" or "cuda".
+    kernels
+    points_per_trial
+        Points that advance together; auto: as many as proves fastest on this worker, where the
+        result does not depend on it.
+    """
+
+    def __init__(
+        self,
+        shared: "Shared",
+        recipe: Recipe,
+        params: tuple[str, str],
+        criterion: Criterion,
+        device: str,
+        kernels: Kernels,
+        points_per_trial: int | Literal["auto"],
+    ) -> None:
+        import torch
+
+        from nanochat.gpt import GPT
+        from nanochat.isolation import keep_freed_memory
+        from nanochat.stepper import Stepper
+
+        if device == "cuda" and not torch.cuda.is_available():
+            raise NanochatError(
+                "resources.gpu asks for a GPU and torch sees none on this worker;"
+                " set resources.gpu: 0 to run on the CPU"
+            )
+        if device == "cpu":
+            keep_freed_memory()
+        # Some checkpoints pad the vocabulary with rows beyond its size.
+        rows = shared.weights["lm_head.weight"].shape[0]
+        self.model = GPT(shared.config, vocab_rows=rows).to(device)
+        # Copies: the arrays may be the object store's own memory, which every worker shares.
+        self._master: dict[str, torch.Tensor] = {
+            key: torch.tensor(array, device=device) for key, array in shared.weights.items()
+        }
+        self.model.load_state_dict(self._master)
+        self._shared, self._recipe, self._params = shared, recipe, params
+        self._criterion, self._device, self._kernels = criterion, device, kernels
+        most = self._most_together() if points_per_trial == "auto" else points_per_trial
+        self._size = StackSize(points_per_trial, most)
+        copies = self._size.capacity
+        # A stack of one on a CPU, too: no product then depends on how many there are.
+        if copies > 1 or (device == "cpu" and kernels.stack(recipe.dtype) and not kernels.static):
+            self.model.stack(copies, recipe.trainable_param_groups)
+        self._stepper = Stepper(self.model, [recipe] * copies, kernels)
+        self._batches: dict[tuple[Any, ...], Batches] = {}
+        self.device = torch.cuda.get_device_name() if device == "cuda" else "cpu"
+
+    @property
+    def side_by_side(self) -> int:
+        """Points that advance together, at present."""
+        return self._size.now
+
+    def evaluate(self, points: Sequence[Point]) -> Iterator[RunRecord]:
+        """Fine-tune at each point, always from the master weights."""
+        recipes = [
+            self._recipe.with_values(dict(zip(self._params, (point.x, point.y), strict=True)))
+            for point in points
+        ]
+        while recipes:
+            keys = [recipe.stack_key() for recipe in recipes[: self._size.now]]
+            together = next((i for i, key in enumerate(keys) if key != keys[0]), len(keys))
+            for result in self.finetune(recipes[:together]):
+                yield self._record(result, together)
+            recipes = recipes[together:]
+
+    def finetune(
+        self, recipes: Sequence[Recipe], batches: "Batches | None" = None
+    ) -> "list[FinetuneResult]":
+        """Fine-tune from the master weights, side by side.
+
+        Parameters
+        ----------
+        recipes
+            At most as many as advance together.
+        batches
+            Others than those of the data.
+        """
+        import torch
+
+        from nanochat.finetune import finetune_side_by_side
+
+        asked = list(recipes)
+        if self._same_shapes:
+            asked += asked[-1:] * (self._size.now - len(asked))
+        self._stepper.reset(asked)
+        self.restore()
+        if batches is None:
+            batches = self._batches_for(asked[0])
+        start = time.process_time()  # others use the machine as well
+        try:
+            results = finetune_side_by_side(self._stepper, batches, asked)
+        except torch.OutOfMemoryError as error:
+            if len(asked) == 1:
+                raise
+            raise torch.OutOfMemoryError(
+                f"{len(asked)} points side by side need more memory than there is; lower"
+                f" resources.points_per_trial ({error})"
+            ) from error
+        begun = sum(result.steps + (result.diverged_step is not None) for result in results)
+        self._size.told(len(asked), (time.process_time() - start) / begun)
+        # What fills a stack costs time as well, which is that of the points.
+        wall = sum(result.seconds for result in results)
+        results = results[: len(recipes)]
+        more = wall / sum(result.seconds for result in results)
+        return [replace(result, seconds=more * result.seconds) for result in results]
+
+    def restore(self) -> None:
+        """The master weights, in place."""
+        import torch
+
+        with torch.no_grad():
+            for key, tensor in self.model.state_dict().items():
+                tensor.copy_(self._master[key])
+
+    @property
+    def _same_shapes(self) -> bool:
+        """Whether a stack must be full: kernels for fewer copies are others, and may round so."""
+        return self._kernels.static or (self._device == "cuda" and self._recipe.deterministic)
+
+    def _most_together(self) -> int:
+        """Points that may advance together without a word from the user."""
+        recipe, kernels = self._recipe, self._kernels
+        # On a GPU the kernels of each number of copies may round in their own way, and workers that
+        # share a card cannot see what the others will take of its memory: there it is asked for.
+        # What is compiled would be so again for each number.
+        alone = not kernels.stack(recipe.dtype) or kernels.static or self._device == "cuda"
+        # Shared blocks above a stacked embedding take the rows of all copies in one product.
+        groups = recipe.trainable_param_groups
+        if alone or ("embedding" in groups and "matrix" not in groups):
+            return 1
+        from nanochat.optim import group_members
+
+        members = group_members(self.model)
+        trained = (p for group in groups for p in members[group])
+        return most_copies(sum(param.numel() for param in trained))
+
+    def _record(self, result: "FinetuneResult", together: int) -> RunRecord:
+        return RunRecord.from_curve(
+            result.losses,
+            self._criterion,
+            diverged_step=result.diverged_step,
+            final_loss=result.final_loss,
+            steps=result.steps,
+            tokens_seen=result.tokens_seen,
+            seconds=result.seconds,
+            deterministic=self._recipe.deterministic,
+            side_by_side=together,
+            kernels=str(self._kernels),
+        )
+
+    def _batches_for(self, recipe: Recipe) -> "Batches":
+        """Batches are the same for every point unless an axis changes them."""
+        from nanochat.data import make_batches
+
+        key = recipe.batch_key()
+        if key not in self._batches:
+            if len(self._batches) >= CACHED_DATA:
+                self._batches.pop(next(iter(self._batches)))
+            self._batches[key] = make_batches(
+                self._shared.examples,
+                recipe,
+                self._shared.pad_id,
+                self._device,
+                self._kernels,
+                self._shared.config.reach,
+            )
+        return self._batches[key]
