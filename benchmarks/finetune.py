@@ -20,8 +20,8 @@ from finetune_measure import about
 from finetune_runs import ROWS, Case
 from finetune_shapes import shapes_table
 
-from nanochat.config import GPTConfig
 from nanochat.errors import NanochatError
+from nanochat.model.config import GPTConfig
 
 # The model and the data of sweeps/quickstart.yaml: 60 positions in a row, 57 % of them supervised.
 TINY = Case(GPTConfig(128, 512, 2, 2, 1, 48), "full", 61, 8, "float32", 0.57)

@@ -5,8 +5,8 @@ import re
 import numpy as np
 from numpy.typing import NDArray
 
-from nanochat.config import GPTConfig
-from nanochat.optim import NEWTON_SCHULZ_STEPS
+from nanochat.model.config import GPTConfig
+from nanochat.train.optim import NEWTON_SCHULZ_STEPS
 
 PEAKS = {
     r"H100 80GB HBM3|H100 SXM": 989e12,
@@ -52,7 +52,7 @@ def step_flops(
         Positions of each row that are no padding.
     supervised : int
     trained : tuple of str
-        Groups of `nanochat.recipe.GROUPS`.
+        Groups of `nanochat.train.recipe.GROUPS`.
     """
     width, blocks, positions = config.n_embd, config.n_layer, int(lengths.sum())
     projected = 2 * width * (width + 2 * config.kv_width) * positions

@@ -18,12 +18,12 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from nanochat.batches import make_batches
-from nanochat.config import GPTConfig
-from nanochat.gpt import GPT
-from nanochat.head import CELLS
-from nanochat.memory import count_parameters
-from nanochat.sizing import GB
+from nanochat.model.config import GPTConfig
+from nanochat.model.gpt import GPT
+from nanochat.model.head_loss import CELLS
+from nanochat.sizing.memory import count_parameters
+from nanochat.sizing.summary import GB
+from nanochat.train.batches import make_batches
 
 
 class LiveBytes(TorchDispatchMode):

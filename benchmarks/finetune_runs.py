@@ -7,14 +7,14 @@ import numpy as np
 import torch
 from plain_loop import plain_finetune
 
-from nanochat.batches import Batches
-from nanochat.config import GPTConfig
-from nanochat.examples import Examples
-from nanochat.finetune import FinetuneResult, finetune_side_by_side
-from nanochat.gpt import GPT
-from nanochat.kernels import PLAIN, Kernels
-from nanochat.recipe import Recipe
-from nanochat.stepper import Stepper
+from nanochat.data.examples import Examples
+from nanochat.model.config import GPTConfig
+from nanochat.model.gpt import GPT
+from nanochat.train.batches import Batches
+from nanochat.train.finetune import FinetuneResult, finetune_side_by_side
+from nanochat.train.kernels import PLAIN, Kernels
+from nanochat.train.recipe import Recipe
+from nanochat.train.stepper import Stepper
 
 SUPERVISED = 0.05
 MEAN_SHARE = 400 / 1024  # of DocVQA's rows, by the longest

@@ -18,10 +18,10 @@ from finetune_flops import muon_flops, step_flops
 from finetune_measure import free_device, header, row, seconds
 from finetune_runs import Case, make_examples, make_model, plain, product
 
-from nanochat.batches import make_batches
-from nanochat.gpt import GPT
-from nanochat.kernels import PLAIN, Kernels
-from nanochat.sizing import GB
+from nanochat.model.gpt import GPT
+from nanochat.sizing.summary import GB
+from nanochat.train.batches import make_batches
+from nanochat.train.kernels import PLAIN, Kernels
 
 BUDGET = 250_000  # supervised tokens of a point
 FASTER = ("compile", "cuda_graphs")

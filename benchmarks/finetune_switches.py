@@ -17,12 +17,12 @@ from plain_loop import collate, newton_schulz
 from torch import Tensor
 from torch.optim import AdamW
 
-from nanochat.batches import make_batches
-from nanochat.gpt import IGNORED, SOFT_CAP
-from nanochat.head import head_loss
-from nanochat.isolation import keep_freed_memory
-from nanochat.kernels import PLAIN, Kernels
-from nanochat.optim import orthogonalize
+from nanochat.model.gpt import IGNORED, SOFT_CAP
+from nanochat.model.head_loss import head_loss
+from nanochat.model.torch_settings import keep_freed_memory
+from nanochat.train.batches import make_batches
+from nanochat.train.kernels import PLAIN, Kernels
+from nanochat.train.optim import orthogonalize
 
 TURN = 0.1  # seconds that a turn lasts at least: no clock is too coarse for it
 SIDE_BY_SIDE = (2, 4, 8)

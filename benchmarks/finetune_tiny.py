@@ -30,9 +30,9 @@ from fractal_ray.spec.workloads import NanochatSpec
 from fractal_ray.spec.yaml_file import load_spec
 from fractal_ray.workloads.nanochat.runner import NanochatRunner
 from fractal_ray.workloads.nanochat.workload import NanochatWorkload, Shared
-from nanochat.checkpoint import build_model
-from nanochat.finetune import FinetuneResult
-from nanochat.recipe import Recipe
+from nanochat.model.checkpoint import build_model
+from nanochat.train.finetune import FinetuneResult
+from nanochat.train.recipe import Recipe
 
 SPEC = Path(__file__).parents[1] / "sweeps" / "quickstart.yaml"
 POINTS = 32

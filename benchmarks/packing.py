@@ -39,8 +39,8 @@ from fractal_ray.engine.cluster.packing import Packing, workers_of
 from fractal_ray.errors import SweepError
 from fractal_ray.workloads.base import Footprint
 from nanochat.errors import NanochatError
-from nanochat.kernels import Kernels
-from nanochat.recipe import Recipe
+from nanochat.train.kernels import Kernels
+from nanochat.train.recipe import Recipe
 
 COLUMNS = (
     "model | MPS | workers | steps/s | tokens/s | ratio | GiB a worker | GiB of the card"

@@ -20,8 +20,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
-    from nanochat.batches import Batches
-    from nanochat.examples import Examples
+    from nanochat.data.examples import Examples
+    from nanochat.train.batches import Batches
 
 MEMORY = "out of memory"
 LONGEST = 1024
@@ -75,11 +75,11 @@ class Subject:
 
         if job.device == "cuda" and not torch.cuda.is_available():
             raise RuntimeError("torch sees no GPU; give --device cpu")
-        from nanochat.config import GPTConfig
-        from nanochat.gpt import GPT
-        from nanochat.kernels import Kernels
-        from nanochat.recipe import Recipe
-        from nanochat.stepper import Stepper
+        from nanochat.model.config import GPTConfig
+        from nanochat.model.gpt import GPT
+        from nanochat.train.kernels import Kernels
+        from nanochat.train.recipe import Recipe
+        from nanochat.train.stepper import Stepper
 
         config = GPTConfig.from_depth(job.depth, vocab_size=job.vocab_size, sequence_len=LONGEST)
         with torch.device(job.device):
@@ -119,14 +119,14 @@ class Subject:
         return {"peak": torch.cuda.max_memory_reserved(), "used": total - free}
 
     def _batches(self, rows: "Examples") -> "Batches":
-        from nanochat.batches import make_batches
+        from nanochat.train.batches import make_batches
 
         return make_batches(rows, self.recipe, 0, self.device, self.stepper.kernels)
 
     def _finetune(self, batches: "Batches", steps: int) -> None:
         import torch
 
-        from nanochat.finetune import finetune_side_by_side
+        from nanochat.train.finetune import finetune_side_by_side
 
         recipe = self.recipe.with_values({"num_iterations": steps})
         self.stepper.reset([recipe])
@@ -139,7 +139,7 @@ class Subject:
 
 def examples(count: int, vocab_size: int) -> "Examples":
     """Random tokens in rows of DocVQA's lengths: about 400 in the mean, the answer at the end."""
-    from nanochat.examples import Examples
+    from nanochat.data.examples import Examples
 
     random = np.random.default_rng(0)
     draws = np.sort(np.clip(random.gamma(2.5, 163.0, 4096).astype(np.int64), 32, LONGEST))

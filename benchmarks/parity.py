@@ -24,15 +24,15 @@ import numpy as np
 import torch
 
 from fractal_ray.plane.outcome import Criterion
-from nanochat.checkpoint import Checkpoint, build_model, load_checkpoint
-from nanochat.data import load_conversations, make_batches, tokenize_conversations
-from nanochat.examples import Examples
-from nanochat.finetune import FinetuneResult, finetune
-from nanochat.gpt import GPT
-from nanochat.kernels import PLAIN, Kernels
-from nanochat.optim import build_optimizers
-from nanochat.recipe import DTYPES, GROUPS, Recipe
-from nanochat.tokenizer import Tokenizer
+from nanochat.data.conversations import load_conversations, make_batches, tokenize_conversations
+from nanochat.data.examples import Examples
+from nanochat.model.checkpoint import Checkpoint, build_model, load_checkpoint
+from nanochat.model.gpt import GPT
+from nanochat.tokenizer.tokenizer import Tokenizer
+from nanochat.train.finetune import FinetuneResult, finetune
+from nanochat.train.kernels import PLAIN, Kernels
+from nanochat.train.optim import build_optimizers
+from nanochat.train.recipe import DTYPES, GROUPS, Recipe
 
 GOLDEN = Path(__file__).parents[1] / "tests" / "golden" / "nanochat_tiny"
 AS_THE_SOURCE = Kernels(full_logits=True)

@@ -2,7 +2,7 @@
 
     python benchmarks/plain_loop.py --recipe '{"matrix_lr": 0.02, "num_tokens": 4000}'   # one point
 
-Same mathematics, schedule and rule to stop as `nanochat.finetune`, nothing saved: float32 logits of
+Same mathematics, schedule and rule to stop as `train/finetune.py`, nothing saved: float32 logits of
 the whole vocabulary at every position, batches collated for every step of every point, optimizers
 built for every point, Muon one matrix after the other, and the loss read from the device at every
 step. Left out, in its favour: the streamed data set, the diagnostic pass and the two sample texts
@@ -20,11 +20,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.optim import AdamW
 
-from nanochat.examples import Examples
-from nanochat.finetune import FinetuneResult
-from nanochat.gpt import GPT, IGNORED
-from nanochat.isolation import isolated
-from nanochat.optim import (
+from nanochat.data.examples import Examples
+from nanochat.model.gpt import GPT, IGNORED
+from nanochat.model.torch_settings import isolated
+from nanochat.train.finetune import FinetuneResult
+from nanochat.train.optim import (
     ADAM_BETAS,
     ADAM_EPS,
     NEWTON_SCHULZ,
@@ -32,7 +32,7 @@ from nanochat.optim import (
     effective_lrs,
     lr_factor,
 )
-from nanochat.recipe import GROUPS, Recipe
+from nanochat.train.recipe import GROUPS, Recipe
 
 MOMENTUM = 0.95
 
@@ -186,9 +186,9 @@ def order(examples: Examples, recipe: Recipe, epoch: int) -> NDArray[np.int64]:
 
 def main() -> None:
     """A point as a script of a sweep runs it: everything anew, in a process of its own."""
-    from nanochat.checkpoint import build_model
-    from nanochat.data import load_conversations, tokenize_conversations
-    from nanochat.sources import load_model
+    from nanochat.data.conversations import load_conversations, tokenize_conversations
+    from nanochat.model.checkpoint import build_model
+    from nanochat.sources.load import load_model
 
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--model", default="preset:tiny")

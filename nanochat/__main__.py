@@ -1,5 +1,5 @@
 """``python -m nanochat``."""
 
-from nanochat.cli import main
+from nanochat.cli.main import main
 
 main()

@@ -14,12 +14,12 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from nanochat.batches import make_batches
-from nanochat.config import GPTConfig
-from nanochat.finetune import finetune
-from nanochat.optim import orthogonalize
-from nanochat.recipe import Recipe
-from nanochat.stepper import Stepper
+from nanochat.model.config import GPTConfig
+from nanochat.train.batches import make_batches
+from nanochat.train.finetune import finetune
+from nanochat.train.optim import orthogonalize
+from nanochat.train.recipe import Recipe
+from nanochat.train.stepper import Stepper
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 CONFIG = GPTConfig(sequence_len=32, vocab_size=96, n_layer=3, n_head=4, n_kv_head=2, n_embd=32)
@@ -199,7 +199,7 @@ sys.path.insert(0, {str(BENCHMARKS)!r})
 import torch
 import finetune, finetune_memory, finetune_switches
 from finetune_shapes import Way, facts, make_model, measure
-from nanochat.kernels import PLAIN
+from nanochat.train.kernels import PLAIN
 torch.set_num_threads(1)
 case = finetune.TINY
 model = make_model(case.config, torch.device("cpu"))

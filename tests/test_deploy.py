@@ -20,9 +20,9 @@ from packaging.specifiers import SpecifierSet
 from referencing import Registry, Resource
 
 from fractal_ray.spec.yaml_file import load_spec
-from nanochat.config import GPTConfig
-from nanochat.memory import ASSUMPTIONS, estimate_memory
-from nanochat.sizing import flops_per_token
+from nanochat.model.config import GPTConfig
+from nanochat.sizing.memory import ASSUMPTIONS, estimate_memory
+from nanochat.sizing.summary import flops_per_token
 
 ROOT = Path(__file__).parents[1]
 DEPLOY = ROOT / "deploy"
@@ -274,7 +274,7 @@ READERS = {
     "RAY_AUTH_TOKEN_PATH": "ray/_private/runtime_env/image_uri.py",
     "RAY_JOB_STOP_SIGNAL": "ray/dashboard/modules/job/job_supervisor.py",
     "RAY_JOB_STOP_WAIT_TIME_S": "ray/dashboard/modules/job/job_supervisor.py",
-    "NANOCHAT_BASE_DIR": "nanochat/presets.py",
+    "NANOCHAT_BASE_DIR": "nanochat/train/presets.py",
     "HF_HOME": "huggingface_hub/constants.py",
     "HF_TOKEN": "huggingface_hub/constants.py",
     "WANDB_API_KEY": "wandb/env.py",
@@ -326,7 +326,7 @@ def test_our_command_line_takes_every_command(words: list[str]) -> None:
     import typer
 
     from fractal_ray.cli.main import app as fractal_ray
-    from nanochat.cli import app as nanochat
+    from nanochat.cli.main import app as nanochat
 
     app = nanochat if Path(words[0]).name == "nanochat" else fractal_ray
     command: Any = typer.main.get_command(app)

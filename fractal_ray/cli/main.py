@@ -64,7 +64,7 @@ def _version(
 def main() -> None:
     """Entry point: a user's mistake is one message, anything else a whole traceback."""
     from fractal_ray.errors import SweepError
-    from nanochat.notes import show_warnings_plainly
+    from nanochat.cli.notes import show_warnings_plainly
 
     show_warnings_plainly()
     try:

@@ -116,10 +116,10 @@ def rerun(sweep: "Sweep", point: str, out: Path, say: Callable[[str], None]) -> 
     """
     from fractal_ray.spec.workloads import NanochatSpec
     from fractal_ray.workloads.nanochat.workload import NanochatWorkload, fingerprint_of
-    from nanochat.recipe import Recipe
-    from nanochat.single.run import make_folder, run_finetune
-    from nanochat.single.settings import Settings
-    from nanochat.single.subject import load_subject
+    from nanochat.finetune_run.inputs import load_subject
+    from nanochat.finetune_run.run import make_folder, run_finetune
+    from nanochat.finetune_run.settings import Settings
+    from nanochat.train.recipe import Recipe
 
     spec = sweep.spec
     workload = spec.workload

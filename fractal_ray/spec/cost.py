@@ -8,7 +8,7 @@ from fractal_ray.plane.precision import Arithmetic
 from fractal_ray.spec.stages import PairsStage, RefineStage, TransectsStage, ZoomStage
 from fractal_ray.spec.sweep_spec import SweepSpec
 from fractal_ray.spec.workloads import NanochatSpec
-from nanochat.recipe import Recipe
+from nanochat.train.recipe import Recipe
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from fractal_ray.spec.resources import ResourcesSpec
 from fractal_ray.spec.stages import Model, StageSpec
 from fractal_ray.spec.tracking import TrackingSpec
 from fractal_ray.spec.workloads import MapSpec, MlpSpec, NanochatSpec, WorkloadSpec
-from nanochat.recipe import DERIVED, Recipe
+from nanochat.train.recipe import DERIVED, Recipe
 
 Side = Literal["x", "y"]
 

@@ -16,9 +16,9 @@ from pydantic import (
 from fractal_ray.errors import nearest
 from fractal_ray.spec.stages import Model
 from fractal_ray.workloads.maps.known_sets import known_set
-from nanochat.kernels import Kernels
-from nanochat.recipe import Recipe
-from nanochat.sources import check_source
+from nanochat.sources.load import check_source
+from nanochat.train.kernels import Kernels
+from nanochat.train.recipe import Recipe
 
 
 class DataSpec(Model):
@@ -50,7 +50,7 @@ class NanochatSpec(Model):
     data: DataSpec
     recipe: dict[str, Any] = Field(default_factory=dict)
     kernels: tuple[Literal["full_logits", "compile", "cuda_graphs"], ...] = ()
-    """Switches of `nanochat.kernels.Kernels` that are on."""
+    """Switches of `nanochat.train.kernels.Kernels` that are on."""
 
     @field_validator("model", "tokenizer_artifact")
     @classmethod

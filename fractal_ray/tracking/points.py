@@ -11,7 +11,7 @@ from fractal_ray.plane.outcome import Outcome
 from fractal_ray.spec.sweep_spec import SweepSpec
 from fractal_ray.spec.workloads import NanochatSpec
 from fractal_ray.tracking.summary import drawn
-from nanochat.recipe import PARTS, Recipe
+from nanochat.train.recipe import PARTS, Recipe
 
 # What decides how many steps a run has.
 _BUDGET = frozenset(
@@ -80,7 +80,7 @@ def _rates(
     """
     if not isinstance(spec.workload, NanochatSpec) or not planned:
         return lambda step: {}
-    from nanochat.optim import lr_factor  # loads torch
+    from nanochat.train.optim import lr_factor  # loads torch
 
     recipe = Recipe.from_mapping(spec.workload.recipe).with_values(swept)
     full = recipe.group_lrs()

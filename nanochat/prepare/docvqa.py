@@ -11,13 +11,13 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from nanochat.data.rows import read_rows
 from nanochat.errors import NanochatError
 from nanochat.prepare.docvqa_answers import KINDS, by_need, find_answer
 from nanochat.prepare.docvqa_rows import COLUMNS, Page, Question, parse_row
 from nanochat.prepare.ordered import ordered_map
 from nanochat.prepare.row_files import write_jsonl, write_parquet
-from nanochat.rows import read_rows
-from nanochat.tokenizer import Tokenizer
+from nanochat.tokenizer.tokenizer import Tokenizer
 
 MAX_TOKENS = 1750
 MAX_ANSWER_CHARS = 150
@@ -100,7 +100,7 @@ def prepare_docvqa(
     Parameters
     ----------
     source, split : str
-        Of `nanochat.rows.read_rows`; rows as `nanochat.prepare.docvqa_rows.parse_row` reads them.
+        Of `read_rows`; rows as `parse_row` reads them.
     out_path : Path
         ``.jsonl`` or ``.parquet``; there whole or not at all. A row has ``messages``, ``match``,
         ``page`` (int or null), ``question_id`` and ``document_id`` (text or null).
@@ -199,7 +199,7 @@ def user_text(lines: Sequence[str], page: int | None, document: str | None, ques
 def _schema() -> Any:
     import pyarrow as pa
 
-    from nanochat.messages_table import TEXT_MESSAGES
+    from nanochat.data.messages_table import TEXT_MESSAGES
 
     text = pa.string()
     columns = {"messages": TEXT_MESSAGES, "match": text, "page": pa.int32()}

@@ -4,8 +4,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nanochat.errors import NanochatError
-from nanochat.retry import with_retries
-from nanochat.tokenizer import SPECIAL_TOKENS, Tokenizer
+from nanochat.files.retry import with_retries
+from nanochat.tokenizer.tokenizer import SPECIAL_TOKENS, Tokenizer
 
 if TYPE_CHECKING:
     import tiktoken
@@ -18,7 +18,7 @@ def load_tokenizer(source: str) -> Tokenizer:
     ----------
     source : str
         A name of tiktoken's, such as ``cl100k_base`` (fetched once, over the network); a folder
-        with ``tokenizer.json`` or ``tokenizer.pkl``; or a model (`nanochat.sources`).
+        with ``tokenizer.json`` or ``tokenizer.pkl``; or a model (`nanochat.sources.load`).
 
     Raises
     ------
@@ -39,7 +39,7 @@ def load_tokenizer(source: str) -> Tokenizer:
     folder = Path(source).expanduser()
     if any((folder / name).is_file() for name in ("tokenizer.json", "tokenizer.pkl")):
         return Tokenizer.load(folder)
-    from nanochat.sources import resolve_tokenizer
+    from nanochat.sources.load import resolve_tokenizer
 
     try:
         return Tokenizer.load(resolve_tokenizer(source))

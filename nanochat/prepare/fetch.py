@@ -4,10 +4,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from nanochat.data import iter_conversations
+from nanochat.data.conversations import iter_conversations
+from nanochat.data.rows import hub_dataset, split_names
 from nanochat.errors import NanochatError
 from nanochat.prepare.row_files import write_jsonl
-from nanochat.rows import hub_dataset, split_names
 
 
 @dataclass(frozen=True)

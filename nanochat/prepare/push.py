@@ -5,9 +5,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from nanochat.data import load_conversations
+from nanochat.data.conversations import load_conversations
+from nanochat.data.messages_table import messages_array, write_table
 from nanochat.errors import NanochatError
-from nanochat.messages_table import messages_array, write_table
 from nanochat.sharing.upload import ask_hub, repository_name
 
 _CARD = """
@@ -25,7 +25,7 @@ def push_dataset(
     Parameters
     ----------
     sources : mapping of str to str
-        A source of `nanochat.data.load_conversations` for each split. A split becomes
+        A source of `nanochat.data.conversations.load_conversations` for each split. A split becomes
         ``data/<split>.parquet`` with the column ``messages``. Splits that the repository's
         card lists already, and that are not among these, stay.
     repository : str

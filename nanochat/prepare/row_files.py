@@ -6,8 +6,8 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from nanochat.atomic import write_atomically
 from nanochat.errors import NanochatError
+from nanochat.files.atomic import write_atomically
 
 if TYPE_CHECKING:
     import pyarrow as pa

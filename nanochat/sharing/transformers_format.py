@@ -12,14 +12,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from nanochat.atomic import write_atomically
-from nanochat.checkpoint import VOCABULARY, Checkpoint, check_limit, check_state, weights
-from nanochat.config import GPTConfig
 from nanochat.errors import NanochatError
-from nanochat.gpt import GPT, ROPE_BASE, SOFT_CAP
-from nanochat.sharing.published import check_size
+from nanochat.files.atomic import write_atomically
+from nanochat.model.checkpoint import VOCABULARY, Checkpoint, check_limit, check_state, weights
+from nanochat.model.config import GPTConfig
+from nanochat.model.gpt import GPT, ROPE_BASE, SOFT_CAP
 from nanochat.sharing.transformers_tokenizer import BOS, END, export_tokenizer, import_tokenizer
-from nanochat.tokenizer import Tokenizer
+from nanochat.sources.published import check_size
+from nanochat.tokenizer.tokenizer import Tokenizer
 
 WEIGHTS, INDEX, CONFIG = "model.safetensors", "model.safetensors.index.json", "config.json"
 GENERATION = "generation_config.json"

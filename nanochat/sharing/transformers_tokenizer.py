@@ -9,9 +9,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from nanochat.atomic import write_atomically
 from nanochat.errors import NanochatError
-from nanochat.tokenizer import Tokenizer
+from nanochat.files.atomic import write_atomically
+from nanochat.tokenizer.tokenizer import Tokenizer
 
 BOS, END = "<|bos|>", "<|assistant_end|>"
 

@@ -9,14 +9,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
-from nanochat.checkpoint import Checkpoint, load_checkpoint
 from nanochat.errors import NanochatError
-from nanochat.hub import split_revision
-from nanochat.pairing import check_pair
-from nanochat.retry import is_network_fault, with_retries
-from nanochat.sharing.published import TOKENIZER_FILES, write_published_tokenizer
-from nanochat.sources import ModelFolder, resolve_model
-from nanochat.tokenizer import Tokenizer
+from nanochat.files.hub import split_revision
+from nanochat.files.retry import is_network_fault, with_retries
+from nanochat.model.checkpoint import Checkpoint, load_checkpoint
+from nanochat.sources.load import ModelFolder, resolve_model
+from nanochat.sources.pairing import check_pair
+from nanochat.sources.published import TOKENIZER_FILES, write_published_tokenizer
+from nanochat.tokenizer.tokenizer import Tokenizer
 
 Result = TypeVar("Result")
 
@@ -43,7 +43,7 @@ nanochat export --model hf:{repository} --out {name} --format transformers
 ```
 
 ```python
-from nanochat.sources import load_model
+from nanochat.sources.load import load_model
 
 checkpoint, tokenizer = load_model("hf:{repository}")
 ```
@@ -76,7 +76,7 @@ def upload_model(
     Parameters
     ----------
     folder : Path
-        With the model; see `nanochat.sources`.
+        With the model; see `nanochat.sources.load`.
     repo : str
         ``owner/name``; made if it does not exist.
     token : str, optional
@@ -89,7 +89,7 @@ def upload_model(
         Folder of the midtraining checkpoint that goes beside: with files of that stage, or of
         none.
     step, tag, stage : optional
-        Which checkpoint of `folder`, where there are several (`nanochat.layout.choose`).
+        Which checkpoint of `folder`, where there are several (`choose`).
 
     Returns
     -------

@@ -9,7 +9,7 @@ from fractal_ray.engine.rerun import find_row, rerun
 from fractal_ray.errors import SweepError
 from fractal_ray.spec.yaml_file import parse_spec
 from fractal_ray.sweep import Sweep
-from nanochat.sources import load_model
+from nanochat.sources.load import load_model
 
 TABLE = pa.table(
     {

@@ -23,7 +23,7 @@ from fractal_ray.workloads.nanochat.footprint import measure
 from fractal_ray.workloads.nanochat.runner import NanochatRunner
 from fractal_ray.workloads.nanochat.workload import NanochatWorkload
 from nanochat.errors import NanochatError
-from nanochat.tokenizer import Tokenizer
+from nanochat.tokenizer.tokenizer import Tokenizer
 from tests.fractal_ray.conftest import raw_spec
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "nanochat_tiny"
@@ -99,12 +99,12 @@ def test_shared_arrays_may_be_read_only_and_stay_as_they_were(prepared: Prepared
 def test_between_points_nothing_is_read_built_or_tokenised(runner: NanochatRunner) -> None:
     list(runner.evaluate(POINTS[:1]))
     forbidden = [
-        "nanochat.checkpoint.load_checkpoint",
-        "nanochat.data.load_conversations",
-        "nanochat.examples.tokenize_conversations",
-        "nanochat.tokenizer.Tokenizer.load",
-        "nanochat.gpt.GPT.__init__",
-        "nanochat.batches.Batches._collate",
+        "nanochat.model.checkpoint.load_checkpoint",
+        "nanochat.data.conversations.load_conversations",
+        "nanochat.data.examples.tokenize_conversations",
+        "nanochat.tokenizer.tokenizer.Tokenizer.load",
+        "nanochat.model.gpt.GPT.__init__",
+        "nanochat.train.batches.Batches._collate",
         "builtins.open",
     ]
     patches = [mock.patch(name, side_effect=AssertionError(name)) for name in forbidden]
@@ -217,7 +217,7 @@ def test_published_windows_below_float32_are_refused(
 def test_a_probe_takes_the_largest_batch_and_the_longest_rows(
     prepared: Prepared, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import nanochat.data
+    import nanochat.data.conversations
 
     seen = []
 
@@ -225,8 +225,8 @@ def test_a_probe_takes_the_largest_batch_and_the_longest_rows(
         seen.append(examples)
         return make_batches(examples, *rest)
 
-    make_batches = nanochat.data.make_batches
-    monkeypatch.setattr(nanochat.data, "make_batches", noting)
+    make_batches = nanochat.data.conversations.make_batches
+    monkeypatch.setattr(nanochat.data.conversations, "make_batches", noting)
     workload = make()
     result = workload.two_largest_steps(prepared.shared, "cpu")
     assert result.steps == 2
@@ -354,7 +354,7 @@ def test_too_many_side_by_side_for_the_memory_are_told(
         raise torch.OutOfMemoryError("no memory left")
 
     opened = make(resources={"points_per_trial": 3}).open(prepared.shared, "cpu")
-    monkeypatch.setattr("nanochat.stepper.Stepper.accumulate", full)
+    monkeypatch.setattr("nanochat.train.stepper.Stepper.accumulate", full)
     with pytest.raises(torch.OutOfMemoryError, match=r"3 points side by side.*points_per_trial"):
         list(opened.evaluate(GRID))
     monkeypatch.undo()

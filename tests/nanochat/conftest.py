@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 import torch
 
-from nanochat.checkpoint import build_model, load_checkpoint
-from nanochat.data import load_conversations, tokenize_conversations
-from nanochat.tokenizer import Tokenizer
+from nanochat.data.conversations import load_conversations, tokenize_conversations
+from nanochat.model.checkpoint import build_model, load_checkpoint
+from nanochat.tokenizer.tokenizer import Tokenizer
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "nanochat_tiny"
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from nanochat.arguments import normalise
+from nanochat.cli.arguments import normalise
 
 
 @pytest.mark.parametrize(

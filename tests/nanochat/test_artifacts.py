@@ -15,10 +15,10 @@ import pytest
 import stamina
 import wandb
 
-from nanochat.artifacts import split_artifact
 from nanochat.errors import NanochatError
-from nanochat.presets import base_dir
-from nanochat.sources import check_source, load_model, resolve_model, resolve_tokenizer
+from nanochat.files.artifacts import split_artifact
+from nanochat.sources.load import check_source, load_model, resolve_model, resolve_tokenizer
+from nanochat.train.presets import base_dir
 from tests.nanochat.fake_wandb import Artifact, make_api
 from tests.nanochat.wandb_stand_in import WandbStandIn
 
@@ -27,7 +27,7 @@ RESOLVE = """
 import hashlib, sys
 from tests.nanochat.fake_wandb import install
 install()
-from nanochat.sources import resolve_model
+from nanochat.sources.load import resolve_model
 found = resolve_model(sys.argv[1])
 model = (found.checkpoint_dir / f"model_{found.step:06d}.pt").read_bytes()
 assert (found.checkpoint_dir / f"meta_{found.step:06d}.json").stat().st_size
@@ -287,7 +287,7 @@ def alone(tmp_path, monkeypatch):
 
 def resolve_with_the_real_library(source):
     code = (
-        "import sys, nanochat.sources as s\n"
+        "import sys, nanochat.sources.load as s\n"
         "try: found = s.resolve_model(sys.argv[1])\n"
         "except s.NanochatError as error: sys.exit(f'error: {error}')\n"
         "print(found.step, *sorted(path.name for path in found.checkpoint_dir.iterdir()))"

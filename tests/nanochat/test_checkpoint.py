@@ -10,9 +10,9 @@ import shutil
 import pytest
 import torch
 
-import nanochat.checkpoint
-from nanochat.checkpoint import build_model, find_checkpoint, load_checkpoint, save_checkpoint
+import nanochat.model.checkpoint
 from nanochat.errors import NanochatError
+from nanochat.model.checkpoint import build_model, find_checkpoint, load_checkpoint, save_checkpoint
 
 
 def test_published_checkpoint(checkpoint, model):
@@ -68,7 +68,7 @@ def test_old_meta_does_not_vouch_for_new_weights(tmp_path, model, monkeypatch):
     def dies(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(nanochat.checkpoint, "write_atomically", dies)
+    monkeypatch.setattr(nanochat.model.checkpoint, "write_atomically", dies)
     with pytest.raises(KeyboardInterrupt):
         save_checkpoint(tmp_path, model, 1, {"run": "new"})
     with pytest.raises(NanochatError, match="no checkpoint"):

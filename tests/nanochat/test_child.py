@@ -6,9 +6,9 @@ import time
 import pytest
 
 from nanochat.errors import NanochatError
-from nanochat.single.child import Child, finetune_in_child
-from nanochat.single.probe import probe_batch_size
-from nanochat.single.repro_check import ReproCheck, repro_check, visible_gpus
+from nanochat.finetune_run.batch_size_probe import probe_batch_size
+from nanochat.finetune_run.repro_check import ReproCheck, repro_check, visible_gpus
+from nanochat.finetune_run.subprocess_run import Child, finetune_in_child
 
 QUICK = {"data": "stdlib_qa", "limit": 50, "max_seq_len": 64, "eval_every": 0, "device": "cpu"}
 
@@ -52,7 +52,7 @@ def test_runs_take_the_gpus_in_turn(monkeypatch, tmp_path):
         return KILLED
 
     busy = set()
-    monkeypatch.setattr("nanochat.single.repro_check.finetune_in_child", child)
+    monkeypatch.setattr("nanochat.finetune_run.repro_check.finetune_in_child", child)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2, GPU-ab")
     repro_check({}, 4, 2, tmp_path, visible_gpus(2), lambda number, child: None)
     assert set(seen) == {"2", "GPU-ab"}
@@ -75,7 +75,9 @@ def test_runs_take_the_gpus_in_turn(monkeypatch, tmp_path):
 def test_probe_stops_where_nothing_larger_can_fit(monkeypatch, tmp_path, ends, tried, best):
     rest = iter(ends)
     attempts = []
-    monkeypatch.setattr("nanochat.single.probe.finetune_in_child", lambda *_: next(rest))
+    monkeypatch.setattr(
+        "nanochat.finetune_run.batch_size_probe.finetune_in_child", lambda *_: next(rest)
+    )
     assert probe_batch_size({}, range(8, 25, 8), tmp_path, attempts.append) == best
     assert [attempt.batch_size for attempt in attempts] == tried
 
@@ -88,7 +90,9 @@ def test_probe_stops_where_nothing_larger_can_fit(monkeypatch, tmp_path, ends, t
     ],
 )
 def test_what_says_nothing_of_memory_is_no_answer(monkeypatch, tmp_path, child, message):
-    monkeypatch.setattr("nanochat.single.probe.finetune_in_child", lambda *_: child)
+    monkeypatch.setattr(
+        "nanochat.finetune_run.batch_size_probe.finetune_in_child", lambda *_: child
+    )
     with pytest.raises(NanochatError, match=message):
         probe_batch_size({}, range(8, 25, 8), tmp_path, lambda attempt: None)
 

@@ -9,10 +9,10 @@ import time
 
 import pytest
 
-import nanochat.presets
-from nanochat.cli import main
+import nanochat.train.presets
+from nanochat.cli.main import main
 
-RUN = [sys.executable, "-c", "from nanochat.cli import main; main()"]
+RUN = [sys.executable, "-c", "from nanochat.cli.main import main; main()"]
 
 
 def _run(*arguments, base):
@@ -55,8 +55,8 @@ def _timed(*arguments, base):
 
 
 def test_pretrain_prints_the_folder_and_plain_lines(run, tmp_path, monkeypatch):
-    quick = dataclasses.replace(nanochat.presets.PRESETS["tiny"], steps=52, rows=1)
-    monkeypatch.setitem(nanochat.presets.PRESETS, "tiny", quick)
+    quick = dataclasses.replace(nanochat.train.presets.PRESETS["tiny"], steps=52, rows=1)
+    monkeypatch.setitem(nanochat.train.presets.PRESETS, "tiny", quick)
     code, out, err = run("pretrain", "--preset", "tiny", "--out", str(tmp_path / "m"))
     assert (code, out) == (0, f"{tmp_path / 'm'}\n")
     assert [line.split(" loss ")[0] for line in err.splitlines()] == ["step 50/52", "step 52/52"]
@@ -77,7 +77,7 @@ def test_size_tells_the_four_block_model_and_nothing_loads_torch(tmp_path):
     assert "15 shards" in done.stdout
     assert "measured on" not in done.stdout
     code = (
-        "import sys; from nanochat.cli import app; "
+        "import sys; from nanochat.cli.main import app; "
         f"app({SIZE}, standalone_mode=False); print('torch' in sys.modules)"
     )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)

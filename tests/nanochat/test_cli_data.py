@@ -6,8 +6,8 @@ import sys
 
 import pytest
 
-from nanochat.cli import main
-from nanochat.data import load_conversations
+from nanochat.cli.main import main
+from nanochat.data.conversations import load_conversations
 from tests.hub_stand_in import HubStandIn, use
 
 ASK = {"role": "user", "content": "Hello?"}
@@ -56,7 +56,7 @@ def test_help_is_complete(run, command, options):
 
 def test_help_loads_nothing_heavy():
     code = (
-        "import sys; from nanochat.cli import app\n"
+        "import sys; from nanochat.cli.main import app\n"
         "for words in (['data', '--help'], ['data', 'push', '--help']):\n"
         "    app(words, standalone_mode=False)\n"
         "heavy = {'torch', 'datasets', 'huggingface_hub', 'pyarrow', 'tiktoken', 'numpy'}\n"
@@ -82,7 +82,7 @@ def test_shards_are_made_of_several_budgets(run, tmp_path, golden_folder):
 
 
 def test_long_work_tells_how_far_it_is(run, tmp_path, golden_folder, monkeypatch):
-    monkeypatch.setattr("nanochat.commands.data._PLAIN_SECONDS", 0.0)
+    monkeypatch.setattr("nanochat.cli.data._PLAIN_SECONDS", 0.0)
     options = ["--out-dir", tmp_path, "--tokenizer", golden_folder, "--max-seq-len", 128]
     _, _, err = run("shards", "--source", "stdlib_qa", "--budgets", 1000, *options)
     assert err.splitlines()[-1] == "1,000/1,000 supervised tokens"

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from nanochat.cli import main
+from nanochat.cli.main import main
 
 QUICK = [
     "--data=stdlib_qa",

@@ -7,10 +7,10 @@ import sys
 
 import pytest
 
-from nanochat.checkpoint import load_checkpoint, save_checkpoint
-from nanochat.cli import main
+from nanochat.cli.main import main
+from nanochat.model.checkpoint import load_checkpoint, save_checkpoint
 from nanochat.sharing.transformers_format import EXPORTED, import_transformers
-from nanochat.sources import load_model
+from nanochat.sources.load import load_model
 from tests.hub_stand_in import HubStandIn, use
 
 
@@ -145,7 +145,7 @@ def test_bad_input_is_code_two(run, words, message, tmp_path, monkeypatch):
 @pytest.mark.parametrize("command", ["export", "import", "upload"])
 def test_help_is_complete_and_loads_no_torch(command):
     code = (
-        "import sys; from nanochat.cli import app\n"
+        "import sys; from nanochat.cli.main import app\n"
         f"try: app(['{command}', '--help'])\n"
         "finally: print({'torch', 'transformers', 'huggingface_hub'} & sys.modules.keys())"
     )

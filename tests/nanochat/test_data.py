@@ -12,10 +12,15 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from nanochat.data import Examples, load_conversations, make_batches, tokenize_conversations
+from nanochat.data.conversations import (
+    Examples,
+    load_conversations,
+    make_batches,
+    tokenize_conversations,
+)
 from nanochat.errors import NanochatError
 from nanochat.prepare.docvqa_rows import parse_row
-from nanochat.recipe import Recipe
+from nanochat.train.recipe import Recipe
 
 ASK = {"role": "user", "content": "Hello?"}
 ANSWER = {"role": "assistant", "content": "Hi."}
@@ -161,7 +166,7 @@ def test_nothing_there_is_an_error(tmp_path):
 def test_reading_leaves_no_files(tmp_path):
     home = tmp_path / "home"
     home.mkdir()
-    code = "from nanochat.data import load_conversations; load_conversations('stdlib_qa')"
+    code = "from nanochat.data.conversations import load_conversations as l; l('stdlib_qa')"
     keep = {key: value for key, value in os.environ.items() if not key.startswith(("HF_", "XDG_"))}
     subprocess.run([sys.executable, "-c", code], env={**keep, "HOME": str(home)}, check=True)
     assert [path for path in home.rglob("*") if path.is_file()] == []

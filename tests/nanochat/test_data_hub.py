@@ -11,12 +11,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from nanochat import retry
-from nanochat.data import iter_conversations, load_conversations
+from nanochat.data.conversations import iter_conversations, load_conversations
+from nanochat.data.rows import read_rows
 from nanochat.errors import NanochatError
+from nanochat.files import retry
 from nanochat.prepare.fetch import fetch_dataset
 from nanochat.prepare.push import push_dataset
-from nanochat.rows import read_rows
 from tests.hub_stand_in import HubStandIn, use
 
 SET = "datasets/some/talks"
@@ -185,7 +185,10 @@ def test_a_set_that_was_loaded_whole_is_there_offline_at_its_revision_only(talks
 
 def test_offline_mode_reads_the_cache(talks):
     assert load_conversations("hf:some/talks", streaming=False) == TALKS
-    code = "from nanochat.data import load_conversations as load; print(len(load('hf:some/talks')))"
+    code = (
+        "from nanochat.data.conversations import load_conversations as load;"
+        "print(len(load('hf:some/talks')))"
+    )
     env = {**os.environ, "HF_HUB_OFFLINE": "1"}
     asked = len(talks.requests)
     done = subprocess.run(

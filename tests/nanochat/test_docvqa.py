@@ -6,7 +6,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from nanochat.data import load_conversations
+from nanochat.data.conversations import load_conversations
 from nanochat.errors import NanochatError
 from nanochat.prepare.docvqa import Limits, make_example, prepare_docvqa
 from nanochat.prepare.docvqa_answers import by_need, find_answer

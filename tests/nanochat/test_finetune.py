@@ -7,14 +7,14 @@ import numpy as np
 import pytest
 import torch
 
-from nanochat.checkpoint import build_model
-from nanochat.data import make_batches
+from nanochat.data.conversations import make_batches
 from nanochat.errors import NanochatError
-from nanochat.finetune import finetune, planned_steps
-from nanochat.gpt import SOFT_CAP
-from nanochat.kernels import Kernels
-from nanochat.recipe import Recipe
-from nanochat.stepper import Stepper
+from nanochat.model.checkpoint import build_model
+from nanochat.model.gpt import SOFT_CAP
+from nanochat.train.finetune import finetune, planned_steps
+from nanochat.train.kernels import Kernels
+from nanochat.train.recipe import Recipe
+from nanochat.train.stepper import Stepper
 
 # The reference ran on a CPU, where its loop uses no autocast: float32 throughout.
 PLAIN = Recipe(dtype="float32", num_iterations=3)

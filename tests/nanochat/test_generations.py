@@ -5,10 +5,10 @@ import json
 import pytest
 import torch
 
-from nanochat.checkpoint import build_model, load_checkpoint
 from nanochat.errors import NanochatError
-from nanochat.generations import later_tensors, later_windows
-from nanochat.gpt import GPT, GPTConfig
+from nanochat.model.checkpoint import build_model, load_checkpoint
+from nanochat.model.generations import later_tensors, later_windows
+from nanochat.model.gpt import GPT, GPTConfig
 
 CONFIG = {
     "sequence_len": 16,

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from nanochat.errors import NanochatError
-from nanochat.gpt import GPT, GPTConfig
+from nanochat.model.gpt import GPT, GPTConfig
 
 
 def test_logits_match_nanochat(model, golden_arrays):

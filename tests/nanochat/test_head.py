@@ -6,8 +6,8 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nanochat.gpt import SOFT_CAP
-from nanochat.head import head_loss
+from nanochat.model.gpt import SOFT_CAP
+from nanochat.model.head_loss import head_loss
 
 VOCAB, WIDTH = 37, 8
 

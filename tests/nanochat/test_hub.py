@@ -11,8 +11,8 @@ import pytest
 import stamina
 
 from nanochat.errors import NanochatError
-from nanochat.hub import split_revision
-from nanochat.sources import load_model, resolve_model, resolve_tokenizer
+from nanochat.files.hub import split_revision
+from nanochat.sources.load import load_model, resolve_model, resolve_tokenizer
 from tests.hub_answers import Reply
 from tests.hub_stand_in import HubStandIn, use
 
@@ -20,7 +20,7 @@ REPOSITORY = "models/owner/name"
 SOURCE = "hf:owner/name"
 RESOLVE = """
 import hashlib, sys
-from nanochat.sources import resolve_model
+from nanochat.sources.load import resolve_model
 found = resolve_model(sys.argv[1])
 model = (found.checkpoint_dir / f"model_{found.step:06d}.pt").read_bytes()
 assert (found.checkpoint_dir / f"meta_{found.step:06d}.json").stat().st_size

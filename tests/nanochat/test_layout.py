@@ -5,7 +5,7 @@ import re
 import pytest
 
 from nanochat.errors import NanochatError
-from nanochat.layout import choose, find_tokenizer
+from nanochat.files.checkpoint_layout import choose, find_tokenizer
 
 
 def pair(folder: str, *steps: int, prefix: str = "") -> list[str]:

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from nanochat.optim import Muon, build_optimizers, lr_factor, orthogonalize, set_lr_factor
-from nanochat.recipe import Recipe
+from nanochat.train.optim import Muon, build_optimizers, lr_factor, orthogonalize, set_lr_factor
+from nanochat.train.recipe import Recipe
 
 
 def test_one_step_matches_nanochat(model, golden_arrays, fixtures):

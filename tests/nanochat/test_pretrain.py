@@ -5,23 +5,23 @@ import json
 
 import pytest
 
-import nanochat.presets
-import nanochat.pretrain
-from nanochat.checkpoint import build_model, load_checkpoint
-from nanochat.data import load_conversations, make_batches, tokenize_conversations
+import nanochat.train.presets
+import nanochat.train.pretrain
+from nanochat.data.conversations import load_conversations, make_batches, tokenize_conversations
 from nanochat.errors import NanochatError
-from nanochat.finetune import finetune
-from nanochat.pretrain import pretrain
-from nanochat.recipe import Recipe
-from nanochat.sources import resolve_model
-from nanochat.tokenizer import Tokenizer
+from nanochat.model.checkpoint import build_model, load_checkpoint
+from nanochat.sources.load import resolve_model
+from nanochat.tokenizer.tokenizer import Tokenizer
+from nanochat.train.finetune import finetune
+from nanochat.train.pretrain import pretrain
+from nanochat.train.recipe import Recipe
 
 
 @pytest.fixture
 def small(monkeypatch, tmp_path):
     """A preset of three steps, and a base folder of its own."""
-    preset = dataclasses.replace(nanochat.presets.PRESETS["tiny"], steps=3, rows=4)
-    monkeypatch.setitem(nanochat.presets.PRESETS, "small", preset)
+    preset = dataclasses.replace(nanochat.train.presets.PRESETS["tiny"], steps=3, rows=4)
+    monkeypatch.setitem(nanochat.train.presets.PRESETS, "small", preset)
     monkeypatch.setenv("NANOCHAT_BASE_DIR", str(tmp_path))
     return tmp_path / "presets"
 
@@ -30,13 +30,13 @@ def small(monkeypatch, tmp_path):
 def builds(monkeypatch):
     """Folders that were built, in order."""
     made = []
-    real = nanochat.pretrain._build
+    real = nanochat.train.pretrain._build
 
     def build(folder, *rest):
         made.append(folder)
         real(folder, *rest)
 
-    monkeypatch.setattr(nanochat.pretrain, "_build", build)
+    monkeypatch.setattr(nanochat.train.pretrain, "_build", build)
     return made
 
 
@@ -76,8 +76,8 @@ def test_the_same_weights_every_time(small, tmp_path):
 
 def test_the_name_changes_with_the_settings(small, monkeypatch):
     first = pretrain("small")
-    other = dataclasses.replace(nanochat.presets.PRESETS["small"], seed=1)
-    monkeypatch.setitem(nanochat.presets.PRESETS, "small", other)
+    other = dataclasses.replace(nanochat.train.presets.PRESETS["small"], seed=1)
+    monkeypatch.setitem(nanochat.train.presets.PRESETS, "small", other)
     assert pretrain("small") != first
 
 

@@ -10,17 +10,17 @@ import stamina
 import tiktoken
 import torch
 
-from nanochat.checkpoint import load_checkpoint, save_checkpoint
 from nanochat.errors import NanochatError
-from nanochat.retry import ATTEMPTS
-from nanochat.sharing.published import (
+from nanochat.files.retry import ATTEMPTS
+from nanochat.model.checkpoint import load_checkpoint, save_checkpoint
+from nanochat.sharing.upload import upload_model
+from nanochat.sources.published import (
     model_files,
     save_model_folder,
     token_bytes,
     write_published_tokenizer,
 )
-from nanochat.sharing.upload import upload_model
-from nanochat.tokenizer import Tokenizer
+from nanochat.tokenizer.tokenizer import Tokenizer
 from tests.hub_stand_in import HubStandIn, use
 
 # huggingface_hub 2.4 hands a file to httpx2 in a way that httpx2 has renamed.
@@ -152,7 +152,7 @@ def test_an_upload_is_one_commit_in_the_published_layout(hub, folder, tmp_path, 
 
 
 def test_what_was_uploaded_is_a_source(hub, folder, checkpoint, tokenizer):
-    from nanochat.sources import resolve_model
+    from nanochat.sources.load import resolve_model
 
     upload_model(folder, "some/model", private=True, message="by hand")
     assert REPO in hub.private

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from nanochat.errors import NanochatError
-from nanochat.recipe import Recipe
+from nanochat.train.recipe import Recipe
 
 
 def test_defaults_are_those_of_the_source():
@@ -144,7 +144,8 @@ def test_only_what_changes_batches_is_in_their_key():
 
 def test_light_modules_load_no_torch():
     code = (
-        "import sys, nanochat.recipe, nanochat.errors, nanochat.cli, nanochat.sources as s;"
+        "import sys, nanochat.train.recipe, nanochat.errors, nanochat.cli.main;"
+        "import nanochat.sources.load as s;"
         "s.check_source('preset:tiny'); s.check_source('hf:karpathy/nanochat-d34@main');"
         "heavy = {'torch', 'datasets', 'tiktoken', 'rustbpe', 'huggingface_hub', 'ray', 'wandb'};"
         "print(*heavy & set(sys.modules), end='')"

@@ -9,7 +9,7 @@ import pytest
 import requests
 import stamina
 
-from nanochat.retry import ATTEMPTS, FIRST_WAIT, is_network_fault, with_retries
+from nanochat.files.retry import ATTEMPTS, FIRST_WAIT, is_network_fault, with_retries
 
 
 class Server:

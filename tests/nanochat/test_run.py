@@ -7,14 +7,14 @@ import re
 import pytest
 import torch
 
-import nanochat.single.run
-from nanochat.checkpoint import load_checkpoint
+import nanochat.finetune_run.run
 from nanochat.errors import NanochatError
-from nanochat.single.run import run_finetune
-from nanochat.single.settings import parse_settings
-from nanochat.single.subject import load_subject
-from nanochat.sources import load_model
-from nanochat.tokenizer import Tokenizer
+from nanochat.finetune_run.inputs import load_subject
+from nanochat.finetune_run.run import run_finetune
+from nanochat.finetune_run.settings import parse_settings
+from nanochat.model.checkpoint import load_checkpoint
+from nanochat.sources.load import load_model
+from nanochat.tokenizer.tokenizer import Tokenizer
 
 QUICK = {"data": "stdlib_qa", "limit": 400, "max_seq_len": 128, "dtype": "float32"}
 
@@ -165,7 +165,7 @@ def test_a_training_is_kept_whatever_comes_after_it(given, tmp_path, monkeypatch
     def interrupted(teller):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("nanochat.single.telling.Teller.after", interrupted)
+    monkeypatch.setattr("nanochat.finetune_run.log.Teller.after", interrupted)
     with pytest.raises(KeyboardInterrupt):
         _run({**given, "num_iterations": 2, "save_artifacts": True}, tmp_path)
     (path,) = tmp_path.glob("*.json")
@@ -183,7 +183,7 @@ def test_what_ends_a_run_is_in_its_file(given, tmp_path, monkeypatch):
     def fail(*_):
         raise torch.OutOfMemoryError("no more")
 
-    monkeypatch.setattr(nanochat.single.run, "finetune", fail)
+    monkeypatch.setattr(nanochat.finetune_run.run, "finetune", fail)
     with pytest.raises(torch.OutOfMemoryError):
         _run(given, tmp_path)
     (path,) = tmp_path.glob("*.json")

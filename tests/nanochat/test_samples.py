@@ -2,8 +2,8 @@
 
 import torch
 
-from nanochat.recipe import Recipe
-from nanochat.single.samples import LONGEST, MARGIN, answer, make_samples
+from nanochat.finetune_run.samples import LONGEST, MARGIN, answer, make_samples
+from nanochat.train.recipe import Recipe
 
 ASK = {"role": "user", "content": "How many?"}
 TELL = {"role": "assistant", "content": "Three."}

@@ -7,8 +7,8 @@ import sys
 import pytest
 
 from nanochat.errors import NanochatError
-from nanochat.recipe import Recipe
-from nanochat.single.settings import RECIPE_HELP, SETTING_HELP, Settings, parse_settings
+from nanochat.finetune_run.settings import RECIPE_HELP, SETTING_HELP, Settings, parse_settings
+from nanochat.train.recipe import Recipe
 
 PRESET = {"preset": "tiny"}
 
@@ -106,5 +106,5 @@ def test_bad_settings_are_one_line(given, message):
 
 
 def test_settings_load_no_torch():
-    code = "import nanochat.single.settings, sys; sys.exit('torch' in sys.modules)"
+    code = "import nanochat.finetune_run.settings, sys; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0

@@ -7,12 +7,12 @@ import pyarrow.parquet as pq
 import pytest
 import tiktoken
 
-from nanochat.data import load_conversations, tokenize_conversations
+from nanochat.data.conversations import load_conversations, tokenize_conversations
+from nanochat.data.nested_shards import list_shards, pick_shard, write_shards
 from nanochat.errors import NanochatError
 from nanochat.prepare import encodings
 from nanochat.prepare.encodings import from_encoding, load_tokenizer
-from nanochat.shards import list_shards, pick_shard, write_shards
-from nanochat.tokenizer import SPECIAL_TOKENS
+from nanochat.tokenizer.tokenizer import SPECIAL_TOKENS
 
 ASK = {"role": "user", "content": "1+1?"}
 PARTS = [
@@ -172,7 +172,7 @@ def test_tokenizers_of_folders_and_models(golden_folder, tokenizer):
 def test_an_encoding_that_cannot_be_fetched_is_one_line(monkeypatch, tmp_path):
     monkeypatch.setenv("TIKTOKEN_CACHE_DIR", str(tmp_path))
     monkeypatch.setattr("tiktoken.registry.ENCODINGS", {})
-    monkeypatch.setattr("nanochat.retry.FIRST_WAIT", 0.01)
+    monkeypatch.setattr("nanochat.files.retry.FIRST_WAIT", 0.01)
     # Nothing listens there.
     for name in ("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"):
         monkeypatch.setenv(name, "http://127.0.0.1:9")

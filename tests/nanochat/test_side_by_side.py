@@ -8,17 +8,17 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nanochat.checkpoint import build_model
-from nanochat.curves import Curves, LossReader
-from nanochat.data import make_batches
+from nanochat.data.conversations import make_batches
+from nanochat.data.examples import Examples
 from nanochat.errors import NanochatError
-from nanochat.examples import Examples
-from nanochat.finetune import finetune, finetune_side_by_side
-from nanochat.gpt import GPT, GPTConfig
-from nanochat.graphs import WARM_UP, RecordedSteps
-from nanochat.kernels import Kernels, bucket
-from nanochat.recipe import Recipe
-from nanochat.stepper import Stepper
+from nanochat.model.checkpoint import build_model
+from nanochat.model.cuda_graphs import WARM_UP, RecordedSteps
+from nanochat.model.gpt import GPT, GPTConfig
+from nanochat.train.finetune import finetune, finetune_side_by_side
+from nanochat.train.kernels import Kernels, bucket
+from nanochat.train.loss_curves import Curves, LossReader
+from nanochat.train.recipe import Recipe
+from nanochat.train.stepper import Stepper
 
 PLAIN = Recipe(dtype="float32", num_iterations=6, device_batch_size=4)
 WILD = {"matrix_lr": 1e30, "unembedding_lr": 1e30}
@@ -228,7 +228,7 @@ def test_recorded_steps_are_the_steps(checkpoint, examples, pad_id):
         stepper = Stepper(model, [recipe])
         stepper.kernels = kernels
         if recorded:
-            from nanochat.optim import build_optimizers
+            from nanochat.train.optim import build_optimizers
 
             stepper.optimizers = build_optimizers(model, recipe, recorded=True)
             stepper._recorded = RecordedSteps(stepper._whole_step, capture)

@@ -9,16 +9,16 @@ import numpy as np
 import pytest
 import torch
 
-from nanochat.batches import make_batches
+from nanochat.data.examples import Examples
 from nanochat.errors import NanochatError
-from nanochat.examples import Examples
-from nanochat.finetune import finetune
-from nanochat.gpt import GPT, GPTConfig
-from nanochat.head import CELLS
-from nanochat.memory import ASSUMPTIONS, count_parameters, estimate_memory, estimate_moments
-from nanochat.peak import free_memory
-from nanochat.recipe import GROUPS, Recipe
-from nanochat.sizing import GB, Sizing, data_needs, flops_per_token
+from nanochat.model.gpt import GPT, GPTConfig
+from nanochat.model.head_loss import CELLS
+from nanochat.sizing.measured_peak import free_memory
+from nanochat.sizing.memory import ASSUMPTIONS, count_parameters, estimate_memory, estimate_moments
+from nanochat.sizing.summary import GB, Sizing, data_needs, flops_per_token
+from nanochat.train.batches import make_batches
+from nanochat.train.finetune import finetune
+from nanochat.train.recipe import GROUPS, Recipe
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 CHUNK = 1 << 17  # logits

@@ -9,17 +9,17 @@ from pathlib import Path
 import pytest
 import torch
 
-from nanochat.checkpoint import load_checkpoint
 from nanochat.errors import NanochatError
-from nanochat.presets import base_dir
-from nanochat.sources import (
+from nanochat.model.checkpoint import load_checkpoint
+from nanochat.sources.load import (
     ModelFolder,
     check_source,
     load_model,
     resolve_model,
     resolve_tokenizer,
 )
-from nanochat.tokenizer import Tokenizer
+from nanochat.tokenizer.tokenizer import Tokenizer
+from nanochat.train.presets import base_dir
 
 
 @pytest.fixture(autouse=True)
@@ -290,7 +290,7 @@ def test_counts_of_bytes_beside_a_tokenizer_must_fit_it(tmp_path, put, change, m
 
 
 def test_presets(monkeypatch, golden_folder):
-    monkeypatch.setattr("nanochat.pretrain.pretrain", lambda name: golden_folder)
+    monkeypatch.setattr("nanochat.train.pretrain.pretrain", lambda name: golden_folder)
     assert load_model("preset:tiny")[0].step == 400
     with pytest.raises(NanochatError, match="step 3; steps there: 400"):
         resolve_model("preset:tiny", step=3)

@@ -9,7 +9,7 @@ import pytest
 import tiktoken
 
 from nanochat.errors import NanochatError
-from nanochat.tokenizer import SPECIAL_TOKENS, Tokenizer
+from nanochat.tokenizer.tokenizer import SPECIAL_TOKENS, Tokenizer
 
 TEXTS = ["the cat sat on the mat. ", "the dog sat on the log. "] * 20
 

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from nanochat.cli import main
+from nanochat.cli.main import main
 from tests.wandb_log import read_records
 
 QUICK = [

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fractal_ray.plane.outcome import Criterion, Outcome
-from nanochat.single.trainability import judge
+from nanochat.finetune_run.trainability import judge
 
 
 @pytest.mark.parametrize(

@@ -8,11 +8,11 @@ import pytest
 import torch
 import transformers
 
-from nanochat.checkpoint import Checkpoint, build_model, load_checkpoint
 from nanochat.errors import NanochatError
+from nanochat.model.checkpoint import Checkpoint, build_model, load_checkpoint
 from nanochat.sharing.transformers_format import EXPORTED, export_transformers, import_transformers
 from nanochat.sharing.transformers_tokenizer import export_tokenizer, import_tokenizer
-from nanochat.tokenizer import SPECIAL_TOKENS, Tokenizer
+from nanochat.tokenizer.tokenizer import SPECIAL_TOKENS, Tokenizer
 
 
 @pytest.fixture(scope="module")

@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nanochat.batches import make_batches
-from nanochat.examples import Examples
-from nanochat.recipe import Recipe
+from nanochat.data.examples import Examples
+from nanochat.train.batches import make_batches
+from nanochat.train.recipe import Recipe
 
 PAD = 0
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from nanochat.prepare.docvqa import Limits, make_example
 from nanochat.prepare.docvqa_answers import by_need, find_answer
 from nanochat.prepare.docvqa_rows import Page, Question
-from nanochat.tokenizer import Tokenizer
+from nanochat.tokenizer.tokenizer import Tokenizer
 
 WORDS = st.sampled_from(["to", "be", "not", "question", "Total", "$12.50", "1987", "x" * 40])
 LINES = st.lists(st.lists(WORDS, min_size=1, max_size=6).map(" ".join), max_size=25)

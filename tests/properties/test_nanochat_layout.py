@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nanochat.errors import NanochatError
-from nanochat.layout import STAGE_FOLDERS, choose
+from nanochat.files.checkpoint_layout import STAGE_FOLDERS, choose
 
 FOLDERS = ["", "checkpoints", "d4", "d20", "mine"]
 FOLDERS += [f"{stage}/{tag}" for stage in STAGE_FOLDERS.values() for tag in ("d4", "d20", "mine")]

@@ -5,8 +5,8 @@ import json
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nanochat.optim import lr_factor
-from nanochat.recipe import GROUPS, Recipe
+from nanochat.train.optim import lr_factor
+from nanochat.train.recipe import GROUPS, Recipe
 
 RATES = st.floats(min_value=1e-300, max_value=1e300)
 FRACTIONS = st.floats(0, 1)

@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nanochat.data import load_conversations
+from nanochat.data.conversations import load_conversations
+from nanochat.data.nested_shards import list_shards, pick_shard, write_shards
 from nanochat.errors import NanochatError
-from nanochat.shards import list_shards, pick_shard, write_shards
-from nanochat.tokenizer import Tokenizer
+from nanochat.tokenizer.tokenizer import Tokenizer
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
 PART = st.fixed_dictionaries(

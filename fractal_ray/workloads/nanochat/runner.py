@@ -9,13 +9,13 @@ from fractal_ray.plane.axes import Point
 from fractal_ray.plane.outcome import Criterion, RunRecord
 from fractal_ray.workloads.nanochat.stack_size import StackSize, most_copies
 from nanochat.errors import NanochatError
-from nanochat.kernels import Kernels
-from nanochat.recipe import Recipe
+from nanochat.train.kernels import Kernels
+from nanochat.train.recipe import Recipe
 
 if TYPE_CHECKING:
     from fractal_ray.workloads.nanochat.workload import Shared
-    from nanochat.data import Batches
-    from nanochat.finetune import FinetuneResult
+    from nanochat.data.conversations import Batches
+    from nanochat.train.finetune import FinetuneResult
 
 CACHED_DATA = 8
 """Sets of batches that are kept, where an axis changes them."""
@@ -53,9 +53,9 @@ class NanochatRunner:
     ) -> None:
         import torch
 
-        from nanochat.gpt import GPT
-        from nanochat.isolation import keep_freed_memory
-        from nanochat.stepper import Stepper
+        from nanochat.model.gpt import GPT
+        from nanochat.model.torch_settings import keep_freed_memory
+        from nanochat.train.stepper import Stepper
 
         if device == "cuda" and not torch.cuda.is_available():
             raise NanochatError(
@@ -116,7 +116,7 @@ class NanochatRunner:
         """
         import torch
 
-        from nanochat.finetune import finetune_side_by_side
+        from nanochat.train.finetune import finetune_side_by_side
 
         asked = list(recipes)
         if self._same_shapes:
@@ -167,7 +167,7 @@ class NanochatRunner:
         groups = recipe.trainable_param_groups
         if alone or ("embedding" in groups and "matrix" not in groups):
             return 1
-        from nanochat.optim import group_members
+        from nanochat.train.optim import group_members
 
         members = group_members(self.model)
         trained = (p for group in groups for p in members[group])
@@ -189,7 +189,7 @@ class NanochatRunner:
 
     def _batches_for(self, recipe: Recipe) -> "Batches":
         """Batches are the same for every point unless an axis changes them."""
-        from nanochat.data import make_batches
+        from nanochat.data.conversations import make_batches
 
         key = recipe.batch_key()
         if key not in self._batches:

@@ -19,14 +19,14 @@ from fractal_ray.spec.sweep_spec import SweepSpec
 from fractal_ray.spec.workloads import NanochatSpec
 from fractal_ray.workloads.base import Footprint, Prepared
 from fractal_ray.workloads.nanochat.footprint import busy_share, measure
-from nanochat.kernels import PLAIN, Kernels
-from nanochat.recipe import Recipe
+from nanochat.train.kernels import PLAIN, Kernels
+from nanochat.train.recipe import Recipe
 
 if TYPE_CHECKING:
     from fractal_ray.workloads.nanochat.runner import NanochatRunner
-    from nanochat.data import Examples
-    from nanochat.finetune import FinetuneResult
-    from nanochat.gpt import GPTConfig
+    from nanochat.data.conversations import Examples
+    from nanochat.model.gpt import GPTConfig
+    from nanochat.train.finetune import FinetuneResult
 
 # Changes when the mathematics of a run changes, so that old rows are not mistaken for new ones.
 NUMERICS = "nanochat-2"
@@ -127,8 +127,8 @@ class NanochatWorkload:
 
     def prepare(self) -> Prepared:
         """Read the checkpoint, tokenise the conversations."""
-        from nanochat.data import load_conversations, tokenize_conversations
-        from nanochat.sources import load_model
+        from nanochat.data.conversations import load_conversations, tokenize_conversations
+        from nanochat.sources.load import load_model
 
         spec, data = self._spec, self._spec.data
         checkpoint, tokenizer = load_model(
@@ -182,7 +182,7 @@ class NanochatWorkload:
 
         Two, because the optimizer's states of the first come after its peak.
         """
-        from nanochat.data import make_batches
+        from nanochat.data.conversations import make_batches
 
         size = self._largest_batch
         recipe = self._recipe.with_values({"num_iterations": 2, "device_batch_size": size})

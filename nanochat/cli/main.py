@@ -1,0 +1,65 @@
+"""Command line of the model package; ``nanochat --help`` lists what there is.
+
+Exit codes: 0 done (a run that diverged is done), 2 a mistake in what was asked. Only typer is
+imported here and in `nanochat.cli`; each command imports what it needs.
+"""
+
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import typer
+from typer.main import get_command
+
+from nanochat.cli.arguments import normalise
+from nanochat.cli.data import app as data_app
+from nanochat.cli.finetune import (
+    finetune_command,
+    probe_batch_size_command,
+    repro_check_command,
+)
+from nanochat.cli.models import pretrain_command, size_command
+from nanochat.cli.notes import show_warnings_plainly
+from nanochat.cli.share import export_command, import_command, upload_command
+from nanochat.errors import NanochatError
+
+app = typer.Typer(
+    name="nanochat",
+    help="Fine-tune a small GPT, make one, prepare its data, and share it.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,  # its tables cut long names of options in a narrow window
+)
+
+_SEVERAL = ("--budgets",)  # options that take several values in a row
+
+app.command("finetune")(finetune_command)
+app.command("repro-check")(repro_check_command)
+app.command("probe-batch-size")(probe_batch_size_command)
+app.command("pretrain")(pretrain_command)
+app.command("size")(size_command)
+app.add_typer(data_app)
+app.command("export")(export_command)
+app.command("import")(import_command)
+app.command("upload")(upload_command)
+
+
+def _flags(command: Any) -> Iterator[str]:
+    """Names of the options of a command, and of those below it, that take no value."""
+    for option in command.params:
+        if getattr(option, "is_flag", False):
+            yield from option.opts
+    for below in getattr(command, "commands", {}).values():
+        yield from _flags(below)
+
+
+def main() -> None:
+    """Run the command line; bad input ends it with one line on stderr and exit code 2."""
+    show_warnings_plainly()
+    command = get_command(app)
+    try:
+        command(normalise(sys.argv[1:], set(_flags(command)), _SEVERAL))
+    except NanochatError as error:
+        typer.echo(f"error: {error}", err=True)
+        sys.exit(2)

@@ -1,0 +1,130 @@
+"""Conversations from the shipped set, from files, from shards, or from the Hugging Face hub.
+
+``Examples`` and ``Batches``, what becomes of them, can be imported from here too.
+"""
+
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from nanochat.data.examples import Examples, tokenize_conversations
+from nanochat.data.rows import read_rows
+from nanochat.errors import NanochatError
+from nanochat.tokenizer.conversation import check_conversation
+from nanochat.train.batches import Batches, make_batches
+
+__all__ = [
+    "Batches",
+    "Examples",
+    "iter_conversations",
+    "load_conversations",
+    "make_batches",
+    "tokenize_conversations",
+]
+
+SHIPPED = ("stdlib_qa",)
+Conversation = list[dict[str, Any]]
+
+
+def load_conversations(
+    source: str,
+    split: str = "train",
+    limit: int | None = None,
+    num_tokens: int | None = None,
+    streaming: bool = True,
+) -> list[Conversation]:
+    """Conversations of a source, in its order, each checked.
+
+    Parameters
+    ----------
+    source : str
+        ``stdlib_qa`` (shipped with the package), a ``.jsonl`` or ``.parquet`` file, a folder that
+        has ``<split>.jsonl``, ``<split>.parquet`` or shards (`nanochat.data.nested_shards`), or
+        ``hf:owner/name[:config][@revision]``. A row is ``{"messages": [...]}``, whatever else it
+        holds; in JSONL it may also be the bare list, and empty lines are passed over.
+    split : str
+        Which part; ``validation``, ``val`` and ``valid`` are one. Without meaning for a file.
+        Shards are the ``train`` split of their folder.
+    limit : int, optional
+        Read this many conversations at most.
+    num_tokens : int, optional
+        Budget in supervised tokens, by which the smallest shard that has them is picked; the
+        largest without it. Only for a folder of shards.
+    streaming : bool
+        Rows of the hub as they come, no more than are needed. False downloads the set whole into
+        the cache of the ``datasets`` library, from where it can be read again offline.
+
+    Returns
+    -------
+    list of list of dict
+        Messages that `check_conversation` accepts, each with ``role`` and
+        ``content`` and nothing else.
+
+    Raises
+    ------
+    NanochatError
+        Where the source or the split does not exist, has a bad row (named by file and row), or has
+        none.
+    """
+    every = iter_conversations(source, split, num_tokens, streaming)
+    conversations = list(itertools.islice(every, limit))
+    if not conversations:
+        raise NanochatError(f"{source}: no conversations")
+    return conversations
+
+
+def iter_conversations(
+    source: str, split: str = "train", num_tokens: int | None = None, streaming: bool = True
+) -> Iterator[Conversation]:
+    """As `load_conversations`, one at a time; a source without any is no error here."""
+    place = str(_place(source, split, num_tokens))
+    for where, row in read_rows(place, split, ("messages",), streaming):
+        yield _conversation(where, row)
+
+
+def _place(source: str, split: str, num_tokens: int | None) -> str | Path:
+    if source.startswith("hf:"):
+        return source
+    if source in SHIPPED:
+        return Path(__file__).parent / source
+    from nanochat.data.nested_shards import (  # Arrow, which shipped text does not need
+        has_shards,
+        pick_shard,
+    )
+
+    folder = Path(source).expanduser()
+    return pick_shard(folder, num_tokens) if split == "train" and has_shards(folder) else folder
+
+
+def _conversation(where: str, row: Any) -> Conversation:
+    messages = row
+    if isinstance(row, Mapping):
+        if "messages" not in row:
+            raise NanochatError(f"{where}: no messages (keys: {', '.join(row) or 'none'})")
+        messages = row["messages"]
+    is_list = isinstance(messages, Sequence) and not isinstance(messages, str)
+    conversation: Any = [_message(each) for each in messages] if is_list else messages
+    try:
+        check_conversation(conversation)
+    except NanochatError as error:
+        raise NanochatError(f"{where}: {error}") from error
+    return conversation
+
+
+def _message(given: Any) -> Any:
+    """Role and content of a message; what is no message is left to be refused as it is."""
+    if not isinstance(given, Mapping):
+        return given
+    content = given.get("content")
+    if content is None:
+        content = given.get("parts")  # as nanochat.data.messages_table stores them
+    if isinstance(content, Sequence) and not isinstance(content, str):
+        content = [_part(each) for each in content]
+    return {"role": given.get("role"), "content": content}
+
+
+def _part(given: Any) -> Any:
+    return (
+        {key: given.get(key) for key in ("type", "text")} if isinstance(given, Mapping) else given
+    )

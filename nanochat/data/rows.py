@@ -1,0 +1,222 @@
+"""Rows of data files, and of data sets on the Hugging Face hub, one at a time as they lie there."""
+
+import json
+import re
+import warnings
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from nanochat.errors import NanochatError
+from nanochat.files.hub import split_revision
+from nanochat.files.retry import with_retries
+
+SUFFIXES = (".jsonl", ".parquet")
+_VALIDATION = ("validation", "val", "valid")  # three spellings of one split
+_BATCH = 256  # rows turned into Python objects at a time
+
+
+def read_rows(
+    source: str, split: str, columns: Sequence[str] | None = None, streaming: bool = True
+) -> Iterator[tuple[str, Any]]:
+    """Rows of a source in its order, each with the words that name it in a message.
+
+    Parameters
+    ----------
+    source : str
+        A JSONL or Parquet file, a folder with ``<split>.jsonl`` or ``<split>.parquet``, or
+        ``hf:owner/name[:config][@revision]``.
+    split : str
+        Which part; without meaning for a file.
+    columns : sequence of str, optional
+        The columns wanted, where rows have them; the others of a Parquet file are not even read.
+    streaming : bool
+        Rows of the hub as they come; False downloads the set whole, into datasets' cache.
+
+    Raises
+    ------
+    NanochatError
+        One line for whatever keeps a row from being read.
+    """
+    if source.startswith("hf:"):
+        return _hub_rows(source, hub_dataset(source, split, columns, streaming))
+    path = find_file(source, split)
+    return _parquet_rows(path, columns) if path.suffix == ".parquet" else _lines(path)
+
+
+def find_file(source: str, split: str) -> Path:
+    """The file that a path and a split name; NanochatError says what is there instead."""
+    path = Path(source).expanduser()
+    if path.is_dir():
+        return _file_of_split(path, split)
+    if not path.exists():
+        hint = f"; did you mean hf:{source}?" if re.fullmatch(r"[\w.-]+/[\w.-]+", source) else ""
+        raise NanochatError(
+            f"there is no {path}{hint} (a source is one of: stdlib_qa, a .jsonl file, a .parquet"
+            f" file, a folder with {split}.jsonl or {split}.parquet, hf:owner/name)"
+        )
+    if path.suffix not in SUFFIXES:
+        raise NanochatError(
+            f"{path}: its name must end in .jsonl (a JSON value a line) or .parquet"
+        )
+    return path
+
+
+def _file_of_split(path: Path, split: str) -> Path:
+    for name in _spellings(split):
+        found = [
+            each for each in (path / f"{name}{suffix}" for suffix in SUFFIXES) if each.exists()
+        ]
+        if len(found) > 1:
+            raise NanochatError(f"{path} has {found[0].name} and {found[1].name}: name one of them")
+        if found:
+            return found[0]
+    there = sorted(each.name for each in path.iterdir() if each.suffix in SUFFIXES)
+    raise NanochatError(
+        f"{path} has no {split}.jsonl or {split}.parquet (there are: {', '.join(there) or 'none'})"
+    )
+
+
+def hub_dataset(
+    source: str, split: str, columns: Sequence[str] | None = None, streaming: bool = True
+) -> Any:
+    """Split of a data set on the hub, as the ``datasets`` library gives it.
+
+    Parameters and errors are those of `read_rows`. Where the hub cannot be reached, what an earlier
+    ``streaming=False`` left in the cache is used, with a warning, if it is of the revision asked.
+    """
+    builder = _builder(source)
+    with _one_line(source):
+        every = with_retries(builder.as_streaming_dataset)
+        name = next((each for each in _spellings(split) if each in every), None)
+        if name is None:
+            raise NanochatError(f"{source} has no split {split!r} (there are: {', '.join(every)})")
+        found = every[name].column_names or ()
+        wanted = [each for each in columns or () if each in found]
+        if streaming and wanted and hasattr(builder.config, "columns"):
+            # Parquet: the other columns, page images say, are not even sent.
+            builder = _builder(source, columns=wanted, batch_size=_BATCH)
+            return with_retries(lambda: builder.as_streaming_dataset(split=name))
+        if streaming:
+            rows = every[name]
+        else:
+            with_retries(builder.download_and_prepare)
+            rows = builder.as_dataset(split=name)
+        return rows.select_columns(wanted) if wanted else rows
+
+
+def split_names(source: str) -> list[str]:
+    """Splits of a data set on the hub."""
+    builder = _builder(source)
+    with _one_line(source):
+        return list(with_retries(builder.as_streaming_dataset))
+
+
+def _builder(source: str, **more: Any) -> Any:
+    from datasets import load_dataset_builder
+    from datasets.packaged_modules.cache.cache import Cache
+
+    repository, config, revision = _parse(source)
+    if Path(repository).is_dir():  # which datasets would take instead
+        repository = f"hf://datasets/{repository}"
+    with _one_line(source):
+        builder = with_retries(
+            lambda: load_dataset_builder(repository, config, revision=revision, **more)
+        )
+    if isinstance(builder, Cache):  # what datasets falls back to, whatever revision was asked for
+        commit = str(builder.hash)
+        if revision is not None and not (len(revision) >= 7 and commit.startswith(revision)):
+            raise NanochatError(
+                f"{source}: not read from the hub, and the copy in the cache is of commit {commit}"
+            )
+        warnings.warn(
+            f"{source}: not read from the hub; the copy in the cache, commit {commit}, is used",
+            stacklevel=2,
+        )
+    return builder
+
+
+def _parse(source: str) -> tuple[str, str | None, str | None]:
+    """Repository, configuration and revision of ``hf:owner/name[:config][@revision]``."""
+    name, at, revision = source.removeprefix("hf:").partition("@")
+    name, colon, config = name.partition(":")
+    if colon and not config:
+        raise NanochatError(f"{source!r} is not of the form hf:owner/name[:config][@revision]")
+    repository, commit = split_revision(f"hf:{name}{at}{revision}")
+    return repository, config or None, commit
+
+
+def _spellings(split: str) -> tuple[str, ...]:
+    return tuple(dict.fromkeys((split, *_VALIDATION))) if split in _VALIDATION else (split,)
+
+
+@contextmanager
+def _one_line(source: str) -> Iterator[None]:
+    try:
+        yield
+    except NanochatError:
+        raise
+    # Every layer below (datasets, the hub's client, its transport, Arrow) has errors of its own.
+    except Exception as error:
+        # A set that is nowhere: what datasets says then is of a local folder that nobody meant.
+        told = _root(error) if type(error) is FileNotFoundError else error
+        reason = " ".join(str(told).split()) or type(told).__name__
+        if isinstance(error.__cause__, StopIteration):  # how datasets trips over an empty file
+            reason = "its first file is empty"
+        needs = (
+            "; a private or gated one needs `hf auth login` or HF_TOKEN"
+            if type(error).__name__ == "DatasetNotFoundError"
+            else ""
+        )
+        raise NanochatError(f"{source}: not read from the hub ({reason[:400]}{needs})") from error
+
+
+def _root(error: BaseException) -> BaseException:
+    while (below := error.__cause__ or error.__context__) is not None:
+        error = below
+    return error
+
+
+def _hub_rows(source: str, rows: Iterable[Mapping[str, Any]]) -> Iterator[tuple[str, Any]]:
+    with _one_line(source):
+        for number, row in enumerate(rows, 1):
+            yield f"{source}, row {number}", row
+
+
+def _lines(path: Path) -> Iterator[tuple[str, Any]]:
+    try:
+        # Only "\n" ends a line: JSON may hold the other separators of Unicode as they are.
+        with path.open(encoding="utf-8-sig", newline="\n") as lines:
+            for number, text in enumerate(lines, 1):
+                if text.strip():
+                    where = f"{path}, row {number}"
+                    yield where, _parsed(where, text)
+    except UnicodeDecodeError as error:
+        raise NanochatError(f"{path}: not UTF-8 text ({error})") from error
+    except OSError as error:
+        raise NanochatError(f"{path}: not readable ({error.strerror})") from error
+
+
+def _parsed(where: str, text: str) -> Any:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:  # the latter: brackets a thousand deep
+        raise NanochatError(f"{where}: not JSON ({error})") from error
+
+
+def _parquet_rows(path: Path, columns: Sequence[str] | None) -> Iterator[tuple[str, Any]]:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    number = 0
+    try:
+        with pq.ParquetFile(path) as file:
+            wanted = [each for each in columns or () if each in file.schema_arrow.names]
+            for batch in file.iter_batches(_BATCH, columns=wanted or None):
+                for row in batch.to_pylist():
+                    number += 1
+                    yield f"{path}, row {number}", row
+    except (pa.ArrowException, OSError) as error:
+        reason = " ".join(str(error).split())
+        raise NanochatError(f"{path}: not readable as Parquet ({reason})") from error

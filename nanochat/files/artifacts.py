@@ -1,0 +1,172 @@
+"""Model artifacts of Weights & Biases: ``wandb:entity/project/name:version``.
+
+They are kept in ``base_dir()/artifacts/entity/project/name/vN/``. Who finds a file there finds it
+whole: it is fetched under a lock into a folder beside, and then given its name.
+"""
+
+import os
+import re
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from nanochat.errors import NanochatError
+from nanochat.files.atomic import sync_folder, write_atomically
+from nanochat.files.listing import Listing, list_whole_folder
+from nanochat.files.retry import is_network_fault, with_retries
+from nanochat.train.presets import base_dir
+
+FORM = "wandb:entity/project/name:version"
+# Parts become names of folders: none may be "..".
+_NAME = re.compile(r"([\w-][\w.-]*)/([\w-][\w.-]*)/([\w-][\w.-]*):([\w-][\w.-]*)", re.ASCII)
+_VERSION = re.compile(r"v\d+")
+_NO_NETWORK = ("offline", "disabled", "dryrun")
+
+
+class ArtifactName(NamedTuple):
+    """An artifact's name; the version is ``vN`` or an alias (``latest``), which may move."""
+
+    entity: str
+    project: str
+    name: str
+    version: str
+
+    @property
+    def folder(self) -> Path:
+        """Where the versions of the artifact are kept."""
+        return base_dir() / "artifacts" / self.entity / self.project / self.name
+
+
+def split_artifact(source: str) -> ArtifactName:
+    """Parts of a ``wandb:`` source.
+
+    Raises
+    ------
+    NanochatError
+        Where the form is wrong. Nothing is looked up.
+    """
+    found = _NAME.fullmatch(source.removeprefix("wandb:"))
+    if not found:
+        raise NanochatError(f"{source!r} is not of the form {FORM}")
+    return ArtifactName(*found.groups())
+
+
+def list_artifact(source: str) -> Listing:
+    """Files of an artifact.
+
+    Without a network, and with ``WANDB_MODE`` offline or disabled, what was fetched before.
+
+    Raises
+    ------
+    NanochatError
+        Where W&B refuses, or cannot be asked and nothing was fetched before.
+    """
+    name = split_artifact(source)
+    mode = os.environ.get("WANDB_MODE", "").lower()
+    if mode in _NO_NETWORK:
+        return _cached(source, f"WANDB_MODE is {mode}: unset it once to fetch what is missing")
+    try:
+        artifact, paths = _ask(name)
+    except Exception as error:
+        if is_network_fault(error):
+            reason = f"W&B cannot be reached ({_first_line(error)})"
+            return _cached(
+                source, f"{reason}: try again with a network", f"{reason}; the cache is used"
+            )
+        if refusal := _refusal(source, error):
+            raise refusal from error
+        raise
+    if artifact.version != name.version:
+        alias = name.folder / f"{name.version}.alias"
+        write_atomically(alias, lambda file: file.write(artifact.version.encode()))
+    folder = name.folder / artifact.version
+    return Listing(paths, lambda files: _download(source, artifact, folder, files))
+
+
+def _ask(name: ArtifactName) -> tuple[Any, list[str]]:
+    """The artifact, and the paths in it."""
+    import wandb
+
+    # W&B's client tries again by itself for as long as its time-out allows.
+    entity, project, collection, version = name
+    artifact = wandb.Api().artifact(f"{entity}/{project}/{collection}:{version}")
+    return artifact, sorted(artifact.manifest.entries)
+
+
+def _download(source: str, artifact: Any, folder: Path, files: Sequence[str]) -> Path:
+    from filelock import FileLock
+
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(folder.with_name(f".{folder.name}.lock")):
+        # A folder with a hole in it was not made here, or not to its end: nothing of it is trusted.
+        if not all(_is_whole(folder / file, artifact.manifest.entries[file]) for file in files):
+            building = folder.with_name(f".{folder.name}.tmp")
+            shutil.rmtree(building, ignore_errors=True)  # of a process that was killed
+            try:
+                _fetch(artifact, building, files)
+            except Exception as error:
+                if refusal := _refusal(source, error):
+                    raise refusal from error
+                raise
+            for file in files:  # the weights come last: where they are, the rest is
+                (folder / file).parent.mkdir(parents=True, exist_ok=True)
+                (building / file).replace(folder / file)
+            sync_folder(folder)
+            shutil.rmtree(building)
+    return folder
+
+
+def _fetch(artifact: Any, folder: Path, files: Sequence[str]) -> None:
+    for file in files:
+        # One at a time, and straight into the folder: W&B's own cache would keep a second copy.
+        with_retries(
+            lambda file=file: artifact.download(root=str(folder), path_prefix=file, skip_cache=True)
+        )
+        if not _is_whole(folder / file, artifact.manifest.entries[file]):
+            raise NanochatError(f"{file} came incomplete; the same command fetches it again")
+
+
+def _is_whole(path: Path, entry: Any) -> bool:
+    return path.is_file() and entry.size in (None, path.stat().st_size)
+
+
+def _cached(source: str, hint: str, warning: str = "") -> Listing:
+    """What is there of an artifact; no files where there is nothing."""
+    name = split_artifact(source)
+    version = name.version
+    if not _VERSION.fullmatch(version):
+        alias = name.folder / f"{version}.alias"
+        if not alias.is_file():
+            versions = sorted(path.name for path in name.folder.glob("v*") if path.is_dir())
+            have = ", ".join(versions) or "none"
+            raise NanochatError(
+                f"model {source!r}: which version is meant was never asked; fetched: {have}; {hint}"
+            )
+        version = alias.read_text()
+        warning = warning or f"{name.version} was {version} when W&B was last asked; it is used"
+    listing = list_whole_folder(name.folder / version)
+    return Listing(listing.paths, listing.fetch, listing.changed, warning, hint)
+
+
+def _refusal(source: str, error: Exception) -> NanochatError | None:
+    """One line for what W&B answered; None for what is not W&B's doing."""
+    from wandb.errors import AuthenticationError, Error, UsageError
+
+    if isinstance(error, NanochatError):
+        reason = str(error)
+    elif is_network_fault(error):
+        reason = f"not fetched ({_first_line(error)}); try again with a network"
+    elif isinstance(error, AuthenticationError | UsageError):
+        reason = (
+            f"W&B knows no user here: `wandb login`, or set WANDB_API_KEY ({_first_line(error)})"
+        )
+    elif isinstance(error, Error | ValueError):
+        reason = f"W&B refuses it ({_first_line(error)})"
+    else:
+        return None
+    return NanochatError(f"model {source!r}: {reason}")
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -1,0 +1,145 @@
+"""Repositories on the Hugging Face hub: ``hf:owner/name``, ``hf:owner/name@revision``.
+
+Files lie in the hub library's own cache. Its locks keep processes from fetching a file twice, and
+a file gets its name there only when it is whole.
+"""
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from nanochat.errors import NanochatError
+from nanochat.files.listing import Listing
+from nanochat.files.retry import is_network_fault, with_retries
+
+_REPOSITORY = re.compile(r"[\w.-]+(/[\w.-]+)?", re.ASCII)
+_LOG_IN = "`hf auth login`, or set HF_TOKEN"
+
+
+def split_revision(source: str) -> tuple[str, str | None]:
+    """Repository and revision (None: the newest) of an ``hf:`` source.
+
+    Raises
+    ------
+    NanochatError
+        Where the form is wrong. Nothing is looked up.
+    """
+    repository, at, revision = source.removeprefix("hf:").partition("@")
+    if not _REPOSITORY.fullmatch(repository) or (at and not revision):
+        raise NanochatError(
+            f"{source!r} is not of the form hf:owner/name or hf:owner/name@revision"
+        )
+    return repository, revision or None
+
+
+def list_repository(source: str) -> Listing:
+    """Files of a model's repository, all at the commit that the revision means now.
+
+    Without a network, and with ``HF_HUB_OFFLINE``, what the cache holds of the revision.
+
+    Raises
+    ------
+    NanochatError
+        Where the hub refuses, or cannot be asked and nothing is cached.
+    """
+    from huggingface_hub import HfApi
+
+    repository, revision = split_revision(source)
+    try:
+        info = with_retries(lambda: HfApi().model_info(repository, revision=revision))
+    except Exception as error:
+        if _is_offline(error) or is_network_fault(error):
+            return _cached(source, error)
+        if refusal := _refusal(source, error):
+            raise refusal from error
+        raise
+    commit = str(info.sha)
+    paths = sorted(file.rfilename for file in info.siblings or ())
+    return Listing(paths, lambda files: _download(source, commit, files))
+
+
+def _download(source: str, commit: str, files: Sequence[str]) -> Path:
+    """Folder of the commit, with these files in it."""
+    from huggingface_hub import hf_hub_download
+
+    repository, revision = split_revision(source)
+    # The first one by the revision: that is what writes down, for the next time without a
+    # network, which commit was meant.
+    wanted = [(files[0], revision), *((file, commit) for file in files)]
+    path = ""
+    for file, at in wanted:
+        try:
+            path = with_retries(
+                lambda file=file, at=at: hf_hub_download(repository, file, revision=at)
+            )
+        except Exception as error:
+            if refusal := _refusal(source, error, file):
+                raise refusal from error
+            raise
+    return Path(path).parents[files[-1].count("/")]
+
+
+def _cached(source: str, error: Exception) -> Listing:
+    from huggingface_hub import constants, snapshot_download
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
+    repository, revision = split_revision(source)
+    if asked := _is_offline(error):
+        hint = "HF_HUB_OFFLINE is set: unset it once to fetch what is missing"
+    else:
+        hint = f"the hub cannot be reached ({_first_line(error)}): try again with a network"
+    try:
+        # Only the folder is asked for; whether it has what is needed is seen from its files.
+        snapshot = Path(
+            snapshot_download(
+                repository, revision=revision, local_files_only=True, ignore_patterns=["*"]
+            )
+        )
+    except LocalEntryNotFoundError:
+        where = constants.HF_HUB_CACHE
+        raise NanochatError(f"model {source!r}: it is not in the cache {where}; {hint}") from error
+    paths = [
+        file.relative_to(snapshot).as_posix() for file in snapshot.rglob("*") if file.is_file()
+    ]
+    warning = (
+        "" if asked else f"the hub cannot be reached ({_first_line(error)}); the cache is used"
+    )
+    return Listing(sorted(paths), lambda _: snapshot, warning=warning, hint=hint)
+
+
+def _is_offline(error: Exception) -> bool:
+    from huggingface_hub.errors import OfflineModeIsEnabled
+
+    return isinstance(error, OfflineModeIsEnabled)
+
+
+def _refusal(source: str, error: Exception, file: str = "") -> NanochatError | None:
+    """One line for what the hub answered; None for what is not the hub's doing."""
+    from huggingface_hub.errors import (
+        GatedRepoError,
+        HfHubHTTPError,
+        HFValidationError,
+        RepositoryNotFoundError,
+        RevisionNotFoundError,
+    )
+
+    repository, revision = split_revision(source)
+    if isinstance(error, GatedRepoError):
+        reason = f"{repository} is gated: accept its terms on the hub, then {_LOG_IN}"
+    elif isinstance(error, RepositoryNotFoundError):
+        reason = f"the hub has no model {repository}, or it is private: then {_LOG_IN}"
+    elif isinstance(error, RevisionNotFoundError):
+        reason = f"{repository} has no branch, tag or commit {revision}"
+    elif is_network_fault(error):
+        reason = (
+            f"{file} was not fetched ({_first_line(error)}); run it again: whole files are kept"
+        )
+    elif isinstance(error, HfHubHTTPError | HFValidationError):
+        reason = f"the hub refuses {file or 'it'} ({_first_line(error)})"
+    else:
+        return None
+    return NanochatError(f"model {source!r}: {reason}")
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

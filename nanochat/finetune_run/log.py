@@ -1,0 +1,161 @@
+"""What a fine-tune says while it runs: lines for people, and values for a tracker."""
+
+import math
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+
+import torch
+
+from nanochat.finetune_run.inputs import Subject
+from nanochat.finetune_run.samples import Sample, answer
+from nanochat.finetune_run.settings import Settings
+from nanochat.finetune_run.tracking import Tracker
+from nanochat.finetune_run.validation import diagnose, mean_loss
+from nanochat.model.torch_settings import isolated
+from nanochat.train.finetune import StepReport
+from nanochat.train.optim import effective_lrs, group_members
+from nanochat.train.recipe import PARTS, Recipe
+
+GB = 1e9
+
+
+@dataclass(frozen=True)
+class Answers:
+    """Answers to the sample questions before and after the fine-tune, in the samples' order."""
+
+    samples: list[Sample]
+    before: list[str]
+    after: list[str]
+
+
+class Teller:
+    """Watches one fine-tune and leaves the model as it is.
+
+    Parameters
+    ----------
+    settings : Settings
+    recipe : Recipe
+    subject : Subject
+    tracker : Tracker
+    say : callable
+        Gets each line.
+
+    Attributes
+    ----------
+    losses : list of float
+        Finite losses so far.
+    tokens_seen : int
+        Supervised tokens so far.
+    lrs : dict of str to float
+        Full rate of each group as the optimizer has it; 0 where it is not trained.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        recipe: Recipe,
+        subject: Subject,
+        tracker: Tracker,
+        say: Callable[[str], None],
+    ) -> None:
+        self.losses: list[float] = []
+        self.tokens_seen = 0
+        full = effective_lrs(recipe, subject.model.config.n_embd)
+        trained = set(recipe.trainable_param_groups)
+        trained |= set(PARTS) if "matrix" in trained else set()
+        self.lrs = {group: lr if group in trained else 0.0 for group, lr in full.items()}
+        split = PARTS[0] in self.lrs  # then no matrix has the rate of the whole group
+        self._told = [group for group in self.lrs if group != "matrix" or not split]
+        self._settings, self._recipe, self._subject = settings, recipe, subject
+        self._tracker, self._say = tracker, say
+        self._before: list[str] = []
+        self._last = 0  # number of the last step that was told
+        self._device = subject.model.cos.device
+
+    def before(self) -> None:
+        """Tell what is trained and what the first batch is like; ask the samples."""
+        members = group_members(self._subject.model)
+        counts = {group: sum(p.numel() for p in members[group]) for group in self._told}
+        groups = (
+            f"{group} {counts[group]:,} "
+            + (f"at {lr:.3g}" if (lr := self.lrs[group]) else "frozen")
+            for group in self._told
+        )
+        self._say(f"parameters: {', '.join(groups)}")
+        with isolated(self._device, self._recipe.deterministic):
+            found = diagnose(self._subject.model, self._subject.batches, self._recipe)
+            self._before = self._answers()
+        self._say(
+            f"first batch: loss {found.initial_loss:.4f}, "
+            f"{100 * found.supervised_share:.1f} % of the tokens supervised, "
+            f"{100 * found.padded_share:.1f} % of the positions padding"
+        )
+        values = {f"diagnostic/{name}": value for name, value in asdict(found).items()}
+        values |= {f"model/params_{group}": count for group, count in counts.items()}
+        self._tracker.summary(values)
+        if self._before:
+            self._tracker.samples(self._rows(0, self._before), 0, last=False)
+
+    def step(self, report: StepReport) -> None:
+        """For `nanochat.train.finetune.finetune`, after each step."""
+        finite = math.isfinite(report.loss)
+        self.losses += [report.loss] if finite else []
+        self.tokens_seen = report.tokens_seen
+        self._last = number = report.step + 1
+        last = number == report.planned_steps or not finite
+        lrs = {group: self.lrs[group] * self._recipe.init_lr_frac for group in self._told}
+        lrs = {group: lr * report.factor for group, lr in lrs.items()}
+        if number % self._settings.log_every == 0 or last:
+            rates = " ".join(f"{group} {lr:.3g}" for group, lr in lrs.items())
+            self._say(
+                f"step {number}/{report.planned_steps} loss {report.loss:.6f} lr {rates} "
+                f"tokens {report.tokens_seen}"
+            )
+        values = {
+            "train/loss": report.loss,
+            "train/lr_mult": report.factor,
+            "train/lr": self._recipe.learning_rate * self._recipe.init_lr_frac * report.factor,
+            **{f"train/lr_{group}": lr for group, lr in lrs.items()},
+            "train/tokens_seen": report.tokens_seen,
+        }
+        every = self._settings.eval_every
+        if finite and every and (number % every == 0 or last):
+            values |= self._validate(number, report.planned_steps)
+        self._tracker.log(values, number)
+
+    def after(self) -> Answers | None:
+        """Ask the samples again; None where there are none."""
+        if self._device.type == "cuda":
+            peak = torch.cuda.max_memory_allocated(self._device) / GB
+            reserved = torch.cuda.max_memory_reserved(self._device) / GB
+            self._say(f"GPU memory: {peak:.2f} GB allocated, {reserved:.2f} GB reserved at most")
+            self._tracker.summary(
+                {"memory/max_allocated_gb": peak, "memory/max_reserved_gb": reserved}
+            )
+        if not self._subject.samples:
+            return None
+        with isolated(self._device, self._recipe.deterministic):
+            after = self._answers()
+        steps = self._last
+        self._tracker.samples(self._rows(steps, after), steps, last=True)
+        return Answers(self._subject.samples, self._before, after)
+
+    def _validate(self, number: int, total: int) -> dict[str, float]:
+        validation = self._subject.validation
+        if validation is None:
+            return {}
+        count = min(self._settings.eval_batches, validation.per_epoch)
+        loss = mean_loss(self._subject.model, validation, count, self._recipe)
+        self._say(f"step {number}/{total} validation loss {loss:.6f} ({count} batches)")
+        return {"val/loss": loss, "val/batches": count}
+
+    def _answers(self) -> list[str]:
+        subject = self._subject
+        return answer(subject.model, subject.samples, subject.tokenizer, self._recipe)
+
+    def _rows(self, step: int, generated: list[str]) -> list[list[object]]:
+        pairs = zip(self._subject.samples, generated, strict=True)
+        return [
+            [step, index, sample.question, text, sample.expected]
+            for index, (sample, text) in enumerate(pairs)
+        ]

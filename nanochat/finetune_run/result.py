@@ -1,0 +1,130 @@
+"""The result of a single fine-tune: its fields, its file, and the line that sums it up.
+
+Names follow the source (features T11, T12). The file is plain JSON: what is not finite is null.
+"""
+
+import datetime
+import itertools
+import json
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from nanochat.files.atomic import write_atomically
+from nanochat.finetune_run.settings import Settings
+from nanochat.finetune_run.trainability import judge
+from nanochat.train.finetune import FinetuneResult
+from nanochat.train.recipe import Recipe
+
+PREFIX = "finetune_single_"
+
+
+def result_fields(
+    settings: Settings,
+    recipe: Recipe,
+    result: FinetuneResult,
+    effective_lrs: Mapping[str, float],
+    device: str,
+    error: BaseException | None,
+) -> dict[str, Any]:
+    """Fields of a result, floats as they are.
+
+    Parameters
+    ----------
+    settings : Settings
+    recipe : Recipe
+    result : FinetuneResult
+        Of the steps that were made, if an error ended the run.
+    effective_lrs : mapping of str to float
+        Rate of each group of `Recipe.group_lrs` as the optimizer has it; 0 for one that is not
+        trained.
+    device : str
+    error : exception, optional
+        What ended the run, if anything but divergence did.
+    """
+    ended = error is not None or result.diverged_step is not None
+    judged = judge(
+        result.losses,
+        ended,
+        settings.trainable_window_steps,
+        settings.trainable_loss_ratio_threshold,
+    )
+    nominal = recipe.group_lrs()
+    return {
+        "run_name": settings.run_name,
+        "learning_rate": recipe.learning_rate,
+        **{f"{group}_lr": nominal[group] for group in nominal},
+        **{f"{group}_lr_effective": effective_lrs[group] for group in nominal},
+        "num_tokens_target": recipe.num_tokens,
+        "tokens_seen": result.tokens_seen,
+        "avg_loss": judged.avg_loss,
+        "final_loss": result.final_loss,
+        "trainable_loss0": judged.loss0,
+        "trainable_mean_last_k": judged.mean_last_k,
+        "trainable_ratio": judged.ratio,
+        "stable": judged.stable,
+        "converged": judged.converged,
+        "steps": result.steps,
+        "planned_steps": result.planned_steps,
+        "diverged_step": result.diverged_step,
+        "train_s": result.seconds,
+        "seed": recipe.seed,
+        "world_size": 1,
+        "device_type": device,
+        "error": _error_text(result, error),
+        "grid_i": settings.grid_i,
+        "grid_j": settings.grid_j,
+        "losses": [float(loss) for loss in result.losses],
+    }
+
+
+def _error_text(result: FinetuneResult, error: BaseException | None) -> str | None:
+    if error is not None:
+        return f"{type(error).__name__}: {error}"
+    if result.diverged_step is not None:
+        return f"non-finite loss detected ({result.final_loss} at step {result.diverged_step + 1})"
+    return None
+
+
+def closing_line(fields: Mapping[str, Any]) -> str:
+    """The line that sums a run up, for people and for programs that read logs."""
+    return (
+        f"Final: loss={fields['final_loss']:.6f} tokens_seen={fields['tokens_seen']} "
+        f"stable={fields['stable']} converged={fields['converged']} "
+        f"trainable_ratio={fields['trainable_ratio']:.6f}"
+    )
+
+
+def claim_path(folder: Path, run_name: str) -> Path:
+    """Path of a result file with the run and the time in its name, made empty to keep it.
+
+    Two processes that ask at once get different ones.
+    """
+    stem = f"{PREFIX}{run_name}_{datetime.datetime.now():%Y%m%d_%H%M%S}"
+    for number in itertools.count(1):
+        path = folder / (f"{stem}.json" if number == 1 else f"{stem}_{number}.json")
+        try:
+            path.touch(exist_ok=False)
+        except FileExistsError:
+            continue
+        return path
+    raise AssertionError("count has no end")
+
+
+def write_result(
+    path: Path, config: Mapping[str, Any], fields: Mapping[str, Any], record: Mapping[str, Any]
+) -> None:
+    """Write ``{"config": ..., "result": ..., "repro": ...}``, whole or not at all."""
+    content = plain({"config": config, "result": fields, "repro": record})
+    text = json.dumps(content, indent=2, allow_nan=False) + "\n"
+    write_atomically(path, lambda file: file.write(text.encode()))
+
+
+def plain(value: Any) -> Any:
+    """The value with None for every float that JSON has no number for."""
+    if isinstance(value, Mapping):
+        return {key: plain(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(each) for each in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,0 +1,200 @@
+"""One fine-tune as its user sees it: told line by line, its result written with a record to repeat
+it by, and the model kept where that was asked for.
+
+The training is `nanochat.train.finetune.finetune`, which knows nothing of all this.
+"""
+
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from nanochat.errors import NanochatError
+from nanochat.finetune_run.inputs import Subject
+from nanochat.finetune_run.log import Answers, Teller
+from nanochat.finetune_run.repro_record import repro_record
+from nanochat.finetune_run.result import (
+    claim_path,
+    closing_line,
+    plain,
+    result_fields,
+    write_result,
+)
+from nanochat.finetune_run.settings import Settings
+from nanochat.finetune_run.tracking import Tracker, tracked
+from nanochat.model.torch_settings import isolated
+from nanochat.sources.published import save_model_folder
+from nanochat.train.finetune import FinetuneResult, finetune, planned_steps
+from nanochat.train.kernels import PLAIN, Kernels
+from nanochat.train.recipe import Recipe
+
+_SUMMARY = {
+    "final_train_loss": "final_loss",
+    **{
+        name: name
+        for name in (
+            "converged",
+            "stable",
+            "trainable_loss0",
+            "trainable_mean_last_k",
+            "trainable_ratio",
+            "tokens_seen",
+            "runtime_s",
+        )
+    },
+}
+_META = (
+    "final_loss",
+    "tokens_seen",
+    "converged",
+    "stable",
+    "trainable_ratio",
+    "learning_rate",
+    "matrix_lr",
+    "embedding_lr",
+    "unembedding_lr",
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Finetuned:
+    """What a single fine-tune leaves.
+
+    Attributes
+    ----------
+    fields : dict
+        The result (`nanochat.finetune_run.result.result_fields`).
+    path : Path
+        File with the result.
+    answers : Answers or None
+        To the sample questions, where they were asked for.
+    model_folder : Path or None
+        Where the fine-tuned model was saved.
+    """
+
+    fields: dict[str, Any]
+    path: Path
+    answers: Answers | None
+    model_folder: Path | None
+
+
+def run_finetune(
+    settings: Settings,
+    recipe: Recipe,
+    subject: Subject,
+    out: Path,
+    say: Callable[[str], None],
+    kernels: Kernels = PLAIN,
+) -> Finetuned:
+    """Fine-tune once, and write ``finetune_single_<run>_<time>.json`` into a folder.
+
+    Parameters
+    ----------
+    settings : Settings
+    recipe : Recipe
+    subject : Subject
+        Loaded for these two; its model is changed.
+    out : Path
+        Made if needed.
+    say : callable
+        Gets each line to show.
+    kernels : Kernels
+        That the subject was loaded for.
+
+    Raises
+    ------
+    Exception
+        Whatever ends the training, except divergence, which is a result. The file names it.
+    """
+    start = time.perf_counter()
+    config = settings.to_dict() | recipe.to_dict() | {"data": settings.data_source}
+    with tracked(settings, config, make_folder(out)) as tracker:
+        path = claim_path(out, settings.run_name)
+        teller = Teller(settings, recipe, subject, tracker, say)
+        record = _record(recipe, subject)
+
+        def conclude(result: FinetuneResult, error: BaseException | None = None) -> dict[str, Any]:
+            device = subject.model.cos.device.type
+            fields = result_fields(settings, recipe, result, teller.lrs, device, error)
+            fields["runtime_s"] = time.perf_counter() - start
+            write_result(path, config, fields, record)
+            tracker.summary({key: fields[name] for key, name in _SUMMARY.items()})
+            return fields
+
+        try:
+            teller.before()
+            result = finetune(subject.model, subject.batches, recipe, teller.step, kernels)
+        except BaseException as error:
+            conclude(_cut_short(teller, subject, recipe), error)
+            raise
+        # At once: what comes after may be interrupted, and the training must not be lost by that.
+        fields = conclude(result)
+        folder = _save(path.with_suffix(""), settings, subject, fields, tracker, say)
+        answers = teller.after()
+    say(closing_line(fields))
+    return Finetuned(fields, path, answers, folder)
+
+
+def make_folder(out: Path) -> Path:
+    """The folder, made if needed.
+
+    Raises
+    ------
+    NanochatError
+        Where it cannot be made or written to.
+    """
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=out):
+            return out
+    except OSError as error:
+        raise NanochatError(f"out {out}: no folder to write to ({error.strerror})") from error
+
+
+def _record(recipe: Recipe, subject: Subject) -> dict[str, Any]:
+    """The record, taken under the settings of torch that the training has."""
+    with isolated(subject.model.cos.device, recipe.deterministic):
+        machine = repro_record()
+    return {
+        "seed": recipe.seed,
+        "deterministic": recipe.deterministic,
+        "fingerprints": subject.fingerprints,
+        "examples": len(subject.batches.examples),
+        **machine,
+    }
+
+
+def _cut_short(teller: Teller, subject: Subject, recipe: Recipe) -> FinetuneResult:
+    losses = np.asarray(teller.losses, np.float32)
+    return FinetuneResult(
+        losses=losses,
+        diverged_step=None,
+        final_loss=float(losses[-1]) if losses.size else float("nan"),
+        steps=len(losses),
+        planned_steps=planned_steps(subject.batches, recipe),
+        tokens_seen=teller.tokens_seen,
+        seconds=0.0,
+    )
+
+
+def _save(
+    folder: Path,
+    settings: Settings,
+    subject: Subject,
+    fields: dict[str, Any],
+    tracker: Tracker,
+    say: Callable[[str], None],
+) -> Path | None:
+    if not settings.saved:
+        return None
+    if not fields["stable"]:
+        say("the model is not saved: its losses are not finite")
+        return None
+    meta = {name: plain(fields[name]) for name in _META}
+    save_model_folder(folder, subject.model, subject.tokenizer, fields["steps"], meta)
+    tracker.model(folder, meta)
+    return folder

@@ -1,0 +1,86 @@
+"""What a model answers to a few questions, to be read beside what it should have answered."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from nanochat.data.conversations import Conversation
+from nanochat.model.gpt import GPT
+from nanochat.tokenizer.tokenizer import Tokenizer
+from nanochat.train.recipe import Recipe
+
+COUNT = 5
+LONGEST = 250  # tokens of an answer
+MARGIN = 20  # tokens an answer may be longer than the one expected
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A conversation without its last answer.
+
+    Attributes
+    ----------
+    prompt : list of int
+        Token ids, up to where the assistant is to speak.
+    question, expected : str
+        Last words of the user, and the answer that was left out.
+    max_new_tokens : int
+        How long an answer may become.
+    """
+
+    prompt: list[int]
+    question: str
+    expected: str
+    max_new_tokens: int
+
+
+def make_samples(
+    conversations: Sequence[Conversation],
+    tokenizer: Tokenizer,
+    max_seq_len: int,
+    count: int = COUNT,
+) -> list[Sample]:
+    """The first conversations whose prompt fits, as samples; fewer than `count` if few do.
+
+    Parameters
+    ----------
+    conversations : sequence of conversation
+    tokenizer : Tokenizer
+    max_seq_len : int
+        Tokens a prompt may have at most.
+    count : int
+    """
+    samples: list[Sample] = []
+    for messages in conversations:
+        if len(samples) == count:
+            break
+        if messages[-1]["role"] != "assistant":
+            continue
+        asked, _ = tokenizer.render_conversation(messages[:-1], max_seq_len)
+        if len(asked) == max_seq_len:  # it may have been cut, and there is no room for the start
+            continue
+        expected = _text(messages[-1]["content"])
+        length = min(LONGEST, len(tokenizer.encode(expected)) + MARGIN)
+        prompt = [*asked, tokenizer.special["<|assistant_start|>"]]
+        samples.append(Sample(prompt, messages[-2]["content"], expected, length))
+    return samples
+
+
+def answer(
+    model: GPT, samples: Sequence[Sample], tokenizer: Tokenizer, recipe: Recipe
+) -> list[str]:
+    """The most probable answers of a model in the recipe's arithmetic, one per sample."""
+    stop = {tokenizer.special["<|assistant_end|>"], tokenizer.special["<|bos|>"]}
+    dtype: torch.dtype = getattr(torch, recipe.dtype)
+    device = model.cos.device.type
+    with torch.autocast(device, dtype=dtype, enabled=dtype != torch.float32):
+        return [
+            tokenizer.decode(model.generate_greedy(each.prompt, each.max_new_tokens, stop))
+            for each in samples
+        ]
+
+
+def _text(content: Any) -> str:
+    return content if isinstance(content, str) else "".join(part["text"] for part in content)

@@ -1,0 +1,285 @@
+"""Everything that can be said of a single fine-tune beside its recipe, and help for all of it.
+
+Names and defaults are those of the source's fine-tune command. No torch here.
+"""
+
+import dataclasses
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from nanochat.errors import NanochatError, unknown_name
+from nanochat.train.recipe import Recipe
+from nanochat.train.setting_types import coerce
+
+NO_RUN = "dummy"
+"""Name of a run that is not logged to W&B."""
+
+STAGES = ("base", "mid", "sft", "rl")
+DEBUG_TOKENS = 2000
+LONGEST_TAG = 64  # characters, of W&B
+
+SWEEP_SETTINGS = (
+    "grid",
+    "resolution",
+    "lr_min",
+    "lr_max",
+    "tokens_min",
+    "tokens_max",
+    "checkpoint_every",
+)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """A single fine-tune, apart from its recipe. `SETTING_HELP` says what each field means.
+
+    Raises
+    ------
+    NanochatError
+        On construction, where a value is out of its range.
+    """
+
+    model: str = ""
+    model_step: int = -1
+    model_tag: str = ""
+    source_stage: str = ""
+    tokenizer_artifact: str = ""
+    data: str = ""
+    dataset_revision: str = ""
+    split: str = "train"
+    val_data: str = ""
+    limit: int = -1
+    max_seq_len: int = 1024
+    eval_every: int = 200
+    eval_batches: int = 4
+    log_every: int = 1
+    trainable_window_steps: int = 20
+    trainable_loss_ratio_threshold: float = 1.0
+    visualize: bool = False
+    save_artifacts: bool = False
+    debug: bool = False
+    run: str = NO_RUN
+    wandb_tags: str = "finetune"
+    grid_sweep_id: str = ""
+    grid_i: int = 0
+    grid_j: int = 0
+    device: str = "auto"
+
+    def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):
+            value = coerce(field.name, getattr(self, field.name), _TYPES[field.name])
+            object.__setattr__(self, field.name, value)
+        for name, low in _AT_LEAST.items():
+            if getattr(self, name) < low:
+                raise NanochatError(f"{name} must be at least {low}, not {getattr(self, name)!r}")
+        for name in ("model_step", "limit"):
+            if getattr(self, name) != -1 and getattr(self, name) < _LOWEST[name]:
+                raise NanochatError(
+                    f"{name} must be at least {_LOWEST[name]}, or -1 for none given, not "
+                    f"{getattr(self, name)}"
+                )
+        for name, allowed in (("source_stage", ("", *STAGES)), ("device", _DEVICES)):
+            if getattr(self, name) not in allowed:
+                raise unknown_name(name, getattr(self, name), filter(None, allowed))
+        tags = [*self.wandb_tags.split(","), self.grid_sweep_id]
+        if long := [tag for tag in tags if len(tag.strip()) > LONGEST_TAG]:
+            raise NanochatError(f"a tag has {LONGEST_TAG} characters at most, not {long[0]!r}")
+        if not self.trainable_loss_ratio_threshold > 0:
+            raise NanochatError(
+                "trainable_loss_ratio_threshold must be above 0, not "
+                f"{self.trainable_loss_ratio_threshold!r}"
+            )
+        if not self.model:
+            raise NanochatError(
+                "which model? --model FOLDER, --model hf:owner/name, or --preset tiny"
+            )
+        if self.dataset_revision and not self.data_source.startswith("hf:"):
+            raise NanochatError(
+                f"dataset_revision {self.dataset_revision!r} needs data from the hub "
+                f"(hf:owner/name), not {(self.data or 'stdlib_qa')!r}"
+            )
+        if re.search(r"[^\w.-]", self.run, re.ASCII) or not self.run:
+            raise NanochatError(f"run must be letters, digits, '.', '_' or '-', not {self.run!r}")
+
+    @property
+    def data_source(self) -> str:
+        """Source of the conversations, with its revision.
+
+        A preset is fine-tuned on the shipped text where nothing is said, any other model on the
+        source's own data set.
+        """
+        shipped = self.model.startswith("preset:")
+        data = self.data or ("stdlib_qa" if shipped else "hf:morgan/docvqa-nanochat")
+        return f"{data}@{self.dataset_revision}" if self.dataset_revision else data
+
+    @property
+    def run_name(self) -> str:
+        """Name of the run in its files, and in W&B where it is logged."""
+        name = "debug-finetune" if self.debug else self.run
+        return name if name == NO_RUN else f"{name}-ft"
+
+    @property
+    def logged(self) -> bool:
+        """Whether the run is logged to W&B."""
+        return self.run != NO_RUN
+
+    @property
+    def saved(self) -> bool:
+        """Whether the fine-tuned model is kept."""
+        return self.save_artifacts or self.debug
+
+    def to_dict(self) -> dict[str, Any]:
+        """Every setting, of plain JSON types."""
+        return dataclasses.asdict(self)
+
+
+_TYPES: dict[str, Any] = {field.name: field.type for field in dataclasses.fields(Settings)}
+_DEVICES = ("auto", "cpu", "cuda")
+_LOWEST = {"model_step": 0, "limit": 1}
+_AT_LEAST = {
+    "max_seq_len": 2,
+    "eval_every": 0,
+    "eval_batches": 0,
+    "log_every": 1,
+    "trainable_window_steps": 1,
+    "grid_i": 0,
+    "grid_j": 0,
+}
+
+
+def parse_settings(
+    given: Mapping[str, Any], environment: Mapping[str, str] | None = None
+) -> tuple[Settings, Recipe]:
+    """Settings and recipe of a command line; what is not given keeps its default.
+
+    Parameters
+    ----------
+    given : mapping of str to value
+        Names with underscores or dashes, values of either kind of number, or text.
+    environment : mapping of str to str, optional
+        Variables, of which those in `VARIABLES` stand in for what is not given.
+
+    Raises
+    ------
+    NanochatError
+        For an unknown name, one that belongs to a sweep, or a bad value.
+    """
+    own: dict[str, Any] = {}
+    recipe: dict[str, Any] = {}
+    for key, value in given.items():
+        name = key.replace("-", "_")
+        if name in SWEEP_SETTINGS:
+            raise NanochatError(
+                f"{name} is a setting of a grid of fine-tunes, which is a sweep: "
+                "fractal-ray run sweeps/lr_tokens.yaml --engine local"
+            )
+        name, value = _from_alias(name, value)
+        place = own if name in _TYPES else recipe
+        if name not in SETTING_HELP and name not in RECIPE_HELP:
+            raise unknown_name("setting", key, [*SETTING_HELP, *RECIPE_HELP, *_ALIASES])
+        if name in place:
+            raise NanochatError(f"{name} is given twice (once as {key})")
+        place[name] = value
+    for variable, alias in VARIABLES.items():
+        name, value = _from_alias(alias, (environment or {}).get(variable, ""))
+        # A revision belongs to the data set of the environment, not to one that was given.
+        foreign = variable == "DATASET_REVISION" and "data" in own
+        if (environment or {}).get(variable) and name not in own and not foreign:
+            own[name] = _checked(variable, name, value)
+    settings = Settings(**own)
+    if settings.debug:
+        recipe.setdefault("num_tokens", DEBUG_TOKENS)
+    return settings, Recipe.from_mapping(recipe)
+
+
+def _checked(variable: str, name: str, value: str) -> Any:
+    try:
+        return coerce(name, value, _TYPES[name])
+    except NanochatError as error:
+        raise NanochatError(f"{error} (from the environment: {variable})") from error
+
+
+def _from_alias(name: str, value: Any) -> tuple[str, Any]:
+    if name in _ALIASES:
+        name, scheme = _ALIASES[name]
+        value = value if str(value).startswith(scheme) else f"{scheme}{value}"
+    return name, value
+
+
+# Other names, and the scheme that their values lack.
+_ALIASES = {
+    "preset": ("model", "preset:"),
+    "model_id": ("model", ""),
+    "step": ("model_step", ""),
+    "dataset_id": ("data", "hf:"),
+    "trainable": ("trainable_param_groups", ""),
+}
+
+VARIABLES = {
+    "MODEL_ARTIFACT": "model",
+    "TOKENIZER_ARTIFACT": "tokenizer_artifact",
+    "DATASET_REVISION": "dataset_revision",  # before DATASET_ID, which it belongs to
+    "DATASET_ID": "dataset_id",
+    "MAX_SEQ_LEN": "max_seq_len",
+    "WANDB_RUN": "run",
+}
+"""Environment variables, and the settings they stand in for."""
+
+SETTING_HELP = {
+    "model": "Folder, preset:NAME, hf:owner/name[@revision], or wandb:entity/project/name:version.",
+    "model_step": "Which of several checkpoints; the newest if not given.",
+    "model_tag": "Which of several models in <stage>_checkpoints, e.g. d20; the deepest if not "
+    "given.",
+    "source_stage": "Which stage's checkpoints, where there are several: base, mid, sft, rl; sft "
+    "if not given.",
+    "tokenizer_artifact": "Where the tokenizer is, if not with the model: as --model.",
+    "data": "Conversations: stdlib_qa (shipped), a .jsonl or .parquet file, a folder, or "
+    "hf:owner/name. Not given: stdlib_qa for a preset, else hf:morgan/docvqa-nanochat.",
+    "dataset_revision": "Commit of a data set on the hub.",
+    "split": "Which part of the data.",
+    "val_data": "Conversations for validation; the data's own validation split if not given.",
+    "limit": "Read this many conversations at most.",
+    "max_seq_len": "Tokens kept of a conversation.",
+    "eval_every": "Steps between two validations; 0 for none.",
+    "eval_batches": "Batches in a validation; 0 for none.",
+    "log_every": "Steps between two lines.",
+    "trainable_window_steps": "Last losses that are averaged to tell whether the run trained.",
+    "trainable_loss_ratio_threshold": "It did if that mean over the first loss is below this.",
+    "visualize": "Show what the model answers to validation questions before and after.",
+    "save_artifacts": "Save the fine-tuned model in the output folder (and in W&B with --run).",
+    "debug": f"A quick try: {DEBUG_TOKENS} tokens unless --num-tokens is given, the model saved.",
+    "run": f"Name of a run in W&B; {NO_RUN!r} logs nothing there.",
+    "wandb_tags": "Tags of that run, with commas.",
+    "grid_sweep_id": "Tag that the runs of one sweep share; the time if not given.",
+    "grid_i": "Label of a point, kept in the result.",
+    "grid_j": "The other one.",
+    "device": "auto, cpu or cuda.",
+}
+
+RECIPE_HELP = {
+    "dtype": "Arithmetic: bfloat16, float16 (with scaled loss) or float32.",
+    "device_batch_size": "Examples in a batch.",
+    "target_examples_per_step": "Examples in a step, a multiple of the batch; 0 for one batch.",
+    "learning_rate": "Base rate, from which the three below derive where they are -1.",
+    "matrix_lr": "Rate of the block matrices (Muon).",
+    "attention_lr": "Rate of the attention matrices; -1 for matrix_lr.",
+    "mlp_lr": "Rate of the feed-forward matrices; -1 for matrix_lr.",
+    "embedding_lr": "Rate of the token embedding (AdamW), nominal at width 768.",
+    "unembedding_lr": "Rate of the output head (AdamW), nominal at width 768.",
+    "embedding_lr_mult": "embedding_lr over learning_rate where it derives.",
+    "unembedding_lr_mult": "unembedding_lr over learning_rate where it derives.",
+    "trainable_param_groups": "Groups to train, with commas: embedding, matrix, unembedding, or "
+    "all, none.",
+    "weight_decay": "Of the AdamW groups.",
+    "init_lr_frac": "Scales all rates.",
+    "warmup_frac": "Share of the steps that warm up.",
+    "final_lr_frac": "Share of the rates left at the end of the cosine.",
+    "num_tokens": "Budget of supervised tokens, which decides the number of steps.",
+    "num_iterations": "Number of steps in place of the budget; -1 for the budget.",
+    "seed": "Seeds the order of the examples with --shuffle; nothing else is random.",
+    "deterministic": "The same bits every time.",
+    "shuffle": "Another order of the examples in each epoch.",
+    "gradient_checkpointing": "Less memory, about a third more time, the same numbers.",
+}

@@ -1,0 +1,88 @@
+"""A fine-tune in a process of its own, for what must survive its end or must start afresh."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from nanochat.errors import NanochatError
+from nanochat.finetune_run.result import PREFIX
+
+BAD_INPUT = 2  # what `nanochat` ends with where the input is at fault
+
+
+@dataclass(frozen=True)
+class Child:
+    """A fine-tune that has ended.
+
+    Attributes
+    ----------
+    code : int
+        Exit status; below 0 the signal that killed it.
+    content : dict or None
+        Its result file, parsed; None where it left none.
+    reason : str
+        Last line of its errors.
+    """
+
+    code: int
+    content: dict[str, Any] | None
+    reason: str
+
+    @property
+    def fields(self) -> dict[str, Any]:
+        """Fields of the result; empty where there is none."""
+        return self.content["result"] if self.content is not None else {}
+
+    @property
+    def finished(self) -> bool:
+        """Whether it left a result that no error cut short; divergence is no error."""
+        return self.code == 0 and self.content is not None
+
+
+def finetune_in_child(
+    given: Mapping[str, Any], out: Path, environment: Mapping[str, str], timeout: float | None
+) -> Child:
+    """Run ``nanochat finetune`` and wait for it.
+
+    Parameters
+    ----------
+    given : mapping of str to value
+        Settings by name.
+    out : Path
+        Folder of its own for the result; ``output.log`` with all that it said is put there, too.
+    environment : mapping of str to str
+        All of its variables.
+    timeout : float or None
+        Seconds until it is killed.
+
+    Raises
+    ------
+    NanochatError
+        What it said, where the input is at fault.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    arguments = [f"--{name.replace('_', '-')}={_word(value)}" for name, value in given.items()]
+    command = [sys.executable, "-m", "nanochat", "finetune", *arguments, f"--out={out}"]
+    log = out / "output.log"
+    with log.open("wb") as file:
+        try:
+            code = subprocess.run(
+                command, env=dict(environment), stdout=file, stderr=file, timeout=timeout
+            ).returncode
+        except subprocess.TimeoutExpired:
+            return Child(-9, None, f"killed after {timeout:g} s")
+    lines = log.read_text(errors="replace").strip().splitlines()
+    reason = lines[-1].removeprefix("error: ") if lines else ""
+    if code == BAD_INPUT:
+        raise NanochatError(reason)
+    # An empty one is of a run that was killed before it came to its end.
+    found = [path.read_bytes() for path in sorted(out.glob(f"{PREFIX}*.json"))]
+    return Child(code, json.loads(found[-1]) if found and found[-1] else None, reason)
+
+
+def _word(value: Any) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)

@@ -1,0 +1,120 @@
+"""A single fine-tune in Weights & Biases: curves, samples, summary, and the model as an artifact.
+
+Keys are the source's (features T8, T10, T20). One of the two files of this package that import
+wandb, when a run is named and not before.
+"""
+
+import contextlib
+import datetime
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from nanochat.errors import NanochatError
+from nanochat.finetune_run.settings import Settings
+
+SAMPLE_COLUMNS = ["step", "sample_idx", "prompt", "generated", "expected"]
+
+
+class Tracker:
+    """Where a run's numbers go. This one keeps none: it is for runs that are not logged."""
+
+    url: str | None = None
+
+    def log(self, values: Mapping[str, Any], step: int) -> None:
+        """Values after so many steps, ascending, all of one number at once."""
+
+    def samples(self, rows: Sequence[Sequence[Any]], step: int, last: bool) -> None:
+        """Rows of `SAMPLE_COLUMNS` that are new at a step; `last` ends the table."""
+
+    def summary(self, values: Mapping[str, Any]) -> None:
+        """Values of the whole run."""
+
+    def model(self, folder: Path, meta: Mapping[str, Any]) -> None:
+        """The saved model."""
+
+
+class WandbTracker(Tracker):
+    """A run of W&B that is open."""
+
+    def __init__(self, run: Any) -> None:
+        self._run = run
+        self._rows: list[Any] = []
+        self._growing: Any = None
+        self.url = run.url
+
+    def log(self, values: Mapping[str, Any], step: int) -> None:
+        self._run.log(dict(values), step=step)
+
+    def samples(self, rows: Sequence[Sequence[Any]], step: int, last: bool) -> None:
+        import wandb
+
+        self._rows += rows
+        if self._growing is None:
+            self._growing = wandb.Table(columns=list(SAMPLE_COLUMNS), log_mode="INCREMENTAL")
+        for row in rows:
+            self._growing.add_data(*row)
+        tables = {"samples/generations_incr": self._growing}
+        if last:
+            tables["samples/generations"] = wandb.Table(list(SAMPLE_COLUMNS), self._rows)
+        self._run.log(tables, step=step)
+
+    def summary(self, values: Mapping[str, Any]) -> None:
+        self._run.summary.update(dict(values))
+
+    def model(self, folder: Path, meta: Mapping[str, Any]) -> None:
+        import wandb
+
+        artifact = wandb.Artifact(f"{self._run.name}-artifact", type="model", metadata=dict(meta))
+        artifact.add_dir(str(folder))
+        self._run.log_artifact(artifact, aliases=["finetune", self._run.name, "latest"])
+
+
+@contextlib.contextmanager
+def tracked(settings: Settings, config: Mapping[str, Any], folder: Path) -> Iterator[Tracker]:
+    """The tracker of a run; it is closed as failed where the block raises.
+
+    Parameters
+    ----------
+    settings : Settings
+        Without a name of a run nothing is logged and wandb is not imported.
+    config : mapping
+        What was asked for; plain JSON values.
+    folder : Path
+        Where W&B keeps its files, unless WANDB_DIR says otherwise.
+
+    Raises
+    ------
+    NanochatError
+        Where W&B refuses the run.
+    """
+    if not settings.logged:
+        yield Tracker()
+        return
+    import wandb
+    from wandb.errors import Error as WandbError
+
+    sweep = settings.grid_sweep_id or f"{datetime.datetime.now():%Y-%m-%d_%H-%M}"
+    tags = [tag.strip() for tag in settings.wandb_tags.split(",") if tag.strip()]
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        run = wandb.init(
+            name=settings.run_name,
+            job_type="finetune",
+            group=settings.grid_sweep_id or None,
+            tags=[*dict.fromkeys([*tags, sweep])],
+            config=dict(config),
+            dir=os.environ.get("WANDB_DIR") or str(folder),
+        )
+    except WandbError as error:
+        raise NanochatError(
+            f"run {settings.run!r}: W&B refused it ({str(error).splitlines()[0]}); "
+            "`wandb login`, or WANDB_MODE=offline, or leave out --run"
+        ) from error
+    try:
+        yield WandbTracker(run)
+    except BaseException:
+        run.finish(exit_code=1)
+        raise
+    run.finish()

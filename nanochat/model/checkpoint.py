@@ -1,0 +1,249 @@
+"""Checkpoints in nanochat's format: ``model_%06d.pt`` with the weights, ``meta_%06d.json`` beside.
+
+Only generation 0 is read; weights of later ones are refused by name, not computed wrongly.
+"""
+
+import hashlib
+import json
+import pickle
+import re
+import warnings
+import zipfile
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from nanochat.errors import NanochatError
+from nanochat.files.atomic import write_atomically
+from nanochat.model.generations import later_tensors, later_windows
+from nanochat.model.gpt import GPT, GPTConfig
+
+_COMPILED = "_orig_mod."  # what torch.compile puts before every key
+VOCABULARY = ("transformer.wte.weight", "lm_head.weight")
+# Of a config that is read: these cost memory and time before a tensor proves them wrong.
+LIMITS = {"sequence_len": 2**17, "n_layer": 2**10}
+
+
+@dataclass(frozen=True, eq=False)
+class Checkpoint:
+    """Weights and what is known about them.
+
+    Attributes
+    ----------
+    state : dict of str to tensor
+        On the CPU, in the dtypes of the file (mapped, not read, until used).
+    config : GPTConfig
+    step : int
+        From the file's name: not every meta file has one.
+    meta : dict
+        The meta file.
+    """
+
+    state: dict[str, Tensor]
+    config: GPTConfig
+    step: int
+    meta: dict[str, Any]
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 (hex) of the config and of every tensor's name, dtype, shape and bytes."""
+        digest = hashlib.sha256(json.dumps(asdict(self.config), sort_keys=True).encode())
+        for key in sorted(self.state):
+            tensor = self.state[key]
+            digest.update(f"\n{key} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+            digest.update(tensor.contiguous().view(torch.uint8).numpy().data)
+        return digest.hexdigest()
+
+
+def weights(source: GPT | Checkpoint) -> dict[str, Tensor]:
+    """Tensors of a model or a checkpoint, by nanochat's names, on the CPU."""
+    state = source.state if isinstance(source, Checkpoint) else source.state_dict()
+    return {key: tensor.detach().cpu() for key, tensor in state.items()}
+
+
+def save_checkpoint(
+    folder: Path, model: GPT | Checkpoint, step: int, meta: Mapping[str, Any]
+) -> Path:
+    """Write a model's weights and meta file; what is cut short leaves no checkpoint.
+
+    Parameters
+    ----------
+    folder : Path
+        Made if needed.
+    model : GPT or Checkpoint
+        Dtypes are kept.
+    step : int
+        0 to 999,999; becomes part of the names.
+    meta : mapping
+        Plain JSON values. ``step`` and ``model_config`` are added.
+
+    Returns
+    -------
+    Path
+        The meta file: written last, it is what makes the checkpoint one.
+
+    Raises
+    ------
+    NanochatError
+        Names a key of `meta` with a number that is not finite; nothing has been written then.
+    """
+    model_path, meta_path = _paths(Path(folder), step)
+    for key, value in meta.items():
+        try:
+            json.dumps(value, allow_nan=False)
+        except ValueError as error:
+            raise NanochatError(f"{meta_path}: {key} must be finite, or null") from error
+    content = {**meta, "step": step, "model_config": asdict(model.config)}
+    text = json.dumps(content, indent=2) + "\n"
+    state = weights(model)
+    meta_path.unlink(missing_ok=True)  # an old one must not vouch for new weights
+    write_atomically(model_path, lambda file: torch.save(state, file))
+    write_atomically(meta_path, lambda file: file.write(text.encode()))
+    return meta_path
+
+
+def find_checkpoint(folder: Path, step: int | None = None) -> int:
+    """Step of the checkpoint in a folder: the one asked for, or the newest that is complete.
+
+    Raises
+    ------
+    NanochatError
+        Where there is none with both of its files.
+    """
+    found = _complete_steps(Path(folder))
+    if step is None and found:
+        return found[-1]
+    if step is None or step not in found:
+        wanted = "model_*.pt with its meta_*.json" if step is None else f"step {step}"
+        have = f"; it has steps {found}" if found else ""
+        raise NanochatError(f"no checkpoint in {folder}: {wanted} is missing{have}")
+    return step
+
+
+def load_checkpoint(folder: Path, step: int | None = None) -> Checkpoint:
+    """Read a checkpoint and make sure that it is one of this model.
+
+    Nothing in the files is run.
+
+    Parameters
+    ----------
+    folder : Path
+    step : int, optional
+        If not given, the newest complete one, with a UserWarning that names the others.
+
+    Raises
+    ------
+    NanochatError
+        Names the file, and the key where a tensor is missing, too many, of the wrong shape, or
+        of a later generation.
+    """
+    folder = Path(folder)
+    chosen = find_checkpoint(folder, step)
+    others = [str(other) for other in _complete_steps(folder) if other != chosen]
+    if step is None and others:
+        told = f"{folder}: step {chosen}, the newest, is used; also there: {', '.join(others)}"
+        warnings.warn(told, stacklevel=2)
+    model_path, meta_path = _paths(folder, chosen)
+    meta, config = _read_meta(meta_path)
+    state = _read_tensors(model_path)
+    check_state(model_path, config, state)
+    # After the weights, which tell the generation better.
+    if reason := later_windows(meta["model_config"].get("window_pattern", "L")):
+        raise NanochatError(f"{meta_path}: {reason}")
+    return Checkpoint(state, config, chosen, meta)
+
+
+def build_model(config: GPTConfig, state: Mapping[str, Tensor]) -> GPT:
+    """Model on the CPU with float32 copies of weights, which may have padded vocabulary rows."""
+    model = GPT(config, vocab_rows=state["lm_head.weight"].size(0))
+    model.load_state_dict(dict(state))
+    return model
+
+
+def _paths(folder: Path, step: int) -> tuple[Path, Path]:
+    return folder / f"model_{step:06d}.pt", folder / f"meta_{step:06d}.json"
+
+
+def _complete_steps(folder: Path) -> list[int]:
+    """Steps with both files, ascending."""
+    names = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
+    models = [re.fullmatch(r"model_(\d{6}|[1-9]\d{6,})\.pt", name) for name in names]
+    return sorted(int(m[1]) for m in models if m and f"meta_{m[1]}.json" in names)
+
+
+def _read_tensors(path: Path) -> dict[str, Tensor]:
+    try:
+        with path.open("rb") as file:
+            whole = zipfile.is_zipfile(file)
+        if not whole:
+            raise ValueError("cut short, or not written by torch.save")
+        loaded = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    except pickle.UnpicklingError as error:
+        # Torch's own text advises to switch the protection off.
+        asked = re.search(r"GLOBAL ([\w.]+)", str(error))
+        reason = f"it asks for {asked[1]}" if asked else "it is damaged, or holds more"
+        raise NanochatError(f"{path} is refused: {reason}; only plain tensors are read") from error
+    except Exception as error:  # a damaged file raises nearly anything
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise NanochatError(f"{path} cannot be read: {reason}") from error
+    if not isinstance(loaded, dict) or not all(torch.is_tensor(v) for v in loaded.values()):
+        raise NanochatError(f"{path} holds something other than named tensors")
+    return {str(key).removeprefix(_COMPILED): tensor for key, tensor in loaded.items()}
+
+
+def _read_meta(path: Path) -> tuple[dict[str, Any], GPTConfig]:
+    try:
+        meta = _need(json.loads(path.read_bytes()), dict, "it must be an object")
+        given = _need(meta["model_config"], dict, "model_config must be an object")
+        config = GPTConfig(**{field.name: given[field.name] for field in fields(GPTConfig)})
+        for name, value in vars(config).items():
+            check_limit(name, name, value)
+        _need(given.get("window_pattern", "L"), str, "window_pattern must be text")
+    except KeyError as error:
+        raise NanochatError(f"{path}: no {error.args[0]}") from error
+    except (OSError, ValueError, RecursionError) as error:
+        raise NanochatError(f"{path}: {error}") from error
+    return meta, config
+
+
+def _need(value: Any, kind: type, wish: str) -> Any:
+    if not isinstance(value, kind):
+        raise NanochatError(f"{wish}, not {json.dumps(value)[:40]}")
+    return value
+
+
+def check_limit(field: str, name: str, value: int) -> None:
+    """Refuse a number of a config that is beyond `LIMITS`; the message calls it `name`."""
+    if value > LIMITS.get(field, value):
+        raise NanochatError(f"{name} must be at most {LIMITS[field]:,}, not {value:,}")
+
+
+def check_state(path: Path, config: GPTConfig, state: Mapping[str, Tensor]) -> None:
+    """Refuse tensors that are not those of a config's model; the message names the file and key."""
+    for key, tensor in state.items():
+        if tensor.layout is not torch.strided or tensor.is_nested or tensor.is_meta:
+            raise NanochatError(f"{path}: {key} is sparse, nested or without values, not dense")
+    if reason := later_tensors({key: tuple(tensor.shape) for key, tensor in state.items()}):
+        raise NanochatError(f"{path}: {reason}")
+    with torch.device("meta"):
+        expected = {key: tuple(v.shape) for key, v in GPT(config).state_dict().items()}
+    for key in [*expected, *state]:
+        if key not in state:
+            raise NanochatError(f"{path}: no tensor {key}")
+        if key not in expected:
+            raise NanochatError(f"{path}: unexpected tensor {key}")
+    rows = state["lm_head.weight"].size(0) if state["lm_head.weight"].dim() else 0
+    for key, shape in expected.items():
+        # Newer files pad the vocabulary; both matrices alike.
+        wanted = (max(rows, config.vocab_size), shape[1]) if key in VOCABULARY else shape
+        if tuple(state[key].shape) != wanted:
+            raise NanochatError(
+                f"{path}: {key} has shape {tuple(state[key].shape)}; the config wants {wanted}"
+            )
+        if not state[key].is_floating_point():
+            raise NanochatError(f"{path}: {key} is {state[key].dtype}, not floating-point")

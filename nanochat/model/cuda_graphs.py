@@ -1,0 +1,68 @@
+"""Whole steps as CUDA graphs: recorded once for each shape of a batch, then replayed."""
+
+from collections.abc import Callable
+from dataclasses import fields
+
+import torch
+from torch import Tensor
+
+from nanochat.train.batches import Batch
+
+WARM_UP = 3
+"""Steps of a shape that run as usual before it is recorded: kernels are chosen and compiled, and
+optimizer states made, at the first uses."""
+
+Capture = Callable[[Callable[[], None]], Callable[[], object]]
+
+
+def capture_on_cuda(step: Callable[[], None]) -> Callable[[], object]:
+    """Record a step, which is not run by this; what replays it."""
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        step()
+    return graph.replay
+
+
+class RecordedSteps:
+    """Runs a step on batches; by a replay where a batch of its shape was recorded.
+
+    What a step reads and is not part of the batch must keep its place in memory: weights, optimizer
+    states, and rates, which are tensors that are written between steps.
+
+    Parameters
+    ----------
+    step : callable
+        A batch to the losses (copies,); gradients and update included.
+    capture : callable
+        Records a function without arguments and returns what replays it.
+    """
+
+    def __init__(self, step: Callable[[Batch], Tensor], capture: Capture = capture_on_cuda) -> None:
+        self._step, self.capture = step, capture
+        self._uses: dict[tuple[torch.Size, ...], int] = {}
+        self._recorded: dict[
+            tuple[torch.Size, ...], tuple[Batch, list[Tensor], Callable[[], object]]
+        ] = {}
+
+    def __call__(self, batch: Batch) -> Tensor:
+        """The losses of this batch, before the update that comes with it."""
+        shape = (batch.inputs.shape, batch.positions.shape)
+        uses = self._uses[shape] = self._uses.get(shape, 0) + 1
+        if uses <= WARM_UP:
+            return self._step(batch)
+        if shape not in self._recorded:
+            self._recorded[shape] = self._record(batch)
+        place, losses, replay = self._recorded[shape]
+        for field in fields(batch):
+            getattr(place, field.name).copy_(getattr(batch, field.name), non_blocking=True)
+        replay()
+        return losses[0].clone()
+
+    def _record(self, batch: Batch) -> tuple[Batch, list[Tensor], Callable[[], object]]:
+        place = Batch(*(getattr(batch, field.name).clone() for field in fields(batch)))
+        losses: list[Tensor] = []
+
+        def step() -> None:
+            losses[:] = [self._step(place)]
+
+        return place, losses, self.capture(step)

@@ -1,0 +1,223 @@
+"""Where models come from: a folder, ``preset:tiny``, ``hf:owner/name``, or a W&B artifact.
+
+Importing this loads no torch; `check_source` needs neither torch nor a network.
+"""
+
+import hashlib
+import os
+import re
+import uuid
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from nanochat.errors import NanochatError
+from nanochat.files.artifacts import FORM, list_artifact, split_artifact
+from nanochat.files.checkpoint_layout import Layout, choose, find_tokenizer, tokenizer_files
+from nanochat.files.hub import list_repository, split_revision
+from nanochat.files.listing import Listing, list_folder
+from nanochat.train.presets import base_dir, get_preset
+
+if TYPE_CHECKING:
+    from nanochat.model.checkpoint import Checkpoint
+    from nanochat.tokenizer.tokenizer import Tokenizer
+
+_FORMS = f"a model is a folder, preset:NAME, hf:owner/name[@revision], or {FORM}"
+
+
+@dataclass(frozen=True)
+class ModelFolder:
+    """Where the two halves of a model lie.
+
+    Attributes
+    ----------
+    checkpoint_dir : Path
+        Folder with ``model_*.pt`` and ``meta_*.json``.
+    tokenizer_dir : Path
+        Folder with ``tokenizer.json`` or ``tokenizer.pkl``.
+    step : int
+        Which of the folder's checkpoints it is.
+    """
+
+    checkpoint_dir: Path
+    tokenizer_dir: Path
+    step: int
+
+
+def check_source(source: str) -> None:
+    """Refuse a source that could be resolved nowhere; nothing is made, downloaded or loaded.
+
+    A folder may lie on another machine, so whether it exists is left to `resolve_model`.
+
+    Raises
+    ------
+    NanochatError
+        For an unknown preset or scheme, or a malformed repository or artifact.
+    """
+    if source.startswith("preset:"):
+        get_preset(source.removeprefix("preset:"))
+    elif source.startswith("hf:"):
+        split_revision(source)
+    elif source.startswith("wandb:"):
+        split_artifact(source)
+    elif re.match(r"\w\w+:", source):
+        raise NanochatError(f"model {source!r}: unknown scheme ({_FORMS})")
+
+
+def resolve_model(
+    source: str,
+    *,
+    step: int | None = None,
+    tag: str | None = None,
+    stage: str | None = None,
+    tokenizer: str | None = None,
+) -> ModelFolder:
+    """Folders of a model, which is made or downloaded first where need be.
+
+    Only the files of the one step are downloaded, and none twice by processes that ask at the
+    same time. What was chosen for the caller is told in a UserWarning.
+
+    Parameters
+    ----------
+    source : str
+        A folder; ``preset:NAME`` (made on first use); ``hf:owner/name[@revision]``;
+        ``wandb:entity/project/name:version``.
+    step, tag, stage : optional
+        Which checkpoint, where there are several (`nanochat.files.checkpoint_layout.choose`).
+    tokenizer : str, optional
+        Source of the tokenizer, or a folder that has one. If not given: the one beside the model;
+        else the source in the variable TOKENIZER_ARTIFACT; else ``tokenizer`` in `base_dir`.
+
+    Raises
+    ------
+    NanochatError
+        Names what was tried.
+    """
+    return _resolve(source, step, tag, stage, tokenizer)
+
+
+def resolve_tokenizer(source: str) -> Path:
+    """Folder of the tokenizer that lies with a model, or alone; no weights are downloaded.
+
+    Raises
+    ------
+    NanochatError
+        Where the source has none.
+    """
+    listing = _list(source)
+    folder = find_tokenizer(listing.paths)
+    if folder is None:
+        raise NanochatError(
+            f"model {source!r}: no tokenizer.json or tokenizer.pkl{_also(listing.hint)}"
+        )
+    if listing.warning:
+        warnings.warn(f"model {source!r}: {listing.warning}", stacklevel=2)
+    return listing.fetch(tokenizer_files(listing.paths, folder)) / folder
+
+
+def load_model(
+    source: str,
+    *,
+    step: int | None = None,
+    tag: str | None = None,
+    stage: str | None = None,
+    tokenizer: str | None = None,
+) -> "tuple[Checkpoint, Tokenizer]":
+    """Weights and tokenizer of a model that belong together (`check_pair`).
+
+    Parameters
+    ----------
+    source, step, tag, stage, tokenizer
+        As for `resolve_model`.
+
+    Raises
+    ------
+    NanochatError
+        Also where a file is damaged, of a later generation, or the tokenizer of another model.
+    """
+    from nanochat.model.checkpoint import load_checkpoint
+    from nanochat.sources.pairing import check_pair
+    from nanochat.tokenizer.tokenizer import Tokenizer
+
+    found = _resolve(source, step, tag, stage, tokenizer)
+    checkpoint = load_checkpoint(found.checkpoint_dir, found.step)
+    loaded = Tokenizer.load(found.tokenizer_dir)
+    check_pair(checkpoint, loaded, found.tokenizer_dir)
+    return checkpoint, loaded
+
+
+def _resolve(
+    source: str, step: int | None, tag: str | None, stage: str | None, tokenizer: str | None
+) -> ModelFolder:
+    listing = _list(source)
+    try:
+        layout = choose(listing.paths, stage=stage, tag=tag, step=step, changed=listing.changed)
+    except NanochatError as error:
+        raise NanochatError(f"model {source!r}: {error}{_also(listing.hint)}") from error
+    # Before the weights are fetched: a tokenizer that is nowhere should not cost a download.
+    elsewhere = _tokenizer_elsewhere(source, layout, tokenizer)
+    for text in filter(None, [listing.warning, *layout.notes]):
+        warnings.warn(f"model {source!r}: {text}", stacklevel=3)
+    root = listing.fetch(layout.files)
+    checkpoints = root / layout.checkpoint_dir
+    if layout.prefix:
+        checkpoints = _without_prefix(checkpoints, layout)
+    beside = root / (layout.tokenizer_dir or "")
+    return ModelFolder(checkpoints, elsewhere or beside, layout.step)
+
+
+def _list(source: str) -> Listing:
+    check_source(source)
+    if source.startswith("preset:"):
+        from nanochat.train.pretrain import pretrain
+
+        return list_folder(pretrain(source.removeprefix("preset:")))
+    if source.startswith("hf:"):
+        return list_repository(source)
+    if source.startswith("wandb:"):
+        return list_artifact(source)
+    folder = Path(source).expanduser()
+    if not folder.is_dir():
+        raise NanochatError(f"model {source!r}: no such folder{_meant(source)} ({_FORMS})")
+    return list_folder(folder)
+
+
+def _meant(source: str) -> str:
+    """Question about a scheme that was left out, for what looks like it."""
+    if re.fullmatch(r"[\w.-]+/[\w.-]+/[\w.-]+:[\w.-]+", source):
+        return f"; did you mean 'wandb:{source}'?"
+    return f"; did you mean 'hf:{source}'?" if re.fullmatch(r"[\w-]+/[\w.-]+", source) else ""
+
+
+def _tokenizer_elsewhere(source: str, layout: Layout, given: str | None) -> Path | None:
+    """Folder of a tokenizer that is not the one beside the model; None where that one is meant."""
+    if given is not None:
+        return resolve_tokenizer(given)
+    if layout.tokenizer_dir is not None:
+        return None
+    if named := os.environ.get("TOKENIZER_ARTIFACT"):
+        return resolve_tokenizer(named)
+    shared = base_dir() / "tokenizer"
+    if find_tokenizer(list_folder(shared).paths) is None:
+        raise NanochatError(
+            f"model {source!r}: no tokenizer.json or tokenizer.pkl (none was given, none lies"
+            f" beside {layout.files[-1]}, TOKENIZER_ARTIFACT is not set, and {shared} has none)"
+        )
+    return shared
+
+
+def _without_prefix(folder: Path, layout: Layout) -> Path:
+    """Folder of links that give ``mid_model_*`` and ``mid_meta_*`` the names of a checkpoint."""
+    key = hashlib.sha256(f"{folder}\n{layout.prefix}".encode()).hexdigest()
+    links = base_dir() / "links" / key[:16]
+    links.mkdir(parents=True, exist_ok=True)
+    for name in (f"model_{layout.step:06d}.pt", f"meta_{layout.step:06d}.json"):
+        temporary = links / f".{name}.{uuid.uuid4().hex}.tmp"
+        temporary.symlink_to(folder / (layout.prefix + name))
+        temporary.replace(links / name)
+    return links
+
+
+def _also(hint: str) -> str:
+    return f"; {hint}" if hint else ""

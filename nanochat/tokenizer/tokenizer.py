@@ -1,0 +1,270 @@
+"""Byte-level BPE with nanochat's nine special tokens, and the rendering of conversations.
+
+Training is rustbpe's, encoding is tiktoken's. A tokenizer is stored as plain JSON; nanochat's own
+``tokenizer.pkl`` is read, without running anything a pickle could ask for.
+"""
+
+import base64
+import hashlib
+import io
+import json
+import pickle
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Self
+
+import rustbpe
+import tiktoken
+
+from nanochat.errors import NanochatError
+from nanochat.files.atomic import write_atomically
+from nanochat.tokenizer.conversation import check_conversation
+
+SPLIT_PATTERN = (
+    r"'(?i:[sdmt]|ll|ve|re)|[^\r\n\p{L}\p{N}]?+\p{L}+|\p{N}{1,2}"
+    r"| ?[^\s\p{L}\p{N}]++[\r\n]*|\s*[\r\n]|\s+(?!\S)|\s+"
+)
+SPECIAL_TOKENS = (
+    "<|bos|>",
+    "<|user_start|>",
+    "<|user_end|>",
+    "<|assistant_start|>",
+    "<|assistant_end|>",
+    "<|python_start|>",
+    "<|python_end|>",
+    "<|output_start|>",
+    "<|output_end|>",
+)
+_BYTES = 256
+
+
+class Tokenizer:
+    """Text to token ids and back.
+
+    Parameters
+    ----------
+    pattern : str
+        Regular expression that splits text before merging.
+    ranks : mapping of bytes to int
+        Id of every ordinary token; a merge of lower id is made first.
+    special : mapping of str to int
+        Ids of the special tokens, which no text encodes to.
+
+    Raises
+    ------
+    NanochatError
+        Where the ids are not exactly 0 to V - 1, or a special token is missing.
+    """
+
+    def __init__(self, pattern: str, ranks: Mapping[bytes, int], special: Mapping[str, int]):
+        self.pattern = pattern
+        self.ranks = dict(ranks)
+        self.special = dict(special)
+        ids = sorted([*self.ranks.values(), *self.special.values()])
+        if ids != list(range(len(ids))):
+            raise NanochatError(f"tokenizer: ids are not 0 to {len(ids) - 1}, each once")
+        missing = [name for name in SPECIAL_TOKENS if name not in self.special]
+        if missing:
+            raise NanochatError(f"tokenizer: no special token {missing[0]}")
+        try:
+            self._encoding = tiktoken.Encoding(
+                "nanochat",
+                pat_str=pattern,
+                mergeable_ranks=self.ranks,
+                special_tokens=self.special,
+            )
+        except Exception as error:  # a bad regular expression comes as a bare ValueError
+            raise NanochatError(f"tokenizer: {error}") from error
+
+    @classmethod
+    def train(cls, texts: Iterable[str], vocab_size: int) -> Self:
+        """Learn merges from texts.
+
+        Parameters
+        ----------
+        texts : iterable of str
+        vocab_size : int
+            Tokens in all: 256 bytes, merges, 9 specials.
+
+        Raises
+        ------
+        NanochatError
+            For fewer than 265 tokens, or more than the texts have merges for.
+        """
+        ordinary = vocab_size - len(SPECIAL_TOKENS)
+        if ordinary < _BYTES:
+            least = _BYTES + len(SPECIAL_TOKENS)
+            raise NanochatError(f"vocab_size must be at least {least}, not {vocab_size}")
+        trainer = rustbpe.Tokenizer()  # pyright: ignore[reportAttributeAccessIssue]
+        trainer.train_from_iterator(iter(texts), ordinary, pattern=SPLIT_PATTERN)
+        ranks = {bytes(token): rank for token, rank in trainer.get_mergeable_ranks()}
+        if len(ranks) < ordinary:
+            most = len(ranks) + len(SPECIAL_TOKENS)
+            raise NanochatError(f"the texts give {most} tokens at most, not {vocab_size}")
+        special = {name: ordinary + index for index, name in enumerate(SPECIAL_TOKENS)}
+        return cls(SPLIT_PATTERN, ranks, special)
+
+    @property
+    def vocab_size(self) -> int:
+        """Number of tokens, specials included."""
+        return len(self.ranks) + len(self.special)
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 (hex) of the content: equal for tokenizers that encode alike."""
+        return hashlib.sha256(self._dumps().encode()).hexdigest()
+
+    def encode(self, text: str) -> list[int]:
+        """Ids of a text. The names of special tokens are ordinary text here."""
+        return self._encoding.encode_ordinary(text)
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """Text of ids; bytes that are no UTF-8 become U+FFFD."""
+        return self._encoding.decode(list(ids))
+
+    def render_conversation(
+        self, messages: Sequence[Mapping[str, Any]], max_tokens: int
+    ) -> tuple[list[int], list[int]]:
+        """Ids of a conversation, and which of them a fine-tune should predict.
+
+        Parameters
+        ----------
+        messages : sequence of message
+            As `check_conversation` demands; a system message is put before
+            the first user's text, with a blank line between.
+        max_tokens : int
+            What lies beyond is cut off.
+
+        Returns
+        -------
+        ids : list of int
+        mask : list of int
+            As long as `ids`: 1 where the assistant speaks (its end token and what it sends to
+            Python included, Python's output excluded), else 0.
+
+        Raises
+        ------
+        NanochatError
+            For a conversation that breaks the rules.
+        """
+        check_conversation(messages)
+        if messages[0]["role"] == "system":
+            system, user, *rest = messages
+            text = f"{system['content']}\n\n{user['content']}"
+            messages = [{"role": "user", "content": text}, *rest]
+        pieces: list[tuple[list[int], int]] = [([self.special["<|bos|>"]], 0)]
+        for message in messages:
+            if message["role"] == "user":
+                pieces.append((self._wrapped("user", message["content"]), 0))
+            else:
+                pieces += self._assistant(message["content"])
+        ids = [token for tokens, _ in pieces for token in tokens]
+        mask = [bit for tokens, bit in pieces for _ in tokens]
+        return ids[:max_tokens], mask[:max_tokens]
+
+    def _wrapped(self, kind: str, text: str) -> list[int]:
+        start, end = self.special[f"<|{kind}_start|>"], self.special[f"<|{kind}_end|>"]
+        return [start, *self.encode(text), end]
+
+    def _assistant(self, content: str | Sequence[Mapping[str, str]]) -> list[tuple[list[int], int]]:
+        parts = [{"type": "text", "text": content}] if isinstance(content, str) else content
+        pieces = [([self.special["<|assistant_start|>"]], 0)]
+        for part in parts:
+            if part["type"] == "text":
+                pieces.append((self.encode(part["text"]), 1))
+            elif part["type"] == "python":
+                pieces.append((self._wrapped("python", part["text"]), 1))
+            else:
+                pieces.append((self._wrapped("output", part["text"]), 0))
+        return [*pieces, ([self.special["<|assistant_end|>"]], 1)]
+
+    def save(self, folder: Path) -> Path:
+        """Write ``tokenizer.json`` into a folder, whole or not at all; returns its path."""
+        path = Path(folder) / "tokenizer.json"
+        write_atomically(path, lambda file: file.write(self._dumps().encode()))
+        return path
+
+    @classmethod
+    def load(cls, folder: Path) -> Self:
+        """Read ``tokenizer.json``, or nanochat's ``tokenizer.pkl`` where there is none.
+
+        Raises
+        ------
+        NanochatError
+            Where the folder has neither, or the file is not what it should be.
+        """
+        plain, published = Path(folder) / "tokenizer.json", Path(folder) / "tokenizer.pkl"
+        # Repositories on the hub have a tokenizer.json of another format beside the pickle.
+        if plain.is_file() and (_is_ours(plain) or not published.is_file()):
+            return cls._from_json(plain)
+        if published.is_file():
+            return cls._from_pickle(published)
+        raise NanochatError(f"no tokenizer.json or tokenizer.pkl in {folder}")
+
+    def _dumps(self) -> str:
+        ordered = sorted(self.ranks, key=self.ranks.__getitem__)
+        content = {
+            "pattern": self.pattern,
+            # Position is rank.
+            "tokens_base64": [base64.b64encode(token).decode() for token in ordered],
+            "special_tokens": self.special,
+        }
+        return json.dumps(content, indent=0, sort_keys=True, ensure_ascii=True) + "\n"
+
+    @classmethod
+    def _from_json(cls, path: Path) -> Self:
+        try:
+            content = json.loads(path.read_bytes())
+            tokens = [base64.b64decode(token) for token in content["tokens_base64"]]
+            ranks = {token: rank for rank, token in enumerate(tokens)}
+            return cls(str(content["pattern"]), ranks, dict(content["special_tokens"]))
+        except (ValueError, KeyError, TypeError) as error:
+            raise NanochatError(f"{path} is not a tokenizer: {error}") from error
+
+    @classmethod
+    def _from_pickle(cls, path: Path) -> Self:
+        state = _published_state(path)
+        try:
+            ranks, special = state["mergeable_ranks"], state["special_tokens"]
+            return cls(state["pat_str"], ranks, special)
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            raise NanochatError(f"{path} is not a tokenizer: {error}") from error
+
+
+def _is_ours(path: Path) -> bool:
+    try:
+        return "tokens_base64" in json.loads(path.read_bytes())
+    except (ValueError, TypeError):
+        return False
+
+
+class _EncodingUnpickler(pickle.Unpickler):
+    """Builds stand-ins for ``tiktoken.Encoding`` that only keep their state, and nothing else."""
+
+    def __init__(self, file: io.BytesIO, stand_in: type) -> None:
+        super().__init__(file)
+        self.stand_in = stand_in
+
+    def find_class(self, module: str, name: str, /) -> type:
+        if (module, name) == ("tiktoken.core", "Encoding"):
+            return self.stand_in
+        raise NanochatError(f"it asks for {module}.{name}")
+
+
+def _published_state(path: Path) -> dict[str, Any]:
+    """Fields of the pickled encoding; NanochatError for a pickle of anything else."""
+
+    class StandIn:  # made anew for each file, so that no pickle can leave anything on it
+        state: dict[str, Any] | None = None
+
+        def __setstate__(self, state: dict[str, Any]) -> None:
+            self.state = state
+
+    try:
+        loaded = _EncodingUnpickler(io.BytesIO(path.read_bytes()), StandIn).load()
+    except Exception as error:  # a broken pickle raises nearly anything
+        raise NanochatError(f"{path} is refused: {error}") from error
+    state = getattr(loaded, "state", None) if type(loaded) is StandIn else None
+    if not isinstance(state, dict):
+        raise NanochatError(f"{path} is refused: it holds no tiktoken encoding")
+    return state

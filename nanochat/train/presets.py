@@ -1,0 +1,76 @@
+"""Small models that are made on the spot, so that a first sweep needs no download."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from nanochat.errors import unknown_name
+
+
+@dataclass(frozen=True)
+class Preset:
+    """Shape and base training of a small model.
+
+    Attributes
+    ----------
+    vocab_size, n_layer, n_head, n_kv_head, n_embd, sequence_len : int
+        As in `nanochat.model.gpt.GPTConfig`.
+    steps, rows : int
+        Optimizer steps, and rows of `sequence_len` tokens in each.
+    matrix_lr, embedding_lr, unembedding_lr : float
+        As in `nanochat.train.recipe.Recipe`.
+    warmdown_frac : float
+        Share of the steps over which the rate falls to 0, in (0, 1].
+    seed : int
+        Of the first weights.
+    data : str
+        Source of the text (`nanochat.data.conversations.load_conversations`).
+    """
+
+    vocab_size: int
+    n_layer: int
+    n_head: int
+    n_kv_head: int
+    n_embd: int
+    sequence_len: int
+    steps: int
+    rows: int
+    matrix_lr: float = 0.02
+    embedding_lr: float = 0.2
+    unembedding_lr: float = 0.004
+    warmdown_frac: float = 0.2
+    seed: int = 42
+    data: str = "stdlib_qa"
+
+
+PRESETS = {
+    "tiny": Preset(
+        vocab_size=512,
+        n_layer=2,
+        n_head=2,
+        n_kv_head=1,
+        n_embd=48,
+        sequence_len=128,
+        steps=100,
+        rows=16,
+    ),
+}
+
+
+def base_dir() -> Path:
+    """Folder for what is made or kept between runs: NANOCHAT_BASE_DIR, or ~/.cache/nanochat."""
+    given = os.environ.get("NANOCHAT_BASE_DIR")
+    return Path(given).expanduser() if given else Path.home() / ".cache" / "nanochat"
+
+
+def get_preset(name: str) -> Preset:
+    """Preset of a name.
+
+    Raises
+    ------
+    NanochatError
+        For a name that is none.
+    """
+    if name not in PRESETS:
+        raise unknown_name("preset", name, PRESETS)
+    return PRESETS[name]

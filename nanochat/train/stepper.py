@@ -1,0 +1,230 @@
+"""The steps of a fine-tune: gradients and updates, of one model or of copies side by side."""
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+
+from nanochat.errors import NanochatError
+from nanochat.model.cuda_graphs import RecordedSteps
+from nanochat.model.gpt import GPT
+from nanochat.model.head_loss import head_loss
+from nanochat.train.batches import Batch
+from nanochat.train.kernels import PLAIN, Kernels
+from nanochat.train.optim import (
+    Muon,
+    adamw_copies,
+    assign_rates,
+    build_optimizers,
+    keep_copies,
+    reset_optimizers,
+    set_lr_factor,
+)
+from nanochat.train.recipe import Recipe
+
+
+class Stepper:
+    """Trains a model in place, again and again, without building anything anew.
+
+    Parameters
+    ----------
+    model : GPT
+        Plain, or a stack of copies (`GPT.stack`) of every group that the recipes train.
+    recipes : sequence of Recipe
+        One, or one for each copy: of the same `Recipe.stack_key`.
+    kernels : Kernels
+
+    Attributes
+    ----------
+    stacked : bool
+    copies : int
+        That are trained now: all there are, or the first ones.
+    """
+
+    def __init__(self, model: GPT, recipes: Sequence[Recipe], kernels: Kernels = PLAIN) -> None:
+        self.model, self.kernels = model, kernels
+        if kernels.cuda_graphs and not model.lm_head.weight.is_cuda:
+            raise NanochatError(
+                "kernels: cuda_graphs records steps of a GPU, and the model is on the CPU; leave it"
+                " out"
+            )
+        self.recipe = recipes[0]
+        self._check(recipes)
+        self.device = model.lm_head.weight.device
+        recorded = kernels.cuda_graphs
+        self.optimizers: list[Optimizer] = build_optimizers(model, *recipes, recorded=recorded)
+        self._recorded = RecordedSteps(self._whole_step) if recorded else None
+        self._decays = [recipe.weight_decay for recipe in recipes]
+        self.copies = len(recipes)
+        # All copies: a parameter itself holds those that are still trained.
+        self._whole = {p: p.detach() for p in model.parameters() if p.requires_grad}
+        self.stacked = any(param.dim() == 3 for param in self._whole)
+        # AdamW takes each copy by itself, and with it its part of the gradient.
+        self._views = adamw_copies(model, self.optimizers) if self.stacked else []
+        self._states: Callable[..., Tensor] = model.states
+        if kernels.compile:
+            from nanochat.model.compile import compiled
+
+            self._states = compiled(model.states)
+            for optimizer in self.optimizers:
+                if isinstance(optimizer, Muon):
+                    optimizer.orthogonalize = compiled(optimizer.orthogonalize)
+        self._scaler = self._new_scaler()
+
+    def reset(self, recipes: Sequence[Recipe]) -> None:
+        """Begin again with other rates: optimizer states as new, weights as they are put.
+
+        Parameters
+        ----------
+        recipes : sequence of Recipe
+            At most as many as there are copies; the first copies take them.
+        """
+        self._check(recipes)
+        self._narrow(len(recipes))
+        reset_optimizers(self.optimizers)
+        if self._recorded is not None:  # the decay is a number in what was recorded
+            decays = [recipe.weight_decay for recipe in recipes]
+            if decays != self._decays:
+                self._recorded = RecordedSteps(self._whole_step, self._recorded.capture)
+            self._decays = decays
+        assign_rates(self.optimizers, self.model.config.n_embd, *recipes)
+        for param in self.model.parameters():
+            param.requires_grad_(param in self._whole)
+        self._scaler = self._new_scaler()
+
+    def accumulate(self, batches: Sequence[Batch]) -> Tensor:
+        """Mean loss of the batches, whose gradient is left on the parameters.
+
+        Returns
+        -------
+        float32 tensor (copies,)
+            In nats, on the device.
+        """
+        self.model.zero_grad(set_to_none=True)
+        total = torch.zeros(self.copies, device=self.device)
+        for batch in batches:
+            total += self._one(batch.to(self.device), len(batches)) / len(batches)
+        return total
+
+    def update(self, *factors: float) -> None:
+        """One step of every optimizer, each copy at its factor times its rates."""
+        set_lr_factor(self.optimizers, *factors)
+        self._update()
+
+    def step(self, batches: Sequence[Batch], *factors: float) -> Tensor:
+        """Both, without a look at the loss in between; where steps are recorded, by a replay.
+
+        Returns
+        -------
+        float32 tensor (copies,)
+            Mean loss before the update.
+        """
+        set_lr_factor(self.optimizers, *factors)
+        if self._recorded is not None and len(batches) == 1:
+            return self._recorded(batches[0].to(self.device))
+        return self._whole_step(*batches)
+
+    def _whole_step(self, *batches: Batch) -> Tensor:
+        loss = self.accumulate(batches)
+        self._update()
+        return loss
+
+    def _update(self) -> None:
+        for param, copy, view in self._views:
+            if copy < self.copies:
+                assert param.grad is not None
+                view.grad = param.grad[copy]
+        try:
+            for optimizer in self.optimizers:
+                self._scaler.step(optimizer)
+        finally:
+            for _, _, view in self._views:
+                view.grad = None
+        if self.optimizers:
+            self._scaler.update()
+
+    def keep(self, chosen: Sequence[int]) -> None:
+        """Go on with these copies only, in this order (ascending)."""
+        index = torch.tensor(chosen, device=self.device)
+        for whole in self._whole.values():
+            whole[: len(chosen)] = whole[index]
+        keep_copies(self.optimizers, chosen)
+        self._narrow(len(chosen))
+
+    def _check(self, recipes: Sequence[Recipe]) -> None:
+        """Refuse what cannot be computed by this stepper."""
+        alike = {(each.dtype, each.trainable_param_groups) for each in [self.recipe, *recipes]}
+        if len(alike) > 1:
+            raise NanochatError(f"a stepper has one dtype and one set of groups, not {alike}")
+        if len(recipes) > 1 and not self.kernels.stack(self.recipe.dtype):
+            raise NanochatError(
+                "with dtype float16 (one loss scale for all) or kernels full_logits, fine-tunes"
+                " cannot advance side by side"
+            )
+
+    def _new_scaler(self) -> torch.amp.GradScaler:
+        # float16 has so narrow a range that gradients are scaled into it.
+        return torch.amp.GradScaler(self.device.type, enabled=self.recipe.dtype == "float16")
+
+    def _narrow(self, copies: int) -> None:
+        if self.stacked:
+            for param, whole in self._whole.items():
+                param.grad = None
+                param.data = whole[:copies]
+        self.copies = copies
+
+    def _one(self, batch: Batch, parts: int) -> Tensor:
+        """Loss of a batch; the gradient of a share of it is added to the parameters'."""
+        if self.kernels.full_logits:
+            return self._as_the_source(batch, parts)
+        dtype = getattr(torch, self.recipe.dtype)
+        with autocast(self.device, dtype):
+            states = self._states(batch.inputs, batch.positions)
+        head = self.model.lm_head.weight
+        found = head_loss(
+            states.detach(),
+            head.detach(),
+            batch.targets,
+            batch.count,
+            self._scaler.scale(torch.full((), 1 / parts, device=self.device)),
+            vocab=self.model.config.vocab_size,
+            dtype=dtype,
+            wants=(states.requires_grad, head.requires_grad),
+        )
+        if found.hidden is not None:
+            states.backward(found.hidden)
+        if found.weight is not None:
+            head.grad = found.weight if head.grad is None else head.grad.add_(found.weight)
+        return found.loss
+
+    def _as_the_source(self, batch: Batch, parts: int) -> Tensor:
+        loss = batch_loss(self.model, batch.inputs, batch.labels, self.recipe)
+        if loss.requires_grad:
+            self._scaler.scale(loss / parts).backward()
+        return loss.detach()
+
+
+def batch_loss(model: GPT, inputs: Tensor, targets: Tensor, recipe: Recipe) -> Tensor:
+    """Mean cross-entropy of a batch on the model's device, in the recipe's arithmetic.
+
+    Parameters
+    ----------
+    model : GPT
+    inputs, targets : int64 tensor (B, T)
+        On the device of the model.
+    recipe : Recipe
+        Only its dtype is used.
+
+    Returns
+    -------
+    float32 tensor ()
+        In nats.
+    """
+    with autocast(inputs.device, getattr(torch, recipe.dtype)):
+        return model(inputs, targets)
+
+
+def autocast(device: torch.device, dtype: torch.dtype) -> torch.autocast:
+    """Products in `dtype`; what it would be without for float32."""
+    return torch.autocast(device.type, dtype=dtype, enabled=dtype != torch.float32)
