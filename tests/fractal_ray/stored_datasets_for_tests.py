@@ -1,0 +1,355 @@
+"""What the datasets of `tests/golden/datasets` show, read through public ways only.
+
+These are the command line, `fractal_ray.load` and what a sweep offers, so that the same lines read
+a dataset wherever the code behind them lies. `tests/golden/datasets/make.py` keeps what they found.
+"""
+
+import hashlib
+import json
+import platform
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from PIL import Image
+
+import fractal_ray
+
+ROOT: Final = Path(__file__).parents[2]
+GOLDEN: Final = ROOT / "tests" / "golden" / "datasets"
+EXPECTED: Final = GOLDEN / "expected.json"
+
+
+@dataclass(frozen=True)
+class Stored:
+    """How a stored dataset is read.
+
+    Parameters
+    ----------
+    verified
+        Frames with a verification sheet, and how many points each was made of.
+    asked
+        Arguments of `analyze`, folder and `--json` left out.
+    drawn
+        Arguments of `plot --figure all`, one figure set each.
+    lost
+        Folders of `points/` that a test deletes. Of no bisection: what it has found is in
+        `frames.json`, so a sweep that goes on does not run it again.
+    """
+
+    verified: Mapping[int, int]
+    asked: Sequence[str]
+    drawn: Sequence[str]
+    lost: Sequence[str]
+
+
+PUBLISHED: Final = "".join(
+    f" --published {name}"
+    for name in ("sohl-dickstein-2024", "fractal-llm", "attractors.jl", "torkamandi-2025")
+)
+DATASETS: Final[Mapping[str, Stored]] = {
+    "map": Stored(
+        {0: 90, 4003: 24},
+        ["", f"--frame 0 --force{PUBLISHED}", "--frame 4000 --force", "--against zoom --force"],
+        ["--frame 0 --force"],
+        ["frame=0/level=1", "frame=3/level=3", "frame=4003/level=2", "frame=6000/level=4"],
+    ),
+    "zooms": Stored(
+        {0: 24},
+        ["", f"--frame 0 --force{PUBLISHED}", "--set label.boundary=trainable --frame 2000"],
+        [],
+        ["frame=0/level=0", "frame=2002/level=0", "frame=6001/level=1"],
+    ),
+    "mlp": Stored(
+        {0: 24},
+        [
+            "",
+            f"--force{PUBLISHED}",
+            "--set label.threshold=0.5 --set label.window=2",
+            "--against steps --force",
+            "--against threshold --force",
+        ],
+        ["--force --colors safe"],
+        ["frame=0/level=1"],
+    ),
+    "nanochat": Stored(
+        {0: 8},
+        ["", f"--force{PUBLISHED}", "--set label.threshold=0.8", "--against threshold --force"],
+        [],
+        ["frame=0/level=1"],
+    ),
+}
+SPECS: Final = sorted(
+    str(path.relative_to(ROOT))
+    for folder in (ROOT / "sweeps", ROOT / "sweeps" / "paper", GOLDEN)
+    for path in folder.glob("*.yaml")
+)
+DPI: Final = 60
+"""Of figures: enough to see another line, and quick to draw."""
+
+FOUND: Final = ("point_id", "frame", "level", "ix", "iy", "x", "y", "outcome", "ratio", "losses")
+"""Columns that say where a point lies and what its run showed."""
+CIRCUMSTANCES: Final = ("seconds", "side_by_side", "host", "device", "attempt", "created_at")
+"""Columns that a repetition of a run may change."""
+_BESIDE: Final = ("numpy", "scipy", "torch", "numba", "matplotlib", "pillow", "pyarrow")
+_CHILD: Final = """
+import contextlib, io, json, runpy, socket, sys
+
+asked, said = json.load(sys.stdin), []
+if asked["host"]:
+    socket.gethostname = lambda: asked["host"]
+for call in asked["calls"]:
+    out, err, code = io.StringIO(), io.StringIO(), 0
+    sys.argv = ["fractal-ray", *call]
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        try:
+            runpy.run_module("fractal_ray", run_name="__main__")
+        except SystemExit as end:
+            code = end.code or 0
+    said.append([code, out.getvalue(), err.getvalue()])
+json.dump(said, sys.stdout)
+"""
+
+
+def command_line(calls: Sequence[Sequence[str]], host: str = "") -> list[str]:
+    """What ``python -m fractal_ray`` prints for each call, all of them in one new process.
+
+    Parameters
+    ----------
+    calls
+        Arguments of each.
+    host
+        Name that rows give to this machine; its own if empty.
+    """
+    asked = json.dumps({"calls": calls, "host": host})
+    done = subprocess.run(
+        [sys.executable, "-c", _CHILD], input=asked, capture_output=True, text=True, cwd=ROOT
+    )
+    assert done.returncode == 0, done.stderr
+    printed = []
+    for call, (code, out, err) in zip(calls, json.loads(done.stdout), strict=True):
+        assert code == 0, f"{' '.join(call)}: exit code {code}\n{err}"
+        printed.append(out)
+    return printed
+
+
+def environment() -> dict[str, str]:
+    """What the last bits of a number depend on beside the code of this repository."""
+    import torch
+
+    cpuinfo = Path("/proc/cpuinfo")
+    text = cpuinfo.read_text() if cpuinfo.is_file() else ""
+    vendor = re.search(r"vendor_id\s*:\s*(\S+)", text)
+    return {
+        "machine": platform.machine(),
+        "vendor": vendor[1] if vendor else platform.processor(),
+        "instructions": torch.backends.cpu.get_cpu_capability(),
+        **{package: version(package) for package in _BESIDE},
+    }
+
+
+def copy_of(name: str, folder: Path, *without: str) -> Path:
+    """A copy of a stored dataset, less some of its folders."""
+    shutil.copytree(GOLDEN / name, folder / name)
+    for part in without:
+        shutil.rmtree(folder / name / part)
+    return folder / name
+
+
+def files_of(folder: Path) -> dict[str, str]:
+    """SHA-256 of every file by its place in a folder; locks, which hold nothing, left out."""
+    return {
+        path.relative_to(folder).as_posix(): _sha(path.read_bytes())
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and path.name != ".lock"
+    }
+
+
+def rows_of(folder: Path) -> dict[str, Any]:
+    """What a dataset holds: how many rows, their columns, and digests of them."""
+    sweep = fractal_ray.load(folder)
+    table = sweep.table()
+    every = [name for name in table.column_names if name not in CIRCUMSTANCES]
+    columns = {name: table[name].to_pylist() for name in every}
+    ids = columns["point_id"]
+    order = sorted(range(len(ids)), key=ids.__getitem__)
+    header = sweep.header()
+    assert header is not None
+    points = sweep.points.sort_values("point_id")
+    labels = zip(*(points[name] for name in ("point_id", "outcome", "label")), strict=True)
+    frames = folder / "frames.json"
+    return {
+        "fingerprint": header["fingerprint"],
+        "recipe": header["recipe"],
+        "rows": len(ids),
+        "schema": {field.name: str(field.type) for field in table.schema},
+        "point_ids": _sha("\n".join(sorted(ids))),
+        "found": _rows({name: columns[name] for name in FOUND}, order),
+        "every": _rows({name: columns[name] for name in sorted(every)}, order),
+        "labels": _sha("\n".join(f"{i} {outcome} {bool(yes)}" for i, outcome, yes in labels)),
+        "frames": _sha(frames.read_bytes()) if frames.is_file() else None,
+    }
+
+
+def check_rows_of(folder: Path) -> dict[str, Any]:
+    """The same of the runs of its verifications, by their places."""
+    found = {}
+    for header in sorted(folder.glob("verify/*/*/sweep.json")):
+        found[header.parent.relative_to(folder).as_posix()] = rows_of(header.parent)
+    return found
+
+
+def sheets_of(folder: Path) -> dict[str, Any]:
+    """The verification sheets by their places, without the version that wrote them."""
+    found = {}
+    for path in sorted(folder.glob("verify/*/sheet-*.json")):
+        sheet = json.loads(path.read_text())
+        del sheet["fractal_ray"]
+        found[path.relative_to(folder).as_posix()] = sheet
+    return found
+
+
+def verification(name: str, folder: Path) -> list[list[str]]:
+    """The calls that verify the frames of a dataset."""
+    how = ["--engine", "local", "--quiet", "--json"]
+    return [
+        ["verify", str(folder), "--frame", str(frame), "--points", str(points), *how]
+        for frame, points in DATASETS[name].verified.items()
+    ]
+
+
+@dataclass(frozen=True)
+class Said:
+    """What the commands say of a dataset: `verify` as it prints it, `analyze` by its arguments,
+    and digests of the pixels of each figure by the arguments of `plot`."""
+
+    verified: list[Any]
+    analyses: dict[str, Any]
+    figures: dict[str, dict[str, str]]
+
+
+@dataclass(frozen=True)
+class Copy:
+    """Where a dataset is asked.
+
+    Parameters
+    ----------
+    folder
+        The dataset.
+    pictures
+        Folder for its figures.
+    verify
+        A copy of it to verify; None verifies nothing.
+    """
+
+    folder: Path
+    pictures: Path
+    verify: Path | None = None
+
+
+def ask(copies: Mapping[str, Copy]) -> dict[str, Said]:
+    """Ask all that is to be asked of datasets by name, in one process: imports take the longest."""
+    calls = {name: _calls(name, copy) for name, copy in copies.items()}
+    texts = iter(command_line([call for each in calls.values() for call in each]))
+    return {
+        name: _said(name, copy, [next(texts) for _ in calls[name]]) for name, copy in copies.items()
+    }
+
+
+def _calls(name: str, copy: Copy) -> list[list[str]]:
+    calls = [] if copy.verify is None else verification(name, copy.verify)
+    for asked in DATASETS[name].asked:
+        calls.append(["analyze", str(copy.folder), "--json", *asked.split()])
+    for number, drawn in enumerate(DATASETS[name].drawn):
+        out = ["--out", str(copy.pictures / str(number)), "--dpi", str(DPI)]
+        calls.append(["plot", str(copy.folder), "--figure", "all", *out, *drawn.split()])
+    return calls
+
+
+def _said(name: str, copy: Copy, texts: list[str]) -> Said:
+    stored = DATASETS[name]
+    verified = 0 if copy.verify is None else len(stored.verified)
+    analyses = {
+        f"analyze {asked}".strip(): json.loads(text.replace(str(copy.folder), "DATASET"))
+        for asked, text in zip(stored.asked, texts[verified:], strict=False)
+    }
+    figures = {
+        f"plot --figure all {drawn}".strip(): _pixels(copy.pictures / str(number))
+        for number, drawn in enumerate(stored.drawn)
+    }
+    return Said([json.loads(text) for text in texts[:verified]], analyses, figures)
+
+
+def plans_of(specs: Sequence[str], storage: Path) -> dict[str, Any]:
+    """What `plan` says of specs that have not been run."""
+    calls = [["plan", spec, "--json", "--storage", str(storage)] for spec in specs]
+    said = command_line(calls)
+    return {spec: json.loads(text) for spec, text in zip(specs, said, strict=True)}
+
+
+def identity_of(spec: str) -> dict[str, Any]:
+    """What a spec says, and what its points are called under a made-up fingerprint."""
+    sweep = fractal_ray.load(ROOT / spec)
+    dumped = sweep.spec.model_dump(mode="json")
+    frame = next(iter(sweep.lattices().values())).frame
+    points = [frame.point(0, *address) for address in ((0, 0), (1, 2), (3, 1))]
+    params = (sweep.spec.axes.x.param, sweep.spec.axes.y.param)
+    recipe = sweep.workload().recipe
+    return {
+        "spec": _sha(json.dumps(dumped, sort_keys=True)),
+        "recipe": _sha(json.dumps(dict(recipe), sort_keys=True)),
+        "point_ids": [point_id("0" * 32, recipe, params, (p.x, p.y)) for p in points],
+    }
+
+
+def point_id(
+    fingerprint: str,
+    recipe: Mapping[str, Any],
+    params: tuple[str, str],
+    values: tuple[float, float],
+) -> str:
+    """The name of a point, written a second time; a test holds it against the stored rows."""
+    fields = {**recipe, **dict(zip(params, values, strict=True))}
+    text = f"fractal-ray point 1\n{fingerprint}\n"
+    for name in sorted(fields):
+        value = fields[name]
+        said = repr(value) if isinstance(value, bool | str) else float(value).hex()
+        text += f"{name}={said}\n"
+    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+
+
+def _rows(columns: Mapping[str, list[Any]], order: Iterable[int]) -> str:
+    digest = hashlib.sha256()
+    for i in order:
+        for name, values in columns.items():
+            digest.update(f"{name}={_exactly(values[i])}\n".encode())
+    return digest.hexdigest()
+
+
+def _exactly(value: Any) -> str:
+    """A value to its last bit."""
+    if isinstance(value, float):
+        return value.hex()
+    if isinstance(value, list):
+        return np.asarray(value, dtype="<f4").tobytes().hex()
+    return repr(value)
+
+
+def _pixels(folder: Path) -> dict[str, str]:
+    found = {}
+    for path in sorted(folder.glob("*.png")):
+        with Image.open(path) as image:
+            pixels = image.convert("RGBA")
+            found[path.name] = _sha(f"{pixels.size}".encode() + pixels.tobytes())
+    return found
+
+
+def _sha(data: bytes | str) -> str:
+    return hashlib.sha256(data.encode() if isinstance(data, str) else data).hexdigest()

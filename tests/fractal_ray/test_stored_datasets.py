@@ -1,0 +1,186 @@
+"""Datasets made by an earlier commit show the same under the code of today, to the last bit.
+
+`tests/golden/datasets/README.md` says what they are. A change that these tests refuse changes
+numbers that users have: it needs another version of the workload's numerics, and a new dataset
+beside these.
+"""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import fractal_ray
+from tests.fractal_ray.stored_datasets_for_tests import (
+    DATASETS,
+    EXPECTED,
+    GOLDEN,
+    SPECS,
+    Copy,
+    Said,
+    ask,
+    check_rows_of,
+    copy_of,
+    environment,
+    files_of,
+    identity_of,
+    plans_of,
+    point_id,
+    rows_of,
+    sheets_of,
+)
+
+WANTED: dict[str, Any] = json.loads(EXPECTED.read_text())
+
+each_dataset = pytest.mark.parametrize("name", DATASETS)
+each_spec = pytest.mark.parametrize("spec", SPECS)
+
+
+@pytest.fixture(scope="session")
+def same_environment() -> None:
+    """Skip what computes anew where other libraries or another processor may round otherwise."""
+    here, there = environment(), WANTED["environment"]
+    if others := [f"{key} {there[key]} to {here[key]}" for key in there if here[key] != there[key]]:
+        pytest.skip(f"last bits may differ: {', '.join(others)}")
+
+
+def rows_wanted(name: str) -> dict[str, Any]:
+    """What `rows_of` has found in a stored dataset."""
+    wanted = WANTED["datasets"][name]
+    return {key: wanted[key] for key in rows_of(GOLDEN / name)}
+
+
+def test_every_dataset_and_every_spec_is_written_down() -> None:
+    """Miss neither a dataset nor a spec that was there."""
+    assert set(WANTED["datasets"]) == set(DATASETS)
+    assert set(WANTED["specs"]) <= set(SPECS)
+
+
+@each_dataset
+def test_the_files_are_those_that_were_made(name: str) -> None:
+    """Guard the datasets themselves: nothing rewrites them."""
+    assert files_of(GOLDEN / name) == WANTED["datasets"][name]["files"]
+
+
+@each_dataset
+def test_a_dataset_is_read_as_it_was(name: str) -> None:
+    """Find the same rows, columns, ids, labels, fingerprint and frames, and those of the checks."""
+    assert rows_of(GOLDEN / name) == rows_wanted(name)
+    assert check_rows_of(GOLDEN / name) == WANTED["datasets"][name]["checks"]
+    assert sheets_of(GOLDEN / name) == WANTED["datasets"][name]["sheets"]
+
+
+@each_dataset
+def test_points_are_named_by_fingerprint_recipe_and_values(name: str) -> None:
+    """Hold the ids of all rows against the rule of them, written a second time."""
+    sweep = fractal_ray.load(GOLDEN / name)
+    header = sweep.header()
+    assert header is not None
+    params = (sweep.spec.axes.x.param, sweep.spec.axes.y.param)
+    points = sweep.points
+    named = [
+        point_id(header["fingerprint"], header["recipe"], params, (x, y))
+        for x, y in zip(points["x"], points["y"], strict=True)
+    ]
+    assert named == list(points["point_id"])
+
+
+@each_dataset
+@pytest.mark.usefixtures("same_environment")
+def test_a_complete_sweep_runs_nothing(name: str, tmp_path: Path) -> None:
+    """Go on with a complete sweep: no point is run and no file but its header is written."""
+    copy = copy_of(name, tmp_path)
+    progress = fractal_ray.load(copy).run(engine="local")
+    asked_for = WANTED["datasets"][name]["asked_for"]
+    assert (progress.done, progress.reused, progress.failures) == (asked_for, asked_for, 0)
+    assert files_of(copy) == WANTED["datasets"][name]["files"]
+
+
+@each_dataset
+@pytest.mark.usefixtures("same_environment")
+def test_lost_levels_alone_are_run_again(name: str, tmp_path: Path) -> None:
+    """Delete whole levels: their points are run again, to the same bits, and no others."""
+    copy = copy_of(name, tmp_path, *(f"points/{level}" for level in DATASETS[name].lost))
+    left, kept = files_of(copy), len(fractal_ray.load(copy).table())
+    progress = fractal_ray.load(copy).run(engine="local")
+    wanted = WANTED["datasets"][name]
+    assert (progress.done, progress.failures) == (wanted["asked_for"], 0)
+    assert progress.done - progress.reused == wanted["rows"] - kept > 0
+    assert rows_of(copy) == rows_wanted(name)
+    now = files_of(copy)
+    assert left.items() <= now.items()
+    # Besides, one part for each level that was lost.
+    new = sorted(str(Path(path).parent) for path in now.keys() - left.keys())
+    assert new == sorted(f"points/{level}" for level in DATASETS[name].lost)
+
+
+@each_dataset
+@pytest.mark.usefixtures("same_environment")
+def test_a_spec_run_from_nothing_gives_the_same_rows(name: str, tmp_path: Path) -> None:
+    """Run the YAML into an empty folder: the same points, frames and losses."""
+    storage = f"storage={json.dumps(str(tmp_path))}"
+    fractal_ray.load(GOLDEN / f"{name}.yaml", storage).run(engine="local")
+    assert rows_of(tmp_path / name) == rows_wanted(name)
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A dataset, a copy of it that was verified anew, and what the commands said of them."""
+
+    wanted: dict[str, Any]
+    verified: Path
+    said: Said
+
+
+@pytest.fixture(scope="module")
+def commands(same_environment: None, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Asked]:
+    """All commands on copies of all datasets."""
+    copies, bares = {}, {}
+    for name in DATASETS:
+        folder = tmp_path_factory.mktemp(name)
+        bares[name] = copy_of(name, folder / "bare", "verify")
+        copies[name] = Copy(copy_of(name, folder), folder / "figures", bares[name])
+    said = ask(copies)
+    wanted = WANTED["datasets"]
+    return {name: Asked(wanted[name], bares[name], said[name]) for name in DATASETS}
+
+
+@pytest.fixture(params=DATASETS)
+def asked(request: pytest.FixtureRequest, commands: dict[str, Asked]) -> Asked:
+    """What they said of one."""
+    return commands[request.param]
+
+
+def test_verify_comes_to_the_same_sheet(asked: Asked) -> None:
+    """Draw and run the checks anew: the same runs, evidence, reasons and verdict."""
+    assert sheets_of(asked.verified) == asked.wanted["sheets"]
+    assert check_rows_of(asked.verified) == asked.wanted["checks"]
+    verdicts = [sheet["verdict"] for sheet in asked.wanted["sheets"].values()]
+    assert [sheet["verdict"] for sheet in asked.said.verified] == verdicts
+
+
+def test_analyze_says_the_same(asked: Asked) -> None:
+    """Print the same JSON: counts, verdict, estimates, published ones and series."""
+    assert asked.said.analyses == asked.wanted["analyses"]
+
+
+def test_plot_draws_the_same(asked: Asked) -> None:
+    """Draw the same figures, pixel by pixel."""
+    assert asked.said.figures == asked.wanted["figures"]
+
+
+@each_spec
+def test_a_spec_means_what_it_meant(spec: str) -> None:
+    """Read the same settings and recipe, and give points the same names."""
+    if spec not in WANTED["specs"]:
+        pytest.skip("it was not there")
+    wanted = {key: value for key, value in WANTED["specs"][spec].items() if key != "plan"}
+    assert identity_of(spec) == wanted
+
+
+def test_plans_are_what_they_were(tmp_path: Path) -> None:
+    """Reckon the same points, tokens and hours for every spec that was there."""
+    specs = list(WANTED["specs"])
+    assert plans_of(specs, tmp_path) == {spec: WANTED["specs"][spec]["plan"] for spec in specs}
