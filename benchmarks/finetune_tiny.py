@@ -29,7 +29,8 @@ from fractal_ray.spec.sweep_spec import SweepSpec
 from fractal_ray.spec.workloads import NanochatSpec
 from fractal_ray.spec.yaml_file import load_spec
 from fractal_ray.workloads.nanochat.runner import NanochatRunner
-from fractal_ray.workloads.nanochat.workload import NanochatWorkload, Shared
+from fractal_ray.workloads.nanochat.shared import Shared
+from fractal_ray.workloads.nanochat.workload import NanochatWorkload
 from nanochat.model.checkpoint import build_model
 from nanochat.train.finetune import FinetuneResult
 from nanochat.train.recipe import Recipe

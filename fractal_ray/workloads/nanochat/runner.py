@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from fractal_ray.plane.axes import Point
 from fractal_ray.plane.outcome import Criterion, RunRecord
+from fractal_ray.workloads.nanochat.shared import Shared
 from fractal_ray.workloads.nanochat.stack_size import StackSize, most_copies
 from nanochat.errors import NanochatError
 from nanochat.train.kernels import Kernels
 from nanochat.train.recipe import Recipe
 
 if TYPE_CHECKING:
-    from fractal_ray.workloads.nanochat.workload import Shared
     from nanochat.data.conversations import Batches
     from nanochat.train.finetune import FinetuneResult
 
@@ -43,7 +43,7 @@ class NanochatRunner:
 
     def __init__(
         self,
-        shared: "Shared",
+        shared: Shared,
         recipe: Recipe,
         params: tuple[str, str],
         criterion: Criterion,

@@ -7,11 +7,10 @@ worker restores the master weights in place; it never reads a file or builds a m
 import hashlib
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
 from fractal_ray.plane.identity import Setting
 from fractal_ray.plane.outcome import Criterion
@@ -19,13 +18,12 @@ from fractal_ray.spec.sweep_spec import SweepSpec
 from fractal_ray.spec.workloads import NanochatSpec
 from fractal_ray.workloads.base import Footprint, Prepared
 from fractal_ray.workloads.nanochat.footprint import busy_share, measure
+from fractal_ray.workloads.nanochat.shared import Shared
 from nanochat.train.kernels import PLAIN, Kernels
 from nanochat.train.recipe import Recipe
 
 if TYPE_CHECKING:
     from fractal_ray.workloads.nanochat.runner import NanochatRunner
-    from nanochat.data.conversations import Examples
-    from nanochat.model.gpt import GPTConfig
     from nanochat.train.finetune import FinetuneResult
 
 # Changes when the mathematics of a run changes, so that old rows are not mistaken for new ones.
@@ -38,16 +36,6 @@ def fingerprint_of(parts: Mapping[str, str]) -> str:
     """A workload's fingerprint, from those of its `model`, its `tokenizer` and its `data`."""
     named = [NUMERICS, *(parts[name] for name in ("model", "tokenizer", "data"))]
     return hashlib.sha256("\n".join(named).encode()).hexdigest()[:32]
-
-
-@dataclass(frozen=True)
-class Shared:
-    """What goes to the object store: plain arrays, read-only for every worker."""
-
-    config: "GPTConfig"
-    weights: dict[str, NDArray[np.float32]]
-    examples: "Examples"
-    pad_id: int
 
 
 class NanochatWorkload:
