@@ -18,7 +18,7 @@ from fractal_ray.engine.cluster import start as ray_cluster
 from fractal_ray.spec.yaml_file import parse_spec
 from fractal_ray.sweep import Sweep
 from tests.fractal_ray.conftest import raw_spec
-from tests.fractal_ray.workloads_for_tests import Disc
+from tests.fractal_ray.sample_workloads import Disc
 
 STAGES = [{"grid": {"points": 9}}, {"refine": {"levels": 1}}]
 

@@ -7,7 +7,7 @@ from fractal_ray.spec.yaml_file import parse_spec
 from fractal_ray.sweep import Sweep
 from tests.cluster.conftest import STAGES
 from tests.fractal_ray.conftest import raw_spec
-from tests.fractal_ray.workloads_for_tests import Disc
+from tests.fractal_ray.sample_workloads import Disc
 
 
 def main(address: str, storage: str) -> int:

@@ -20,7 +20,7 @@ from fractal_ray.cli.main import main
 from fractal_ray.dataset.store import Store
 from fractal_ray.sweep import Sweep
 from tests.fractal_ray.conftest import raw_spec
-from tests.fractal_ray.test_engines import contents
+from tests.fractal_ray.engine.test_engines import contents
 
 Command = Callable[..., subprocess.CompletedProcess[str]]
 

@@ -14,7 +14,7 @@ from fractal_ray.dataset.store import Store, inside
 from fractal_ray.errors import SweepError
 from fractal_ray.sweep import Sweep
 from tests.cluster.conftest import Nodes, contents
-from tests.fractal_ray.workloads_for_tests import Disc
+from tests.fractal_ray.sample_workloads import Disc
 
 Maker = Callable[..., Sweep]
 

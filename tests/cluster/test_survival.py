@@ -18,7 +18,7 @@ from fractal_ray.dataset.store import Store
 from fractal_ray.sweep import Sweep
 from tests.cluster.conftest import Nodes, contents, workers
 from tests.cluster.workloads import Hanging
-from tests.fractal_ray.workloads_for_tests import Disc
+from tests.fractal_ray.sample_workloads import Disc
 
 Maker = Callable[..., Sweep]
 HALF_A_CARD = {"cpu": 1, "gpu": 0.5}

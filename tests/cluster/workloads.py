@@ -12,7 +12,7 @@ import torch
 from fractal_ray.plane.axes import Point
 from fractal_ray.plane.outcome import RunRecord
 from fractal_ray.workloads.base import Footprint, Prepared
-from tests.fractal_ray.workloads_for_tests import Disc
+from tests.fractal_ray.sample_workloads import Disc
 
 
 class Hanging(Disc):

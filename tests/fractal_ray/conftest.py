@@ -8,7 +8,7 @@ import pytest
 
 from fractal_ray.spec.yaml_file import parse_spec
 from fractal_ray.sweep import Sweep
-from tests.fractal_ray.workloads_for_tests import Disc
+from tests.fractal_ray.sample_workloads import Disc
 
 
 def raw_spec(**changes: Any) -> dict[str, Any]:

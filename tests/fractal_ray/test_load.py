@@ -17,7 +17,7 @@ import fractal_ray
 from fractal_ray.engine.budget import Budget
 from fractal_ray.errors import SweepError
 from fractal_ray.sweep import Sweep
-from tests.fractal_ray.workloads_for_tests import Disc
+from tests.fractal_ray.sample_workloads import Disc
 
 DATA = Path(__file__).parents[2] / "notebooks" / "data"
 MakeSweep = Callable[..., Sweep]

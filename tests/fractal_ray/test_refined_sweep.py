@@ -26,7 +26,7 @@ from fractal_ray.spec.cost import reckon
 from fractal_ray.spec.yaml_file import load_spec, parse_spec
 from fractal_ray.sweep import Sweep
 from fractal_ray.workloads.maps.known_sets import known_set
-from tests.fractal_ray.workloads_for_tests import Disc
+from tests.fractal_ray.sample_workloads import Disc
 
 GRID = {"grid": {"points": 17}}
 

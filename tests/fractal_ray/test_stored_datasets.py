@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 import fractal_ray
-from tests.fractal_ray.stored_datasets_for_tests import (
+from tests.fractal_ray.stored_datasets import (
     DATASETS,
     EXPECTED,
     GOLDEN,

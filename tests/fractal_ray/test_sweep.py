@@ -24,7 +24,7 @@ from fractal_ray.spec.yaml_file import load_spec, parse_spec
 from fractal_ray.sweep import Sweep
 from fractal_ray.workloads.base import Prepared
 from tests.fractal_ray.conftest import raw_spec
-from tests.fractal_ray.workloads_for_tests import Disc, Flaky
+from tests.fractal_ray.sample_workloads import Disc, Flaky
 
 Maker = Callable[..., Sweep]
 

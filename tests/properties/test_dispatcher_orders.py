@@ -12,7 +12,7 @@ from fractal_ray.dataset.store import Store
 from fractal_ray.engine.base import Place, RunFailure, Tile, TileResult, evaluate_tile
 from fractal_ray.engine.budget import Budget
 from fractal_ray.engine.dispatcher import Dispatcher
-from tests.fractal_ray.test_dispatcher import Clock, make, worker
+from tests.fractal_ray.engine.test_dispatcher import Clock, make, worker
 
 STEPS = 6000
 NO_ROOM = RunFailure("OutOfMemoryError: no", "trace", "out_of_memory")

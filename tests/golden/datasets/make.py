@@ -8,7 +8,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from tests.fractal_ray.stored_datasets_for_tests import (
+from tests.fractal_ray.stored_datasets import (
     DATASETS,
     EXPECTED,
     GOLDEN,
