@@ -1,42 +1,74 @@
 """fractal-ray: how far can a fine-tune be pushed before it breaks?
 
 ``fractal_ray.load("results/quickstart")`` opens a sweep in Python or a notebook; ``fractal-ray
---help`` does the same from a shell. Nothing heavy is imported here, so that ``import fractal_ray``
-is quick.
+--help`` does the same from a shell. `__all__` lists the public names. Each is imported when it is
+first used, so that ``import fractal_ray`` takes a few milliseconds and loads no other package.
+
+Examples
+--------
+>>> import fractal_ray
+>>> axis = fractal_ray.Axis("matrix_lr", "log", 1e-4, 1.0)
+>>> axis.value(2, 4)
+0.01
 """
 
-from typing import TYPE_CHECKING
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Final
+
+from fractal_ray.version import VERSION as __version__
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
+    from fractal_ray.errors import SweepError, SweepStoppedError
+    from fractal_ray.loading import load
+    from fractal_ray.plane.axes import Axis, Frame, Point
+    from fractal_ray.plane.outcome import RunRecord
+    from fractal_ray.planners.base import Planner
     from fractal_ray.sweep import Sweep
+    from fractal_ray.workloads.base import Prepared, Runner, Workload
 
-__all__ = ["__version__", "load"]
-__version__ = "0.1.0"
+__all__ = [
+    "Axis",
+    "Frame",
+    "Planner",
+    "Point",
+    "Prepared",
+    "RunRecord",
+    "Runner",
+    "Sweep",
+    "SweepError",
+    "SweepStoppedError",
+    "Workload",
+    "__version__",
+    "load",
+]
+
+_MODULES: Final = {
+    "Axis": "fractal_ray.plane.axes",
+    "Frame": "fractal_ray.plane.axes",
+    "Planner": "fractal_ray.planners.base",
+    "Point": "fractal_ray.plane.axes",
+    "Prepared": "fractal_ray.workloads.base",
+    "RunRecord": "fractal_ray.plane.outcome",
+    "Runner": "fractal_ray.workloads.base",
+    "Sweep": "fractal_ray.sweep",
+    "SweepError": "fractal_ray.errors",
+    "SweepStoppedError": "fractal_ray.errors",
+    "Workload": "fractal_ray.workloads.base",
+    "load": "fractal_ray.loading",
+}
+"""Module that defines each public name."""
 
 
-def load(path: "str | Path", *settings: str) -> "Sweep":
-    """Open a sweep: the folder of its dataset, or the YAML of its spec.
+def __getattr__(name: str) -> Any:
+    """Import a public name when it is first used (PEP 562)."""
+    module = _MODULES.get(name)
+    if module is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(module), name)
+    globals()[name] = value  # the next use does not come here
+    return value
 
-    Parameters
-    ----------
-    path
-        Folder with `sweep.json` in it, a URI that pyarrow knows, or a YAML file; with the latter
-        nothing need have been run yet.
-    settings
-        ``"label.threshold=1.0"``: dotted key of the spec, then a YAML value, as after ``--set``.
 
-    Returns
-    -------
-    Sweep
-        With `points`, `map()`, `dimension()`, `figure()`, `run()` and `zoom()`.
-
-    Raises
-    ------
-    fractal_ray.errors.SweepError
-        When there is no sweep, saying what there is, or the spec is not valid.
-    """
-    from fractal_ray.loading import load as opened
-
-    return opened(path, *settings)
+def __dir__() -> list[str]:
+    """List the names that completion offers, those not imported yet included."""
+    return sorted({*globals(), *__all__})

@@ -1,11 +1,50 @@
-"""The one exception that users see as a message rather than a traceback."""
+"""Errors that users see as a message rather than a traceback."""
 
 import difflib
 from collections.abc import Iterable
 
 
 class SweepError(ValueError):
-    """A mistake in what was asked; the message says what was given, what is allowed, what helps."""
+    """Mistake of the caller: the message names the value, what is allowed and what helps.
+
+    Examples
+    --------
+    >>> import fractal_ray
+    >>> try:
+    ...     fractal_ray.load("results/no-such-sweep")
+    ... except fractal_ray.SweepError as error:
+    ...     print(str(error).partition(";")[0])
+    there is nothing at results/no-such-sweep
+    """
+
+
+class SweepStoppedError(RuntimeError):
+    """End of a sweep that cannot continue: the message holds the whole traceback of the cause.
+
+    The runs that finished before are in the dataset.
+
+    Examples
+    --------
+    >>> import fractal_ray
+    >>> from fractal_ray.spec.yaml_file import load_spec
+    >>> class Unreadable:
+    ...     recipe = {}
+    ...     def prepare(self):
+    ...         return fractal_ray.Prepared("unreadable-1", None)
+    ...     def open(self, shared, device):
+    ...         return self
+    ...     device = "cpu"
+    ...     def evaluate(self, points):
+    ...         raise TypeError("a bug")
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder:
+    ...     spec = load_spec("sweeps/weierstrass.yaml", (f"storage={folder}",))
+    ...     try:
+    ...         fractal_ray.Sweep(spec, Unreadable()).run(engine="local")
+    ...     except fractal_ray.SweepStoppedError as error:
+    ...         print(str(error).splitlines()[-1])
+    TypeError: a bug
+    """
 
 
 def nearest(key: str, allowed: Iterable[str]) -> str:

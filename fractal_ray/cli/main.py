@@ -55,9 +55,9 @@ def _version(
     version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
 ) -> None:
     if version:
-        import fractal_ray
+        from fractal_ray.version import VERSION
 
-        print(f"fractal-ray {fractal_ray.__version__}")
+        print(f"fractal-ray {VERSION}")
         raise typer.Exit
 
 
@@ -80,7 +80,7 @@ def main() -> None:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
     except RuntimeError as error:
-        from fractal_ray.engine.base import SweepStoppedError
+        from fractal_ray.errors import SweepStoppedError
 
         if not isinstance(error, SweepStoppedError):
             raise

@@ -12,10 +12,6 @@ from fractal_ray.plane.outcome import RunRecord
 from fractal_ray.workloads.base import Runner
 
 
-class SweepStoppedError(RuntimeError):
-    """The sweep cannot go on; the message holds the whole traceback of the cause."""
-
-
 @dataclass(frozen=True, slots=True)
 class Tile:
     """Points that a slot takes at a time."""

@@ -3,9 +3,10 @@
 import gc
 import time
 
-from fractal_ray.engine.base import Progress, SweepStoppedError, View, evaluate_tile
+from fractal_ray.engine.base import Progress, View, evaluate_tile
 from fractal_ray.engine.dispatcher import Dispatcher
 from fractal_ray.engine.dispatcher_spec import DispatcherSpec
+from fractal_ray.errors import SweepStoppedError
 from fractal_ray.workloads.base import Prepared, Workload
 
 _VIEW_SECONDS = 0.2

@@ -12,8 +12,7 @@ import textwrap
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
-from fractal_ray.engine.base import SweepStoppedError
-from fractal_ray.errors import SweepError
+from fractal_ray.errors import SweepError, SweepStoppedError
 from fractal_ray.figures.coloring import colormap
 from fractal_ray.figures.panels import label_panel
 from fractal_ray.figures.ruler import Ruler

@@ -36,6 +36,13 @@ class Axis:
         Ends of the range in real values, ``min < max``; ``min > 0`` on a log scale.
     integer
         Round values half-to-even to whole numbers; neighbouring addresses may then share a value.
+
+    Examples
+    --------
+    >>> from fractal_ray import Axis
+    >>> axis = Axis("matrix_lr", "log", 1e-4, 1.0)
+    >>> [axis.value(address, 4) for address in range(5)]
+    [0.0001, 0.001, 0.01, 0.1, 1.0]
     """
 
     param: str
@@ -103,6 +110,13 @@ class Point:
 
     `ix`, `iy` count from the low end of the axes on the lattice of `level`, so the address stays
     true however much deeper the frame is refined later.
+
+    Examples
+    --------
+    >>> from fractal_ray import Axis, Frame
+    >>> side = Axis("x", "linear", 0.0, 1.0), Axis("y", "linear", 0.0, 2.0)
+    >>> Frame(0, *side, cells_x=2, cells_y=2).point(level=1, ix=1, iy=4)
+    Point(frame=0, level=1, ix=1, iy=4, x=0.25, y=2.0)
     """
 
     frame: int
@@ -125,6 +139,16 @@ class Frame:
         The axes, cut to the frame's range.
     cells_x, cells_y
         Cells along each side at level 0, at least 1; level L has ``cells << L``.
+
+    Examples
+    --------
+    >>> from fractal_ray import Axis, Frame
+    >>> side = Axis("x", "linear", 0.0, 1.0), Axis("y", "linear", 0.0, 2.0)
+    >>> frame = Frame(0, *side, cells_x=2, cells_y=1)
+    >>> [(point.x, point.y) for point in frame.points()][:4]
+    [(0.0, 0.0), (1.0, 0.0), (0.5, 0.0), (0.0, 2.0)]
+    >>> len(list(frame.points(level=1)))
+    15
     """
 
     id: int

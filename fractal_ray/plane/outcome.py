@@ -74,6 +74,21 @@ class RunRecord:
     `deterministic` says whether the run was to give the same bits every time (None: the workload
     has no such setting), `side_by_side` how many points advanced together, this one included, and
     `kernels` names others than the plain ones ("compile, cuda_graphs").
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fractal_ray import RunRecord
+    >>> from fractal_ray.plane.outcome import Criterion, Outcome
+    >>> RunRecord(Outcome.DIVERGED, reason="escapes at step 3", diverged_step=3).outcome.value
+    'diverged'
+    >>> losses = np.array([2.0, 1.0, 0.5], dtype=np.float32)
+    >>> record = RunRecord.from_curve(
+    ...     losses, Criterion(window=1), diverged_step=None, final_loss=0.5, steps=3,
+    ...     tokens_seen=96, seconds=0.1,
+    ... )
+    >>> record.outcome.value, record.ratio
+    ('trained', 0.25)
     """
 
     outcome: Outcome

@@ -8,12 +8,12 @@ from typing import Any
 
 import yaml
 
-import fractal_ray
 from fractal_ray.dataset.frames_file import FILE
 from fractal_ray.dataset.secrets import cleaned
 from fractal_ray.report import costs
 from fractal_ray.report.facts import Facts
 from fractal_ray.report.sentences import day, duration
+from fractal_ray.version import VERSION
 
 
 def cost(facts: Facts) -> dict[str, Any]:
@@ -83,7 +83,7 @@ def provenance(facts: Facts) -> list[tuple[str, str]]:
         ("begun", day(facts.header.get("created_at"))),
         ("last written", day(facts.status.last_written)),
         ("written by", "; ".join(versions) or "nothing yet"),
-        ("this page by", f"fractal-ray {fractal_ray.__version__}"),
+        ("this page by", f"fractal-ray {VERSION}"),
         ("hosts", _counted(table.column("host").to_pylist())),
         ("devices", _counted(table.column("device").to_pylist())),
         ("parts", f"{facts.status.parts:,} Parquet files"),

@@ -2,7 +2,6 @@
 
 from typing import Any
 
-import fractal_ray
 from fractal_ray.analysis.status import frame_line
 from fractal_ray.dimension.result import Estimate
 from fractal_ray.errors import SweepError
@@ -11,6 +10,7 @@ from fractal_ray.report import charts
 from fractal_ray.report import sentences as words
 from fractal_ray.report.facts import Facts, FrameFacts
 from fractal_ray.report.maps import small_picture
+from fractal_ray.version import VERSION
 
 
 def head(facts: Facts) -> dict[str, Any]:
@@ -28,7 +28,7 @@ def head(facts: Facts) -> dict[str, Any]:
         "title": spec.workload.title,
         "finding": words.finding(facts),
         "written": words.day(status.last_written),
-        "version": fractal_ray.__version__,
+        "version": VERSION,
         "counts": [
             ("runs", f"{facts.table.num_rows:,}"),
             *((name.replace("_", " "), f"{n:,}") for name, n in status.outcomes.items()),

@@ -1,4 +1,7 @@
-"""The contract of workloads: what runs a point. No Ray inside."""
+"""The contract of workloads, which run points. It knows nothing of Ray.
+
+`fractal_ray.testing.check_workload` tests the contract.
+"""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,7 +14,7 @@ from fractal_ray.plane.outcome import RunRecord
 
 @dataclass(frozen=True)
 class Prepared:
-    """What the driver makes once and every worker opens.
+    """Result of `Workload.prepare`: made once by the driver, opened by every worker.
 
     Parameters
     ----------
@@ -20,6 +23,14 @@ class Prepared:
     shared
         Plain data, large arrays as numpy. Workers may get it read-only and shared between them:
         never write into it.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fractal_ray import Prepared
+    >>> prepared = Prepared("disc-1", {"noise": np.zeros(30, dtype=np.float32)})
+    >>> prepared.fingerprint
+    'disc-1'
     """
 
     fingerprint: str
@@ -62,15 +73,25 @@ class Probed(Protocol):
 
 
 class Runner(Protocol):
-    """A workload opened on one worker."""
+    """Contract of a runner: a workload opened on one worker.
+
+    Examples
+    --------
+    >>> from fractal_ray import Point, Runner
+    >>> from fractal_ray.workloads.maps.workload import MapWorkload
+    >>> runner: Runner = MapWorkload("disc").open(None, "cpu")
+    >>> points = [Point(0, 0, 0, 0, x=0.1, y=0.2), Point(0, 0, 1, 0, x=3.0, y=0.2)]
+    >>> [record.outcome.value for record in runner.evaluate(points)]
+    ['trained', 'diverged']
+    """
 
     @property
     def device(self) -> str:
-        """What computes here, in words, for the dataset."""
+        """Name of the hardware that computes here, for the dataset."""
         ...
 
     def evaluate(self, points: Sequence[Point]) -> Iterator[RunRecord]:
-        """Run points; one record per point, in their order.
+        """Run points and yield one record per point, in their order.
 
         Divergence is a record. An exception means that the run failed: the records yielded before
         it stand, and it never becomes an outcome.
@@ -79,7 +100,18 @@ class Runner(Protocol):
 
 
 class Workload(Protocol):
-    """What a sweep evaluates. Instances are small and picklable."""
+    """Contract of a workload, which a sweep evaluates. Instances are small and picklable.
+
+    Examples
+    --------
+    >>> from fractal_ray import Workload
+    >>> from fractal_ray.workloads.maps.workload import MapWorkload
+    >>> workload: Workload = MapWorkload("disc", {"radius": 2})
+    >>> workload.recipe["set"]
+    'disc'
+    >>> workload.prepare().fingerprint
+    'map-1'
+    """
 
     @property
     def recipe(self) -> Mapping[str, Setting]:
@@ -87,9 +119,9 @@ class Workload(Protocol):
         ...
 
     def prepare(self) -> Prepared:
-        """Load and tokenise, once, in the driver."""
+        """Load what all workers share, once, in the driver."""
         ...
 
     def open(self, shared: Any, device: str) -> Runner:
-        """Make ready on a worker. `device` is "cpu" or "cuda"."""
+        """Return a runner on this worker; `device` is "cpu" or "cuda"."""
         ...

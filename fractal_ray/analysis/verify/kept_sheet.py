@@ -12,7 +12,6 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-import fractal_ray
 from fractal_ray.analysis.estimates import best, estimates
 from fractal_ray.analysis.rasters import fill_raster
 from fractal_ray.analysis.replay import Replayed
@@ -30,6 +29,7 @@ from fractal_ray.plane.boundary import Raster, boundary_cells, is_yes, labels
 from fractal_ray.plane.precision import Arithmetic, distinct_values
 from fractal_ray.spec.frames import Lattice, stage_of
 from fractal_ray.sweep import Sweep
+from fractal_ray.version import VERSION
 
 SAMPLE: Final = 200
 """Points that are checked, unless told otherwise: none of them changing its label then says, with
@@ -142,7 +142,7 @@ def keep(data: FrameData, sheet: Sheet) -> str:
     """Write a sheet beside its dataset; where it is."""
     content = {
         "schema_version": 1,
-        "fractal_ray": fractal_ray.__version__,
+        "fractal_ray": VERSION,
         **_key(data),
         **sheet.to_dict(),
     }

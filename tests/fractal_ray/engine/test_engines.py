@@ -20,8 +20,7 @@ import ray
 
 from fractal_ray.dataset.rows import POINTS_SCHEMA
 from fractal_ray.dataset.store import Store
-from fractal_ray.engine.base import SweepStoppedError
-from fractal_ray.errors import SweepError
+from fractal_ray.errors import SweepError, SweepStoppedError
 from fractal_ray.sweep import Sweep
 from tests.fractal_ray.sample_workloads import (
     Broken,

@@ -21,9 +21,8 @@ from fractal_ray.analysis.summary import analyze
 from fractal_ray.cli.main import app
 from fractal_ray.dimension.result import Estimate
 from fractal_ray.dimension.scaling import fit_scaling
-from fractal_ray.engine.base import SweepStoppedError
 from fractal_ray.engine.budget import Budget
-from fractal_ray.errors import SweepError
+from fractal_ray.errors import SweepError, SweepStoppedError
 from fractal_ray.figures.style import CODE_NAMES
 from fractal_ray.plane.axes import Point
 from fractal_ray.plane.boundary import NOT_TRAINED, OUTCOME_CODES
