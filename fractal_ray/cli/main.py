@@ -10,15 +10,17 @@ from typing import Annotated
 import typer
 
 from fractal_ray.cli import jobs
+from fractal_ray.cli.analyze import analyze
 from fractal_ray.cli.compact import compact
 from fractal_ray.cli.compare import compare
+from fractal_ray.cli.ensemble import ensemble
 from fractal_ray.cli.movie import movie
 from fractal_ray.cli.plan import plan
 from fractal_ray.cli.plot import plot
 from fractal_ray.cli.report import report
 from fractal_ray.cli.rerun import rerun
 from fractal_ray.cli.run import run
-from fractal_ray.cli.status import analyze, ensemble, status
+from fractal_ray.cli.status import status
 from fractal_ray.cli.submit import submit
 from fractal_ray.cli.verify import verify
 

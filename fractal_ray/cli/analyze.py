@@ -1,0 +1,93 @@
+"""``fractal-ray analyze``: counts, the boundary and its dimension."""
+
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from fractal_ray.cli.options import (
+    FrameOption,
+    JsonOption,
+    SetOption,
+    SkipOption,
+    StorageOption,
+    SweepArgument,
+    open_sweep,
+)
+from fractal_ray.dataset.plain_json import to_json
+
+if TYPE_CHECKING:
+    from fractal_ray.sweep import Sweep
+
+
+class Against(StrEnum):
+    """What a series of dimensions runs over."""
+
+    ZOOM = "zoom"
+    STEPS = "steps"
+    THRESHOLD = "threshold"
+
+
+def analyze(
+    sweep_path: SweepArgument,
+    frame: FrameOption = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="Give dimensions without a verification sheet, marked.")
+    ] = False,
+    published: Annotated[
+        list[str],
+        typer.Option(
+            "--published",
+            metavar="NAME",
+            help="Also apply a published estimator, flaws included: sohl-dickstein-2024,"
+            " fractal-llm, attractors.jl or torkamandi-2025. Repeatable.",
+        ),
+    ] = [],  # noqa: B006 - typer copies it
+    against: Annotated[
+        Against | None,
+        typer.Option(
+            help="A series of dimensions: zoom, of every frame; steps and threshold, of one frame"
+            " with its runs cut short, or labelled by other thresholds."
+        ),
+    ] = None,
+    settings: SetOption = [],  # noqa: B006 - typer copies it
+    storage: StorageOption = None,
+    as_json: JsonOption = False,
+    skip_corrupt: SkipOption = False,
+) -> None:
+    """Measure the boundary, and its dimension where a verification sheet allows it."""
+    from fractal_ray.analysis.summary import analyze as measure
+
+    sweep = open_sweep(sweep_path, settings, storage)
+    if against is not None:
+        _series(sweep, against, frame, force=force, as_json=as_json, skip_corrupt=skip_corrupt)
+        return
+    result, _ = measure(
+        sweep, frame=frame, force=force, published=published, skip_corrupt=skip_corrupt
+    )
+    print(to_json(result.to_dict()) if as_json else "\n".join(result.lines()))
+
+
+def _series(
+    sweep: "Sweep",
+    against: Against,
+    frame: int | None,
+    *,
+    force: bool,
+    as_json: bool,
+    skip_corrupt: bool,
+) -> None:
+    from fractal_ray.analysis.series import against_steps, against_threshold, against_zoom
+
+    if against is Against.ZOOM:
+        entries = against_zoom(sweep, force=force, skip_corrupt=skip_corrupt)
+    else:
+        measure = against_steps if against is Against.STEPS else against_threshold
+        entries = measure(sweep, frame, force=force, skip_corrupt=skip_corrupt)
+    if as_json:
+        print(to_json([entry.to_dict() for entry in entries]))
+        return
+    what = {"zoom": "frame", "steps": "steps", "threshold": "threshold"}[against.value]
+    marked = " (dimensions are not verified)" if force else ""
+    print(f"{sweep.spec.name}, boundary '{sweep.spec.label.boundary}', by {what}{marked}")
+    print("\n".join(map(str, entries)))

@@ -1,0 +1,77 @@
+"""``fractal-ray ensemble``: one sweep under several seeds."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from fractal_ray.cli.options import (
+    Colors,
+    ColorsOption,
+    FrameOption,
+    JsonOption,
+    SkipOption,
+    open_sweep,
+)
+from fractal_ray.dataset.plain_json import to_json
+
+if TYPE_CHECKING:
+    from fractal_ray.sweep import Sweep
+
+
+def ensemble(
+    sweeps: Annotated[
+        list[str], typer.Argument(help="Sweeps over the same lattice that differ in their seed.")
+    ],
+    frame: FrameOption = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Draw the share of seeds that say yes (.png, .svg, .pdf).")
+    ] = None,
+    colors: ColorsOption = Colors.SOURCE,
+    as_json: JsonOption = False,
+    skip_corrupt: SkipOption = False,
+) -> None:
+    """Combine a sweep run under several seeds: where they agree, the border without noise."""
+    from fractal_ray.analysis.verify.kept_sheet import read_frame
+    from fractal_ray.dimension.ensemble import combine
+    from fractal_ray.errors import SweepError
+    from fractal_ray.figures.canvas import save
+    from fractal_ray.figures.maps import share_map
+
+    opened = [open_sweep(path, [], None) for path in sweeps]
+    if len(opened) < 2:
+        raise SweepError(f"an ensemble needs two sweeps or more; given {len(opened)}")
+    read = [read_frame(sweep, frame, skip_corrupt=skip_corrupt) for sweep in opened]
+    first = read[0].raster
+    alike = {_but_seed(each.sweep) for each in read}
+    places = {each.sweep.location for each in read}
+    if len(alike) > 1 or len(places) < len(read):
+        raise SweepError(
+            "an ensemble is of sweeps that differ in their seed only, each in a folder of its own:"
+            f" {', '.join(sweeps)} have other workloads or labels, or one is given twice"
+        )
+    for path, each in zip(sweeps, read, strict=True):
+        same = [
+            a.shape == b.shape and bool((a == b).all())
+            for a, b in ((each.raster.x, first.x), (each.raster.y, first.y))
+        ]
+        if not all(same):
+            raise SweepError(f"{path} has another lattice than {sweeps[0]}: axes or levels differ")
+    found = combine([each.labels() for each in read])
+    print(to_json(found.to_dict()) if as_json else "\n".join(found.lines()))
+    if out is not None:
+        title = f"{found.seeds} seeds"
+        drawn = share_map(first, found.yes_share, title=title, colors=colors.value)
+        kept = save(drawn, out)
+        if not as_json:
+            print(f"figure: {kept}")
+
+
+def _but_seed(sweep: "Sweep") -> str:
+    """What the sweeps of an ensemble have in common."""
+    workload = sweep.spec.workload.model_dump(mode="json")
+    for part in (workload, workload.get("recipe", {}), workload.get("parameters", {})):
+        for key in ("seed", "draw"):
+            part.pop(key, None)
+    return json.dumps([workload, sweep.spec.label.model_dump()], sort_keys=True)
