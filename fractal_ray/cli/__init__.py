@@ -1,1 +1,1 @@
-"""The commands of ``fractal-ray``, one file for each kind. Each imports what it needs at use."""
+"""The commands of ``fractal-ray``, one file a command. Each imports its heavy modules at use."""

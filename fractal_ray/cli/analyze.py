@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class Against(StrEnum):
-    """What a series of dimensions runs over."""
+    """Variable of a series of dimensions."""
 
     ZOOM = "zoom"
     STEPS = "steps"
@@ -32,7 +32,11 @@ def analyze(
     sweep_path: SweepArgument,
     frame: FrameOption = None,
     force: Annotated[
-        bool, typer.Option("--force", help="Give dimensions without a verification sheet, marked.")
+        bool,
+        typer.Option(
+            "--force",
+            help="Print dimensions without a verification sheet too, marked as unverified.",
+        ),
     ] = False,
     published: Annotated[
         list[str],
@@ -46,8 +50,8 @@ def analyze(
     against: Annotated[
         Against | None,
         typer.Option(
-            help="A series of dimensions: zoom, of every frame; steps and threshold, of one frame"
-            " with its runs cut short, or labelled by other thresholds."
+            help="Print a series of dimensions. zoom: of every frame; steps: of one frame with its"
+            " runs cut short; threshold: of one frame labelled by other thresholds."
         ),
     ] = None,
     settings: SetOption = [],  # noqa: B006 - typer copies it
@@ -87,7 +91,7 @@ def _series(
     if as_json:
         print(to_json([entry.to_dict() for entry in entries]))
         return
-    what = {"zoom": "frame", "steps": "steps", "threshold": "threshold"}[against.value]
-    marked = " (dimensions are not verified)" if force else ""
-    print(f"{sweep.spec.name}, boundary '{sweep.spec.label.boundary}', by {what}{marked}")
+    variable = {"zoom": "frame", "steps": "steps", "threshold": "threshold"}[against.value]
+    warning = " (dimensions are not verified)" if force else ""
+    print(f"{sweep.spec.name}, boundary '{sweep.spec.label.boundary}', by {variable}{warning}")
     print("\n".join(map(str, entries)))

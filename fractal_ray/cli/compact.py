@@ -12,7 +12,7 @@ def compact(
     dataset: Annotated[str, typer.Argument(help="Folder or URI of a sweep's dataset.")],
     as_json: JsonOption = False,
 ) -> None:
-    """Join the parts of a dataset, one a frame and level; `run` does this when a sweep is done."""
+    """Join a dataset's parts into one a frame and level; `run` does this when a sweep is done."""
     from fractal_ray.dataset.driver_lease import hold
     from fractal_ray.errors import SweepError
     from fractal_ray.sweep import Sweep

@@ -1,4 +1,4 @@
-"""``fractal-ray compare``: two sweeps point by point."""
+"""``fractal-ray compare``: a comparison of two sweeps, point by point."""
 
 import sys
 from pathlib import Path
@@ -25,12 +25,14 @@ def compare(
             show_default=False,
         ),
     ],
-    b: Annotated[str, typer.Argument(help="Another, over the same axes.", show_default=False)],
+    b: Annotated[
+        str, typer.Argument(help="Another sweep, over the same axes.", show_default=False)
+    ],
     frame: Annotated[
         int | None,
         typer.Option(
-            help="Number of the frame in both; default: the last that is the same in both, or the"
-            " last of each."
+            help="Number of the frame in both sweeps; default: the last frame that both have, or"
+            " else the last frame of each."
         ),
     ] = None,
     output: Annotated[
@@ -53,16 +55,16 @@ def compare(
     """
     from fractal_ray.analysis.compare.sweeps import compare as measure
 
-    found = measure(
+    comparison = measure(
         open_sweep(a, settings, None),
         open_sweep(b, settings, None),
         frame=frame,
         skip_corrupt=skip_corrupt,
     )
-    print(to_json(found.to_dict()) if as_json else "\n".join(found.lines()))
+    print(to_json(comparison.to_dict()) if as_json else "\n".join(comparison.lines()))
     if output is not None:
         from fractal_ray.figures.canvas import save
         from fractal_ray.figures.difference import difference_figure
 
-        kept = save(difference_figure(found, colors=colors.value), output)
-        print(f"figure: {kept}", file=sys.stderr if as_json else sys.stdout)
+        path = save(difference_figure(comparison, colors=colors.value), output)
+        print(f"figure: {path}", file=sys.stderr if as_json else sys.stdout)

@@ -1,4 +1,4 @@
-"""``fractal-ray ensemble``: one sweep under several seeds."""
+"""``fractal-ray ensemble``: one sweep, combined over several seeds."""
 
 import json
 from pathlib import Path
@@ -26,13 +26,14 @@ def ensemble(
     ],
     frame: FrameOption = None,
     out: Annotated[
-        Path | None, typer.Option(help="Draw the share of seeds that say yes (.png, .svg, .pdf).")
+        Path | None,
+        typer.Option(help="Draw the share of seeds whose label is yes (.png, .svg, .pdf)."),
     ] = None,
     colors: ColorsOption = Colors.SOURCE,
     as_json: JsonOption = False,
     skip_corrupt: SkipOption = False,
 ) -> None:
-    """Combine a sweep run under several seeds: where they agree, the border without noise."""
+    """Combine several seeds of one sweep: where labels agree, and the border without noise."""
     from fractal_ray.analysis.verify.kept_sheet import read_frame
     from fractal_ray.dimension.ensemble import combine
     from fractal_ray.errors import SweepError
@@ -44,11 +45,11 @@ def ensemble(
         raise SweepError(f"an ensemble needs two sweeps or more; given {len(opened)}")
     read = [read_frame(sweep, frame, skip_corrupt=skip_corrupt) for sweep in opened]
     first = read[0].raster
-    alike = {_but_seed(each.sweep) for each in read}
-    places = {each.sweep.location for each in read}
-    if len(alike) > 1 or len(places) < len(read):
+    settings = {_settings_but_seed(each.sweep) for each in read}
+    locations = {each.sweep.location for each in read}
+    if len(settings) > 1 or len(locations) < len(read):
         raise SweepError(
-            "an ensemble is of sweeps that differ in their seed only, each in a folder of its own:"
+            "an ensemble takes sweeps that differ in their seed only, each in its own folder:"
             f" {', '.join(sweeps)} have other workloads or labels, or one is given twice"
         )
     for path, each in zip(sweeps, read, strict=True):
@@ -58,18 +59,18 @@ def ensemble(
         ]
         if not all(same):
             raise SweepError(f"{path} has another lattice than {sweeps[0]}: axes or levels differ")
-    found = combine([each.labels() for each in read])
-    print(to_json(found.to_dict()) if as_json else "\n".join(found.lines()))
+    combined = combine([each.labels() for each in read])
+    print(to_json(combined.to_dict()) if as_json else "\n".join(combined.lines()))
     if out is not None:
-        title = f"{found.seeds} seeds"
-        drawn = share_map(first, found.yes_share, title=title, colors=colors.value)
-        kept = save(drawn, out)
+        title = f"{combined.seeds} seeds"
+        drawn = share_map(first, combined.yes_share, title=title, colors=colors.value)
+        path = save(drawn, out)
         if not as_json:
-            print(f"figure: {kept}")
+            print(f"figure: {path}")
 
 
-def _but_seed(sweep: "Sweep") -> str:
-    """What the sweeps of an ensemble have in common."""
+def _settings_but_seed(sweep: "Sweep") -> str:
+    """Return the settings that the sweeps of an ensemble share: all but the seed, as JSON."""
     workload = sweep.spec.workload.model_dump(mode="json")
     for part in (workload, workload.get("recipe", {}), workload.get("parameters", {})):
         for key in ("seed", "draw"):

@@ -1,4 +1,4 @@
-"""``fractal-ray jobs``: look at the jobs of a cluster, follow them, stop them."""
+"""``fractal-ray jobs``: list, follow and stop the jobs of a cluster."""
 
 import shlex
 import sys
@@ -32,17 +32,17 @@ def list_jobs(address: ServerOption = None) -> None:
     from fractal_ray.engine.jobs import submit as jobs
     from fractal_ray.engine.jobs.client import connect
 
-    found = jobs.every(connect(address))
-    if not found:
+    infos = jobs.every(connect(address))
+    if not infos:
         print("no jobs yet", file=sys.stderr)
-    wide = max((len(str(info.submission_id)) for info in found), default=0)
-    for info in found:
-        print(f"{info.submission_id!s:{wide}}  {_state(info)}  {_subject(info)}")
+    width = max((len(str(info.submission_id)) for info in infos), default=0)
+    for info in infos:
+        print(f"{info.submission_id!s:{width}}  {_state(info)}  {_subject(info)}")
 
 
 @app.command()
 def status(job: JobArgument, address: ServerOption = None) -> None:
-    """Say how a job is."""
+    """Print the state of a job."""
     from fractal_ray.engine.jobs import submit as jobs
     from fractal_ray.engine.jobs.client import connect
 
@@ -60,11 +60,16 @@ def status(job: JobArgument, address: ServerOption = None) -> None:
 def logs(
     job: JobArgument,
     follow: Annotated[
-        bool, typer.Option("--follow", "-f", help="Until it ends; its exit code becomes ours.")
+        bool,
+        typer.Option(
+            "--follow",
+            "-f",
+            help="Follow the log until the job ends; exit with the job's exit code.",
+        ),
     ] = False,
     address: ServerOption = None,
 ) -> None:
-    """Print what a job has printed."""
+    """Print the log of a job."""
     from fractal_ray.engine.jobs import submit as jobs
     from fractal_ray.engine.jobs.client import connect
 
@@ -77,7 +82,7 @@ def logs(
 
 @app.command()
 def stop(job: JobArgument, address: ServerOption = None) -> None:
-    """Stop a job: what it has finished is written first. The same `submit` goes on from there."""
+    """Stop a job; its finished points are written first. The same `submit` resumes the sweep."""
     from fractal_ray.engine.jobs import submit as jobs
     from fractal_ray.engine.jobs.client import connect
 
@@ -92,7 +97,7 @@ def stop(job: JobArgument, address: ServerOption = None) -> None:
 
 
 def watch(client: "Client", job: str, address: str | None) -> None:
-    """Follow the log of a job to its end and exit as it does; Ctrl-C leaves it running."""
+    """Follow the log of a job to its end and exit with its code; Ctrl-C leaves the job running."""
     from fractal_ray.engine.jobs import submit as jobs
     from fractal_ray.errors import SweepError
 
@@ -110,11 +115,11 @@ def watch(client: "Client", job: str, address: str | None) -> None:
 
 
 def how_to(job: str, address: str | None) -> list[str]:
-    """The commands that follow and stop a job."""
-    where = f" --address {shlex.quote(address)}" if address else ""
+    """Return the commands that follow and stop a job."""
+    option = f" --address {shlex.quote(address)}" if address else ""
     return [
-        f"follow: fractal-ray jobs logs --follow {job}{where}",
-        f"stop:   fractal-ray jobs stop {job}{where}",
+        f"follow: fractal-ray jobs logs --follow {job}{option}",
+        f"stop:   fractal-ray jobs stop {job}{option}",
     ]
 
 
@@ -133,7 +138,7 @@ def _subject(info: "JobDetails") -> str:
 
 
 def _reason(info: "JobDetails") -> list[str]:
-    """Why a job did not run at all; what a run itself had to say is in its log."""
+    """Return the reason why a job did not start, as lines; errors of the run are in its log."""
     error = info.error_type
     failed = error is not None and getattr(error, "value", error) != "JOB_ENTRYPOINT_COMMAND_ERROR"
     return [f"reason: {info.message}"] if failed else []

@@ -1,7 +1,8 @@
 """The command line of ``fractal-ray``.
 
-Exit codes: 0 done, 1 the sweep could not end, 2 a mistake in what was asked, 130 stopped by Ctrl-C.
-Only typer is imported here and in `fractal_ray.cli`; each command imports what it needs.
+Exit codes: 0 done, 1 the sweep could not be completed, 2 a mistake in the command or its input, 130
+stopped by Ctrl-C. Importing `fractal_ray.cli` loads typer only; each command imports its other
+modules at use.
 """
 
 import sys
@@ -64,7 +65,7 @@ def _version(
 
 
 def main() -> None:
-    """Entry point: a user's mistake is one message, anything else a whole traceback."""
+    """Run the command line: print a user's mistake as one message, other errors with traceback."""
     from fractal_ray.errors import SweepError
     from nanochat.cli.notes import show_warnings_plainly
 

@@ -1,4 +1,4 @@
-"""``fractal-ray movie``: down a chain of frames, as a GIF and an MP4."""
+"""``fractal-ray movie``: a zoom movie down a chain of frames, as a GIF and an MP4."""
 
 import contextlib
 import sys
@@ -32,7 +32,7 @@ _LINE_SECONDS = 5.0
 
 
 class Shade(StrEnum):
-    """What a map is coloured by."""
+    """Quantity that colours a map."""
 
     LABEL = "label"
     VALUE = "value"
@@ -51,9 +51,9 @@ def movie(
     frame: Annotated[
         int | None,
         typer.Option(
-            help="Number of the frame at which the movie ends, as `fractal-ray status --frames`"
-            " lists them: where zooms made several chains, it says which. Default: the end of the"
-            " last."
+            help="Number of the frame at which the movie ends; `fractal-ray status --frames` lists"
+            " the numbers. Where zooms made several chains, this chooses the chain. Default: the"
+            " end of the last chain."
         ),
     ] = None,
     shade: Annotated[
@@ -65,16 +65,23 @@ def movie(
     ] = Shade.LABEL,
     colors: ColorsOption = Colors.SOURCE,
     hold: Annotated[
-        int, typer.Option(min=0, help="Pictures that every frame stands still for.")
+        int, typer.Option(min=0, help="Number of pictures during which a frame stands still.")
     ] = 12,
-    zoom: Annotated[int, typer.Option(min=1, help="Pictures of the way to the next frame.")] = 24,
+    zoom: Annotated[
+        int, typer.Option(min=1, help="Number of pictures from one frame to the next.")
+    ] = 24,
     crossfade: Annotated[
-        int, typer.Option(min=0, help="How many of these, at the end, fade over to it.")
+        int,
+        typer.Option(
+            min=0, help="Number of these pictures, at the end, that fade over to the next frame."
+        ),
     ] = 8,
     fps: Annotated[int, typer.Option(min=1, max=50, help="Pictures a second.")] = 24,
     pad: Annotated[
         float,
-        typer.Option(min=0, max=1, help="Margin around a frame that is held, in shares of it."),
+        typer.Option(
+            min=0, max=1, help="Margin around a frame that stands still, as a share of its sides."
+        ),
     ] = 0.02,
     width: Annotated[int, typer.Option(min=200, max=4000, help="Pixels of a picture.")] = 900,
     settings: SetOption = [],  # noqa: B006 - typer copies it
@@ -82,13 +89,13 @@ def movie(
     quiet: QuietOption = False,
     skip_corrupt: SkipOption = False,
 ) -> None:
-    """Make the zoom movie: from the axes down to a frame of a zoom, without a jump."""
+    """Make the zoom movie: from the first frame down to a frame of a zoom, without a jump."""
     from fractal_ray.figures.movie.camera import Timing
     from fractal_ray.figures.movie.movie import Movie
     from fractal_ray.figures.movie.video import has_ffmpeg
 
     sweep = open_sweep(sweep_path, settings, storage)
-    made = Movie(
+    film = Movie(
         sweep,
         sweep.table(skip_corrupt=skip_corrupt),
         frame,
@@ -97,33 +104,33 @@ def movie(
         colors=colors.value,
         title=title_of(sweep, 0),
     )
-    if frame is None and len(made.others) > 1 and not quiet:
-        ends = ", ".join(map(str, made.others))
+    if frame is None and len(film.others) > 1 and not quiet:
+        ends = ", ".join(map(str, film.others))
         print(f"chains end at frames {ends}; this is the last, --frame chooses", file=sys.stderr)
     if out is not None:
-        _write(made, [out], fps, quiet=quiet)
+        _write(film, [out], fps, quiet=quiet)
         print(out)
         return
-    name = f"{sweep.spec.name}-frame{made.chain[-1].frame.id}-{shade.value}"
+    name = f"{sweep.spec.name}-frame{film.chain[-1].frame.id}-{shade.value}"
     kinds = [".gif", ".mp4"] if has_ffmpeg() else [".gif"]
     with tempfile.TemporaryDirectory() as folder:
         files = [Path(folder) / f"{name}{kind}" for kind in kinds]
-        _write(made, files, fps, quiet=quiet)
+        _write(film, files, fps, quiet=quiet)
         for file in files:
             print(sweep.store().write_file(f"figures/{file.name}", file.read_bytes()))
     if len(kinds) == 1 and not quiet:
         print("no MP4: there is no ffmpeg on the PATH", file=sys.stderr)
 
 
-def _write(made: "Movie", files: list[Path], fps: int, *, quiet: bool) -> None:
+def _write(film: "Movie", files: list[Path], fps: int, *, quiet: bool) -> None:
     from fractal_ray.figures.movie.video import open_video
 
     with contextlib.ExitStack() as stack:
         adders = [
-            stack.enter_context(open_video(file, made.size, fps, made.colors)) for file in files
+            stack.enter_context(open_video(file, film.size, fps, film.colors)) for file in files
         ]
-        advance = stack.enter_context(_progress(made.length, hide=quiet))
-        for picture, times in made.pictures():
+        advance = stack.enter_context(_progress(film.length, hide=quiet))
+        for picture, times in film.pictures():
             for add in adders:
                 add(picture, times)
             advance(times)
@@ -131,7 +138,7 @@ def _write(made: "Movie", files: list[Path], fps: int, *, quiet: bool) -> None:
 
 @contextmanager
 def _progress(total: int, *, hide: bool) -> Iterator[Callable[[int], None]]:
-    """A bar on a terminal, a line every few seconds elsewhere, or nothing."""
+    """Show a progress bar on a terminal, a line every few seconds elsewhere, or nothing."""
     from rich.console import Console
     from rich.progress import Progress
 

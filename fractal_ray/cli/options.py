@@ -1,4 +1,4 @@
-"""Arguments that several commands take, and what several of them do with a sweep."""
+"""Arguments and helper functions that several commands share."""
 
 import json
 import tempfile
@@ -16,14 +16,14 @@ if TYPE_CHECKING:
 
 
 class Engine(StrEnum):
-    """Where points are run."""
+    """Engine that runs the points."""
 
     RAY = "ray"
     LOCAL = "local"
 
 
 class Colors(StrEnum):
-    """Whose colours a map has."""
+    """Colour scheme of a map."""
 
     SOURCE = "source"
     SAFE = "safe"
@@ -58,20 +58,22 @@ SetOption = Annotated[
 ]
 StorageOption = Annotated[
     str | None,
-    typer.Option(help="Folder or URI that holds sweeps; the same as --set storage=..."),
+    typer.Option(help="Folder or URI that holds sweeps; short for --set storage=..."),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
 FrameOption = Annotated[
     int | None,
     typer.Option(
-        help="Number of the frame, as `fractal-ray status --frames` lists them; default: the last."
+        help="Number of the frame; `fractal-ray status --frames` lists the numbers. Default: the"
+        " last frame."
     ),
 ]
 ColorsOption = Annotated[
     Colors,
     typer.Option(
-        help="source: those of the work that a colouring comes from; safe: orange to purple, told"
-        " apart in every common colour blindness, as all other figures are."
+        help="source: the colours of the publication or program that a figure comes from; safe:"
+        " orange to purple. Like those of all other figures, the safe colours differ in every"
+        " common form of colour blindness."
     ),
 ]
 SkipOption = Annotated[
@@ -80,17 +82,19 @@ SkipOption = Annotated[
 
 
 def overrides(settings: list[str], storage: str | None) -> tuple[str, ...]:
+    """Return the values of `--set`, with `--storage` as one of them."""
     return (*settings, f"storage={json.dumps(storage)}") if storage else tuple(settings)
 
 
 def open_sweep(path: str, settings: list[str], storage: str | None) -> "Sweep":
+    """Open the sweep of a YAML file or of a dataset's folder, with changed settings."""
     from fractal_ray.sweep import Sweep
 
     return Sweep.open(path, overrides(settings, storage))
 
 
 def note_on_repeats(spec: "SweepSpec") -> str | None:
-    """What to know of a sweep whose runs do not repeat to the bit; None of any other."""
+    """Return a warning where a sweep's runs do not repeat to the bit; None for other sweeps."""
     from fractal_ray.spec.workloads import NanochatSpec
 
     if not isinstance(spec.workload, NanochatSpec) or spec.workload.deterministic:
@@ -102,7 +106,7 @@ def note_on_repeats(spec: "SweepSpec") -> str | None:
 
 
 def keep_figure(sweep: "Sweep", drawn: "MatplotlibFigure", name: str, dpi: int = 150) -> str:
-    """Put a figure beside its dataset, wherever that is."""
+    """Write a figure into the folder ``figures`` of a dataset, local or remote; return its path."""
     from fractal_ray.figures.canvas import save
 
     with tempfile.TemporaryDirectory() as folder:

@@ -1,4 +1,4 @@
-"""``fractal-ray plan``: what a sweep would run and cost."""
+"""``fractal-ray plan``: the points and the cost of a sweep, before it is run."""
 
 import json
 from pathlib import Path
@@ -24,13 +24,13 @@ def plan(
     spec: SpecArgument,
     tokens_per_second: Annotated[
         float | None,
-        typer.Option(help="All tokens that one slot trains on in a second; default: the spec's."),
+        typer.Option(help="Tokens that one slot trains on in a second; default: the spec's."),
     ] = None,
     settings: SetOption = [],  # noqa: B006 - typer copies it
     storage: StorageOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Say what a sweep would run and cost. Needs no model, network or GPU."""
+    """Print the points and the cost of a sweep. Needs no model, network or GPU."""
     from fractal_ray.errors import SweepError
     from fractal_ray.spec.cost import reckon
     from fractal_ray.spec.yaml_file import load_spec
@@ -151,7 +151,7 @@ def _sum(spec: "SweepSpec", cost: "Cost", crossed: int | None) -> list[str]:
 
 
 def _boundary_cells_of_the_grid(spec: "SweepSpec") -> int | None:
-    """Counted, where the first grid was run to its end on this machine."""
+    """Count the boundary cells of the first grid; None unless it was completed on this machine."""
     if "://" in spec.storage or not (Path(spec.storage).expanduser() / spec.name).is_dir():
         return None
     from fractal_ray.plane.boundary import boundary_cells, labels

@@ -41,7 +41,7 @@ def plot(
         typer.Option(
             metavar="KIND",
             help="; ".join(f"{kind}: {meaning}" for kind, meaning in KINDS.items())
-            + "; all: each of them that the dataset can give.",
+            + "; all: every figure that the dataset has the data for.",
         ),
     ] = "panels",
     colors: ColorsOption = Colors.SOURCE,
@@ -49,15 +49,15 @@ def plot(
         bool,
         typer.Option(
             "--fill",
-            help="Paint points without an outcome like the nearest that has one, with a dot on"
-            f" each; for the picture only. Of {', '.join(FILLABLE)}.",
+            help="Paint points without an outcome in the colour of the nearest point with one, and"
+            f" put a dot on each; for the picture only. For {', '.join(FILLABLE)}.",
         ),
     ] = False,
     line: Annotated[
         str | None,
         typer.Option(
             metavar="x=VALUE|y=VALUE|transect=N",
-            help="Of curves: the column or row nearest to a value, or a line of the stage"
+            help="For curves: the column or row nearest to a value, or a line of the stage"
             " transects; default: the row with the most flips.",
         ),
     ] = None,
@@ -65,7 +65,8 @@ def plot(
         bool,
         typer.Option(
             "--force",
-            help="Of scaling and against-...: dimensions without a verification sheet, marked.",
+            help="For scaling and against-...: draw dimensions without a verification sheet too,"
+            " marked as unverified.",
         ),
     ] = False,
     frame: FrameOption = None,
@@ -74,8 +75,8 @@ def plot(
         typer.Option(
             min=20,
             max=1200,
-            help="Pixels of an inch, in SVG and PDF of its maps; default: 300 of"
-            f" {', '.join(FINE)}, 150 of the others.",
+            help="Pixels per inch; in SVG and PDF, of the maps only. Default: 300 for"
+            f" {', '.join(FINE)}, 150 for the others.",
         ),
     ] = None,
     settings: SetOption = [],  # noqa: B006 - typer copies it
@@ -86,7 +87,7 @@ def plot(
     from fractal_ray.figures.catalog import draw, frame_of
 
     sweep = open_sweep(sweep_path, settings, storage)
-    asked = {
+    options = {
         "frame": frame,
         "colors": colors.value,
         "fill": fill,
@@ -95,14 +96,14 @@ def plot(
         "skip_corrupt": skip_corrupt,
     }
     if figure == EVERY:
-        _draw_all(sweep, out, dpi, asked)
+        _draw_all(sweep, out, dpi, options)
         return
-    drawn = draw(sweep, figure, **asked)
+    drawn = draw(sweep, figure, **options)
     name = _name(sweep, figure, frame_of(sweep, figure, frame))
     print(_keep(sweep, drawn, out, name, dpi or dpi_of(figure)))
 
 
-def _draw_all(sweep: "Sweep", out: Path | None, dpi: int | None, asked: dict[str, Any]) -> None:
+def _draw_all(sweep: "Sweep", out: Path | None, dpi: int | None, options: dict[str, Any]) -> None:
     from fractal_ray.errors import SweepError
     from fractal_ray.figures.canvas import FORMATS
     from fractal_ray.figures.catalog import draw_all, frame_of
@@ -110,16 +111,16 @@ def _draw_all(sweep: "Sweep", out: Path | None, dpi: int | None, asked: dict[str
     if out is not None and (out.suffix.lower() in FORMATS or out.is_file()):
         raise SweepError(f"--figure all writes many files: --out {out} must be a folder")
     written = 0
-    for kind, drawn in draw_all(sweep, **asked):
+    for kind, drawn in draw_all(sweep, **options):
         if isinstance(drawn, SweepError):
             print(f"no {kind}: {drawn}", file=sys.stderr)
             continue
-        name = _name(sweep, kind, frame_of(sweep, kind, asked["frame"]))
+        name = _name(sweep, kind, frame_of(sweep, kind, options["frame"]))
         path = None if out is None else out / name
         print(_keep(sweep, drawn, path, name, dpi or dpi_of(kind)))
         written += 1
     if not written:
-        raise SweepError(f"{sweep.location} can give none of the figures")
+        raise SweepError(f"{sweep.location} has the data for none of the figures")
 
 
 def _name(sweep: "Sweep", kind: str, frame: int | None) -> str:

@@ -1,4 +1,4 @@
-"""What commands that run points have in common: progress, clean stops, what to say then."""
+"""Progress and clean stops of the commands that run points."""
 
 import os
 import shlex
@@ -16,7 +16,12 @@ if TYPE_CHECKING:
 
 @contextmanager
 def watched(sweep: "Sweep", *, quiet: bool, as_json: bool) -> Iterator[dict[str, Any]]:
-    """Show progress of `Sweep.run`, whose arguments for that are given; stop cleanly on Ctrl-C."""
+    """Show the progress of `Sweep.run` and stop cleanly on Ctrl-C.
+
+    Yields
+    ------
+    The arguments `view` and `say` of `Sweep.run`.
+    """
 
     def say(text: str) -> None:
         if not quiet:
@@ -25,16 +30,16 @@ def watched(sweep: "Sweep", *, quiet: bool, as_json: bool) -> Iterator[dict[str,
     try:
         with (
             _stop_signals(),
-            # Ray prints what it has to say of lost workers on stdout, which belongs to --json.
+            # Ray prints its notices of lost workers on stdout, which belongs to --json.
             redirect_stdout(sys.stderr),
             _view(sweep.spec.name, hide=quiet or as_json) as view,
         ):
             yield {"view": view, "say": say}
     except KeyboardInterrupt:
         done = sweep.store().read(["point_id"], skip_corrupt=True).num_rows
-        again = shlex.join(["fractal-ray", *sys.argv[1:]])
+        command = shlex.join(["fractal-ray", *sys.argv[1:]])
         print(
-            f"\nstopped; {done} points are in {sweep.location}.\nTo go on: {again}",
+            f"\nstopped; {done} points are in {sweep.location}.\nTo go on: {command}",
             file=sys.stderr,
         )
         raise typer.Exit(130) from None
@@ -42,7 +47,7 @@ def watched(sweep: "Sweep", *, quiet: bool, as_json: bool) -> Iterator[dict[str,
 
 @contextmanager
 def _view(title: str, *, hide: bool) -> Iterator[Any]:
-    """The right way to show progress here: a screen, plain lines, or nothing."""
+    """Choose the view of the progress: a screen, plain lines, or nothing."""
     from fractal_ray.cli.screen import best_view
 
     if hide:
@@ -54,20 +59,22 @@ def _view(title: str, *, hide: bool) -> Iterator[Any]:
 
 @contextmanager
 def _stop_signals() -> Iterator[None]:
-    """SIGTERM (a stopped Ray job) ends a sweep as cleanly as Ctrl-C."""
+    """Let SIGTERM (a stopped Ray job) end a sweep as cleanly as Ctrl-C does."""
 
     def stop(signum: int, frame: object) -> None:
         raise KeyboardInterrupt
 
-    before = signal.signal(signal.SIGTERM, stop)
-    # What a script starts in the background ignores SIGINT, and so does everything below it, a
-    # Ray head and its jobs among them; `ray job stop` may send just that.
-    deaf = signal.getsignal(signal.SIGINT) is signal.SIG_IGN and "RAY_JOB_STOP_SIGNAL" in os.environ
-    if deaf:
+    previous = signal.signal(signal.SIGTERM, stop)
+    # A process that a script starts in the background ignores SIGINT, and so do its children, a
+    # Ray head and its jobs among them. `ray job stop` may send SIGINT.
+    ignored = (
+        signal.getsignal(signal.SIGINT) is signal.SIG_IGN and "RAY_JOB_STOP_SIGNAL" in os.environ
+    )
+    if ignored:
         signal.signal(signal.SIGINT, stop)
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
-        if deaf:
+        signal.signal(signal.SIGTERM, previous)
+        if ignored:
             signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -1,4 +1,4 @@
-"""``fractal-ray report``: everything a sweep knows, on one page."""
+"""``fractal-ray report``: all results of a sweep on one page."""
 
 from pathlib import Path
 from typing import Annotated

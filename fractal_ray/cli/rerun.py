@@ -1,4 +1,4 @@
-"""``fractal-ray rerun``: a point's model."""
+"""``fractal-ray rerun``: one point run again, with its model."""
 
 from pathlib import Path
 from typing import Annotated
@@ -13,12 +13,12 @@ def rerun(
     point: Annotated[
         str,
         typer.Option(
-            help="Which: its id, the first digits of it, or X,Y for the nearest.",
+            help="The point: its id, the first digits of its id, or X,Y for the nearest point.",
             show_default=False,
         ),
     ],
     out: Annotated[
-        Path, typer.Option(help="Folder for the result and the folder of the model.")
+        Path, typer.Option(help="Folder for the result and for the model's folder.")
     ] = Path("models"),
     settings: SetOption = [],  # noqa: B006 - typer copies it
     storage: StorageOption = None,
@@ -26,17 +26,17 @@ def rerun(
     """Run one point again, keep its model, and compare its losses with the dataset's."""
     from fractal_ray.engine.rerun import rerun as run_again
 
-    done = run_again(open_sweep(sweep_path, settings, storage), point, out, print)
-    print(f"point: {done.point_id} at x = {done.x!r}, y = {done.y!r}")
-    if done.deviation == 0:
+    repeat = run_again(open_sweep(sweep_path, settings, storage), point, out, print)
+    print(f"point: {repeat.point_id} at x = {repeat.x!r}, y = {repeat.y!r}")
+    if repeat.deviation == 0:
         print("losses: those of the dataset, to the bit")
-    elif done.deviation == float("inf"):
+    elif repeat.deviation == float("inf"):
         print("losses: not as many as in the dataset (another device, or other software?)")
     else:
         print(
-            f"losses: up to {done.deviation:.2g} (relative) off those of the dataset"
+            f"losses: up to {repeat.deviation:.2g} (relative) off those of the dataset"
             " (another device, or other software?)"
         )
-    print(f"result: {done.result}")
-    if done.model is not None:
-        print(f"model: {done.model}")
+    print(f"result: {repeat.result}")
+    if repeat.model is not None:
+        print(f"model: {repeat.model}")

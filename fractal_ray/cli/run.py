@@ -1,4 +1,4 @@
-"""``fractal-ray run``: run a sweep, or go on with it."""
+"""``fractal-ray run``: run a sweep, or resume it."""
 
 import json
 import shlex
@@ -39,13 +39,13 @@ def run(
     num_cpus: CpusOption = None,
     budget_points: Annotated[
         int | None,
-        typer.Option(min=1, help="Stop cleanly when the dataset holds so many points."),
+        typer.Option(min=1, help="Stop cleanly when the dataset holds this number of points."),
     ] = None,
     budget_gpu_hours: Annotated[
         float | None,
         typer.Option(
-            help="Stop cleanly when the training of points that finished has taken so many"
-            " GPU-hours, all runs of this sweep together."
+            help="Stop cleanly when the finished points have taken this number of GPU-hours of"
+            " training, over all runs of this sweep."
         ),
     ] = None,
     settings: SetOption = [],  # noqa: B006 - typer copies it
@@ -57,19 +57,19 @@ def run(
         bool,
         typer.Option(
             "--keep-going",
-            help="Leave out points that fail alike at every attempt, instead of stopping at the"
-            " third.",
+            help="Leave out points that fail with the same error at every attempt, instead of"
+            " stopping at the third such point.",
         ),
     ] = False,
     tracking: Annotated[
         bool | None,
         typer.Option(
             "--tracking/--no-tracking",
-            help="Log to Weights & Biases, or not; default: as the spec says (docs/tracking.md).",
+            help="Log to Weights & Biases or not; default: the spec's setting (docs/tracking.md).",
         ),
     ] = None,
 ) -> None:
-    """Run a sweep, or go on with it: points in the dataset are not run again."""
+    """Run a sweep, or resume it: points in the dataset are not run again."""
     from fractal_ray.engine.budget import Budget
     from fractal_ray.tracking import tracked
     from fractal_ray.tracking.base import both
@@ -79,8 +79,8 @@ def run(
     budget.check()
 
     note = _quiet if quiet or as_json else _note
-    if of_repeats := note_on_repeats(sweep.spec):
-        note(of_repeats)
+    if warning := note_on_repeats(sweep.spec):
+        note(warning)
     with tracked(sweep, tracking, note=note) as tracker:
         with watched(sweep, quiet=quiet, as_json=as_json) as how:
             progress = sweep.run(
@@ -114,7 +114,7 @@ def _note(text: str) -> None:
 
 
 def _quiet(text: str) -> None:
-    """Say nothing."""
+    """Drop a note: --quiet and --json print none."""
 
 
 def _report(

@@ -1,4 +1,4 @@
-"""What `run` shows while it runs: one screen on a terminal, plain lines elsewhere."""
+"""Views of a running sweep: one screen on a terminal, plain lines elsewhere."""
 
 import time
 from collections.abc import Iterator
@@ -22,7 +22,7 @@ _LINE_SECONDS = 5.0
 
 
 def duration(seconds: float | None) -> str:
-    """Seconds as ``1:02:03`` or ``2:03``; "-" when unknown."""
+    """Format seconds as ``1:02:03`` or ``2:03``; None as "-"."""
     if seconds is None:
         return "-"
     minutes, rest = divmod(round(seconds), 60)
@@ -31,7 +31,7 @@ def duration(seconds: float | None) -> str:
 
 
 def one_line(progress: Progress) -> str:
-    """The whole state in one line, for logs."""
+    """Format the state of a sweep as one line, for logs."""
     counts = ", ".join(f"{n} {name}" for name, n in progress.outcomes.items())
     line = (
         f"{progress.done}/{progress.total} points ({counts}), {progress.failures} failures,"
@@ -41,7 +41,7 @@ def one_line(progress: Progress) -> str:
 
 
 class LineView:
-    """One plain line every few seconds, and a last one at the end."""
+    """View that prints one plain line every few seconds, and a last one at the end."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
@@ -49,7 +49,7 @@ class LineView:
         self._text = ""
 
     def __call__(self, progress: Progress) -> None:
-        """Take a state; print it when the last line is old or the sweep is over."""
+        """Print a state if it is new and the last line is old or the sweep is over."""
         now = time.monotonic()
         text = one_line(progress)
         if text != self._text and (progress.finished or now - self._last >= _LINE_SECONDS):
@@ -60,18 +60,18 @@ class LineView:
         return self
 
     def __exit__(self, *exc: object) -> None:
-        """Nothing to put away."""
+        """Do nothing: the lines stay where they are."""
 
 
 class ScreenView:
-    """A live screen: bar, rate, time to go, counts, and the map filling in."""
+    """View as a live screen: bar, rate, time to go, counts, and the map as it fills."""
 
     def __init__(self, title: str, console: Console) -> None:
         self._title = title
         self._live = Live(console=console, refresh_per_second=4)
 
     def __call__(self, progress: Progress) -> None:
-        """Show a state."""
+        """Show a state of the sweep."""
         self._live.update(screen(self._title, progress, self._live.console))
 
     def __enter__(self) -> Self:
@@ -90,14 +90,14 @@ class ScreenView:
 
 @contextmanager
 def best_view(title: str, stream: TextIO) -> Iterator["ScreenView | LineView"]:
-    """A screen where `stream` is a terminal, plain lines elsewhere."""
+    """Open the view that suits a stream: a screen on a terminal, plain lines elsewhere."""
     console = Console(file=stream)
     with ScreenView(title, console) if console.is_terminal else LineView(stream) as view:
         yield view
 
 
 def screen(title: str, progress: Progress, console: Console) -> RenderableType:
-    """The live screen of one state, its map as large as the console has room for."""
+    """Lay out the live screen of one state, its map as large as the console has room for."""
     head = Text.assemble((title, "bold"), f"  stage {progress.stage}")
     bar = Table.grid(padding=(0, 1))
     done = ProgressBar(total=max(1, progress.total), completed=progress.done, width=40)
@@ -117,12 +117,14 @@ def screen(title: str, progress: Progress, console: Console) -> RenderableType:
 
 
 def shrunk(rows: list[list[int]], width: int, height: int) -> list[list[int]]:
-    """A map of at most so many columns and rows: each bin the first known of those it stands for.
+    """Shrink a map to at most `width` columns and `height` rows.
+
+    A bin of the smaller map has the code of the first known bin among those that it replaces.
 
     Parameters
     ----------
     rows
-        Codes as in `Progress.map`; none before the first outcome.
+        Codes as in `Progress.map`; an empty list before the first outcome.
     width, height
         At least 1.
     """
@@ -136,7 +138,7 @@ def shrunk(rows: list[list[int]], width: int, height: int) -> list[list[int]]:
 
 
 def _parts(count: int, most: int) -> list[slice]:
-    """A range in at most so many parts, as even as can be."""
+    """Split ``range(count)`` into at most `most` parts of nearly equal length."""
     parts = min(count, most)
     return [slice(k * count // parts, (k + 1) * count // parts) for k in range(parts)]
 
@@ -155,7 +157,7 @@ def _counts(progress: Progress) -> Text:
 
 
 def map_text(rows: list[list[int]]) -> Text:
-    """The small map, two lattice rows a line of half blocks, y upwards."""
+    """Draw a small map as text: two lattice rows a line, in half blocks, y upwards."""
     text = Text()
     upright = rows[::-1]
     for top, bottom in zip(upright[::2], [*upright[1::2], None], strict=False):

@@ -1,4 +1,4 @@
-"""The whole of `verify` on sets with known answers: what it says must be true."""
+"""Self-test of `verify`: all its steps, on sets whose correct verdicts are known."""
 
 import tempfile
 from collections.abc import Callable
@@ -23,12 +23,12 @@ CASES: Final = {
     "noise": UNRESOLVED,
     "liu_redrawn": UNRESOLVED,
 }
-"""Known sets and the verdict that is right."""
+"""Known sets and their correct verdicts."""
 
 
 @dataclass(frozen=True)
 class Tested:
-    """What `verify` says of a set, and what is true."""
+    """Verdict of `verify` on a known set, beside the correct one."""
 
     set: str
     truth: float | None
@@ -39,7 +39,7 @@ class Tested:
 
     @property
     def passed(self) -> bool:
-        """The verdict is right, and the interval of a dimension that is given holds the truth."""
+        """Return True if the verdict is correct and the interval, if any, holds the dimension."""
         if self.verdict != self.expected:
             return False
         if self.verdict == UNRESOLVED or self.truth is None or self.interval is None:
@@ -47,21 +47,22 @@ class Tested:
         return self.interval[0] <= self.truth <= self.interval[1]
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain data for JSON."""
+        """Return plain data for JSON."""
         return {**asdict(self), "passed": self.passed}
 
     def __str__(self) -> str:
-        """One line."""
+        """Return the result as one line."""
         truth = "" if self.truth is None else f" (true: {self.truth:.4g})"
-        given = ""
+        dimension = ""
         if self.verdict == self.expected != UNRESOLVED and self.interval is not None:
-            given = f", D = {self.value:.3f} ({self.interval[0]:.3f} to {self.interval[1]:.3f})"
+            low, high = self.interval
+            dimension = f", D = {self.value:.3f} ({low:.3f} to {high:.3f})"
         word = "passed" if self.passed else f"FAILED, expected {self.expected}"
-        return f"{self.set}{truth}: {self.verdict}{given}: {word}"
+        return f"{self.set}{truth}: {self.verdict}{dimension}: {word}"
 
 
 def self_test(say: Callable[[Tested], None]) -> list[Tested]:
-    """Sweep and verify every case in this process; `say` gets each result as it comes."""
+    """Sweep and verify every case in this process; call `say` with each result."""
     results = []
     with tempfile.TemporaryDirectory() as folder:
         for name in CASES:
@@ -71,7 +72,7 @@ def self_test(say: Callable[[Tested], None]) -> list[Tested]:
 
 
 def tested(name: str, sheet: Sheet) -> Tested:
-    """Hold a sheet against the truth of a case."""
+    """Compare a verification sheet with the known answer of a case."""
     estimate = sheet.evidence.estimate
     return Tested(
         set=name,

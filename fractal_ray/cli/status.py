@@ -24,12 +24,13 @@ def status(
     frames: Annotated[bool, typer.Option("--frames", help="List the frames.")] = False,
     watch: Annotated[
         bool,
-        typer.Option("--watch", help="Show it as `run` does, until the sweep is complete."),
+        typer.Option("--watch", help="Show the screen of `run` until the sweep is complete."),
     ] = False,
     every: Annotated[
         float | None,
         typer.Option(
-            metavar="SECONDS", help="With --watch: look so often; 2 if not given, 0.1 at least."
+            metavar="SECONDS",
+            help="With --watch: seconds between two looks, at least 0.1; default: 2.",
         ),
     ] = None,
     settings: SetOption = [],  # noqa: B006 - typer copies it
@@ -37,12 +38,18 @@ def status(
     as_json: JsonOption = False,
     skip_corrupt: SkipOption = False,
 ) -> None:
-    """Say how far a sweep is. Reads the dataset only, wherever the sweep runs."""
-    check_watch(watch=watch, errors=errors, frames=frames, every=every)
+    """Print the progress of a sweep. Reads the dataset only, wherever the sweep runs."""
+    check_watch(watch=watch, errors=errors, frames=frames, interval=every)
     if watch:
         seconds = 2.0 if every is None else every
-        how = {"as_json": as_json, "skip_corrupt": skip_corrupt}
-        follow(sweep_path, settings, storage, every=seconds, **how)
+        follow(
+            sweep_path,
+            settings,
+            storage,
+            interval=seconds,
+            as_json=as_json,
+            skip_corrupt=skip_corrupt,
+        )
         return
     from fractal_ray.analysis.status import failure_groups, frame_line, read_frames, read_status
 
@@ -51,9 +58,9 @@ def status(
     groups = failure_groups(sweep, skip_corrupt=skip_corrupt) if errors else []
     listed = read_frames(sweep, skip_corrupt=skip_corrupt) if frames else []
     if as_json:
-        asked = {"errors": groups} if errors else {}
-        asked |= {"frames": listed} if frames else {}
-        print(json.dumps({**state.to_dict(), **asked}))
+        sections = {"errors": groups} if errors else {}
+        sections |= {"frames": listed} if frames else {}
+        print(json.dumps({**state.to_dict(), **sections}))
         return
     print("\n".join([*state.lines(), *map(frame_line, listed)]))
     for group in groups:

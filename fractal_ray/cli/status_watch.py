@@ -1,4 +1,4 @@
-"""``fractal-ray status --watch``: the screen of `run` for a sweep that runs elsewhere."""
+"""``fractal-ray status --watch``: the screen of `run`, for a sweep of another process."""
 
 import shlex
 import sys
@@ -24,31 +24,31 @@ def follow(
     settings: list[str],
     storage: str | None,
     *,
-    every: float,
+    interval: float,
     as_json: bool,
     skip_corrupt: bool,
 ) -> None:
-    """Show a sweep until it is complete; waits for one that has not begun.
+    """Show a sweep until it is complete; wait for a sweep that has not begun.
 
     Parameters
     ----------
     path, settings, storage
-        As in `open_sweep`; a folder or a URI may be one that a sweep is still to be written to.
-    every
+        As in `open_sweep`; a folder or a URI need not hold a sweep yet.
+    interval
         Seconds between two looks.
     as_json
-        One JSON object a line in place of a screen or of lines.
+        Print one JSON object a line instead of a screen or plain lines.
     skip_corrupt
         Leave out parts that cannot be read instead of raising.
 
     Raises
     ------
     typer.Exit
-        With 130 at Ctrl-C, with 1 where a complete sweep has points that were given up.
+        With code 130 at Ctrl-C, with code 1 if the complete sweep has points that were given up.
     """
     try:
-        sweep = _begun(path, settings, storage, every)
-        last = _show(sweep, every, as_json=as_json, skip_corrupt=skip_corrupt)
+        sweep = _begun(path, settings, storage, interval)
+        last = _show(sweep, interval, as_json=as_json, skip_corrupt=skip_corrupt)
     except KeyboardInterrupt:
         raise typer.Exit(130) from None
     if last.gave_up:
@@ -60,20 +60,20 @@ def follow(
         raise typer.Exit(1)
 
 
-def check_watch(*, watch: bool, errors: bool, frames: bool, every: float | None) -> None:
-    """Refuse options of `status` that do not go together."""
+def check_watch(*, watch: bool, errors: bool, frames: bool, interval: float | None) -> None:
+    """Refuse options of `status` that exclude each other."""
     from fractal_ray.errors import SweepError
 
-    beside = [name for name, given in (("--errors", errors), ("--frames", frames)) if given]
-    if watch and beside:
-        raise SweepError(f"{' and '.join(beside)} cannot be watched; ask without --watch")
-    if every is not None and not watch:
-        raise SweepError("--every is how often --watch looks; give that as well")
-    if every is not None and not 0.1 <= every <= 86_400:
-        raise SweepError(f"--every takes 0.1 to 86400 seconds; given {every:g}")
+    options = [name for name, is_set in (("--errors", errors), ("--frames", frames)) if is_set]
+    if watch and options:
+        raise SweepError(f"{' and '.join(options)} cannot be watched; ask without --watch")
+    if interval is not None and not watch:
+        raise SweepError("--every sets how often --watch looks; give --watch as well")
+    if interval is not None and not 0.1 <= interval <= 86_400:
+        raise SweepError(f"--every takes 0.1 to 86400 seconds; given {interval:g}")
 
 
-def _show(sweep: "Sweep", every: float, *, as_json: bool, skip_corrupt: bool) -> "Progress":
+def _show(sweep: "Sweep", interval: float, *, as_json: bool, skip_corrupt: bool) -> "Progress":
     from fractal_ray.engine.watch import Watch
 
     watch = Watch(sweep, skip_corrupt=skip_corrupt)
@@ -83,39 +83,39 @@ def _show(sweep: "Sweep", every: float, *, as_json: bool, skip_corrupt: bool) ->
             view(progress)
             if progress.finished:
                 return progress
-            time.sleep(every)
+            time.sleep(interval)
 
 
-def _begun(path: str, settings: list[str], storage: str | None, every: float) -> "Sweep":
-    """The sweep, as soon as its dataset is there."""
+def _begun(path: str, settings: list[str], storage: str | None, interval: float) -> "Sweep":
+    """Return the sweep as soon as its dataset exists."""
     from fractal_ray.dataset.store import Store
     from fractal_ray.errors import SweepError
     from fractal_ray.sweep import HEADER
 
-    # A spec's YAML says where its dataset will be; anything else is that place itself.
+    # A spec's YAML names the place of its dataset; any other path is the dataset's own.
     sweep = None
     if "://" not in path and (Path(path).is_file() or Path(path).suffix in (".yaml", ".yml")):
         sweep = open_sweep(path, settings, storage)
     place = path if sweep is None else sweep.location
     store = Store(place)
     if store.read_text(HEADER) is None:
-        shown = place if "://" in place else Path(place).expanduser().absolute()
-        print(f"waiting: there is no sweep at {shown} yet", file=sys.stderr, flush=True)
+        full_path = place if "://" in place else Path(place).expanduser().absolute()
+        print(f"waiting: there is no sweep at {full_path} yet", file=sys.stderr, flush=True)
         while store.read_text(HEADER) is None:
-            time.sleep(every)
+            time.sleep(interval)
     if sweep is None:
         return open_sweep(path, settings, storage)
     if not sweep.is_of_this_spec():
         raise SweepError(
-            f"{place} holds runs of other axes or another workload than {path} says; to watch what"
-            f" is there: fractal-ray status --watch {shlex.quote(place)}"
+            f"{place} holds runs of other axes or another workload than {path} says; to watch the"
+            f" sweep that is there: fractal-ray status --watch {shlex.quote(place)}"
         )
     return sweep
 
 
 @contextmanager
 def _view(title: str, *, as_json: bool) -> Iterator[Callable[["Progress"], None]]:
-    """On stdout: what is shown is what was asked for."""
+    """Open the view on stdout, because the progress is the output of this command."""
     from fractal_ray.cli.screen import best_view
 
     if as_json:
@@ -126,8 +126,8 @@ def _view(title: str, *, as_json: bool) -> Iterator[Callable[["Progress"], None]
 
 
 def _plain(progress: "Progress") -> dict[str, object]:
-    """What the screen shows but for its map."""
-    shown = asdict(progress) | {"rate": progress.rate, "eta": progress.eta}
+    """Return the numbers and names of the screen, without its map."""
+    values = asdict(progress) | {"rate": progress.rate, "eta": progress.eta}
     for name in ("map", "running", "spent", "error", "slots"):
-        del shown[name]
-    return shown
+        del values[name]
+    return values

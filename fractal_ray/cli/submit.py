@@ -34,23 +34,23 @@ def submit(
     include: Annotated[
         list[str],
         typer.Option(
-            help="Ship this file or folder too, though git does not track it. Repeatable."
+            help="Ship this file or folder too, although git does not track it. Repeatable."
         ),
     ] = [],  # noqa: B006 - typer copies it
     env: Annotated[
         list[str],
         typer.Option(
             metavar="NAME[=VALUE]",
-            help="Pass an environment variable besides those of W&B, the hub, and (storage on S3)"
-            " AWS. Repeatable.",
+            help="Pass this environment variable too. Those of W&B, the hub and (with storage on"
+            " S3) AWS are passed in any case. Repeatable.",
         ),
     ] = [],  # noqa: B006 - typer copies it
     install: Annotated[
         bool,
         typer.Option(
             "--install",
-            help="Install the shipped project and what it needs on every node first (pip); slow."
-            " Default: the nodes have it.",
+            help="Install the shipped project and its dependencies on every node first (pip);"
+            " slow. Default: the nodes have them.",
         ),
     ] = False,
     limit: Annotated[
@@ -58,14 +58,16 @@ def submit(
     ] = 90,
     detach: Annotated[
         bool,
-        typer.Option("--detach", "-d", help="Print the id and return; do not follow the log."),
+        typer.Option(
+            "--detach", "-d", help="Print the job's id and return; do not follow the log."
+        ),
     ] = False,
     dry_run: Annotated[
         bool,
         typer.Option("--dry-run", help="Check everything that needs no cluster; send nothing."),
     ] = False,
 ) -> None:
-    """Run a sweep as a job on a Ray cluster: ship what git tracks, then follow the log.
+    """Run a sweep as a job on a Ray cluster: ship the files that git tracks, follow the log.
 
     Exit code: that of the run. Ctrl-C leaves the job running.
 
@@ -105,20 +107,20 @@ def _prepared(
     env: list[str],
     install: bool,
 ) -> "tuple[JobRequest, Shipment]":
-    """The job and what it takes along; every mistake that can be seen here is told here."""
+    """Return the job and its files; report every mistake that can be found on this machine."""
     from fractal_ray.engine.jobs import request as job_request
     from fractal_ray.engine.jobs.package import gather
     from fractal_ray.errors import SweepError
     from fractal_ray.spec.yaml_file import load_spec
 
-    given = _parsed(spec, arguments)
+    options = _parsed(spec, arguments)
     for name in ("address", "num_cpus"):
-        if given[name] is not None:
+        if options[name] is not None:
             raise SweepError(
                 f"--{name.replace('_', '-')} of `run` has no place in a job, which joins the"
                 " cluster that it runs in; where to send it goes before the two dashes"
             )
-    sweep = load_spec(spec, overrides(given["settings"], given["storage"]))
+    sweep = load_spec(spec, overrides(options["settings"], options["storage"]))
     _say(f"warning: {line}" for line in job_request.check_storage(sweep))
     shipment = gather([*include])
     shipment.refuse_missing(spec, "spec")
@@ -138,8 +140,7 @@ def _prepared(
 
 
 def _parsed(spec: str, arguments: list[str]) -> dict[str, Any]:
-    """What `run` will understand, by its own parser; its mistakes are told before anything is
-    sent."""
+    """Parse arguments with the parser of `run`, so that mistakes show before anything is sent."""
     program = typer.Typer(add_completion=False)
     program.command("run")(run)
     command = typer.main.get_command(program)

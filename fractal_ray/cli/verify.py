@@ -1,4 +1,4 @@
-"""``fractal-ray verify``: the runs and the sheet that a dimension needs before it is printed."""
+"""``fractal-ray verify``: the runs and the verification sheet that a dimension needs."""
 
 import json
 from typing import TYPE_CHECKING, Annotated
@@ -32,11 +32,12 @@ def verify(
     ] = None,
     frame: FrameOption = None,
     points: Annotated[
-        int, typer.Option(min=1, help="Boundary points to check; all, where there are fewer.")
+        int,
+        typer.Option(min=1, help="Number of boundary points to check; all if there are fewer."),
     ] = 200,
-    seed: Annotated[int, typer.Option(min=0, help="Of the draw of these points.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the draw of these points.")] = 0,
     plan: Annotated[
-        bool, typer.Option("--plan", help="Say what would be run, and run nothing.")
+        bool, typer.Option("--plan", help="Print the runs that verify would make; run nothing.")
     ] = False,
     self_test: Annotated[
         bool,
@@ -51,11 +52,11 @@ def verify(
     as_json: JsonOption = False,
     skip_corrupt: SkipOption = False,
 ) -> None:
-    """Check the labels at a frame's border and say whether its dimension can be given.
+    """Check the labels at a frame's border and decide if its dimension can be printed.
 
     Runs a sample of boundary points again, one ulp beside, in another dtype and, where the recipe
-    says deterministic: false, in deterministic mode; sends a smooth curve, a bowl and noise through
-    the same stages; and keeps the sheet beside the dataset.
+    has deterministic: false, in deterministic mode; sends a smooth curve, a bowl and noise through
+    the stages of the sweep; and keeps the verification sheet beside the dataset.
     """
     from fractal_ray.analysis.verify.kept_sheet import gather, keep, read_frame, sample_of
     from fractal_ray.analysis.verify.label_checks import run_checks
@@ -84,12 +85,12 @@ def verify(
                 **how,
             )
     sheet = gather(data, sample)
-    kept = keep(data, sheet)
+    path = keep(data, sheet)
     if as_json:
-        print(to_json({**sheet.to_dict(), "sheet": kept}))
+        print(to_json({**sheet.to_dict(), "sheet": path}))
         return
     print("\n".join([f"{sweep.spec.name}, frame {data.lattice.frame.id}", *sheet.lines()]))
-    print(f"sheet: {kept}")
+    print(f"sheet: {path}")
 
 
 def _say_plan(data: "FrameData", sample: "Sample", *, as_json: bool) -> None:
@@ -102,10 +103,10 @@ def _say_plan(data: "FrameData", sample: "Sample", *, as_json: bool) -> None:
     if as_json:
         print(json.dumps({"checks": list(checks), "runs": runs, "supervised_tokens": tokens}))
         return
-    priced = f", about {tokens:,} supervised tokens" if tokens else ""
+    cost = f", about {tokens:,} supervised tokens" if tokens else ""
     print(
         f"frame {data.lattice.frame.id}: {len(sample.points)} boundary points,"
-        f" {', '.join(checks)}: {runs} runs{priced}"
+        f" {', '.join(checks)}: {runs} runs{cost}"
     )
 
 

@@ -228,7 +228,7 @@ def test_storage_that_refuses_for_a_while(
     ("given", "message"),
     [
         (("--watch", "--errors"), "--errors cannot be watched"),
-        (("--every", "3"), "--every is how often --watch looks"),
+        (("--every", "3"), "--every sets how often --watch looks"),
         (("--watch", "--every", "0"), "0.1 to 86400 seconds; given 0"),
     ],
 )
