@@ -113,8 +113,8 @@ def missed_rate(case: Case, number: int, halo: int) -> float:
     labels, tree = truth(case, number).ravel(), planner.tree
     seen = []
     for cell in skipped_cells(planner):
-        nodes = list(tree.nine(*cell))
-        y, x = np.divmod(nodes, tree.stride)
+        nodes = list(tree.nodes.nine(*cell))
+        y, x = np.divmod(nodes, tree.nodes.stride)
         seen.append(len(set(labels[y * (CELLS + 1) + x].tolist())) > 1)
     return statistics.fmean(seen)
 
@@ -125,7 +125,7 @@ def skipped_cells(planner: RefinePlanner) -> list[tuple[int, int, int]]:
     while whole:
         level, x, y = cell = whole.pop()
         if not tree.is_boundary(*cell):
-            if any(node not in tree.nodes for node in tree.nine(*cell)):
+            if any(node not in tree.nodes.codes for node in tree.nodes.nine(*cell)):
                 found.append(cell)
         elif level + 1 < LEVELS:
             whole += [(level + 1, 2 * x + i, 2 * y + j) for i in (0, 1) for j in (0, 1)]

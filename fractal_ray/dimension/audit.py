@@ -18,7 +18,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from fractal_ray.planners.quadtree import FAILED, NO, YES, Quadtree
+from fractal_ray.dimension.intervals import clopper_pearson
+from fractal_ray.planners.nodes import FAILED, NO, YES
+from fractal_ray.planners.quadtree import Quadtree
 from fractal_ray.planners.refine import RefinePlanner
 
 _Cell = tuple[int, int, int]
@@ -82,7 +84,7 @@ def audit_report(planner: RefinePlanner) -> AuditReport:
     ruled = _without_audit(planner)
     skipped = set(_skipped(ruled))
     audited = [cell for cell in skipped if tree.audited(*cell)]
-    codes = [_codes(tree, tree.nine(*cell)) for cell in audited]
+    codes = [_codes(tree, tree.nodes.nine(*cell)) for cell in audited]
     undecided = sum(FAILED in seen for seen in codes)
     surprises = sum(seen == {YES, NO} for seen in codes)
     judged = len(audited) - undecided
@@ -113,55 +115,44 @@ def audit_report(planner: RefinePlanner) -> AuditReport:
 
 def _without_audit(planner: RefinePlanner) -> Quadtree:
     """The same refinement, from the same answers, had there been no audit."""
-    frame, nodes = planner.frame, planner.tree.nodes
+    frame, codes = planner.frame, planner.tree.nodes.codes
     tree = Quadtree(frame.cells_x, frame.cells_y, planner.levels, planner.halo, 0.0, planner.seed)
     tree.start()
-    while tree.wanted:
-        node = tree.wanted.pop()
-        tree.learn(node, nodes[node])
+    while tree.nodes.wanted:
+        node = tree.nodes.wanted.pop()
+        tree.learn(node, codes[node])
     return tree
 
 
 def _skipped(tree: Quadtree) -> Iterable[_Cell]:
     """Cells of the tree below the finest level that are whole and not known through their nine."""
-    whole = [(0, x, y) for y in range(tree.cells_y) for x in range(tree.cells_x)]
+    whole = [(0, x, y) for y in range(tree.nodes.cells_y) for x in range(tree.nodes.cells_x)]
     while whole:
         level, x, y = cell = whole.pop()
         if not tree.is_boundary(*cell):
-            if any(node not in tree.nodes for node in tree.nine(*cell)):
+            if any(node not in tree.nodes.codes for node in tree.nodes.nine(*cell)):
                 yield cell
-        elif level + 1 < tree.levels:
+        elif level + 1 < tree.nodes.levels:
             whole += [(level + 1, 2 * x + i, 2 * y + j) for i in (0, 1) for j in (0, 1)]
 
 
 def _codes(tree: Quadtree, nodes: Iterable[int]) -> set[int]:
-    return {tree.nodes[node] for node in nodes}
-
-
-def clopper_pearson(successes: int, trials: int) -> tuple[float | None, float | None]:
-    """95 % interval for a share; None without trials."""
-    if not trials:
-        return None, None
-    from scipy.stats import beta  # takes half a second to import
-
-    failures = trials - successes
-    low = float(beta.ppf(0.025, successes, failures + 1)) if successes else 0.0
-    high = float(beta.ppf(0.975, successes + 1, failures)) if failures else 1.0
-    return low, high
+    return {tree.nodes.codes[node] for node in nodes}
 
 
 def _boundary_cells(tree: Quadtree, level: int) -> NDArray[np.int64]:
     """Sorted ``y * columns + x`` of the cells of a level in whose closed square labels differ."""
-    nodes = np.fromiter(tree.nodes, dtype=np.int64, count=len(tree.nodes))
-    codes = np.fromiter(tree.nodes.values(), dtype=np.int8, count=nodes.size)
+    nodes = np.fromiter(tree.nodes.codes, dtype=np.int64, count=len(tree.nodes.codes))
+    codes = np.fromiter(tree.nodes.codes.values(), dtype=np.int8, count=nodes.size)
     yes, no = (_cells_with(tree, level, nodes[codes == code]) for code in (YES, NO))
     return np.intersect1d(yes, no, assume_unique=True)
 
 
 def _cells_with(tree: Quadtree, level: int, nodes: NDArray[np.int64]) -> NDArray[np.int64]:
     """Sorted cells of a level that hold any of `nodes`, inside, on an edge or at a corner."""
-    y, x = np.divmod(nodes, tree.stride)
-    shift, columns, rows = tree.levels - level, tree.cells_x << level, tree.cells_y << level
+    y, x = np.divmod(nodes, tree.nodes.stride)
+    shift = tree.nodes.levels - level
+    columns, rows = tree.nodes.cells_x << level, tree.nodes.cells_y << level
     cells = []
     for dy in (0, 1):
         for dx in (0, 1):  # of a node on an edge, one less lies in the cell before
@@ -174,7 +165,7 @@ def _cells_with(tree: Quadtree, level: int, nodes: NDArray[np.int64]) -> NDArray
 def _hidden(tree: Quadtree, level: int, cells: NDArray[np.int64], skipped: set[_Cell]) -> list[int]:
     """How many of `cells` each audited skipped cell holds, where it holds any."""
     counts: Counter[_Cell] = Counter()
-    for y, x in zip(*np.divmod(cells, tree.cells_x << level), strict=True):
+    for y, x in zip(*np.divmod(cells, tree.nodes.cells_x << level), strict=True):
         for up in range(level + 1):
             above = (level - up, int(x) >> up, int(y) >> up)
             if above in skipped:

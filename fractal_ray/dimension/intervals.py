@@ -1,4 +1,4 @@
-"""Resampling of blocks, from which every interval here is made.
+"""Intervals: resampling of blocks, and exact ones for shares.
 
 A least-squares error knows only how straight the line is, and understates the real error several
 times (Gorski et al., arXiv 1111.5749). What varies is which part of the border was looked at, so
@@ -65,6 +65,18 @@ def binomial(
     """
     rng = np.random.default_rng(seed)
     return rng.binomial(trials, successes / trials, size=(DRAWS, trials.size)) / trials
+
+
+def clopper_pearson(successes: int, trials: int) -> tuple[float | None, float | None]:
+    """Return the 95 % Clopper-Pearson interval for a share; None for both ends without trials."""
+    if not trials:
+        return None, None
+    from scipy.stats import beta  # takes half a second to import
+
+    failures = trials - successes
+    low = float(beta.ppf(0.025, successes, failures + 1)) if successes else 0.0
+    high = float(beta.ppf(0.975, successes + 1, failures)) if failures else 1.0
+    return low, high
 
 
 def half_width(errors: list[float], blocks: int) -> float:

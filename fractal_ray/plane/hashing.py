@@ -1,4 +1,4 @@
-"""Random numbers that are functions of where they are used, so no order can change them."""
+"""Random numbers that are functions of the place where they are used, whatever the order."""
 
 from typing import Final
 
@@ -8,31 +8,38 @@ from numpy.typing import NDArray
 _MASK: Final = (1 << 64) - 1
 _GOLDEN: Final = 0x9E3779B97F4A7C15
 _MIX: Final = (0xFF51AFD7ED558CCD, 0xC4CEB9FE1A85EC53)
-"""Of MurmurHash3's 64-bit finalizer (Appleby, public domain)."""
+"""Multipliers of MurmurHash3's 64-bit finalizer (Appleby, public domain)."""
+
+
+def scramble(bits: int) -> int:
+    """Return the hash of one 64-bit number, the value that `mixed` gives for an array."""
+    bits = ((bits ^ bits >> 33) * 0xFF51AFD7ED558CCD) & 0xFFFFFFFFFFFFFFFF
+    bits = ((bits ^ bits >> 33) * 0xC4CEB9FE1A85EC53) & 0xFFFFFFFFFFFFFFFF
+    return bits ^ bits >> 33
 
 
 def mixed(bits: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    """A bijection of 64-bit numbers in which every input bit moves half of the output bits."""
+    """Return hashes of 64-bit numbers: a bijection; each input bit flips half the output bits."""
     bits = (bits ^ (bits >> np.uint64(33))) * np.uint64(_MIX[0])
     bits = (bits ^ (bits >> np.uint64(33))) * np.uint64(_MIX[1])
     return bits ^ (bits >> np.uint64(33))
 
 
 def key(seed: int, number: int = 0) -> np.uint64:
-    """Key of the stream `number` under `seed`, both any integers."""
+    """Return the key of the stream `number` under `seed`, both any integers."""
     return mixed(np.array([(seed * _GOLDEN + number) & _MASK], dtype=np.uint64))[0]
 
 
 def bits_of(values: NDArray[np.float64]) -> NDArray[np.uint64]:
-    """The bits of float64 values, with -0.0 as 0.0: equal values have equal bits."""
+    """Return the bits of float64 values, with -0.0 as 0.0: equal values have equal bits."""
     return (values + 0.0).view(np.uint64)
 
 
 def uniform(bits: NDArray[np.uint64]) -> NDArray[np.float64]:
-    """Hashes as numbers in [0, 1), multiples of 2**-53."""
+    """Return hashes as numbers in [0, 1), multiples of 2**-53."""
     return (bits >> np.uint64(11)).astype(np.float64) * 2.0**-53
 
 
 def uniform_at(x: NDArray[np.float64], y: NDArray[np.float64], seed: int) -> NDArray[np.float64]:
-    """A number in [0, 1) for every point, keyed by the bits of its x and y and by `seed`."""
+    """Return a number in [0, 1) for every point, keyed by the bits of its x and y and by `seed`."""
     return uniform(mixed(mixed(bits_of(x) ^ key(seed)) + bits_of(y)))

@@ -1,10 +1,10 @@
 """The stage `refine`: follow the border of a frame from its base lattice to a finer level.
 
-Which points are asked for in the end is the closure of `quadtree.py`: a function of the labels
-alone. This module turns it into a planner. There is no barrier between levels: a point is asked
-for as soon as the ones that call for it are known, coarse points first. Level 0 goes in the order
-of a hash and calls for the rest in that order, so that a stage stopped early has looked
-everywhere alike.
+The set of points that are asked for in the end is the closure of `quadtree.py`: a function of the
+labels alone. This module turns it into a planner. There is no barrier between levels: a point is
+asked for as soon as the points that call for it are known, coarse points first. Level 0 goes in the
+order of a hash and calls for the rest in that order, so a stage that is stopped early has looked
+at all parts of the frame alike.
 """
 
 from collections import deque
@@ -14,10 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fractal_ray.plane.axes import Frame, Point
+from fractal_ray.plane.hashing import scramble
 from fractal_ray.plane.outcome import Outcome
 from fractal_ray.planners.base import Result
 from fractal_ray.planners.halo import HALOS
-from fractal_ray.planners.quadtree import ASKED, FAILED, NO, YES, Quadtree, mixed_bits
+from fractal_ray.planners.nodes import ASKED, FAILED, NO, YES
+from fractal_ray.planners.quadtree import Quadtree
 
 
 class RefinePlanner:
@@ -28,17 +30,17 @@ class RefinePlanner:
     frame
         The frame; its base lattice is level 0 and is asked for where it is not known.
     levels
-        How often the base lattice is halved, at least 1.
+        Number of times that the base lattice is halved, at least 1.
     label
-        Which outcomes are labelled yes; the border is where the label changes.
+        Returns True for outcomes that are labelled yes; the border is where the label changes.
     halo
-        How much is spent on pieces of border that no point has touched: 0 nothing, 1 the usual, 2
-        about a quarter more runs on a rough border with islands. A border without islands costs
+        Effort spent on pieces of border that no point has touched: 0 none, 1 the usual, 2 about a
+        quarter more runs on a rough border with islands. A border without islands costs
         the same with any.
     audit
-        Share of the cells that are run although nothing calls for it, 0 to 1.
+        Share of the cells that are run although no rule asks for it, 0 to 1.
     seed
-        Of the audit's choice and of the order of level 0.
+        Seed of the audit's choice and of the order of level 0.
     known
         Results of points on this frame, at any level up to `levels`, that need no run.
 
@@ -76,61 +78,66 @@ class RefinePlanner:
         for node, code in {self._node(point): self._codes[what] for point, what in known}.items():
             self.tree.learn(node, code)
         self.tree.start()
-        self.tree.wanted.sort(key=lambda node: mixed_bits(node ^ seed & 0xFFFFFFFFFFFFFFFF))
+        self.tree.nodes.wanted.sort(key=lambda node: scramble(node ^ seed & 0xFFFFFFFFFFFFFFFF))
         self._queue()
 
     @property
     def backlog(self) -> int:
-        """How many points could be asked for at this moment."""
+        """Number of points that could be asked for at this moment."""
         return sum(map(len, self._todo))
 
     @property
     def done(self) -> bool:
-        """True when every point asked for was told and none is left to ask."""
+        """True when all points that were asked for have answers and no other is left."""
         return not self._out and not any(self._todo)
 
     def ask(self, n: int) -> list[Point]:
-        """Up to `n` points, coarse ones first. Empty: wait for results, or done."""
+        """Return up to `n` points, coarse ones first. Empty: wait for results, or done."""
         points: list[Point] = []
         for level, todo in enumerate(self._todo):
             shift = self.levels - level
             for _ in range(min(n - len(points), len(todo))):
-                y, x = divmod(todo.popleft(), self.tree.stride)
+                y, x = divmod(todo.popleft(), self.tree.nodes.stride)
                 points.append(self.frame.point(level, x >> shift, y >> shift))
         self._out += len(points)
         return points
 
     def tell(self, results: Sequence[Result]) -> None:
-        """Results of points that were asked for, in any order; None for one that failed."""
-        nodes, learn = self.tree.nodes, self.tree.learn
+        """Take results of points that were asked for, in any order; None for a failed point."""
+        codes, learn = self.tree.nodes.codes, self.tree.learn
         for point, outcome in results:
             node = self._node(point)
-            if nodes.get(node) != ASKED:
+            if codes.get(node) != ASKED:
                 raise ValueError(f"{point} was not asked for, or was told before")
             learn(node, self._codes[outcome])
         self._out -= len(results)
         self._queue()
 
     def labels(self) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int8]]:
-        """What is known: (n,) x and y addresses at level `levels`, and labels.
+        """Return the addresses and labels of all nodes that were asked for or are known.
 
-        A label is 1 (yes), 0 (no) or -1 (asked for, and failed or not told yet).
+        Returns
+        -------
+        (n,) x and y addresses at level `levels`, and (n,) labels: 1 (yes), 0 (no) or -1 (asked
+        for, and failed or without an answer yet).
         """
-        nodes = np.fromiter(self.tree.nodes, dtype=np.int64, count=len(self.tree.nodes))
-        codes = np.fromiter(self.tree.nodes.values(), dtype=np.int8, count=nodes.size)
-        y, x = np.divmod(nodes, self.tree.stride)
+        code_of = self.tree.nodes.codes
+        nodes = np.fromiter(code_of, dtype=np.int64, count=len(code_of))
+        codes = np.fromiter(code_of.values(), dtype=np.int8, count=nodes.size)
+        y, x = np.divmod(nodes, self.tree.nodes.stride)
         return x, y, np.where(codes == YES, 1, np.where(codes == NO, 0, -1)).astype(np.int8)
 
     def _node(self, point: Point) -> int:
         shift = self.levels - point.level
         if point.frame != self.frame.id or shift < 0:
             raise ValueError(f"{point} is not on frame {self.frame.id} up to level {self.levels}")
-        return (point.iy * self.tree.stride + point.ix) << shift
+        return (point.iy * self.tree.nodes.stride + point.ix) << shift
 
     def _queue(self) -> None:
-        """Line up what the tree wants, each point at the coarsest level that has it."""
-        for node in self.tree.wanted:
-            if self.tree.nodes[node] == ASKED:  # else known before it was called for
-                y, x = divmod(node, self.tree.stride)
-                self._todo[self.tree.level_of(x, y)].append(node)
-        self.tree.wanted.clear()
+        """Queue the nodes that the tree wants, each at the coarsest level that holds it."""
+        nodes = self.tree.nodes
+        for node in nodes.wanted:
+            if nodes.codes[node] == ASKED:  # otherwise it was known before it was asked for
+                y, x = divmod(node, nodes.stride)
+                self._todo[nodes.level_of(x, y)].append(node)
+        nodes.wanted.clear()

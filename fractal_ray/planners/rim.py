@@ -1,39 +1,38 @@
-"""Where a border leaves the frame it comes back elsewhere: the rim of a refinement.
+"""The rim of a refinement: a border that leaves the frame comes back elsewhere.
 
 A border that is one line crosses the rim twice. Where labels change along the rim more often, the
 frame cuts the border into pieces that hang together outside only, and following one piece does not
-lead to the next; so the whole rim is asked for at the finest spacing, four sides of it being
-little beside a border inside. A zoomed frame nearly always needs this, a closed border never does.
+lead to the next. So the whole rim is asked for at the finest spacing; its four sides cost little
+beside a border inside. A zoomed frame nearly always needs this, a closed border never does.
 """
 
 from bisect import bisect_left
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
-if TYPE_CHECKING:
-    from fractal_ray.planners.quadtree import Quadtree
+from fractal_ray.planners.nodes import Nodes
 
 _CROSSINGS: Final = 3
 """Label changes along the rim that one line does not explain."""
 
 
 class Rim:
-    """The known labels along the rim of one `Quadtree`, which it asks.
+    """The known labels along the rim of one refined lattice, whose nodes it asks for.
 
-    How often labels change among known nodes can only grow with every node that becomes known, so
-    the rule is one of the closure: the order of answers changes nothing.
+    The number of label changes among known nodes only grows when nodes become known, so this is a
+    rule of the closure: the order of answers changes nothing.
     """
 
-    def __init__(self, tree: "Quadtree") -> None:
-        self._tree = tree
-        self._width, self._height = tree.cells_x << tree.levels, tree.cells_y << tree.levels
+    def __init__(self, nodes: Nodes) -> None:
+        self._nodes = nodes
+        self._width, self._height = nodes.cells_x << nodes.levels, nodes.cells_y << nodes.levels
         self._places: list[int] = []
         self._codes: list[int] = []
         self._changes = 0
-        self._asked = False
+        self._is_wanted = False
 
     def learn(self, x: int, y: int, code: int) -> None:
         """Take a node that has just become yes or no; one inside the frame changes nothing."""
-        if self._asked or (0 < x < self._width and 0 < y < self._height):
+        if self._is_wanted or (0 < x < self._width and 0 < y < self._height):
             return
         place = self._place(x, y)
         at = bisect_left(self._places, place)
@@ -47,10 +46,10 @@ class Rim:
         self._places.insert(at, place)
         self._codes.insert(at, code)
         if self._changes >= _CROSSINGS:
-            self._ask()
+            self._want_rim()
 
     def _place(self, x: int, y: int) -> int:
-        """Steps from (0, 0) anticlockwise along the rim."""
+        """Return the steps from (0, 0) anticlockwise along the rim."""
         width, height = self._width, self._height
         if y == 0:
             return x
@@ -60,12 +59,12 @@ class Rim:
             return 2 * width + height - x
         return 2 * (width + height) - y
 
-    def _ask(self) -> None:
-        self._asked = True
-        stride = self._tree.stride
+    def _want_rim(self) -> None:
+        self._is_wanted = True
+        stride = self._nodes.stride
         for x in range(self._width + 1):
-            self._tree.want(x)
-            self._tree.want(self._height * stride + x)
+            self._nodes.want(x)
+            self._nodes.want(self._height * stride + x)
         for y in range(self._height + 1):
-            self._tree.want(y * stride)
-            self._tree.want(y * stride + self._width)
+            self._nodes.want(y * stride)
+            self._nodes.want(y * stride + self._width)

@@ -31,8 +31,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fractal_ray.plane.axes import Frame, Point
+from fractal_ray.plane.hashing import scramble
 from fractal_ray.plane.outcome import Outcome
 from fractal_ray.planners.base import Result
+from fractal_ray.planners.nodes import ASKED, FAILED, NO, YES
 from fractal_ray.planners.pairs import (
     FINEST,
     UNIT_BITS,
@@ -40,7 +42,6 @@ from fractal_ray.planners.pairs import (
     random_stream,
     refuse_whole_numbers,
 )
-from fractal_ray.planners.quadtree import ASKED, FAILED, NO, YES, mixed_bits
 
 
 class TransectPlanner:
@@ -170,8 +171,8 @@ class TransectPlanner:
                 heappush(self._todo, (level + 1, node - position + left + step // 2))
 
     def _audited(self, level: int, number: int, index: int) -> bool:
-        bits = mixed_bits(index << 8 | level) + number ^ self._salt
-        return mixed_bits(bits & 0xFFFFFFFFFFFFFFFF) < self._threshold
+        bits = scramble(index << 8 | level) + number ^ self._salt
+        return scramble(bits & 0xFFFFFFFFFFFFFFFF) < self._threshold
 
     def _point(self, level: int, node: int) -> Point:
         number, position = divmod(node, 2 << self.levels)

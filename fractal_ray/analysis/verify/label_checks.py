@@ -16,7 +16,7 @@ from typing import Any, Literal
 from fractal_ray.analysis.verify.sheet import Flips
 from fractal_ray.dataset.relabel import outcomes
 from fractal_ray.dataset.store import inside
-from fractal_ray.dimension.audit import clopper_pearson
+from fractal_ray.dimension.intervals import clopper_pearson
 from fractal_ray.engine.base import Progress
 from fractal_ray.plane.axes import Axis, Frame, Point
 from fractal_ray.plane.boundary import is_yes

@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 
 from fractal_ray.analysis.replay import Replayed, replay
 from fractal_ray.plane.axes import Axis, Frame, Point
+from fractal_ray.plane.hashing import scramble
 from fractal_ray.plane.outcome import Outcome
 from fractal_ray.planners.base import Result
-from fractal_ray.planners.quadtree import mixed_bits
 from fractal_ray.spec.frames import Lattice
 from fractal_ray.spec.sweep_spec import SweepSpec
 
@@ -96,7 +96,7 @@ def _yes(null: str, x: Values, y: Values, share: float) -> NDArray[np.bool_]:
 def _noise(x: Values, y: Values, share: float) -> NDArray[np.bool_]:
     """By a hash of the place, so that a node has one label whoever asks for it."""
     bits = [
-        mixed_bits(mixed_bits(_bits(one)) ^ _bits(other))
+        scramble(scramble(_bits(one)) ^ _bits(other))
         for one, other in zip(x.tolist(), y.tolist(), strict=True)
     ]
     return np.array(bits, dtype=np.float64) < share * 2.0**64
