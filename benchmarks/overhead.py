@@ -22,8 +22,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from fractal_ray.engine.base import Progress
 from fractal_ray.engine.cluster.start import cluster
+from fractal_ray.engine.progress import Progress
 from fractal_ray.plane.axes import Point
 from fractal_ray.plane.outcome import Outcome, RunRecord
 from fractal_ray.spec.yaml_file import parse_spec

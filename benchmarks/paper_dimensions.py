@@ -26,7 +26,7 @@ from fractal_ray.dimension import published as compat
 from fractal_ray.dimension.published import Published
 from fractal_ray.dimension.result import Estimate
 from fractal_ray.dimension.transects import from_flips
-from fractal_ray.planners.transects import Flips, count_flips
+from fractal_ray.planners.transects import ChordFlips, count_flips
 from fractal_ray.sweep import Sweep
 
 PAPER = {
@@ -54,7 +54,7 @@ class Frame:
     sheet: Sheet
     transects: Estimate
     published: Published
-    flips: tuple[Flips, ...]
+    flips: tuple[ChordFlips, ...]
 
 
 def measured(name: str, pick: str, storage: str) -> list[Frame]:

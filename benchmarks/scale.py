@@ -25,8 +25,8 @@ import numpy as np
 import psutil
 from overhead import Nothing
 
-from fractal_ray.engine.base import Progress
 from fractal_ray.engine.cluster.start import cluster
+from fractal_ray.engine.progress import Progress
 from fractal_ray.plane.axes import Point
 from fractal_ray.plane.outcome import Outcome, RunRecord
 from fractal_ray.spec.yaml_file import parse_spec

@@ -17,7 +17,7 @@ import pyarrow as pa
 
 import fractal_ray
 from fractal_ray.analysis.rasters import fill_raster
-from fractal_ray.dataset.driver_lease import hold
+from fractal_ray.dataset.driver_lease import hold_lease
 from fractal_ray.dataset.frames_file import read_zooms
 from fractal_ray.dataset.header import (
     HEADER,
@@ -27,10 +27,10 @@ from fractal_ray.dataset.header import (
     write_header,
 )
 from fractal_ray.dataset.store import Store, inside
-from fractal_ray.engine.base import Progress, View
 from fractal_ray.engine.budget import Budget
 from fractal_ray.engine.dispatcher import Dispatcher
 from fractal_ray.engine.dispatcher_spec import DispatcherSpec
+from fractal_ray.engine.progress import Progress, View
 from fractal_ray.errors import SweepError
 from fractal_ray.plane.boundary import Raster
 from fractal_ray.plane.zoom import Zoom
@@ -189,7 +189,7 @@ class Sweep:
             check_fingerprint(Store(self._compared), prepared.fingerprint)
         store = self.store()
         header = own_header(self.spec, store, prepared.fingerprint, workload.recipe)
-        with hold(store) as token:
+        with hold_lease(store) as token:
             dispatcher = self._dispatcher_spec(
                 prepared.fingerprint, workload, skip_corrupt, keep_going, budget, token
             )

@@ -13,10 +13,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from fractal_ray.dataset.failures import signature
 from fractal_ray.dataset.frames_file import FILE as ZOOMS
 from fractal_ray.dataset.relabel import outcomes
 from fractal_ray.dataset.store import Store
-from fractal_ray.engine.repeated_errors import signature
 from fractal_ray.plane.outcome import Outcome
 from fractal_ray.spec.cost import reckon
 from fractal_ray.spec.stages import StageSpec

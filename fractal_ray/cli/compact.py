@@ -13,7 +13,7 @@ def compact(
     as_json: JsonOption = False,
 ) -> None:
     """Join a dataset's parts into one a frame and level; `run` does this when a sweep is done."""
-    from fractal_ray.dataset.driver_lease import hold
+    from fractal_ray.dataset.driver_lease import hold_lease
     from fractal_ray.errors import SweepError
     from fractal_ray.sweep import Sweep
 
@@ -21,7 +21,7 @@ def compact(
     if store.is_empty():
         raise SweepError(f"{store.location} holds no sweep's data; there is nothing to join")
     before = store.part_count()
-    with hold(store):  # a sweep that is being run joins its parts itself
+    with hold_lease(store):  # a sweep that is being run joins its parts itself
         store.compact()
     after = store.part_count()
     if as_json:

@@ -27,7 +27,7 @@ from fractal_ray.figures.catalog import title_of
 
 if TYPE_CHECKING:
     from fractal_ray.analysis.summary import Analysis
-    from fractal_ray.engine.base import Progress
+    from fractal_ray.engine.progress import Progress
     from fractal_ray.sweep import Sweep
     from fractal_ray.tracking.base import Tracker
 

@@ -12,7 +12,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from fractal_ray.engine.base import Progress
+from fractal_ray.engine.progress import Progress
 
 # The colours of the figures (figures/style.py, which loads matplotlib); unknown points are dim.
 _COLOURS = {0: "#0072b2", 1: "#f0e442", 2: "#d55e00"}

@@ -15,7 +15,7 @@ from fractal_ray.cli.options import open_sweep
 from fractal_ray.dataset.plain_json import to_json
 
 if TYPE_CHECKING:
-    from fractal_ray.engine.base import Progress
+    from fractal_ray.engine.progress import Progress
     from fractal_ray.sweep import Sweep
 
 

@@ -64,7 +64,7 @@ class Driver:
 
 
 @contextmanager
-def hold(store: Store) -> Iterator[str]:
+def hold_lease(store: Store) -> Iterator[str]:
     """Be a sweep's one driver; yields the token that `taken_by` knows this run by.
 
     Raises
@@ -122,7 +122,7 @@ def read(store: Store) -> Driver | None:
         return None
 
 
-def lives(store: Store, driver: Driver) -> bool:
+def is_alive(store: Store, driver: Driver) -> bool:
     """Whether a driver has to be reckoned with.
 
     One of this machine is looked for. Of one elsewhere the clock may be wrong: where its time is
@@ -140,7 +140,7 @@ def lives(store: Store, driver: Driver) -> bool:
 def _take(store: Store, me: Driver) -> None:
     with store.alone():
         other = read(store)
-        if other is not None and lives(store, other):
+        if other is not None and is_alive(store, other):
             _refuse(store, other)
         store.write_file(FILE, _to_bytes(me))
     if store.is_remote:  # where nothing keeps two from doing this at once

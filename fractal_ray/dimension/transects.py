@@ -21,12 +21,12 @@ from fractal_ray.dimension.intervals import resampled
 from fractal_ray.dimension.pair_counts import lattice_pairs
 from fractal_ray.dimension.result import Estimate
 from fractal_ray.dimension.scaling import fit_scaling
-from fractal_ray.planners.transects import Flips
+from fractal_ray.planners.transects import ChordFlips
 
 METHOD = "transects"
 
 
-def from_flips(found: Sequence[Flips], *, seed: int = 0) -> Estimate:
+def from_flips(found: Sequence[ChordFlips], *, seed: int = 0) -> Estimate:
     """Estimate from the lines of one or more stages.
 
     Parameters

@@ -1,10 +1,10 @@
-"""What engines pass around: tiles out, results back, progress to whoever looks."""
+"""Data that engines exchange: tiles out, results back."""
 
 import socket
 import time
 import traceback
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Literal
 
 from fractal_ray.plane.axes import Point
@@ -20,7 +20,7 @@ class Tile:
     points: tuple[Point, ...]
 
 
-Nothing = Literal["wait", "rest", "stop"]
+NoTile = Literal["wait", "rest", "stop"]
 """Answers without a tile: ask again soon; put the model away and ask again, because another slot
 has the card for itself; or the sweep is over."""
 
@@ -72,44 +72,6 @@ class TileResult:
     def worn(self) -> bool:
         """Whether memory ran out: what it left behind goes with the worker, which is replaced."""
         return self.broken is not None and self.broken[1].kind == "out_of_memory"
-
-
-@dataclass(frozen=True)
-class Progress:
-    """A sweep at one moment. Counts are points; `map` rows run upwards, -1 is not known yet."""
-
-    stage: str
-    total: int
-    done: int
-    reused: int
-    running: int
-    outcomes: dict[str, int]
-    failures: int
-    gave_up: int
-    slots: int
-    seconds: float
-    x_param: str
-    y_param: str
-    map: list[list[int]] = field(default_factory=list)
-    trouble: str = ""
-    finished: bool = False
-    spent: str = ""
-    """The budget that has stopped the sweep."""
-    error: str | None = None
-    """Why the sweep cannot go on, with the whole traceback."""
-
-    @property
-    def rate(self) -> float:
-        """Points run per second, those found in the dataset left out."""
-        return (self.done - self.reused) / self.seconds if self.seconds > 0 else 0.0
-
-    @property
-    def eta(self) -> float | None:
-        """Seconds to go for what is known to be left, None before the first result."""
-        return (self.total - self.done) / self.rate if self.rate > 0 else None
-
-
-View = Callable[[Progress], None]
 
 
 def describe(error: BaseException) -> RunFailure:

@@ -18,21 +18,14 @@ from fractal_ray.dataset.driver_lease import TakenOverError
 from fractal_ray.dataset.relabel import outcomes_by_id
 from fractal_ray.dataset.rows import Evaluation, Failure, Origin
 from fractal_ray.dataset.store import Store
-from fractal_ray.engine.base import (
-    FailureKind,
-    Nothing,
-    Place,
-    Progress,
-    RunFailure,
-    Tile,
-    TileResult,
-)
+from fractal_ray.engine.base import FailureKind, NoTile, Place, RunFailure, Tile, TileResult
 from fractal_ray.engine.devices import Devices
 from fractal_ray.engine.dispatcher_spec import DispatcherSpec
-from fractal_ray.engine.failed_starts import Openings
-from fractal_ray.engine.repeated_errors import Bugs
-from fractal_ray.engine.retries import Again, Job
-from fractal_ray.engine.thumbnail import LiveMap
+from fractal_ray.engine.failed_starts import FailedStarts
+from fractal_ray.engine.progress import Progress
+from fractal_ray.engine.repeated_errors import RepeatedErrors
+from fractal_ray.engine.retries import PendingPoint, Retries
+from fractal_ray.engine.thumbnail import Thumbnail
 from fractal_ray.engine.tile_size import TileSize
 from fractal_ray.engine.workers import Lease, Workers
 from fractal_ray.engine.writer import Writer
@@ -71,13 +64,13 @@ class Dispatcher:
         kinds = known.column("device").unique().to_pylist()
         self._devices = Devices(kinds, homogeneous=spec.homogeneous)
         self._known: dict[str, Outcome] = outcomes_by_id(known, spec.criterion)
-        self._again = Again(spec.max_attempts)
-        self._flying: dict[str, Job] = {}
+        self._retries = Retries(spec.max_attempts)
+        self._flying: dict[str, PendingPoint] = {}
         self._workers = Workers(clock, spec.lease_seconds)
         self._hung: list[Any] = []
-        self._bugs = Bugs(keep_going=spec.keep_going, known=bool(self._known))
-        self._openings = Openings()
-        self._held: deque[Job] = deque()  # for these the budget has no room
+        self._repeated_errors = RepeatedErrors(keep_going=spec.keep_going, known=bool(self._known))
+        self._failed_starts = FailedStarts()
+        self._held: deque[PendingPoint] = deque()  # for these the budget has no room
         self._tiles = 0
         self._tile_size = TileSize(spec.points_per_tile, spec.tile_seconds, spec.together)
         self._started: float | None = None  # the first tile; workers need time to come up
@@ -85,12 +78,12 @@ class Dispatcher:
         self._reused = self._done = self._failures = self._gave_up = 0
         self._out = 0  # points asked for and not told yet
         self._trouble = ""
-        self._map = LiveMap()
+        self._thumbnail = Thumbnail()
         self.error: str | None = None
 
     # What slots call ------------------------------------------------------------------------
 
-    def exchange(self, slot: int, result: TileResult | None = None) -> Tile | Nothing:
+    def exchange(self, slot: int, result: TileResult | None = None) -> Tile | NoTile:
         """Deliver `result`, take the next tile: one round trip per tile."""
         if result is not None:
             self.deliver(slot, result)
@@ -106,13 +99,13 @@ class Dispatcher:
             self._accept(lease, result)
         self.flush_if_due()
 
-    def take(self, slot: int) -> Tile | Nothing:
+    def take(self, slot: int) -> Tile | NoTile:
         """The next tile. A slot that still holds a lease has lost it: its points run again."""
         lease = self._workers.leases.pop(slot, None)
         if lease is not None:
             why = "WorkerLost: the worker was restarted"
             self._lost(lease, RunFailure(why, why, "lost_worker"))
-        self._workers.asks(slot)
+        self._workers.mark_ready(slot)
         self.flush_if_due()
         if self.error is not None:
             return "stop"
@@ -145,25 +138,29 @@ class Dispatcher:
     def release(
         self, slot: int, why: str, kind: FailureKind = "lost_worker", traceback: str = ""
     ) -> None:
-        """The worker of `slot` is gone: what it held is run again (`engine/again.py`).
+        """The worker of `slot` is gone: what it held is run again (`engine/retries.py`).
 
         `why` is in words; `kind` and `traceback` are those of the failure.
         """
         was_open = slot in self._workers.open
-        lease, surprise = self._workers.gone(slot)
+        lease, surprise = self._workers.mark_gone(slot)
         if lease is not None:
             error = why if kind == "error" else f"WorkerLost: {why}"
             self._lost(lease, RunFailure(error, traceback or error, kind))
         elif surprise and not was_open and kind != "lost_node":
             self._trouble = f"slot {slot} died while it loaded the workload: {why}"
-            self.error = self._openings.lost(slot, why, self._workers.loaded) or self.error
+            self.error = (
+                self._failed_starts.record_loss(slot, why, self._workers.loaded) or self.error
+            )
 
     def open_failed(self, slot: int, failure: RunFailure, host: str) -> float | None:
         """A worker raised while it opened the workload: the seconds after which its place may be
         taken by a new one, None where the sweep has ended."""
         self._trouble = f"a worker on {host} could not start: {failure.error}"
         self._workers.leaving(slot)
-        pause, error = self._openings.raised(slot, failure.traceback, self._workers.loaded)
+        pause, error = self._failed_starts.record_failure(
+            slot, failure.traceback, self._workers.loaded
+        )
         self.error = error or self.error
         return None if self.finished else pause
 
@@ -174,7 +171,7 @@ class Dispatcher:
         the engine is to end them."""
         for slot, patience in self._workers.hanging():
             handle = self._workers.handle(slot)
-            lease, _ = self._workers.gone(slot)
+            lease, _ = self._workers.mark_gone(slot)
             self._workers.leaving(slot)
             why = (
                 f"the worker was silent for {patience:,.0f} s (resources.lease_seconds sets how"
@@ -186,7 +183,9 @@ class Dispatcher:
             if lease is not None:
                 self._lost(lease, RunFailure(f"TimedOut: {why}", f"TimedOut: {why}", "timed_out"))
             else:
-                self.error = self._openings.lost(slot, why, self._workers.loaded) or self.error
+                self.error = (
+                    self._failed_starts.record_loss(slot, why, self._workers.loaded) or self.error
+                )
         hung, self._hung = self._hung, []
         return hung
 
@@ -196,12 +195,12 @@ class Dispatcher:
         return (
             self.error is not None
             or self._spent
-            or (not self._again and not self._flying and self._program.done)
+            or (not self._retries and not self._flying and self._program.done)
         )
 
     @property
     def _spent(self) -> bool:
-        waits = self._workers.leases or self._again
+        waits = self._workers.leases or self._retries
         return bool(self._held) and not waits and self._room() == 0
 
     def progress(self) -> Progress:
@@ -212,7 +211,7 @@ class Dispatcher:
             total=self._done + self._gave_up + self._out + self._program.backlog,
             done=self._done,
             reused=self._reused,
-            running=len(self._flying) - len(self._again),
+            running=len(self._flying) - len(self._retries),
             outcomes={outcome.value: self._counts[outcome] for outcome in Outcome},
             failures=self._failures,
             gave_up=self._gave_up,
@@ -220,7 +219,7 @@ class Dispatcher:
             seconds=0.0 if self._started is None else self._clock() - self._started,
             x_param=self._spec.x_param,
             y_param=self._spec.y_param,
-            map=self._map.rows(),
+            map=self._thumbnail.rows(),
             trouble=self._what_is_wrong(),
             finished=self.finished,
             spent=self._spec.budget.text() if self._spent else "",
@@ -260,22 +259,22 @@ class Dispatcher:
         jobs = self._within_budget(self._collect(size))
         return self._lease(slot, jobs) if jobs else None
 
-    def _alone(self, slot: int) -> Tile | Nothing:
+    def _alone(self, slot: int) -> Tile | NoTile:
         """What is left needs too much memory beside others: one worker for each card."""
-        if not self._again.n_alone:
+        if not self._retries.n_alone:
             return "wait"
         if (answer := self._workers.for_itself(slot)) != "yes":
             return answer
-        return self._lease(slot, self._again.take_alone(), alone=True)
+        return self._lease(slot, self._retries.take_alone(), alone=True)
 
-    def _lease(self, slot: int, jobs: list[Job], *, alone: bool = False) -> Tile:
+    def _lease(self, slot: int, jobs: list[PendingPoint], *, alone: bool = False) -> Tile:
         self._started = self._clock() if self._started is None else self._started
         self._tiles += 1
         tile = Tile(self._tiles, tuple(job.point for job in jobs))
         self._workers.lease(slot, tile, jobs, alone=alone)
         return tile
 
-    def _within_budget(self, jobs: list[Job]) -> list[Job]:
+    def _within_budget(self, jobs: list[PendingPoint]) -> list[PendingPoint]:
         """Those that may be begun; the others are held."""
         room = self._room(len(jobs))
         if room is not None:
@@ -287,9 +286,9 @@ class Dispatcher:
         begun = len(self._known) + len(self._flying) - len(self._held) - asked
         return self._spec.budget.room(begun, self._training_seconds)
 
-    def _collect(self, n: int) -> list[Job]:
+    def _collect(self, n: int) -> list[PendingPoint]:
         """Up to `n` points that must really be run; what is known already is told on the way."""
-        if due := self._again.take(self._tiles, self._clock()):
+        if due := self._retries.take(self._tiles, self._clock()):
             return due
         jobs = [self._held.popleft() for _ in range(min(n, len(self._held)))]
         while len(jobs) < n:
@@ -300,9 +299,9 @@ class Dispatcher:
             self._out += len(points)
             admitted = (self._admit(point, stage) for point in points)
             jobs += [job for job in admitted if job is not None]
-        return jobs or self._again.take(self._tiles, self._clock(), early=True)
+        return jobs or self._retries.take(self._tiles, self._clock(), early=True)
 
-    def _admit(self, point: Point, stage: str) -> Job | None:
+    def _admit(self, point: Point, stage: str) -> PendingPoint | None:
         point_id = self._identity(point)
         if point_id in self._known:
             self._reused += 1
@@ -311,7 +310,7 @@ class Dispatcher:
         if point_id in self._flying:
             self._flying[point_id].aliases.append(point)
             return None
-        job = self._flying[point_id] = Job(point, point_id, stage)
+        job = self._flying[point_id] = PendingPoint(point, point_id, stage)
         return job
 
     def _tell(self, points: list[Point], outcome: Outcome | None) -> None:
@@ -325,15 +324,15 @@ class Dispatcher:
         self._counts[outcome] += len(points)
         for point in points:
             if point.frame == frame.id:  # of several that are filled side by side, one is shown
-                self._map.put(frame, point, outcome)
+                self._thumbnail.put(frame, point, outcome)
 
     def _accept(self, lease: Lease, result: TileResult) -> None:
         if foreign := self._devices.note(result):
             self.error = foreign
             return
         if result.results:
-            self._tile_size.measured(result.seconds, len(result.results))
-            self._workers.measured(result.seconds, len(result.results))
+            self._tile_size.record(result.seconds, len(result.results))
+            self._workers.record(result.seconds, len(result.results))
         for job, item in zip(lease.jobs, result.results, strict=False):
             if isinstance(item, RunFailure):
                 self._fail(job, item, result)
@@ -356,11 +355,11 @@ class Dispatcher:
         text = f"{failure.error} ({len(lease.jobs)} points in its tile)"
         failure = RunFailure(text, failure.traceback, failure.kind)
         self._record(self._origin(lease.jobs[0], result), failure)
-        self._again.split(lease.jobs, failure.kind)
+        self._retries.split(lease.jobs, failure.kind)
 
-    def _succeed(self, job: Job, record: RunRecord, result: TileResult) -> None:
-        self._openings.worked()
-        self._bugs.worked()
+    def _succeed(self, job: PendingPoint, record: RunRecord, result: TileResult) -> None:
+        self._failed_starts.record_success()
+        self._repeated_errors.record_success()
         self._training_seconds += record.seconds
         del self._flying[job.id]
         self._known[job.id] = record.outcome
@@ -368,15 +367,24 @@ class Dispatcher:
         self._tell([job.point, *job.aliases], record.outcome)
 
     def _fail(
-        self, job: Job, failure: RunFailure, result: TileResult | None, *, alone: bool = False
+        self,
+        job: PendingPoint,
+        failure: RunFailure,
+        result: TileResult | None,
+        *,
+        alone: bool = False,
     ) -> None:
         attempt = self._origin(job, result)
-        gave_up = self._again.failed(job, failure.kind, self._tiles, self._clock(), alone=alone)
+        gave_up = self._retries.record_failure(
+            job, failure.kind, self._tiles, self._clock(), alone=alone
+        )
         self._record(attempt, failure, gave_up=gave_up)
         if gave_up:
             del self._flying[job.id]
             self._tell([job.point, *job.aliases], None)
-        self.error = self._bugs.seen(job.id, failure, gave_up=gave_up) or self.error
+        self.error = (
+            self._repeated_errors.record_failure(job.id, failure, gave_up=gave_up) or self.error
+        )
 
     def _record(self, origin: Origin, failure: RunFailure, *, gave_up: bool = False) -> None:
         self._failures += 1
@@ -384,7 +392,7 @@ class Dispatcher:
             Failure(origin, failure.kind, failure.error, failure.traceback, gave_up)
         )
 
-    def _origin(self, job: Job, result: TileResult | None) -> Origin:
+    def _origin(self, job: PendingPoint, result: TileResult | None) -> Origin:
         """Where a row of `job` comes from; without a result its worker cannot be named."""
         point, spec = job.point, self._spec
         swept = {spec.x_param: point.x, spec.y_param: point.y}
@@ -395,6 +403,6 @@ class Dispatcher:
             seed=int(swept.get("seed", self._seed)),
             host=result.host if result else "",
             device=result.device if result else "",
-            attempt=self._again.attempt(job),
+            attempt=self._retries.attempt(job),
             fingerprint=spec.fingerprint,
         )

@@ -6,7 +6,7 @@ _TRIES = 3
 _PAUSE, _LONGEST_PAUSE = 5.0, 60.0
 
 
-class Openings:
+class FailedStarts:
     """Counts workers that raised or died while they loaded the workload, since the last result.
 
     While others are open the sweep goes on without them: one bad node ends nothing.
@@ -16,12 +16,14 @@ class Openings:
         self._raised: Counter[int] = Counter()
         self._lost: Counter[int] = Counter()
 
-    def worked(self) -> None:
+    def record_success(self) -> None:
         """A worker has brought a result."""
         self._raised.clear()
         self._lost.clear()
 
-    def raised(self, slot: int, traceback: str, loaded: set[int]) -> tuple[float, str | None]:
+    def record_failure(
+        self, slot: int, traceback: str, loaded: set[int]
+    ) -> tuple[float, str | None]:
         """The one of `slot` raised: seconds until it may try again, and, after three in a row
         while no others have `loaded` the workload, why the sweep cannot go on."""
         self._raised[slot] += 1
@@ -31,7 +33,7 @@ class Openings:
         late = self._raised[slot] - _TRIES
         return (min(_PAUSE * 2.0**late, _LONGEST_PAUSE) if late >= 0 else 0.0), None
 
-    def lost(self, slot: int, why: str, loaded: set[int]) -> str | None:
+    def record_loss(self, slot: int, why: str, loaded: set[int]) -> str | None:
         """The one of `slot` died or hung, killed by the memory limit perhaps; why the sweep cannot
         go on.
 

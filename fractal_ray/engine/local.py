@@ -3,9 +3,10 @@
 import gc
 import time
 
-from fractal_ray.engine.base import Progress, View, evaluate_tile
+from fractal_ray.engine.base import evaluate_tile
 from fractal_ray.engine.dispatcher import Dispatcher
 from fractal_ray.engine.dispatcher_spec import DispatcherSpec
+from fractal_ray.engine.progress import Progress, View
 from fractal_ray.errors import SweepStoppedError
 from fractal_ray.workloads.base import Prepared, Workload
 

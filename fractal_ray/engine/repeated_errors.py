@@ -1,19 +1,12 @@
 """The same error on several points: a bug of the workload, which another try does not mend."""
 
-import re
-
+from fractal_ray.dataset.failures import signature
 from fractal_ray.engine.base import RunFailure
 
 _POINTS = 3
-_VARIES = re.compile(r"0x[0-9a-fA-F]+|[-+]?\d[\d_,.]*(?:[eE][-+]?\d+)?")
 
 
-def signature(error: str) -> str:
-    """An error without the numbers in it, which differ from point to point."""
-    return _VARIES.sub("#", error)
-
-
-class Bugs:
+class RepeatedErrors:
     """Counts points that fail alike.
 
     Parameters
@@ -30,11 +23,11 @@ class Bugs:
         self._points: dict[str, set[str]] = {}
         self._given_up: dict[str, set[str]] = {}
 
-    def worked(self) -> None:
+    def record_success(self) -> None:
         """A point has succeeded."""
         self._any_success = True
 
-    def seen(self, point_id: str, failure: RunFailure, *, gave_up: bool) -> str | None:
+    def record_failure(self, point_id: str, failure: RunFailure, *, gave_up: bool) -> str | None:
         """A point failed; why the sweep cannot go on, if that is so now.
 
         Before any point has succeeded three that fail alike are enough; after that three have to

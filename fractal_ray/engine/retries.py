@@ -12,7 +12,7 @@ _MACHINE: tuple[FailureKind, ...] = ("lost_worker", "lost_node", "timed_out")
 
 
 @dataclass
-class Job:
+class PendingPoint:
     """A point that is being run."""
 
     point: Point
@@ -26,12 +26,12 @@ class Job:
 class _Waiting:
     """Points to be run together, once so many tiles are out and the clock shows so much."""
 
-    jobs: list[Job]
+    jobs: list[PendingPoint]
     after_tiles: int = 0
     after: float = 0.0
 
 
-class Again:
+class Retries:
     """What came back without a record.
 
     A tile whose worker was lost is split in halves until the point that does it is by itself: it
@@ -50,7 +50,7 @@ class Again:
     def __init__(self, max_attempts: int, max_nodes: int = 10) -> None:
         self._max_attempts, self._max_nodes = max_attempts, max_nodes
         self._waiting: list[_Waiting] = []
-        self._alone: list[Job] = []
+        self._alone: list[PendingPoint] = []
         self._failed: Counter[str] = Counter()
         self._nodes: Counter[str] = Counter()
 
@@ -63,11 +63,11 @@ class Again:
         """Points that wait for a card of their own."""
         return len(self._alone)
 
-    def attempt(self, job: Job) -> int:
+    def attempt(self, job: PendingPoint) -> int:
         """The number of the run that is next, from 1."""
         return self._failed[job.id] + 1
 
-    def take(self, tiles: int, now: float, *, early: bool = False) -> list[Job]:
+    def take(self, tiles: int, now: float, *, early: bool = False) -> list[PendingPoint]:
         """The next tile that is due; new points go first, so that trouble has time to pass and a
         bug shows itself on different points.
 
@@ -85,12 +85,12 @@ class Again:
                 return self._waiting.pop(index).jobs
         return []
 
-    def take_alone(self) -> list[Job]:
+    def take_alone(self) -> list[PendingPoint]:
         """One point for a card of its own."""
         return [self._alone.pop(0)] if self._alone else []
 
-    def failed(
-        self, job: Job, kind: FailureKind, tiles: int, now: float, *, alone: bool = False
+    def record_failure(
+        self, job: PendingPoint, kind: FailureKind, tiles: int, now: float, *, alone: bool = False
     ) -> bool:
         """A point failed by itself; True when it is given up.
 
@@ -121,7 +121,7 @@ class Again:
         self._waiting.append(_Waiting([job], tiles + _BACK_OFF_TILES, after))
         return False
 
-    def split(self, jobs: list[Job], kind: FailureKind) -> None:
+    def split(self, jobs: list[PendingPoint], kind: FailureKind) -> None:
         """Several points were lost together."""
         innocent = kind == "lost_node" and self._nodes[jobs[0].id] < self._max_nodes
         self._nodes[jobs[0].id] += innocent

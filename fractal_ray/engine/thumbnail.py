@@ -7,7 +7,7 @@ _CODES = {Outcome.TRAINED: 0, Outcome.NOT_IMPROVED: 1, Outcome.DIVERGED: 2}
 _WIDTH, _HEIGHT = 48, 32
 
 
-class LiveMap:
+class Thumbnail:
     """The last outcome seen in each of at most 48 x 32 bins of the current frame."""
 
     def __init__(self) -> None:

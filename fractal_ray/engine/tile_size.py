@@ -26,7 +26,7 @@ class TileSize:
         self._largest, self._fitting = LARGEST, 0
         self._point_seconds: float | None = None
 
-    def measured(self, seconds: float, points: int) -> None:
+    def record(self, seconds: float, points: int) -> None:
         """A tile of so many points took so long."""
         each = seconds / points
         self._fitting += 1

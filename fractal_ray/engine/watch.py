@@ -17,8 +17,8 @@ import pyarrow.parquet as pq
 from fractal_ray.dataset.frames_file import read_zooms
 from fractal_ray.dataset.relabel import outcomes
 from fractal_ray.dataset.store import Store
-from fractal_ray.engine.base import Progress
-from fractal_ray.engine.thumbnail import LiveMap
+from fractal_ray.engine.progress import Progress
+from fractal_ray.engine.thumbnail import Thumbnail
 from fractal_ray.errors import SweepError
 from fractal_ray.plane.axes import Point
 from fractal_ray.plane.outcome import Outcome
@@ -109,7 +109,7 @@ class Watch:
             seconds=seconds,
             x_param=self._spec.axes.x.param,
             y_param=self._spec.axes.y.param,
-            map=self._map.rows(),
+            map=self._thumbnail.rows(),
             trouble=trouble,
             finished=finished,
         )
@@ -178,7 +178,7 @@ class Watch:
         self._told: set[Values] = set()
         self._told_lost: set[Values] = set()
         self._counts: Counter[Outcome] = Counter()
-        self._map = LiveMap()
+        self._thumbnail = Thumbnail()
 
     def _ask(self) -> None:
         """Ask for points until none of a portion is known; the others wait for their rows."""
@@ -203,7 +203,7 @@ class Watch:
             self._told.add(place)
             self._counts[outcome] += 1
         if point.frame == frame.id:  # of several that are filled side by side, one is shown
-            self._map.put(frame, point, outcome)
+            self._thumbnail.put(frame, point, outcome)
 
 
 class _NewParts(Store):

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from fractal_ray.engine.base import Place, Tile
-from fractal_ray.engine.retries import Job
+from fractal_ray.engine.retries import PendingPoint
 
 _UNMEASURED = 3600.0
 _SHORTEST = 600.0
@@ -18,7 +18,7 @@ class Lease:
     """A tile that a worker holds."""
 
     tile: Tile
-    jobs: list[Job]
+    jobs: list[PendingPoint]
     since: float
     alone: bool
     """Whether no other worker may use its card meanwhile."""
@@ -69,7 +69,7 @@ class Workers:
             self._opening.setdefault(slot, self._clock())
         return True
 
-    def asks(self, slot: int) -> None:
+    def mark_ready(self, slot: int) -> None:
         """A worker is ready. One that was told to rest and asks again does so."""
         if self._opening.pop(slot, None) is not None:
             self.loaded.add(slot)
@@ -81,7 +81,7 @@ class Workers:
         """The worker of this slot will be replaced; its end is no loss."""
         self._leaving.add(slot)
 
-    def gone(self, slot: int) -> tuple[Lease | None, bool]:
+    def mark_gone(self, slot: int) -> tuple[Lease | None, bool]:
         """The worker's process has ended: what it held, and whether that was a surprise."""
         lease = self.leases.pop(slot, None)
         surprise = slot not in self._leaving
@@ -106,14 +106,16 @@ class Workers:
 
     # Leases ----------------------------------------------------------------------------------
 
-    def lease(self, slot: int, tile: Tile, jobs: list[Job], *, alone: bool = False) -> None:
+    def lease(
+        self, slot: int, tile: Tile, jobs: list[PendingPoint], *, alone: bool = False
+    ) -> None:
         """Hand out a tile."""
         self._opening.pop(slot, None)
         self._told_to_rest.discard(slot)
         self._resting.discard(slot)
         self.leases[slot] = Lease(tile, jobs, self._clock(), alone)
 
-    def measured(self, seconds: float, points: int) -> None:
+    def record(self, seconds: float, points: int) -> None:
         """A tile of so many points took so long."""
         self._slowest = max(self._slowest or 0.0, seconds / points)
 

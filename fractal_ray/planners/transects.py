@@ -186,7 +186,7 @@ class TransectPlanner:
 
 
 @dataclass(frozen=True)
-class Flips:
+class ChordFlips:
     """Neighbouring positions with different labels, by chord and level: (count, levels + 1) each.
 
     Parameters
@@ -207,13 +207,13 @@ class Flips:
     undecided: NDArray[np.float64]
 
 
-def count_flips(planner: TransectPlanner) -> Flips:
+def count_flips(planner: TransectPlanner) -> ChordFlips:
     """Count the flips along every chord, down to the level up to which the planner is complete.
 
     A stage that was stopped early thus loses levels, not its counts' right mean.
     """
     shape = (len(planner.chords), planner.complete + 1)
-    flips = Flips(planner.dense, np.zeros(shape, np.int64), np.zeros(shape), np.zeros(shape))
+    flips = ChordFlips(planner.dense, np.zeros(shape, np.int64), np.zeros(shape), np.zeros(shape))
     for number in range(shape[0]):
         for level, intervals in enumerate(_intervals(planner, number, shape[1])):
             for bits, weight in intervals:

@@ -12,7 +12,7 @@ from fractal_ray.analysis.verify.sheet import (
     MOST_ON_RIM,
     SURE_BELOW,
     AxisValues,
-    Flips,
+    LabelCheck,
 )
 from fractal_ray.analysis.verify.smooth_range import NO_BOUNDARY, SMOOTH
 from fractal_ray.dimension.result import Estimate
@@ -95,7 +95,7 @@ def checks(sheet: dict[str, Any]) -> list[Check]:
     evidence = sheet["evidence"]
     cells, unknown = evidence["boundary_cells"], evidence["unknown_cells"]
     found = [_values(AxisValues(**each)) for each in evidence["values"]]
-    found += [_flips(Flips(**each), census=evidence["census"]) for each in evidence["flips"]]
+    found += [_flips(LabelCheck(**each), census=evidence["census"]) for each in evidence["flips"]]
     found += [Check(check, "not run", "to be run", passed=False) for check in evidence["missing"]]
     correlation = evidence["reading"]["correlation"]
     if correlation is not None:
@@ -146,7 +146,7 @@ def _values(values: AxisValues) -> Check:
     )
 
 
-def _flips(flips: Flips, *, census: bool) -> Check:
+def _flips(flips: LabelCheck, *, census: bool) -> Check:
     what, _, said = str(flips).partition(": ")
     if flips.check == "dtype":
         asked = "decides nothing: says whether the border belongs to the arithmetic"

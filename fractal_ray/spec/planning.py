@@ -27,7 +27,7 @@ from fractal_ray.spec.frames import PER_STAGE, sampler_id, stage_of
 from fractal_ray.spec.stages import ZoomStage
 from fractal_ray.spec.sweep_spec import SweepSpec
 
-Field = GridPlanner | RefinePlanner
+FramePlanner = GridPlanner | RefinePlanner
 
 
 def make_program(spec: SweepSpec, zooms: Sequence[Zoom] = ()) -> Program:
@@ -52,8 +52,8 @@ class _Stages:
     def __init__(self, spec: SweepSpec, zooms: list[Zoom]) -> None:
         self._spec = spec
         self.zooms = zooms
-        self._fields: list[Field] = []
-        self._leaves: list[Field] = []  # those that a zoom cuts from
+        self._fields: list[FramePlanner] = []
+        self._zoomable: list[FramePlanner] = []  # those that a zoom cuts from
         self._bisections: list[BisectPlanner] = []
 
     def steps(self) -> Iterator[tuple[str, StageMaker]]:
@@ -78,13 +78,13 @@ class _Stages:
     def _make(self, index: int, turn: int) -> Planner:
         spec, stage = self._spec, self._spec.stages[index]
         if stage.grid is not None:
-            self._fields = self._leaves = [GridPlanner(spec.frame(index))]
+            self._fields = self._zoomable = [GridPlanner(spec.frame(index))]
         elif stage.zoom is not None:
             self._zoom(index, stage.zoom, turn)
         elif stage.refine is not None:
-            refined: list[Field] = [_refine(spec, index, field) for field in self._fields]
-            kept = {field.frame.id for field in self._leaves}
-            self._leaves = [field for field in refined if field.frame.id in kept]
+            refined: list[FramePlanner] = [_refine(spec, index, field) for field in self._fields]
+            kept = {field.frame.id for field in self._zoomable}
+            self._zoomable = [field for field in refined if field.frame.id in kept]
             self._fields = refined
         else:
             return _together(
@@ -103,7 +103,7 @@ class _Stages:
         unresolved = self._spec.allow_unresolved
         arithmetics = ("float64", "float64") if unresolved else self._spec.arithmetics
         self._bisections = []
-        for number, field in enumerate(self._leaves):
+        for number, field in enumerate(self._zoomable):
             labels, measured, level = labels_of(field, label)
             run = np.where(measured, labels, -1).astype(np.int8)  # an inferred label may be wrong
             cells = random_cells(run, zoom.factor, zoom.windows, zoom.seed)
@@ -114,7 +114,7 @@ class _Stages:
 
     def _zoom(self, index: int, zoom: ZoomStage, turn: int) -> None:
         """Make the fields of a zoom: of frames that were chosen before, or are chosen now."""
-        before = {field.frame.id for field in self._leaves}
+        before = {field.frame.id for field in self._zoomable}
         mine = [made for made in self.zooms if stage_of(made.frame.id) == index]
         chosen = [made for made in mine if made.parent_id in before] if zoom.chosen_again else mine
         if not chosen:
@@ -123,11 +123,11 @@ class _Stages:
             self.zooms += chosen
         inner = {made.parent_id for made in chosen}
         self._fields = [GridPlanner(made.frame) for made in chosen]
-        self._leaves = [field for field in self._fields if field.frame.id not in inner]
+        self._zoomable = [field for field in self._fields if field.frame.id not in inner]
 
     def _choose(self, index: int, zoom: ZoomStage, windows: int, first: int) -> list[Zoom]:
         found: list[Zoom] = []
-        for number, field in enumerate(self._leaves):
+        for number, field in enumerate(self._zoomable):
             for centre in self._centres(zoom, windows, number, field):
                 cut = zoom_out if zoom.direction == "out" else zoom_in
                 found += cut(
@@ -143,7 +143,9 @@ class _Stages:
         label = self._spec.label.model_dump()
         return [replace(made, label=label) for made in found]
 
-    def _centres(self, zoom: ZoomStage, windows: int, number: int, field: Field) -> list[Centre]:
+    def _centres(
+        self, zoom: ZoomStage, windows: int, number: int, field: FramePlanner
+    ) -> list[Centre]:
         if zoom.center is not None:
             return [centre_of(field.frame, zoom.center.x, zoom.center.y)]
         if zoom.pick == "boundary-point":
@@ -163,7 +165,7 @@ def _label(spec: SweepSpec) -> functools.partial[bool]:
     return functools.partial(is_yes, boundary=spec.label.boundary)
 
 
-def _refine(spec: SweepSpec, index: int, field: Field) -> RefinePlanner:
+def _refine(spec: SweepSpec, index: int, field: FramePlanner) -> RefinePlanner:
     refine = spec.stages[index].refine
     assert refine is not None
     return RefinePlanner(

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from fractal_ray.engine.base import Progress, View
+from fractal_ray.engine.progress import Progress, View
 
 if TYPE_CHECKING:
     from fractal_ray.analysis.summary import Analysis

@@ -14,7 +14,7 @@ from fractal_ray.analysis.summary import Analysis
 from fractal_ray.analysis.verify.sheet import UNVERIFIED
 from fractal_ray.dataset.relabel import outcomes, ratios
 from fractal_ray.dimension.published import fractal_llm
-from fractal_ray.engine.base import Progress
+from fractal_ray.engine.progress import Progress
 from fractal_ray.plane.boundary import UNKNOWN, Raster, labels
 from fractal_ray.plane.outcome import Outcome
 from fractal_ray.spec.sweep_spec import SweepSpec

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from fractal_ray.dataset.plain_json import to_json
-from fractal_ray.engine.base import Progress
+from fractal_ray.engine.progress import Progress
 from fractal_ray.sweep import HEADER, Sweep
 from fractal_ray.tracking.base import Tracker
 from fractal_ray.tracking.target import Target

@@ -9,7 +9,7 @@ from fractal_ray.analysis import rasters
 from fractal_ray.analysis.status import read_status
 from fractal_ray.analysis.summary import analyze
 from fractal_ray.analysis.verify.kept_sheet import read_frame
-from fractal_ray.engine.thumbnail import LiveMap
+from fractal_ray.engine.thumbnail import Thumbnail
 from fractal_ray.errors import SweepError
 from fractal_ray.plane.axes import Axis, Frame, Point
 from fractal_ray.plane.boundary import (
@@ -217,7 +217,7 @@ def test_lines_and_pairs_join_the_dataset(tmp_path):
 
 def test_the_small_map_takes_points_that_are_no_nodes():
     frame = Frame(5, Axis("a", "log", 1e-4, 1.0), Axis("b", "linear", 0.0, 1.0), 3, 3)
-    live = LiveMap()
+    live = Thumbnail()
     for number, (x, y) in enumerate([(1e-4, 0.0), (1.0, 1.0), (1.1e-2, 0.4)]):
         live.put(frame, Point(5, 40, 10**6 + number, 7, x, y), Outcome.DIVERGED)
     narrow = Axis("a", "log", 1e-3, float(np.nextafter(1e-3, 1)))

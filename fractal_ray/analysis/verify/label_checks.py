@@ -13,11 +13,11 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal
 
-from fractal_ray.analysis.verify.sheet import Flips
+from fractal_ray.analysis.verify.sheet import LabelCheck
 from fractal_ray.dataset.relabel import outcomes
 from fractal_ray.dataset.store import inside
 from fractal_ray.dimension.intervals import clopper_pearson
-from fractal_ray.engine.base import Progress
+from fractal_ray.engine.progress import Progress
 from fractal_ray.plane.axes import Axis, Frame, Point
 from fractal_ray.plane.boundary import is_yes
 from fractal_ray.plane.precision import Arithmetic, next_value
@@ -136,7 +136,7 @@ def run_checks(sweep: Sweep, lattice: Lattice, sample: Sample, **how: Any) -> li
     ]
 
 
-def read_flips(sweep: Sweep, lattice: Lattice, sample: Sample) -> list[Flips]:
+def read_flips(sweep: Sweep, lattice: Lattice, sample: Sample) -> list[LabelCheck]:
     """Compare labels, for every check whose runs are all there."""
     found = []
     for check, checked in check_sweeps(sweep, lattice, sample):
@@ -150,7 +150,7 @@ def read_flips(sweep: Sweep, lattice: Lattice, sample: Sample) -> list[Flips]:
         flips = sum(now != before for now, before in pairs)
         low, high = clopper_pearson(flips, len(pairs))
         failed = sum(point in lost for point in points)
-        found.append(Flips(check, len(pairs), flips, low, high, failed))
+        found.append(LabelCheck(check, len(pairs), flips, low, high, failed))
     return found
 
 

@@ -42,7 +42,7 @@ MARGIN: Final = 0.05
 
 
 @dataclass(frozen=True)
-class Flips:
+class LabelCheck:
     """How many labels changed in a check.
 
     Parameters
@@ -130,7 +130,7 @@ class Evidence:
     estimate: Estimate | None
     smooth: dict[str, Estimate]
     noise: Estimate | None
-    flips: tuple[Flips, ...]
+    flips: tuple[LabelCheck, ...]
     missing: tuple[str, ...]
     values: tuple[AxisValues, AxisValues]
     reading: Reading
@@ -285,7 +285,7 @@ def _rough_or_smooth(estimate: Estimate, smooth: dict[str, Estimate]) -> tuple[s
     return FRACTAL, f"{said}; it is rough down to the finest scale, {ends}"
 
 
-def _belongs_to(flips: Sequence[Flips]) -> list[str]:
+def _belongs_to(flips: Sequence[LabelCheck]) -> list[str]:
     """What a reader should know of the number although it decides nothing."""
     return [
         f"{each}: the border belongs to this arithmetic, not to the settings alone"

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from fractal_ray.dataset.store import Store
-from fractal_ray.engine.base import Progress, View
 from fractal_ray.engine.cluster.packing import configuration, settle
 from fractal_ray.engine.cluster.placement import SlotResources, pinned, room_for
 from fractal_ray.engine.cluster.start import cluster
 from fractal_ray.engine.dispatcher_spec import DispatcherSpec
+from fractal_ray.engine.progress import Progress, View
 from fractal_ray.errors import SweepError
 from fractal_ray.spec.resources import ResourcesSpec
 from fractal_ray.workloads.base import Footprint, Prepared, Probed, Workload

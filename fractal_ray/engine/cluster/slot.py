@@ -11,7 +11,7 @@ import ray
 from ray import tune
 
 from fractal_ray.engine.base import (
-    Nothing,
+    NoTile,
     Place,
     RunFailure,
     Tile,
@@ -106,7 +106,7 @@ class Slot(tune.Trainable):
         seconds = self._result.seconds
         return {"sweep_over": False, "points": len(reply.points), "tile_seconds": seconds}
 
-    def _ask(self, result: TileResult | None) -> Tile | Nothing:
+    def _ask(self, result: TileResult | None) -> Tile | NoTile:
         """Deliver and take. A dispatcher that was started again does not know where we are."""
         answer: Any = ray.get(self._dispatcher.exchange.remote(self._slot, result))
         reply, life = answer

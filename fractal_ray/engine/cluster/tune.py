@@ -21,13 +21,14 @@ from ray import tune
 from ray.exceptions import ActorDiedError, GetTimeoutError, RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from fractal_ray.engine.base import Progress, TileResult, View, describe
+from fractal_ray.engine.base import TileResult, describe
 from fractal_ray.engine.cluster.lost_workers import Release
 from fractal_ray.engine.cluster.placement import SlotResources, room_for
 from fractal_ray.engine.cluster.point_trials import fit_points
 from fractal_ray.engine.cluster.slot import Slot
 from fractal_ray.engine.dispatcher import Dispatcher
 from fractal_ray.engine.dispatcher_spec import DispatcherSpec
+from fractal_ray.engine.progress import Progress, View
 from fractal_ray.errors import SweepStoppedError
 from fractal_ray.workloads.base import Prepared, Workload
 

@@ -136,7 +136,7 @@ class NanochatRunner:
                 f" resources.points_per_trial ({error})"
             ) from error
         begun = sum(result.steps + (result.diverged_step is not None) for result in results)
-        self._size.told(len(asked), (time.process_time() - start) / begun)
+        self._size.record(len(asked), (time.process_time() - start) / begun)
         # What fills a stack costs time as well, which is that of the points.
         wall = sum(result.seconds for result in results)
         results = results[: len(recipes)]

@@ -35,7 +35,7 @@ class StackSize:
         self._tries: dict[int, list[float]] = {}
         self._short = 0
 
-    def told(self, points: int, seconds: float) -> None:
+    def record(self, points: int, seconds: float) -> None:
         """So long took a step of one point when so many advanced together."""
         if self._settled:
             return

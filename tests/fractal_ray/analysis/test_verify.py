@@ -33,7 +33,7 @@ from fractal_ray.analysis.verify.sheet import (
     UNVERIFIED,
     AxisValues,
     Evidence,
-    Flips,
+    LabelCheck,
     judge,
 )
 from fractal_ray.cli import self_check as self_test
@@ -78,7 +78,7 @@ EVIDENCE = Evidence(
     estimate=_estimate(1.5),
     smooth={"smooth curve": _estimate(1.0), "quadratic bowl": _estimate(1.02)},
     noise=_estimate(1.98),
-    flips=(Flips("repeat", 200, 0, 0.0, 0.02), Flips("nudge", 200, 1, 0.0, 0.03)),
+    flips=(LabelCheck("repeat", 200, 0, 0.0, 0.02), LabelCheck("nudge", 200, 1, 0.0, 0.03)),
     missing=(),
     values=(AxisValues("x", "float64", 257, 257), AxisValues("y", "float64", 257, 257)),
     reading=RESOLVED,
@@ -105,12 +105,12 @@ EVIDENCE = Evidence(
             "lr: 150 nodes are 1 different float32: neighbours are one run",
         ),
         (
-            {"flips": (Flips("nudge", 200, 100, 0.43, 0.57),)},
+            {"flips": (LabelCheck("nudge", 200, 100, 0.43, 0.57),)},
             UNRESOLVED,
             "one ulp beside: 100 of 200 labels changed (95 %: 43.0% to 57.0%): labels at the",
         ),
         (
-            {"flips": (Flips("repeat", 200, 9, 0.02, 0.08, failed=3),)},
+            {"flips": (LabelCheck("repeat", 200, 9, 0.02, 0.08, failed=3),)},
             UNRESOLVED,
             "the same runs again: 9 of 200 labels changed (95 %: 2.0% to 8.0%), 3 runs failed",
         ),
@@ -120,8 +120,16 @@ EVIDENCE = Evidence(
             "correlate by 0.01",
         ),
         ({"missing": ("nudge",)}, UNVERIFIED, "not run: one ulp beside"),
-        ({"flips": (Flips("nudge", 30, 0, 0.0, 0.12),)}, UNVERIFIED, "too few runs to be sure"),
-        ({"flips": (Flips("repeat", 0, 0, None, None, 9),)}, UNVERIFIED, "too many runs failed"),
+        (
+            {"flips": (LabelCheck("nudge", 30, 0, 0.0, 0.12),)},
+            UNVERIFIED,
+            "too few runs to be sure",
+        ),
+        (
+            {"flips": (LabelCheck("repeat", 0, 0, None, None, 9),)},
+            UNVERIFIED,
+            "too many runs failed",
+        ),
         ({"estimate": None}, UNRESOLVED, "rougher than smooth at these scales: no estimator can"),
         ({"unknown_cells": 90}, UNRESOLVED, "failed runs leave 90 cells open, beside 1,000"),
         ({"boundary_cells": 0}, UNRESOLVED, "the lattice shows no border and lines or pairs do"),
@@ -145,7 +153,7 @@ def test_verdicts(changes: Data, verdict: str, reason: str) -> None:
 
 
 def test_another_dtype_decides_nothing_and_is_said() -> None:
-    flips = (*EVIDENCE.flips, Flips("dtype", 200, 40, 0.15, 0.26))
+    flips = (*EVIDENCE.flips, LabelCheck("dtype", 200, 40, 0.15, 0.26))
     sheet = judge(replace(EVIDENCE, flips=flips))
     assert sheet.verdict == FRACTAL
     assert "in the other dtype: 40 of 200 labels changed" in sheet.reasons[1]
@@ -157,12 +165,12 @@ def test_another_dtype_decides_nothing_and_is_said() -> None:
     [
         ({"missing": ("mode",)}, UNVERIFIED, "not run: in deterministic mode"),
         (
-            {"flips": (*EVIDENCE.flips, Flips("mode", 30, 0, 0.0, 0.12))},
+            {"flips": (*EVIDENCE.flips, LabelCheck("mode", 30, 0, 0.0, 0.12))},
             UNVERIFIED,
             "too few runs to be sure",
         ),
         (
-            {"flips": (*EVIDENCE.flips, Flips("mode", 200, 40, 0.15, 0.26))},
+            {"flips": (*EVIDENCE.flips, LabelCheck("mode", 200, 40, 0.15, 0.26))},
             UNRESOLVED,
             "in deterministic mode: 40 of 200 labels changed (95 %: 15.0% to 26.0%): labels at",
         ),

@@ -8,7 +8,7 @@ from rich.console import Console
 
 from fractal_ray.cli import screen as live
 from fractal_ray.cli.screen import LineView, duration, map_text, one_line, screen, shrunk
-from fractal_ray.engine.base import Progress
+from fractal_ray.engine.progress import Progress
 from fractal_ray.figures.style import OUTCOME_COLORS
 from fractal_ray.plane.boundary import OUTCOME_CODES
 

@@ -13,15 +13,15 @@ from pathlib import Path
 import pytest
 
 from fractal_ray.dataset import driver_lease
-from fractal_ray.dataset.driver_lease import FILE, Driver, hold, lives, read, taken_by
+from fractal_ray.dataset.driver_lease import FILE, Driver, hold_lease, is_alive, read, taken_by
 from fractal_ray.dataset.store import Store
 from fractal_ray.errors import SweepError
 
 HOLDER = """
 import sys, time
-from fractal_ray.dataset.driver_lease import hold
+from fractal_ray.dataset.driver_lease import hold_lease
 from fractal_ray.dataset.store import Store
-with hold(Store(sys.argv[1])):
+with hold_lease(Store(sys.argv[1])):
     print("held", flush=True)
     time.sleep(60)
 """
@@ -29,18 +29,18 @@ with hold(Store(sys.argv[1])):
 
 def test_held_while_it_lasts_and_free_afterwards(tmp_path: Path) -> None:
     store = Store(str(tmp_path / "new"))
-    with hold(store) as token:
+    with hold_lease(store) as token:
         assert taken_by(store, token) is None
         assert read(store) is not None
     assert read(store) is None
-    with hold(store):
+    with hold_lease(store):
         pass
 
 
 def test_the_second_is_told_who_holds_it(tmp_path: Path) -> None:
     store = Store(str(tmp_path))
     mine = f"process {os.getpid()} of .* on "
-    with hold(store), pytest.raises(SweepError, match=mine), hold(store):
+    with hold_lease(store), pytest.raises(SweepError, match=mine), hold_lease(store):
         pass
     assert read(store) is None, "the refused one has not taken the other's file away"
 
@@ -52,12 +52,12 @@ def test_a_killed_driver_of_this_machine_is_in_nobodys_way(tmp_path: Path) -> No
     )
     assert process.stdout is not None
     assert process.stdout.readline() == "held\n"
-    with pytest.raises(SweepError, match=f"process {process.pid}"), hold(store):
+    with pytest.raises(SweepError, match=f"process {process.pid}"), hold_lease(store):
         pass
     process.kill()
     process.wait(timeout=10)
     process.stdout.close()
-    with hold(store):
+    with hold_lease(store):
         assert read(store).pid == os.getpid()  # type: ignore[union-attr]
 
 
@@ -65,7 +65,7 @@ def test_a_killed_driver_of_this_machine_is_in_nobodys_way(tmp_path: Path) -> No
 def there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Driver:
     """A driver on another machine."""
     monkeypatch.setattr(driver_lease, "_RENEW_SECONDS", 0.1)
-    with hold(Store(str(tmp_path))):
+    with hold_lease(Store(str(tmp_path))):
         me = read(Store(str(tmp_path)))
     assert me is not None
     return replace(me, machine="another boot", host="node-7", pid=1, token="theirs")
@@ -78,10 +78,10 @@ def write(folder: Path, driver: Driver, age: float) -> None:
 
 def test_one_on_another_machine_is_believed_for_a_minute(tmp_path: Path, there: Driver) -> None:
     write(tmp_path, there, 55)
-    with pytest.raises(SweepError, match="on node-7"), hold(Store(str(tmp_path))):
+    with pytest.raises(SweepError, match="on node-7"), hold_lease(Store(str(tmp_path))):
         pass
     write(tmp_path, there, 61)
-    with hold(Store(str(tmp_path))) as token:
+    with hold_lease(Store(str(tmp_path))) as token:
         assert taken_by(Store(str(tmp_path)), token) is None
 
 
@@ -99,26 +99,26 @@ def test_one_whose_clock_is_wrong_is_seen_to_live(
     thread.start()
     try:
         time.sleep(0.1)
-        assert lives(Store(str(tmp_path)), read(Store(str(tmp_path))) or there)
+        assert is_alive(Store(str(tmp_path)), read(Store(str(tmp_path))) or there)
     finally:
         over.set()
         thread.join()
-    assert not lives(Store(str(tmp_path)), read(Store(str(tmp_path))) or there)
+    assert not is_alive(Store(str(tmp_path)), read(Store(str(tmp_path))) or there)
 
 
 def test_the_same_process_number_started_later_is_another(tmp_path: Path) -> None:
     store = Store(str(tmp_path))
-    with hold(store):
+    with hold_lease(store):
         me = read(store)
     assert me is not None
     if not me.machine:
         pytest.skip("process start times are read from /proc, which is not here")
-    assert lives(store, me)
-    assert not lives(store, replace(me, started="1"))
+    assert is_alive(store, me)
+    assert not is_alive(store, replace(me, started="1"))
 
 
 def test_one_that_was_taken_over_leaves_the_file_alone(tmp_path: Path, there: Driver) -> None:
-    with hold(Store(str(tmp_path))):
+    with hold_lease(Store(str(tmp_path))):
         write(tmp_path, there, 0)
         time.sleep(0.4)  # four times as long as it takes to renew it
         assert read(Store(str(tmp_path))).token == "theirs"  # type: ignore[union-attr]
@@ -133,20 +133,20 @@ def test_a_file_with_other_things_in_it_is_replaced(
         '"renewed": 0', f'"renewed": {renewed}'
     )
     (tmp_path / FILE).write_text(facts)
-    with hold(Store(str(tmp_path))):
+    with hold_lease(Store(str(tmp_path))):
         pass
 
 
 def test_a_lock_that_cannot_be_had_is_said(tmp_path: Path) -> None:
     (tmp_path / ".lock").mkdir()
-    with pytest.raises(SweepError, match="cannot write"), hold(Store(str(tmp_path))):
+    with pytest.raises(SweepError, match="cannot write"), hold_lease(Store(str(tmp_path))):
         pass
 
 
 def test_it_is_renewed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(driver_lease, "_RENEW_SECONDS", 0.02)
     store = Store(str(tmp_path))
-    with hold(store):
+    with hold_lease(store):
         first = read(store)
         assert first is not None
         deadline = time.monotonic() + 10
@@ -157,14 +157,14 @@ def test_it_is_renewed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_damaged_file_is_replaced(tmp_path: Path) -> None:
     (tmp_path / FILE).write_text("{half")
-    with hold(Store(str(tmp_path))) as token:
+    with hold_lease(Store(str(tmp_path))) as token:
         assert json.loads((tmp_path / FILE).read_text())["token"] == token
 
 
 def _try(folder: str, start: float, answers: "multiprocessing.Queue[bool]") -> None:
     time.sleep(max(0.0, start - time.time()))
     try:
-        with hold(Store(folder)):
+        with hold_lease(Store(folder)):
             answers.put(True)
             time.sleep(1.0)
     except SweepError:
@@ -174,7 +174,7 @@ def _try(folder: str, start: float, answers: "multiprocessing.Queue[bool]") -> N
 @pytest.mark.parametrize("left", [False, True], ids=["nobody before", "an old one before"])
 def test_of_several_at_once_one_wins(tmp_path: Path, left: bool) -> None:
     if left:
-        with hold(Store(str(tmp_path))):
+        with hold_lease(Store(str(tmp_path))):
             old = (tmp_path / FILE).read_text()
         (tmp_path / FILE).write_text(json.dumps(json.loads(old) | {"started": "1"}))
     context = multiprocessing.get_context("fork")

@@ -17,7 +17,7 @@ from fractal_ray.plane.outcome import Outcome
 from fractal_ray.planners.base import Planner, Result
 from fractal_ray.planners.pairs import Disagreements, PairPlanner, disagreements
 from fractal_ray.planners.refine import RefinePlanner
-from fractal_ray.planners.transects import Flips, TransectPlanner, count_flips
+from fractal_ray.planners.transects import ChordFlips, TransectPlanner, count_flips
 from fractal_ray.workloads.maps.known_sets import known_set
 from fractal_ray.workloads.maps.sets.base import KnownSet
 
@@ -156,7 +156,9 @@ def test_lines_of_a_stage_and_of_several_windows() -> None:
         assert found.fit_scales == (2.0**-4, 2.0**-11)
     assert all_three.blocks == 3
     assert all_three.measured[11] == pytest.approx(sum(s.estimate[:, 11].sum() for s in stages))
-    short = Flips(7, stages[0].found[:, :9], stages[0].estimate[:, :9], stages[0].undecided[:, :9])
+    short = ChordFlips(
+        7, stages[0].found[:, :9], stages[0].estimate[:, :9], stages[0].undecided[:, :9]
+    )
     assert len(transects.from_flips([short, stages[1]]).scales) == 9
     with pytest.raises(ValueError, match="no transects"):
         transects.from_flips([])
@@ -203,7 +205,7 @@ def test_failed_positions_are_warned_of() -> None:
     undecided = np.zeros((4, 9))
     undecided[2, 5] = 2
     counts = np.full((4, 9), 3)
-    found = transects.from_flips([Flips(8, counts, counts.astype(float), undecided)])
+    found = transects.from_flips([ChordFlips(8, counts, counts.astype(float), undecided)])
     assert found.value == 1.0
     assert "failed positions" in found.warnings[0]
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from fractal_ray.dataset.driver_lease import hold
+from fractal_ray.dataset.driver_lease import hold_lease
 from fractal_ray.dataset.store import Store
 from fractal_ray.engine.base import Place, RunFailure, Tile, TileResult, describe, evaluate_tile
 from fractal_ray.engine.budget import Budget
@@ -574,7 +574,7 @@ def test_two_kinds_of_devices_are_told_and_may_be_forbidden(tmp_path: Path) -> N
 
 def test_another_driver_that_takes_over_ends_the_sweep(tmp_path: Path) -> None:
     clock = Clock()
-    with hold(Store(str(tmp_path))) as token:
+    with hold_lease(Store(str(tmp_path))) as token:
         dispatcher = make(tmp_path, points_per_tile=1, clock=clock, token=token)
         dispatcher.deliver(0, evaluate_tile(worker(), tile(dispatcher, 0)))
         other = json.loads((tmp_path / "driver.json").read_text()) | {"token": "x", "pid": 77}
@@ -646,7 +646,7 @@ def test_fewer_records_than_points_are_failures_of_the_workload(tmp_path: Path) 
 
 
 def test_who_was_taken_over_writes_nothing_in_the_end(tmp_path: Path) -> None:
-    with hold(Store(str(tmp_path))) as token:
+    with hold_lease(Store(str(tmp_path))) as token:
         dispatcher = make(tmp_path, points_per_tile=1, token=token)
         dispatcher.deliver(0, evaluate_tile(worker(), tile(dispatcher, 0)))
         other = json.loads((tmp_path / "driver.json").read_text()) | {"token": "x", "pid": 77}

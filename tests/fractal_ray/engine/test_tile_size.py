@@ -17,13 +17,13 @@ def test_a_tile_has_multiples_of_what_advances_together(
         points = size.next(backlog, slots)
         assert points >= together
         assert points % together == 0
-        size.measured(seconds * points, points)
+        size.record(seconds * points, points)
 
 
 def test_slow_points_still_come_together() -> None:
     size = TileSize(None, 2.0, 4)
     for _ in range(5):
-        size.measured(40.0, 4)
+        size.record(40.0, 4)
     assert size.next(100, 2) == 4
 
 

@@ -19,8 +19,8 @@ from typer.testing import CliRunner
 from fractal_ray.analysis.status import read_status
 from fractal_ray.cli.main import app
 from fractal_ray.dataset.rows import Failure, Origin
-from fractal_ray.engine.base import Progress
 from fractal_ray.engine.budget import Budget
+from fractal_ray.engine.progress import Progress
 from fractal_ray.engine.watch import Watch
 from fractal_ray.errors import SweepError
 from fractal_ray.plane.axes import Point

@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 
 from fractal_ray.dataset.store import Store
 from fractal_ray.dimension.audit import audit_report
-from fractal_ray.engine.base import Progress, Tile, evaluate_tile
+from fractal_ray.engine.base import Tile, evaluate_tile
 from fractal_ray.engine.dispatcher import Dispatcher
 from fractal_ray.engine.dispatcher_spec import DispatcherSpec
+from fractal_ray.engine.progress import Progress
 from fractal_ray.plane.axes import Axis, Frame, Point
 from fractal_ray.plane.boundary import boundary_cells
 from fractal_ray.plane.outcome import Criterion, Outcome

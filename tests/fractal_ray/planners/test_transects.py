@@ -9,7 +9,7 @@ import pytest
 from fractal_ray.plane.axes import Axis, Frame, Point
 from fractal_ray.plane.outcome import Outcome
 from fractal_ray.planners.base import Planner, Result
-from fractal_ray.planners.transects import Flips, TransectPlanner, count_flips
+from fractal_ray.planners.transects import ChordFlips, TransectPlanner, count_flips
 from fractal_ray.workloads.maps.known_sets import known_set
 from fractal_ray.workloads.maps.sets.base import KnownSet
 
@@ -54,7 +54,7 @@ def run(planner: Planner, known: KnownSet, failing: Callable[[Point], bool] | No
     return asked
 
 
-def dimension(flips: Flips) -> float:
+def dimension(flips: ChordFlips) -> float:
     """D = 1 + slope of log2 N(n), by least squares with Poisson weights, from level 4 on."""
     count = flips.estimate.sum(axis=0)[4:]
     levels = np.arange(4, 4 + count.size)

@@ -17,7 +17,7 @@ import pytest
 from fractal_ray.analysis.summary import analyze
 from fractal_ray.cli.main import main
 from fractal_ray.cli.options import keep_figure
-from fractal_ray.engine.base import Progress
+from fractal_ray.engine.progress import Progress
 from fractal_ray.figures.maps import outcome_map
 from fractal_ray.spec.yaml_file import parse_spec
 from fractal_ray.sweep import Sweep

@@ -21,7 +21,7 @@ from fractal_ray.dataset.header import write_header
 from fractal_ray.dataset.secrets import cleaned, without_secrets
 from fractal_ray.dataset.store import Store
 from fractal_ray.dimension.result import Estimate
-from fractal_ray.engine.base import Progress
+from fractal_ray.engine.progress import Progress
 from fractal_ray.errors import SweepError
 from fractal_ray.spec.yaml_file import parse_spec
 from fractal_ray.sweep import Sweep

@@ -15,7 +15,7 @@ def settle(seconds_of: dict[int, float], most: int) -> StackSize:
     """Told what each size takes until it no longer moves."""
     size = StackSize("auto", most)
     for _ in range(30):
-        size.told(size.now, seconds_of[size.now])
+        size.record(size.now, seconds_of[size.now])
     return size
 
 
@@ -40,17 +40,17 @@ def test_it_stops_where_more_no_longer_pay(
 def test_one_slow_try_decides_nothing() -> None:
     size = StackSize("auto", 8)
     for seconds in (10.0, 10.0, 10.0, 50.0, 50.0, 5.0):
-        size.told(size.now, seconds)
+        size.record(size.now, seconds)
     assert size.now == 4
 
 
 def test_fewer_points_than_asked_for_tell_nothing() -> None:
     size = StackSize("auto", 8)
     for _ in range(3):
-        size.told(1, 10.0)
+        size.record(1, 10.0)
     assert size.now == 2
     for _ in range(SHORT - 1):
-        size.told(1, 0.001)
+        size.record(1, 0.001)
     assert size.now == 2
 
 
@@ -59,14 +59,14 @@ def test_a_size_that_is_never_there_is_given_up() -> None:
     size = StackSize("auto", 8)
     seconds_of = {1: 10.0, 2: 6.0, 3: 5.0}
     for _ in range(60):
-        size.told(min(3, size.now), seconds_of[min(3, size.now)])
+        size.record(min(3, size.now), seconds_of[min(3, size.now)])
     assert size.now == 2
 
 
 def test_a_given_number_stays() -> None:
     size = StackSize(6, 6)
-    size.told(6, 1.0)
-    size.told(6, 1.0)
+    size.record(6, 1.0)
+    size.record(6, 1.0)
     assert (size.now, size.capacity) == (6, 6)
 
 

@@ -1,0 +1,46 @@
+"""The progress of a sweep, as the dispatcher reports it to screens and trackers."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class Progress:
+    """State of a sweep at one moment.
+
+    Counts are points. Rows of `map` run upwards, and -1 stands for an unknown outcome.
+    """
+
+    stage: str
+    total: int
+    done: int
+    reused: int
+    running: int
+    outcomes: dict[str, int]
+    failures: int
+    gave_up: int
+    slots: int
+    seconds: float
+    x_param: str
+    y_param: str
+    map: list[list[int]] = field(default_factory=list)
+    trouble: str = ""
+    finished: bool = False
+    spent: str = ""
+    """The budget that has stopped the sweep."""
+    error: str | None = None
+    """Why the sweep cannot go on, with the whole traceback."""
+
+    @property
+    def rate(self) -> float:
+        """Points run per second, without those that were in the dataset before."""
+        return (self.done - self.reused) / self.seconds if self.seconds > 0 else 0.0
+
+    @property
+    def eta(self) -> float | None:
+        """Seconds until the points known so far are done, None before the first result."""
+        return (self.total - self.done) / self.rate if self.rate > 0 else None
+
+
+View = Callable[[Progress], None]
+"""Function that shows progress."""
