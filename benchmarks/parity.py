@@ -24,11 +24,12 @@ import numpy as np
 import torch
 
 from fractal_ray.plane.outcome import Criterion
-from nanochat.data.conversations import load_conversations, make_batches, tokenize_conversations
-from nanochat.data.examples import Examples
+from nanochat.data.conversations import load_conversations
+from nanochat.data.examples import Examples, tokenize_conversations
 from nanochat.model.checkpoint import Checkpoint, build_model, load_checkpoint
 from nanochat.model.gpt import GPT
 from nanochat.tokenizer.tokenizer import Tokenizer
+from nanochat.train.batches import make_batches
 from nanochat.train.finetune import FinetuneResult, finetune
 from nanochat.train.kernels import PLAIN, Kernels
 from nanochat.train.optim import build_optimizers

@@ -186,7 +186,8 @@ def order(examples: Examples, recipe: Recipe, epoch: int) -> NDArray[np.int64]:
 
 def main() -> None:
     """A point as a script of a sweep runs it: everything anew, in a process of its own."""
-    from nanochat.data.conversations import load_conversations, tokenize_conversations
+    from nanochat.data.conversations import load_conversations
+    from nanochat.data.examples import tokenize_conversations
     from nanochat.model.checkpoint import build_model
     from nanochat.sources.load import load_model
 

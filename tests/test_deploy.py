@@ -274,7 +274,7 @@ READERS = {
     "RAY_AUTH_TOKEN_PATH": "ray/_private/runtime_env/image_uri.py",
     "RAY_JOB_STOP_SIGNAL": "ray/dashboard/modules/job/job_supervisor.py",
     "RAY_JOB_STOP_WAIT_TIME_S": "ray/dashboard/modules/job/job_supervisor.py",
-    "NANOCHAT_BASE_DIR": "nanochat/train/presets.py",
+    "NANOCHAT_BASE_DIR": "nanochat/files/base_dir.py",
     "HF_HOME": "huggingface_hub/constants.py",
     "HF_TOKEN": "huggingface_hub/constants.py",
     "WANDB_API_KEY": "wandb/env.py",

@@ -11,6 +11,7 @@ from nanochat.errors import NanochatError
 
 if TYPE_CHECKING:
     from nanochat.model.checkpoint import Checkpoint
+    from nanochat.sharing.upload import LocalModel
     from nanochat.tokenizer.tokenizer import Tokenizer
 
 _SOURCE = (
@@ -106,24 +107,45 @@ def upload_command(
     ] = None,
 ) -> None:
     """Send a model and its tokenizer to the Hugging Face hub, and print the commit's address."""
-    from nanochat.sharing.upload import upload_model
+    from nanochat.sharing.upload import repository_name, upload_model
 
+    repo = repository_name(repo)  # a bad name is refused before the weights are read
     url = upload_model(
-        model,
+        read_local_model(model, step, model_tag, source_stage),
         repo,
         token=token,
         private=private,
         message=message,
-        mid=mid,
-        step=step,
-        tag=model_tag,
-        stage=source_stage,
+        mid=None if mid is None else read_local_model(mid, stage="mid"),
     )
     typer.echo(url)
 
 
+def read_local_model(
+    folder: Path, step: int | None = None, tag: str | None = None, stage: str | None = None
+) -> "LocalModel":
+    """Read the model of a folder for an upload.
+
+    Parameters
+    ----------
+    folder
+    step, tag, stage
+        Checkpoint to choose where there are several (`nanochat.sources.load.resolve_model`).
+
+    Raises
+    ------
+    NanochatError
+        For a folder without a complete model.
+    """
+    from nanochat.sharing.upload import LocalModel
+    from nanochat.sources.load import read_model, resolve_model
+
+    resolved = resolve_model(str(folder), step=step, tag=tag, stage=stage)
+    return LocalModel(folder, resolved.checkpoint_dir, *read_model(resolved))
+
+
 def _write_nanochat(out: Path, checkpoint: "Checkpoint", tokenizer: "Tokenizer") -> None:
-    from nanochat.sources.published import model_files, save_model_folder
+    from nanochat.sharing.published import model_files, save_model_folder
 
     _claim(out, model_files(checkpoint.step))
     save_model_folder(out, checkpoint, tokenizer, checkpoint.step, checkpoint.meta)

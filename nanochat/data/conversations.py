@@ -1,27 +1,13 @@
-"""Conversations from the shipped set, from files, from shards, or from the Hugging Face hub.
-
-``Examples`` and ``Batches``, what becomes of them, can be imported from here too.
-"""
+"""Conversations from the shipped set, from files, from shards, or from the Hugging Face hub."""
 
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from nanochat.data.examples import Examples, tokenize_conversations
 from nanochat.data.rows import read_rows
 from nanochat.errors import NanochatError
 from nanochat.tokenizer.conversation import check_conversation
-from nanochat.train.batches import Batches, make_batches
-
-__all__ = [
-    "Batches",
-    "Examples",
-    "iter_conversations",
-    "load_conversations",
-    "make_batches",
-    "tokenize_conversations",
-]
 
 SHIPPED = ("stdlib_qa",)
 Conversation = list[dict[str, Any]]

@@ -13,9 +13,9 @@ from typing import Any, NamedTuple
 
 from nanochat.errors import NanochatError
 from nanochat.files.atomic import sync_folder, write_atomically
+from nanochat.files.base_dir import base_dir
 from nanochat.files.listing import Listing, list_whole_folder
 from nanochat.files.retry import is_network_fault, with_retries
-from nanochat.train.presets import base_dir
 
 FORM = "wandb:entity/project/name:version"
 # Parts become names of folders: none may be "..".

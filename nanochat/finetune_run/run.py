@@ -27,7 +27,7 @@ from nanochat.finetune_run.result import (
 from nanochat.finetune_run.settings import Settings
 from nanochat.finetune_run.tracking import Tracker, tracked
 from nanochat.model.torch_settings import isolated
-from nanochat.sources.published import save_model_folder
+from nanochat.sharing.published import save_model_folder
 from nanochat.train.finetune import FinetuneResult, finetune, planned_steps
 from nanochat.train.kernels import PLAIN, Kernels
 from nanochat.train.recipe import Recipe

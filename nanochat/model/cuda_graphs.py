@@ -2,11 +2,16 @@
 
 from collections.abc import Callable
 from dataclasses import fields
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 import torch
 from torch import Tensor
 
-from nanochat.train.batches import Batch
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+Batch = TypeVar("Batch", bound="DataclassInstance")
+"""Dataclass whose fields are tensors."""
 
 WARM_UP = 3
 """Steps of a shape that run as usual before it is recorded: kernels are chosen and compiled, and
@@ -23,7 +28,7 @@ def capture_on_cuda(step: Callable[[], None]) -> Callable[[], object]:
     return graph.replay
 
 
-class RecordedSteps:
+class RecordedSteps(Generic[Batch]):
     """Runs a step on batches; by a replay where a batch of its shape was recorded.
 
     What a step reads and is not part of the batch must keep its place in memory: weights, optimizer
@@ -46,7 +51,7 @@ class RecordedSteps:
 
     def __call__(self, batch: Batch) -> Tensor:
         """The losses of this batch, before the update that comes with it."""
-        shape = (batch.inputs.shape, batch.positions.shape)
+        shape = tuple(getattr(batch, field.name).shape for field in fields(batch))
         uses = self._uses[shape] = self._uses.get(shape, 0) + 1
         if uses <= WARM_UP:
             return self._step(batch)
@@ -59,7 +64,7 @@ class RecordedSteps:
         return losses[0].clone()
 
     def _record(self, batch: Batch) -> tuple[Batch, list[Tensor], Callable[[], object]]:
-        place = Batch(*(getattr(batch, field.name).clone() for field in fields(batch)))
+        place = type(batch)(*(getattr(batch, field.name).clone() for field in fields(batch)))
         losses: list[Tensor] = []
 
         def step() -> None:

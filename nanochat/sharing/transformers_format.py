@@ -17,8 +17,8 @@ from nanochat.files.atomic import write_atomically
 from nanochat.model.checkpoint import VOCABULARY, Checkpoint, check_limit, check_state, weights
 from nanochat.model.config import GPTConfig
 from nanochat.model.gpt import GPT, ROPE_BASE, SOFT_CAP
+from nanochat.sharing.published import check_size
 from nanochat.sharing.transformers_tokenizer import BOS, END, export_tokenizer, import_tokenizer
-from nanochat.sources.published import check_size
 from nanochat.tokenizer.tokenizer import Tokenizer
 
 WEIGHTS, INDEX, CONFIG = "model.safetensors", "model.safetensors.index.json", "config.json"

@@ -6,16 +6,15 @@ model_000700.pt  meta_000700.json  tokenizer/...  README.md  [mid_model_*.pt  mi
 import json
 import tempfile
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
 from nanochat.errors import NanochatError
 from nanochat.files.hub import split_revision
 from nanochat.files.retry import is_network_fault, with_retries
-from nanochat.model.checkpoint import Checkpoint, load_checkpoint
-from nanochat.sources.load import ModelFolder, resolve_model
-from nanochat.sources.pairing import check_pair
-from nanochat.sources.published import TOKENIZER_FILES, write_published_tokenizer
+from nanochat.model.checkpoint import Checkpoint
+from nanochat.sharing.published import TOKENIZER_FILES, write_published_tokenizer
 from nanochat.tokenizer.tokenizer import Tokenizer
 
 Result = TypeVar("Result")
@@ -56,17 +55,41 @@ In `meta_{step:06d}.json`:
 """
 
 
+@dataclass(frozen=True)
+class LocalModel:
+    """Model of a folder, read and checked.
+
+    Attributes
+    ----------
+    folder
+        Folder as the user names it; its ``README.md`` is the card.
+    checkpoint_dir
+        Folder with the two files of `checkpoint`.
+    checkpoint
+    tokenizer
+        Tokenizer that belongs to `checkpoint` (`nanochat.sources.pairing.check_pair`).
+    """
+
+    folder: Path
+    checkpoint_dir: Path
+    checkpoint: Checkpoint
+    tokenizer: Tokenizer
+
+    def files(self, prefix: str = "") -> dict[str, Path]:
+        """Return the two files of the checkpoint by their names on the hub."""
+        step = self.checkpoint.step
+        names = f"model_{step:06d}.pt", f"meta_{step:06d}.json"
+        return {prefix + name: self.checkpoint_dir / name for name in names}
+
+
 def upload_model(
-    folder: Path,
+    model: LocalModel,
     repo: str,
     *,
     token: str | None = None,
     private: bool = False,
     message: str | None = None,
-    mid: Path | None = None,
-    step: int | None = None,
-    tag: str | None = None,
-    stage: str | None = None,
+    mid: LocalModel | None = None,
 ) -> str:
     """Send a checkpoint, its tokenizer and a card, in one commit.
 
@@ -75,21 +98,17 @@ def upload_model(
 
     Parameters
     ----------
-    folder : Path
-        With the model; see `nanochat.sources.load`.
-    repo : str
+    model
+    repo
         ``owner/name``; made if it does not exist.
-    token : str, optional
+    token
         With the right to write; else HF_TOKEN, or the one that ``hf auth login`` keeps.
-    private : bool
+    private
         Make the repository private. One that exists is not changed, and refused if it is public.
-    message : str, optional
-        Of the commit.
-    mid : Path, optional
-        Folder of the midtraining checkpoint that goes beside: with files of that stage, or of
-        none.
-    step, tag, stage : optional
-        Which checkpoint of `folder`, where there are several (`choose`).
+    message
+        Message of the commit.
+    mid
+        Midtraining checkpoint that is sent beside the model.
 
     Returns
     -------
@@ -99,31 +118,29 @@ def upload_model(
     Raises
     ------
     NanochatError
-        For a folder without a complete model, a `mid` with another tokenizer, a bad name, no
-        token (all before anything is sent), or a hub that refuses or is not reached.
+        For a `mid` with another tokenizer, a bad name, no token (all before anything is sent), or
+        a hub that refuses or is not reached.
     """
     from huggingface_hub import CommitOperationAdd, HfApi, get_token
 
     repo = repository_name(repo)
-    found = resolve_model(str(folder), step=step, tag=tag, stage=stage)
-    checkpoint, files, tokenizer = _collect(found)
+    files = model.files()
     if mid is not None:
-        _, mid_files, mid_tokenizer = _collect(resolve_model(str(mid), stage="mid"), "mid_")
-        if mid_tokenizer.fingerprint != tokenizer.fingerprint:
+        if mid.tokenizer.fingerprint != model.tokenizer.fingerprint:
             raise NanochatError(
-                f"the tokenizer of {mid} is not that of {folder}: one repository holds one; "
-                "upload the midtraining checkpoint to a repository of its own"
+                f"the tokenizer of {mid.folder} is not that of {model.folder}: one "
+                "repository holds one; upload the midtraining checkpoint to a repository of its own"
             )
-        files |= mid_files
+        files |= mid.files("mid_")
     if token is None and get_token() is None:
         raise NanochatError(f"no token for the Hugging Face hub: {_LOG_IN}")
     with tempfile.TemporaryDirectory() as made:
-        write_published_tokenizer(tokenizer, Path(made))
+        write_published_tokenizer(model.tokenizer, Path(made))
         files |= {f"tokenizer/{name}": Path(made) / name for name in TOKENIZER_FILES}
-        card = Path(folder) / "README.md"
+        card = model.folder / "README.md"
         if not card.is_file():
             card = Path(made) / "README.md"
-            card.write_text(_card(repo, checkpoint), encoding="utf-8")
+            card.write_text(_card(repo, model.checkpoint), encoding="utf-8")
         files["README.md"] = card
         api = HfApi(token=token)
         ask_hub(repo, lambda: api.create_repo(repo, private=private, exist_ok=True))
@@ -131,7 +148,7 @@ def upload_model(
             raise NanochatError(f"{repo} exists and is public: nothing was sent; drop --private")
         # Operations remember what was sent already: one that is tried again goes on from there.
         parts = [CommitOperationAdd(name, path) for name, path in files.items()]
-        text = message or f"nanochat model, step {checkpoint.step}"
+        text = message or f"nanochat model, step {model.checkpoint.step}"
         return ask_hub(repo, lambda: api.create_commit(repo, parts, commit_message=text)).commit_url
 
 
@@ -179,15 +196,6 @@ def repository_name(given: str) -> str:
 
 def _line(error: Exception) -> str:
     return " ".join(str(error).split())[:300]
-
-
-def _collect(found: ModelFolder, prefix: str = "") -> tuple[Checkpoint, dict[str, Path], Tokenizer]:
-    """Checkpoint that was found, its two files by their names on the hub, and the tokenizer."""
-    checkpoint = load_checkpoint(found.checkpoint_dir, found.step)
-    tokenizer = Tokenizer.load(found.tokenizer_dir)
-    check_pair(checkpoint, tokenizer, found.tokenizer_dir)
-    names = f"model_{found.step:06d}.pt", f"meta_{found.step:06d}.json"
-    return checkpoint, {prefix + name: found.checkpoint_dir / name for name in names}, tokenizer
 
 
 def _card(repository: str, checkpoint: Checkpoint) -> str:

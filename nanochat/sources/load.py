@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING
 
 from nanochat.errors import NanochatError
 from nanochat.files.artifacts import FORM, list_artifact, split_artifact
+from nanochat.files.base_dir import base_dir
 from nanochat.files.checkpoint_layout import Layout, choose, find_tokenizer, tokenizer_files
 from nanochat.files.hub import list_repository, split_revision
 from nanochat.files.listing import Listing, list_folder
-from nanochat.train.presets import base_dir, get_preset
+from nanochat.train.presets import get_preset
 
 if TYPE_CHECKING:
     from nanochat.model.checkpoint import Checkpoint
@@ -136,15 +137,19 @@ def load_model(
     NanochatError
         Also where a file is damaged, of a later generation, or the tokenizer of another model.
     """
+    return read_model(_resolve(source, step, tag, stage, tokenizer))
+
+
+def read_model(folder: ModelFolder) -> "tuple[Checkpoint, Tokenizer]":
+    """Read the weights and the tokenizer of a resolved model; raises as `load_model`."""
     from nanochat.model.checkpoint import load_checkpoint
     from nanochat.sources.pairing import check_pair
     from nanochat.tokenizer.tokenizer import Tokenizer
 
-    found = _resolve(source, step, tag, stage, tokenizer)
-    checkpoint = load_checkpoint(found.checkpoint_dir, found.step)
-    loaded = Tokenizer.load(found.tokenizer_dir)
-    check_pair(checkpoint, loaded, found.tokenizer_dir)
-    return checkpoint, loaded
+    checkpoint = load_checkpoint(folder.checkpoint_dir, folder.step)
+    tokenizer = Tokenizer.load(folder.tokenizer_dir)
+    check_pair(checkpoint, tokenizer, folder.tokenizer_dir)
+    return checkpoint, tokenizer
 
 
 def _resolve(

@@ -1,8 +1,6 @@
 """Small models that are made on the spot, so that a first sweep needs no download."""
 
-import os
 from dataclasses import dataclass
-from pathlib import Path
 
 from nanochat.errors import unknown_name
 
@@ -55,12 +53,6 @@ PRESETS = {
         rows=16,
     ),
 }
-
-
-def base_dir() -> Path:
-    """Folder for what is made or kept between runs: NANOCHAT_BASE_DIR, or ~/.cache/nanochat."""
-    given = os.environ.get("NANOCHAT_BASE_DIR")
-    return Path(given).expanduser() if given else Path.home() / ".cache" / "nanochat"
 
 
 def get_preset(name: str) -> Preset:

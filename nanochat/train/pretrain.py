@@ -17,12 +17,13 @@ from torch import Tensor
 
 from nanochat.data.conversations import Conversation, load_conversations
 from nanochat.errors import NanochatError
+from nanochat.files.base_dir import base_dir
 from nanochat.model.checkpoint import find_checkpoint, save_checkpoint
 from nanochat.model.gpt import GPT, GPTConfig
 from nanochat.model.torch_settings import isolated
 from nanochat.tokenizer.tokenizer import Tokenizer
 from nanochat.train.optim import build_optimizers, set_lr_factor
-from nanochat.train.presets import Preset, base_dir, get_preset
+from nanochat.train.presets import Preset, get_preset
 from nanochat.train.recipe import Recipe
 
 CODE_VERSION = 1  # raise it when a change here gives another model

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from nanochat.data.conversations import load_conversations, tokenize_conversations
+from nanochat.data.conversations import load_conversations
+from nanochat.data.examples import tokenize_conversations
 from nanochat.model.checkpoint import build_model, load_checkpoint
 from nanochat.tokenizer.tokenizer import Tokenizer
 

@@ -17,8 +17,8 @@ import wandb
 
 from nanochat.errors import NanochatError
 from nanochat.files.artifacts import split_artifact
+from nanochat.files.base_dir import base_dir
 from nanochat.sources.load import check_source, load_model, resolve_model, resolve_tokenizer
-from nanochat.train.presets import base_dir
 from tests.nanochat.fake_wandb import Artifact, make_api
 from tests.nanochat.wandb_stand_in import WandbStandIn
 

@@ -12,14 +12,11 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from nanochat.data.conversations import (
-    Examples,
-    load_conversations,
-    make_batches,
-    tokenize_conversations,
-)
+from nanochat.data.conversations import load_conversations
+from nanochat.data.examples import Examples, tokenize_conversations
 from nanochat.errors import NanochatError
 from nanochat.prepare.docvqa_rows import parse_row
+from nanochat.train.batches import make_batches
 from nanochat.train.recipe import Recipe
 
 ASK = {"role": "user", "content": "Hello?"}

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 import torch
 
-from nanochat.data.conversations import make_batches
 from nanochat.errors import NanochatError
 from nanochat.model.checkpoint import build_model
 from nanochat.model.gpt import SOFT_CAP
+from nanochat.train.batches import make_batches
 from nanochat.train.finetune import finetune, planned_steps
 from nanochat.train.kernels import Kernels
 from nanochat.train.recipe import Recipe

@@ -7,11 +7,13 @@ import pytest
 
 import nanochat.train.presets
 import nanochat.train.pretrain
-from nanochat.data.conversations import load_conversations, make_batches, tokenize_conversations
+from nanochat.data.conversations import load_conversations
+from nanochat.data.examples import tokenize_conversations
 from nanochat.errors import NanochatError
 from nanochat.model.checkpoint import build_model, load_checkpoint
 from nanochat.sources.load import resolve_model
 from nanochat.tokenizer.tokenizer import Tokenizer
+from nanochat.train.batches import make_batches
 from nanochat.train.finetune import finetune
 from nanochat.train.pretrain import pretrain
 from nanochat.train.recipe import Recipe

@@ -4,22 +4,25 @@ import json
 import pickle
 import re
 import shutil
+from pathlib import Path
+from typing import Any
 
 import pytest
 import stamina
 import tiktoken
 import torch
 
+from nanochat.cli.share import read_local_model
 from nanochat.errors import NanochatError
 from nanochat.files.retry import ATTEMPTS
 from nanochat.model.checkpoint import load_checkpoint, save_checkpoint
-from nanochat.sharing.upload import upload_model
-from nanochat.sources.published import (
+from nanochat.sharing.published import (
     model_files,
     save_model_folder,
     token_bytes,
     write_published_tokenizer,
 )
+from nanochat.sharing.upload import upload_model
 from nanochat.tokenizer.tokenizer import Tokenizer
 from tests.hub_stand_in import HubStandIn, use
 
@@ -27,6 +30,21 @@ from tests.hub_stand_in import HubStandIn, use
 pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning")
 
 REPO = "models/some/model"
+
+
+def upload_folder(
+    folder: Path,
+    repo: str,
+    *,
+    mid: Path | None = None,
+    step: int | None = None,
+    tag: str | None = None,
+    stage: str | None = None,
+    **options: Any,
+) -> str:
+    """Upload the model of a folder, as `nanochat upload` does."""
+    beside = None if mid is None else read_local_model(mid, stage="mid")
+    return upload_model(read_local_model(folder, step, tag, stage), repo, mid=beside, **options)
 
 
 @pytest.fixture
@@ -126,7 +144,7 @@ def test_an_upload_is_one_commit_in_the_published_layout(hub, folder, tmp_path, 
         (mid / "checkpoints" / name.format("000400")).rename(
             mid / "checkpoints" / name.format("000813")
         )
-    url = upload_model(folder, "some/model", mid=mid)
+    url = upload_folder(folder, "some/model", mid=mid)
     (commit,) = hub.commits
     assert url == f"{hub.url}/some/model/commit/{commit['sha']}"
     assert sorted(commit["paths"]) == [
@@ -154,7 +172,7 @@ def test_an_upload_is_one_commit_in_the_published_layout(hub, folder, tmp_path, 
 def test_what_was_uploaded_is_a_source(hub, folder, checkpoint, tokenizer):
     from nanochat.sources.load import resolve_model
 
-    upload_model(folder, "some/model", private=True, message="by hand")
+    upload_folder(folder, "some/model", private=True, message="by hand")
     assert REPO in hub.private
     assert hub.commits[0]["message"] == "by hand"
     found = resolve_model("hf:some/model")
@@ -163,14 +181,14 @@ def test_what_was_uploaded_is_a_source(hub, folder, checkpoint, tokenizer):
 
 
 def test_steps_gather_and_a_written_card_is_taken(hub, folder, model):
-    upload_model(folder, "some/model")
+    upload_folder(folder, "some/model")
     save_checkpoint(folder / "checkpoints", model, 700, {})
     (folder / "README.md").write_text("my own")
     with pytest.warns(UserWarning, match="step 700, the newest, is used; also there: 400"):
-        upload_model(folder, "some/model")
+        upload_folder(folder, "some/model")
     assert {"model_000400.pt", "model_000700.pt"} <= hub.repos[REPO].keys()
     assert hub.repos[REPO]["README.md"] == b"my own"
-    upload_model(folder, "some/model", step=700)  # nothing is new
+    upload_folder(folder, "some/model", step=700)  # nothing is new
     assert len(hub.commits) == 2
 
 
@@ -179,7 +197,7 @@ def test_one_of_several_stages_and_models_is_chosen(hub, folder, tmp_path, model
         save_checkpoint(tmp_path / "base" / name, model, step, {})
     shutil.copytree(folder / "tokenizer", tmp_path / "base" / "tokenizer")
     base = tmp_path / "base"
-    upload_model(base, "some/model", stage="sft", tag="d4", mid=base)
+    upload_folder(base, "some/model", stage="sft", tag="d4", mid=base)
     assert {"model_000006.pt", "mid_model_000005.pt"} <= hub.repos[REPO].keys()
 
 
@@ -188,7 +206,7 @@ def test_faults_of_the_network_are_ridden_out(hub, folder):
         ("POST /api/repos/create", 503, 1),
         ("POST /api/models/some/model/commit", 502, 2),
     ]
-    upload_model(folder, "some/model")
+    upload_folder(folder, "some/model")
     assert len(hub.commits) == 1
     assert len([path for method, path in hub.requests if method == "PUT"]) == 3
 
@@ -196,11 +214,11 @@ def test_faults_of_the_network_are_ridden_out(hub, folder):
 def test_a_fault_that_lasts_is_one_line(hub, folder):
     hub.fail = [("POST /api/repos/create", 503, 9)]
     with pytest.raises(NanochatError, match=r"some/model: the hub refused: .*503") as caught:
-        upload_model(folder, "some/model")
+        upload_folder(folder, "some/model")
     assert "\n" not in str(caught.value)
     hub.fail = [("POST /api/repos/create", 0, 9)]
     with pytest.raises(NanochatError, match=r"some/model: the hub was not reached .*disconnected"):
-        upload_model(folder, "some/model")
+        upload_folder(folder, "some/model")
 
 
 @pytest.mark.parametrize(
@@ -215,9 +233,9 @@ def test_a_folder_without_a_whole_model_sends_nothing(hub, folder, golden_folder
     gone = folder / missing
     shutil.rmtree(gone) if gone.is_dir() else gone.unlink()
     with pytest.raises(NanochatError, match=message):
-        upload_model(folder, "some/model")
+        upload_folder(folder, "some/model")
     with pytest.raises(NanochatError, match=message):
-        upload_model(golden_folder, "some/model", mid=folder)
+        upload_folder(golden_folder, "some/model", mid=folder)
     assert hub.requests == []
 
 
@@ -225,21 +243,21 @@ def test_a_tokenizer_of_another_model_is_not_sent(hub, folder):
     shutil.rmtree(folder / "tokenizer")
     Tokenizer.train(["some text"], 265).save(folder / "tokenizer")
     with pytest.raises(NanochatError, match="has 265 tokens, the model 512"):
-        upload_model(folder, "some/model")
+        upload_folder(folder, "some/model")
     assert hub.requests == []
 
 
 @pytest.mark.parametrize("name", ["model", "some/model@main", "some/model/x", "a b/c", ""])
 def test_names_that_are_no_repository_send_nothing(hub, folder, name):
     with pytest.raises(NanochatError):
-        upload_model(folder, name)
+        upload_folder(folder, name)
     assert hub.requests == []
 
 
 @pytest.mark.parametrize("name", ["a/b--c", "a/b..c", "a/-b", "a/b.git", f"a/{'b' * 97}"])
 def test_names_that_the_hub_does_not_allow_send_nothing(hub, folder, name):
     with pytest.raises(NanochatError, match=f"^the hub allows no such name as '{name}': ") as told:
-        upload_model(folder, name)
+        upload_folder(folder, name)
     assert "\n" not in str(told.value)
     assert hub.requests == []
 
@@ -251,26 +269,26 @@ def test_a_mid_checkpoint_with_another_tokenizer_is_not_sent(hub, folder, tmp_pa
         Tokenizer(tokenizer.pattern, ranks, tokenizer.special), mid / "tokenizer"
     )
     with pytest.raises(NanochatError, match=r"tokenizer of .*mid is not that of .*model: one"):
-        upload_model(folder, "some/model", mid=mid)
+        upload_folder(folder, "some/model", mid=mid)
     assert hub.requests == []
-    upload_model(mid, "some/model", mid=mid)  # it is a whole model by itself
+    upload_folder(mid, "some/model", mid=mid)  # it is a whole model by itself
     assert len(hub.commits) == 1
 
 
 def test_without_a_token_nothing_is_sent(hub, folder, monkeypatch):
     monkeypatch.delenv("HF_TOKEN")
     with pytest.raises(NanochatError, match=r"no token .*`hf auth login`, set HF_TOKEN, or give"):
-        upload_model(folder, "some/model")
+        upload_folder(folder, "some/model")
     assert hub.requests == []
     with pytest.raises(NanochatError, match=r"some/model: the hub refused: .*`hf auth login`"):
-        upload_model(folder, "some/model", token="hf_wrong")
-    upload_model(folder, "some/model", token="hf_stand_in")
+        upload_folder(folder, "some/model", token="hf_wrong")
+    upload_folder(folder, "some/model", token="hf_stand_in")
     assert len(hub.commits) == 1
 
 
 def test_a_public_repository_does_not_become_a_private_one(hub, folder):
     hub.repos[REPO] = {}
     with pytest.raises(NanochatError, match="exists and is public: nothing was sent"):
-        upload_model(folder, "some/model", private=True)
+        upload_folder(folder, "some/model", private=True)
     assert hub.commits == []
     assert hub.repos[REPO] == {}

@@ -7,7 +7,8 @@ import pyarrow.parquet as pq
 import pytest
 import tiktoken
 
-from nanochat.data.conversations import load_conversations, tokenize_conversations
+from nanochat.data.conversations import load_conversations
+from nanochat.data.examples import tokenize_conversations
 from nanochat.data.nested_shards import list_shards, pick_shard, write_shards
 from nanochat.errors import NanochatError
 from nanochat.prepare import encodings

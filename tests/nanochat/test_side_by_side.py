@@ -8,12 +8,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nanochat.data.conversations import make_batches
 from nanochat.data.examples import Examples
 from nanochat.errors import NanochatError
 from nanochat.model.checkpoint import build_model
 from nanochat.model.cuda_graphs import WARM_UP, RecordedSteps
 from nanochat.model.gpt import GPT, GPTConfig
+from nanochat.train.batches import make_batches
 from nanochat.train.finetune import finetune, finetune_side_by_side
 from nanochat.train.kernels import Kernels, bucket
 from nanochat.train.loss_curves import Curves, LossReader

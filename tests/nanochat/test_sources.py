@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from nanochat.errors import NanochatError
+from nanochat.files.base_dir import base_dir
 from nanochat.model.checkpoint import load_checkpoint
 from nanochat.sources.load import (
     ModelFolder,
@@ -19,7 +20,6 @@ from nanochat.sources.load import (
     resolve_tokenizer,
 )
 from nanochat.tokenizer.tokenizer import Tokenizer
-from nanochat.train.presets import base_dir
 
 
 @pytest.fixture(autouse=True)

@@ -14,7 +14,7 @@ from nanochat.train.kernels import Kernels
 from nanochat.train.recipe import Recipe
 
 if TYPE_CHECKING:
-    from nanochat.data.conversations import Batches
+    from nanochat.train.batches import Batches
     from nanochat.train.finetune import FinetuneResult
 
 CACHED_DATA = 8
@@ -189,7 +189,7 @@ class NanochatRunner:
 
     def _batches_for(self, recipe: Recipe) -> "Batches":
         """Batches are the same for every point unless an axis changes them."""
-        from nanochat.data.conversations import make_batches
+        from nanochat.train.batches import make_batches
 
         key = recipe.batch_key()
         if key not in self._batches:

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
-    from nanochat.data.conversations import Examples
+    from nanochat.data.examples import Examples
     from nanochat.model.gpt import GPTConfig
 
 

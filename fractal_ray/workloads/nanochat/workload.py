@@ -115,7 +115,8 @@ class NanochatWorkload:
 
     def prepare(self) -> Prepared:
         """Read the checkpoint, tokenise the conversations."""
-        from nanochat.data.conversations import load_conversations, tokenize_conversations
+        from nanochat.data.conversations import load_conversations
+        from nanochat.data.examples import tokenize_conversations
         from nanochat.sources.load import load_model
 
         spec, data = self._spec, self._spec.data
@@ -170,7 +171,7 @@ class NanochatWorkload:
 
         Two, because the optimizer's states of the first come after its peak.
         """
-        from nanochat.data.conversations import make_batches
+        from nanochat.train.batches import make_batches
 
         size = self._largest_batch
         recipe = self._recipe.with_values({"num_iterations": 2, "device_batch_size": size})

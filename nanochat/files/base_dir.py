@@ -1,0 +1,10 @@
+"""Folder for files that are kept between runs."""
+
+import os
+from pathlib import Path
+
+
+def base_dir() -> Path:
+    """Return NANOCHAT_BASE_DIR, or ~/.cache/nanochat where it is not set."""
+    folder = os.environ.get("NANOCHAT_BASE_DIR")
+    return Path(folder).expanduser() if folder else Path.home() / ".cache" / "nanochat"
