@@ -20,7 +20,7 @@ from nanochat.train.batches import make_batches
 from nanochat.train.finetune import finetune
 from nanochat.train.recipe import GROUPS, Recipe
 
-BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
+BENCHMARKS = Path(__file__).parents[3] / "benchmarks"
 CHUNK = 1 << 17  # logits
 
 FOUR = GPTConfig.from_depth(4, vocab_size=24576, sequence_len=2048, model_dim=512, head_dim=64)

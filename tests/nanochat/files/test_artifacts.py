@@ -210,7 +210,7 @@ def test_a_download_that_fails_leaves_nothing_to_be_found(store, monkeypatch, er
 
 
 def start(pause):
-    root = Path(__file__).parents[2]
+    root = Path(__file__).parents[3]
     return subprocess.Popen(
         [sys.executable, "-W", "error", "-c", RESOLVE, SOURCE],
         stdout=subprocess.PIPE,
