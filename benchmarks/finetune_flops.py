@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nanochat.model.config import GPTConfig
-from nanochat.train.optim import NEWTON_SCHULZ_STEPS
+from nanochat.train.optim.muon import NEWTON_SCHULZ_STEPS
 
 PEAKS = {
     r"H100 80GB HBM3|H100 SXM": 989e12,

@@ -22,7 +22,7 @@ from nanochat.model.head_loss import head_loss
 from nanochat.model.torch_settings import keep_freed_memory
 from nanochat.train.batches import make_batches
 from nanochat.train.kernels import PLAIN, Kernels
-from nanochat.train.optim import orthogonalize
+from nanochat.train.optim.muon import orthogonalize
 
 TURN = 0.1  # seconds that a turn lasts at least: no clock is too coarse for it
 SIDE_BY_SIDE = (2, 4, 8)

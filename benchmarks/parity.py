@@ -32,7 +32,7 @@ from nanochat.tokenizer.tokenizer import Tokenizer
 from nanochat.train.batches import make_batches
 from nanochat.train.finetune import FinetuneResult, finetune
 from nanochat.train.kernels import PLAIN, Kernels
-from nanochat.train.optim import build_optimizers
+from nanochat.train.optim.groups import build_optimizers
 from nanochat.train.recipe import DTYPES, GROUPS, Recipe
 
 GOLDEN = Path(__file__).parents[1] / "tests" / "golden" / "nanochat_tiny"

@@ -17,7 +17,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from nanochat.model.config import GPTConfig
 from nanochat.train.batches import make_batches
 from nanochat.train.finetune import finetune
-from nanochat.train.optim import orthogonalize
+from nanochat.train.optim.muon import orthogonalize
 from nanochat.train.recipe import Recipe
 from nanochat.train.stepper import Stepper
 

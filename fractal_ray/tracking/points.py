@@ -80,7 +80,7 @@ def _rates(
     """
     if not isinstance(spec.workload, NanochatSpec) or not planned:
         return lambda step: {}
-    from nanochat.train.optim import lr_factor  # loads torch
+    from nanochat.train.optim.schedule import lr_factor  # loads torch
 
     recipe = Recipe.from_mapping(spec.workload.recipe).with_values(swept)
     full = recipe.group_lrs()

@@ -13,7 +13,8 @@ from nanochat.finetune_run.tracking import Tracker
 from nanochat.finetune_run.validation import diagnose, mean_loss
 from nanochat.model.torch_settings import isolated
 from nanochat.train.finetune import StepReport
-from nanochat.train.optim import effective_lrs, group_members
+from nanochat.train.optim.groups import group_members
+from nanochat.train.optim.schedule import effective_lrs
 from nanochat.train.recipe import PARTS, Recipe
 
 GB = 1e9

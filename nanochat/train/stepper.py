@@ -12,15 +12,10 @@ from nanochat.model.gpt import GPT
 from nanochat.model.head_loss import head_loss
 from nanochat.train.batches import Batch
 from nanochat.train.kernels import PLAIN, Kernels
-from nanochat.train.optim import (
-    Muon,
-    adamw_copies,
-    assign_rates,
-    build_optimizers,
-    keep_copies,
-    reset_optimizers,
-    set_lr_factor,
-)
+from nanochat.train.optim.groups import adamw_copies, build_optimizers
+from nanochat.train.optim.muon import Muon
+from nanochat.train.optim.schedule import assign_rates, set_lr_factor
+from nanochat.train.optim.states import keep_copies, reset_optimizers
 from nanochat.train.recipe import Recipe
 
 

@@ -5,7 +5,7 @@ import json
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nanochat.train.optim import lr_factor
+from nanochat.train.optim.schedule import lr_factor
 from nanochat.train.recipe import GROUPS, Recipe
 
 RATES = st.floats(min_value=1e-300, max_value=1e300)

@@ -167,7 +167,7 @@ class NanochatRunner:
         groups = recipe.trainable_param_groups
         if alone or ("embedding" in groups and "matrix" not in groups):
             return 1
-        from nanochat.train.optim import group_members
+        from nanochat.train.optim.groups import group_members
 
         members = group_members(self.model)
         trained = (p for group in groups for p in members[group])

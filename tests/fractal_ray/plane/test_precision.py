@@ -17,7 +17,7 @@ from fractal_ray.plane.precision import (
     rounded,
 )
 from fractal_ray.plane.zoom import centre_of, zoom_in
-from nanochat.train.optim import Muon
+from nanochat.train.optim.muon import Muon
 
 RATES = Frame(
     0, Axis("unembedding_lr", "log", 1e-6, 1e-1), Axis("matrix_lr", "log", 1e-6, 0.3), 63, 63

@@ -3,7 +3,9 @@
 import pytest
 import torch
 
-from nanochat.train.optim import Muon, build_optimizers, lr_factor, orthogonalize, set_lr_factor
+from nanochat.train.optim.groups import build_optimizers
+from nanochat.train.optim.muon import Muon, orthogonalize
+from nanochat.train.optim.schedule import lr_factor, set_lr_factor
 from nanochat.train.recipe import Recipe
 
 

@@ -228,7 +228,7 @@ def test_recorded_steps_are_the_steps(checkpoint, examples, pad_id):
         stepper = Stepper(model, [recipe])
         stepper.kernels = kernels
         if recorded:
-            from nanochat.train.optim import build_optimizers
+            from nanochat.train.optim.groups import build_optimizers
 
             stepper.optimizers = build_optimizers(model, recipe, recorded=True)
             stepper._recorded = RecordedSteps(stepper._whole_step, capture)
