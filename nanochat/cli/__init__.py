@@ -1,1 +1,1 @@
-"""The commands of ``nanochat``, one file for each kind. Each imports what it needs at use."""
+"""The commands of ``nanochat``, one file for each. Each imports its libraries at use."""

@@ -1,6 +1,6 @@
-"""Command line of the model package; ``nanochat --help`` lists what there is.
+"""Command line of the model package; ``nanochat --help`` lists its commands.
 
-Exit codes: 0 done (a run that diverged is done), 2 a mistake in what was asked. Only typer is
+Exit codes: 0 done (a run that diverged is done), 2 bad input. Only typer is
 imported here and in `nanochat.cli`; each command imports what it needs.
 """
 
@@ -13,14 +13,15 @@ from typer.main import get_command
 
 from nanochat.cli.arguments import normalise
 from nanochat.cli.data import app as data_app
-from nanochat.cli.finetune import (
-    finetune_command,
-    probe_batch_size_command,
-    repro_check_command,
-)
-from nanochat.cli.models import pretrain_command, size_command
+from nanochat.cli.export import export_command
+from nanochat.cli.finetune import finetune_command
+from nanochat.cli.import_model import import_command
 from nanochat.cli.notes import show_warnings_plainly
-from nanochat.cli.share import export_command, import_command, upload_command
+from nanochat.cli.pretrain import pretrain_command
+from nanochat.cli.probe_batch_size import probe_batch_size_command
+from nanochat.cli.repro_check import repro_check_command
+from nanochat.cli.size import size_command
+from nanochat.cli.upload import upload_command
 from nanochat.errors import NanochatError
 
 app = typer.Typer(
@@ -46,7 +47,7 @@ app.command("upload")(upload_command)
 
 
 def _flags(command: Any) -> Iterator[str]:
-    """Names of the options of a command, and of those below it, that take no value."""
+    """Yield the names of the options without a value, of a command and of its subcommands."""
     for option in command.params:
         if getattr(option, "is_flag", False):
             yield from option.opts

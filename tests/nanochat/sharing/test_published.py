@@ -12,7 +12,7 @@ import stamina
 import tiktoken
 import torch
 
-from nanochat.cli.share import read_local_model
+from nanochat.cli.upload import read_local_model
 from nanochat.errors import NanochatError
 from nanochat.files.retry import ATTEMPTS
 from nanochat.model.checkpoint import load_checkpoint, save_checkpoint
