@@ -116,7 +116,7 @@ def rerun(sweep: "Sweep", point: str, out: Path, say: Callable[[str], None]) -> 
     """
     from fractal_ray.spec.workloads import NanochatSpec
     from fractal_ray.workloads.nanochat.workload import NanochatWorkload, fingerprint_of
-    from nanochat.finetune_run.inputs import load_subject
+    from nanochat.finetune_run.inputs import load_run_inputs
     from nanochat.finetune_run.run import make_folder, run_finetune
     from nanochat.finetune_run.settings import Settings
     from nanochat.train.recipe import Recipe
@@ -149,13 +149,13 @@ def rerun(sweep: "Sweep", point: str, out: Path, say: Callable[[str], None]) -> 
     make_folder(out)
     budget = NanochatWorkload.from_spec(spec).budget
     kernels = workload.chosen_kernels
-    subject = load_subject(settings, recipe, say, budget, kernels)
-    if fingerprint_of(subject.fingerprints) != row["fingerprint"]:
+    inputs = load_run_inputs(settings, recipe, say, budget, kernels)
+    if fingerprint_of(inputs.fingerprints) != row["fingerprint"]:
         raise SweepError(
             "the model, the data or the arithmetic of this version are not those of the dataset:"
-            f" fingerprint {row['fingerprint']} there, {fingerprint_of(subject.fingerprints)} here"
+            f" fingerprint {row['fingerprint']} there, {fingerprint_of(inputs.fingerprints)} here"
         )
-    done = run_finetune(settings, recipe, subject, out, say, kernels)
+    done = run_finetune(settings, recipe, inputs, out, say, kernels)
     deviation = _deviation(np.asarray(done.fields["losses"], np.float32), row["losses"])
     return Rerun(row["point_id"], row["x"], row["y"], deviation, done.path, done.model_folder)
 

@@ -32,15 +32,15 @@ def finetune_command(given: dict[str, Any], out: Out = Path("results")) -> None:
         fix_environment(os.environ)
     import torch
 
-    from nanochat.finetune_run.inputs import load_subject
+    from nanochat.finetune_run.inputs import load_run_inputs
     from nanochat.finetune_run.run import make_folder, run_finetune
 
     if "device_batch_size" not in given and settings.device != "cpu":
         recipe = _for_a_big_gpu(recipe)
     try:
         make_folder(out)  # before the model is loaded: a bad one should be told at once
-        subject = load_subject(settings, recipe, typer.echo)
-        done = run_finetune(settings, recipe, subject, out, typer.echo)
+        inputs = load_run_inputs(settings, recipe, typer.echo)
+        done = run_finetune(settings, recipe, inputs, out, typer.echo)
     except torch.OutOfMemoryError as error:
         typer.echo(
             f"error: out of GPU memory at device_batch_size {recipe.device_batch_size}; "

@@ -24,7 +24,7 @@ VALIDATION = "validation"
 
 
 @dataclass(frozen=True, eq=False)
-class Subject:
+class RunInputs:
     """Everything loaded, on its device.
 
     Attributes
@@ -48,13 +48,13 @@ class Subject:
     fingerprints: dict[str, str]
 
 
-def load_subject(
+def load_run_inputs(
     settings: Settings,
     recipe: Recipe,
     say: Say,
     budget: int | None = None,
     kernels: Kernels = PLAIN,
-) -> Subject:
+) -> RunInputs:
     """Find, read and tokenise all that the settings name.
 
     Parameters
@@ -107,7 +107,7 @@ def load_subject(
         if settings.visualize or settings.logged:
             longest = min(settings.max_seq_len, config.reach - LONGEST)
             samples = make_samples(watched, tokenizer, longest)
-    return Subject(
+    return RunInputs(
         model=model,
         tokenizer=tokenizer,
         batches=make_batches(examples, recipe, pad_id, device, kernels, config.reach),

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 
 import torch
 
-from nanochat.finetune_run.inputs import Subject
+from nanochat.finetune_run.inputs import RunInputs
 from nanochat.finetune_run.samples import Sample, answer
 from nanochat.finetune_run.settings import Settings
 from nanochat.finetune_run.tracking import Tracker
@@ -29,14 +29,14 @@ class Answers:
     after: list[str]
 
 
-class Teller:
+class RunLog:
     """Watches one fine-tune and leaves the model as it is.
 
     Parameters
     ----------
     settings : Settings
     recipe : Recipe
-    subject : Subject
+    inputs : RunInputs
     tracker : Tracker
     say : callable
         Gets each line.
@@ -55,27 +55,27 @@ class Teller:
         self,
         settings: Settings,
         recipe: Recipe,
-        subject: Subject,
+        inputs: RunInputs,
         tracker: Tracker,
         say: Callable[[str], None],
     ) -> None:
         self.losses: list[float] = []
         self.tokens_seen = 0
-        full = effective_lrs(recipe, subject.model.config.n_embd)
+        full = effective_lrs(recipe, inputs.model.config.n_embd)
         trained = set(recipe.trainable_param_groups)
         trained |= set(PARTS) if "matrix" in trained else set()
         self.lrs = {group: lr if group in trained else 0.0 for group, lr in full.items()}
         split = PARTS[0] in self.lrs  # then no matrix has the rate of the whole group
         self._told = [group for group in self.lrs if group != "matrix" or not split]
-        self._settings, self._recipe, self._subject = settings, recipe, subject
+        self._settings, self._recipe, self._inputs = settings, recipe, inputs
         self._tracker, self._say = tracker, say
         self._before: list[str] = []
         self._last = 0  # number of the last step that was told
-        self._device = subject.model.cos.device
+        self._device = inputs.model.cos.device
 
     def before(self) -> None:
         """Tell what is trained and what the first batch is like; ask the samples."""
-        members = group_members(self._subject.model)
+        members = group_members(self._inputs.model)
         counts = {group: sum(p.numel() for p in members[group]) for group in self._told}
         groups = (
             f"{group} {counts[group]:,} "
@@ -84,7 +84,7 @@ class Teller:
         )
         self._say(f"parameters: {', '.join(groups)}")
         with isolated(self._device, self._recipe.deterministic):
-            found = diagnose(self._subject.model, self._subject.batches, self._recipe)
+            found = diagnose(self._inputs.model, self._inputs.batches, self._recipe)
             self._before = self._answers()
         self._say(
             f"first batch: loss {found.initial_loss:.4f}, "
@@ -133,29 +133,29 @@ class Teller:
             self._tracker.summary(
                 {"memory/max_allocated_gb": peak, "memory/max_reserved_gb": reserved}
             )
-        if not self._subject.samples:
+        if not self._inputs.samples:
             return None
         with isolated(self._device, self._recipe.deterministic):
             after = self._answers()
         steps = self._last
         self._tracker.samples(self._rows(steps, after), steps, last=True)
-        return Answers(self._subject.samples, self._before, after)
+        return Answers(self._inputs.samples, self._before, after)
 
     def _validate(self, number: int, total: int) -> dict[str, float]:
-        validation = self._subject.validation
+        validation = self._inputs.validation
         if validation is None:
             return {}
         count = min(self._settings.eval_batches, validation.per_epoch)
-        loss = mean_loss(self._subject.model, validation, count, self._recipe)
+        loss = mean_loss(self._inputs.model, validation, count, self._recipe)
         self._say(f"step {number}/{total} validation loss {loss:.6f} ({count} batches)")
         return {"val/loss": loss, "val/batches": count}
 
     def _answers(self) -> list[str]:
-        subject = self._subject
-        return answer(subject.model, subject.samples, subject.tokenizer, self._recipe)
+        inputs = self._inputs
+        return answer(inputs.model, inputs.samples, inputs.tokenizer, self._recipe)
 
     def _rows(self, step: int, generated: list[str]) -> list[list[object]]:
-        pairs = zip(self._subject.samples, generated, strict=True)
+        pairs = zip(self._inputs.samples, generated, strict=True)
         return [
             [step, index, sample.question, text, sample.expected]
             for index, (sample, text) in enumerate(pairs)

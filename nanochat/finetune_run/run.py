@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 
 from nanochat.errors import NanochatError
-from nanochat.finetune_run.inputs import Subject
-from nanochat.finetune_run.log import Answers, Teller
+from nanochat.finetune_run.inputs import RunInputs
+from nanochat.finetune_run.log import Answers, RunLog
 from nanochat.finetune_run.repro_record import repro_record
 from nanochat.finetune_run.result import (
     claim_path,
@@ -85,7 +85,7 @@ class Finetuned:
 def run_finetune(
     settings: Settings,
     recipe: Recipe,
-    subject: Subject,
+    inputs: RunInputs,
     out: Path,
     say: Callable[[str], None],
     kernels: Kernels = PLAIN,
@@ -96,14 +96,14 @@ def run_finetune(
     ----------
     settings : Settings
     recipe : Recipe
-    subject : Subject
+    inputs : RunInputs
         Loaded for these two; its model is changed.
     out : Path
         Made if needed.
     say : callable
         Gets each line to show.
     kernels : Kernels
-        That the subject was loaded for.
+        Kernels that the inputs were loaded for.
 
     Raises
     ------
@@ -114,27 +114,27 @@ def run_finetune(
     config = settings.to_dict() | recipe.to_dict() | {"data": settings.data_source}
     with tracked(settings, config, make_folder(out)) as tracker:
         path = claim_path(out, settings.run_name)
-        teller = Teller(settings, recipe, subject, tracker, say)
-        record = _record(recipe, subject)
+        log = RunLog(settings, recipe, inputs, tracker, say)
+        record = _record(recipe, inputs)
 
         def conclude(result: FinetuneResult, error: BaseException | None = None) -> dict[str, Any]:
-            device = subject.model.cos.device.type
-            fields = result_fields(settings, recipe, result, teller.lrs, device, error)
+            device = inputs.model.cos.device.type
+            fields = result_fields(settings, recipe, result, log.lrs, device, error)
             fields["runtime_s"] = time.perf_counter() - start
             write_result(path, config, fields, record)
             tracker.summary({key: fields[name] for key, name in _SUMMARY.items()})
             return fields
 
         try:
-            teller.before()
-            result = finetune(subject.model, subject.batches, recipe, teller.step, kernels)
+            log.before()
+            result = finetune(inputs.model, inputs.batches, recipe, log.step, kernels)
         except BaseException as error:
-            conclude(_cut_short(teller, subject, recipe), error)
+            conclude(_cut_short(log, inputs, recipe), error)
             raise
         # At once: what comes after may be interrupted, and the training must not be lost by that.
         fields = conclude(result)
-        folder = _save(path.with_suffix(""), settings, subject, fields, tracker, say)
-        answers = teller.after()
+        folder = _save(path.with_suffix(""), settings, inputs, fields, tracker, say)
+        answers = log.after()
     say(closing_line(fields))
     return Finetuned(fields, path, answers, folder)
 
@@ -155,28 +155,28 @@ def make_folder(out: Path) -> Path:
         raise NanochatError(f"out {out}: no folder to write to ({error.strerror})") from error
 
 
-def _record(recipe: Recipe, subject: Subject) -> dict[str, Any]:
+def _record(recipe: Recipe, inputs: RunInputs) -> dict[str, Any]:
     """The record, taken under the settings of torch that the training has."""
-    with isolated(subject.model.cos.device, recipe.deterministic):
+    with isolated(inputs.model.cos.device, recipe.deterministic):
         machine = repro_record()
     return {
         "seed": recipe.seed,
         "deterministic": recipe.deterministic,
-        "fingerprints": subject.fingerprints,
-        "examples": len(subject.batches.examples),
+        "fingerprints": inputs.fingerprints,
+        "examples": len(inputs.batches.examples),
         **machine,
     }
 
 
-def _cut_short(teller: Teller, subject: Subject, recipe: Recipe) -> FinetuneResult:
-    losses = np.asarray(teller.losses, np.float32)
+def _cut_short(log: RunLog, inputs: RunInputs, recipe: Recipe) -> FinetuneResult:
+    losses = np.asarray(log.losses, np.float32)
     return FinetuneResult(
         losses=losses,
         diverged_step=None,
         final_loss=float(losses[-1]) if losses.size else float("nan"),
         steps=len(losses),
-        planned_steps=planned_steps(subject.batches, recipe),
-        tokens_seen=teller.tokens_seen,
+        planned_steps=planned_steps(inputs.batches, recipe),
+        tokens_seen=log.tokens_seen,
         seconds=0.0,
     )
 
@@ -184,7 +184,7 @@ def _cut_short(teller: Teller, subject: Subject, recipe: Recipe) -> FinetuneResu
 def _save(
     folder: Path,
     settings: Settings,
-    subject: Subject,
+    inputs: RunInputs,
     fields: dict[str, Any],
     tracker: Tracker,
     say: Callable[[str], None],
@@ -195,6 +195,6 @@ def _save(
         say("the model is not saved: its losses are not finite")
         return None
     meta = {name: plain(fields[name]) for name in _META}
-    save_model_folder(folder, subject.model, subject.tokenizer, fields["steps"], meta)
+    save_model_folder(folder, inputs.model, inputs.tokenizer, fields["steps"], meta)
     tracker.model(folder, meta)
     return folder

@@ -9,7 +9,7 @@ import torch
 
 import nanochat.finetune_run.run
 from nanochat.errors import NanochatError
-from nanochat.finetune_run.inputs import load_subject
+from nanochat.finetune_run.inputs import load_run_inputs
 from nanochat.finetune_run.run import run_finetune
 from nanochat.finetune_run.settings import parse_settings
 from nanochat.model.checkpoint import load_checkpoint
@@ -27,8 +27,8 @@ def given(golden_folder):
 def _run(given, out):
     lines = []
     settings, recipe = parse_settings(given)
-    subject = load_subject(settings, recipe, lines.append)
-    return run_finetune(settings, recipe, subject, out, lines.append), lines
+    inputs = load_run_inputs(settings, recipe, lines.append)
+    return run_finetune(settings, recipe, inputs, out, lines.append), lines
 
 
 def _strict(path):
@@ -162,10 +162,10 @@ def test_without_a_validation_split_training_goes_on(given, tmp_path):
 
 
 def test_a_training_is_kept_whatever_comes_after_it(given, tmp_path, monkeypatch):
-    def interrupted(teller):
+    def interrupted(_log):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("nanochat.finetune_run.log.Teller.after", interrupted)
+    monkeypatch.setattr("nanochat.finetune_run.log.RunLog.after", interrupted)
     with pytest.raises(KeyboardInterrupt):
         _run({**given, "num_iterations": 2, "save_artifacts": True}, tmp_path)
     (path,) = tmp_path.glob("*.json")
