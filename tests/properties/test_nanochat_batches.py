@@ -1,5 +1,7 @@
 """Every example is in every epoch once, and nothing that is padding is ever a target."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -13,7 +15,7 @@ PAD = 0
 
 
 @st.composite
-def example_sets(draw):
+def example_sets(draw: Any) -> Any:
     """Examples whose tokens all differ, so that each can be told in a batch."""
     lengths = draw(st.lists(st.integers(2, 12), min_size=1, max_size=20))
     offsets = np.cumsum([0, *lengths])
@@ -29,7 +31,9 @@ def example_sets(draw):
 
 @settings(deadline=None)
 @given(example_sets(), st.integers(1, 7), st.booleans(), st.integers(0, 3))
-def test_an_epoch_holds_each_example_once(examples, size, shuffle, epoch):
+def test_an_epoch_holds_each_example_once(
+    examples: Any, size: Any, shuffle: Any, epoch: Any
+) -> None:
     batches = make_batches(examples, Recipe(device_batch_size=size, shuffle=shuffle), PAD)
     seen, supervised = [], 0
     for index in range(epoch * batches.per_epoch, (epoch + 1) * batches.per_epoch):
@@ -53,7 +57,9 @@ def test_an_epoch_holds_each_example_once(examples, size, shuffle, epoch):
 
 @settings(deadline=None)
 @given(example_sets(), st.integers(1, 7), st.integers(0, 40))
-def test_batches_do_not_depend_on_what_was_asked_before(examples, size, index):
+def test_batches_do_not_depend_on_what_was_asked_before(
+    examples: Any, size: Any, index: Any
+) -> None:
     recipe = Recipe(device_batch_size=size, shuffle=True)
     used, fresh = (make_batches(examples, recipe, PAD) for _ in range(2))
     for earlier in range(index):
@@ -62,7 +68,7 @@ def test_batches_do_not_depend_on_what_was_asked_before(examples, size, index):
         assert (one == other).all()
 
 
-def test_no_examples_are_refused():
+def test_no_examples_are_refused() -> None:
     empty = Examples(np.zeros(0, np.int32), np.zeros(0, np.uint8), np.zeros(1, np.int64))
     with pytest.raises(ValueError, match="no examples"):
         make_batches(empty, Recipe(), PAD)

@@ -1,6 +1,7 @@
 """No page, question or answer breaks the budget, loses the answer's lines, or mixes up the page."""
 
 from functools import cache
+from typing import Any
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -20,7 +21,7 @@ def _tokenizer() -> Tokenizer:
 
 
 @st.composite
-def pages(draw):
+def pages(draw: Any) -> Any:
     # Each line is told by its number, so that what is shown can be traced back.
     lines = tuple(f"{n}: {line}" for n, line in enumerate(draw(LINES)))
     answer = draw(st.sampled_from(["not", "total $12.50", "qestion", "nowhere at all"]))
@@ -46,7 +47,7 @@ def _shown(text: str) -> list[str]:
 
 @settings(deadline=None, max_examples=200)
 @given(pages(), st.integers(20, 600))
-def test_examples_keep_to_the_budget_and_to_the_page(page, max_tokens):
+def test_examples_keep_to_the_budget_and_to_the_page(page: Any, max_tokens: Any) -> None:
     limits = Limits(_tokenizer(), max_tokens)
     (question,) = page.questions
     everything = make_example(page, question, Limits(_tokenizer(), 10**9))
@@ -74,7 +75,7 @@ def test_examples_keep_to_the_budget_and_to_the_page(page, max_tokens):
 
 @settings(deadline=None)
 @given(st.integers(0, 30), st.data())
-def test_every_line_is_needed_once(count, data):
+def test_every_line_is_needed_once(count: Any, data: Any) -> None:
     numbers = st.lists(st.integers(0, count - 1), unique=True) if count else st.just([])
     answer_lines = data.draw(numbers)
     order = by_need(count, answer_lines)

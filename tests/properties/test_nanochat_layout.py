@@ -1,5 +1,7 @@
 """Whatever lies in a source: what is chosen is there, and order does not matter."""
 
+from typing import Any
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -27,7 +29,9 @@ OPTIONS = st.fixed_dictionaries(
 
 
 @given(st.lists(PATHS, unique=True, max_size=30), OPTIONS, st.randoms(use_true_random=False))
-def test_the_choice_is_complete_obeys_and_does_not_depend_on_order(paths, options, random):
+def test_the_choice_is_complete_obeys_and_does_not_depend_on_order(
+    paths: Any, options: Any, random: Any
+) -> None:
     shuffled = random.sample(paths, len(paths))
     try:
         layout = choose(paths, **options)

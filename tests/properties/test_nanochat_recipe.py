@@ -1,6 +1,7 @@
 """Recipes keep what they are given, and the schedule stays within its bounds."""
 
 import json
+from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -13,7 +14,7 @@ FRACTIONS = st.floats(0, 1)
 
 
 @given(RATES, RATES, st.integers(1, 2**53 - 1))
-def test_values_are_kept_to_the_last_bit(matrix, unembedding, tokens):
+def test_values_are_kept_to_the_last_bit(matrix: Any, unembedding: Any, tokens: Any) -> None:
     values = {"matrix_lr": matrix, "unembedding_lr": unembedding, "num_tokens": tokens}
     recipe = Recipe().with_values(values)
     assert {name: getattr(recipe, name) for name in values} == values
@@ -23,7 +24,7 @@ def test_values_are_kept_to_the_last_bit(matrix, unembedding, tokens):
 
 
 @given(st.permutations([*GROUPS, "all", "head"]), st.data())
-def test_groups_have_one_canonical_form(names, data):
+def test_groups_have_one_canonical_form(names: Any, data: Any) -> None:
     chosen = names[: data.draw(st.integers(0, len(names)))]
     recipe = Recipe.from_mapping({"trainable": chosen})
     assert recipe == Recipe.from_mapping({"trainable": ",".join(reversed(chosen))})
@@ -31,7 +32,9 @@ def test_groups_have_one_canonical_form(names, data):
 
 
 @given(st.integers(1, 5000), st.data(), FRACTIONS, FRACTIONS)
-def test_schedule_stays_between_zero_and_one(total, data, warmup, final):
+def test_schedule_stays_between_zero_and_one(
+    total: Any, data: Any, warmup: Any, final: Any
+) -> None:
     step = data.draw(st.integers(0, total - 1))
     recipe = Recipe(warmup_frac=warmup, final_lr_frac=final)
     factor = lr_factor(step, total, recipe)

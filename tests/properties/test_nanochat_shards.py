@@ -3,6 +3,7 @@
 import tempfile
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -26,7 +27,7 @@ def _tokenizer() -> Tokenizer:
 
 
 @st.composite
-def conversations(draw):
+def conversations(draw: Any) -> Any:
     answers = draw(st.lists(TEXT | st.lists(PART, max_size=3), min_size=1, max_size=2))
     turns = [
         [{"role": "user", "content": draw(TEXT)}, {"role": "assistant", "content": answer}]
@@ -35,7 +36,7 @@ def conversations(draw):
     return [message for turn in turns for message in turn]
 
 
-def _count(conversation) -> int:
+def _count(conversation: Any) -> int:
     return sum(_tokenizer().render_conversation(conversation, MAX_SEQ_LEN)[1][1:])
 
 
@@ -45,7 +46,7 @@ def _count(conversation) -> int:
     st.lists(st.integers(1, 150), min_size=1, max_size=5),
     st.lists(st.integers(0, 200), min_size=1, max_size=5),
 )
-def test_shards_are_minimal_nested_and_found(stream, budgets, asked):
+def test_shards_are_minimal_nested_and_found(stream: Any, budgets: Any, asked: Any) -> None:
     counts = [_count(each) for each in stream]
     total = sum(counts)
     fillable = sorted({budget for budget in budgets if budget <= total})

@@ -1,6 +1,7 @@
 """Any text survives encoding; any conversation gets a mask that covers what the assistant says."""
 
 from functools import cache
+from typing import Any
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -19,7 +20,7 @@ def _tokenizer() -> Tokenizer:
 
 
 @st.composite
-def conversations(draw):
+def conversations(draw: Any) -> Any:
     messages = []
     if draw(st.booleans()):
         messages.append({"role": "system", "content": draw(TEXT)})
@@ -31,7 +32,7 @@ def conversations(draw):
 
 
 @given(TEXT)
-def test_decoding_gives_the_text_back(text):
+def test_decoding_gives_the_text_back(text: Any) -> None:
     tokenizer = _tokenizer()
     ids = tokenizer.encode(text)
     assert tokenizer.decode(ids) == text
@@ -40,7 +41,7 @@ def test_decoding_gives_the_text_back(text):
 
 @settings(deadline=None)
 @given(conversations(), st.integers(1, 300))
-def test_mask_is_as_long_and_counts_what_is_said(messages, limit):
+def test_mask_is_as_long_and_counts_what_is_said(messages: Any, limit: Any) -> None:
     tokenizer = _tokenizer()
     ids, mask = tokenizer.render_conversation(messages, 10**6)
     assert len(ids) == len(mask)
@@ -50,7 +51,7 @@ def test_mask_is_as_long_and_counts_what_is_said(messages, limit):
     assert cut == (ids[:limit], mask[:limit])
 
 
-def _supervised(tokenizer, message):
+def _supervised(tokenizer: Tokenizer, message: str) -> Any:
     if message["role"] != "assistant":
         return 0
     if isinstance(message["content"], str):

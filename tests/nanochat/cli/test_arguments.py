@@ -1,5 +1,7 @@
 """Spellings of a command line."""
 
+from typing import Any
+
 import pytest
 
 from nanochat.cli.arguments import normalise
@@ -25,12 +27,12 @@ from nanochat.cli.arguments import normalise
         (["--budgets"], ["--budgets"]),
     ],
 )
-def test_spellings(given, expected):
+def test_spellings(given: Any, expected: Any) -> None:
     flags = ("--deterministic", "--debug")
     assert normalise(given, flags, ("--budgets",)) == expected
 
 
-def test_what_is_normal_stays():
+def test_what_is_normal_stays() -> None:
     normal = ["data", "shards", "--budgets", "1", "--budgets", "2", "--no-x", "--y=z"]
     given = (("--x",), ("--budgets",))
     assert normalise(normalise(normal, *given), *given) == normal

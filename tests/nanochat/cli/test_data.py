@@ -3,6 +3,9 @@
 import json
 import subprocess
 import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -18,8 +21,8 @@ pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning
 
 
 @pytest.fixture
-def run(monkeypatch, capsys):
-    def call(*arguments):
+def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., Any]:
+    def call(*arguments: str) -> Any:
         monkeypatch.setattr(sys, "argv", ["nanochat", "data", *map(str, arguments)])
         with pytest.raises(SystemExit) as caught:
             main()
@@ -30,7 +33,7 @@ def run(monkeypatch, capsys):
 
 
 @pytest.fixture
-def talks(tmp_path):
+def talks(tmp_path: Path) -> Path:
     path = tmp_path / "talks.jsonl"
     path.write_text(json.dumps({"messages": [ASK, ANSWER]}) + "\n")
     return path
@@ -48,13 +51,13 @@ def talks(tmp_path):
         ("fetch", "--out-dir --split --force"),
     ],
 )
-def test_help_is_complete(run, command, options):
+def test_help_is_complete(run: Callable[..., Any], command: str, options: str) -> None:
     code, out, _ = run(command, "--help")
     assert code == 0
     assert [option for option in options.split() if option not in out] == []
 
 
-def test_help_loads_nothing_heavy():
+def test_help_loads_nothing_heavy() -> None:
     code = (
         "import sys; from nanochat.cli.main import app\n"
         "for words in (['data', '--help'], ['data', 'push', '--help']):\n"
@@ -66,7 +69,9 @@ def test_help_loads_nothing_heavy():
     assert done.stdout.splitlines()[-1] == "set()", done.stderr
 
 
-def test_shards_are_made_of_several_budgets(run, tmp_path, golden_folder):
+def test_shards_are_made_of_several_budgets(
+    run: Callable[..., Any], tmp_path: Path, golden_folder: Path
+) -> None:
     options = ["--source=stdlib_qa", f"--out_dir={tmp_path}", "--max_seq_len", "128"]
     code, out, _ = run("shards", *options, "--budgets", 100, 1000, "--tokenizer", golden_folder)
     assert (code, out.split()) == (
@@ -81,7 +86,9 @@ def test_shards_are_made_of_several_budgets(run, tmp_path, golden_folder):
     assert err.count("\n") == 1
 
 
-def test_long_work_tells_how_far_it_is(run, tmp_path, golden_folder, monkeypatch):
+def test_long_work_tells_how_far_it_is(
+    run: Callable[..., Any], tmp_path: Path, golden_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("nanochat.cli.data._PLAIN_SECONDS", 0.0)
     options = ["--out-dir", tmp_path, "--tokenizer", golden_folder, "--max-seq-len", 128]
     _, _, err = run("shards", "--source", "stdlib_qa", "--budgets", 1000, *options)
@@ -94,7 +101,9 @@ def test_long_work_tells_how_far_it_is(run, tmp_path, golden_folder, monkeypatch
     assert "\x1b" in err
 
 
-def test_docvqa_prints_the_file_and_the_counts(run, tmp_path, golden_folder):
+def test_docvqa_prints_the_file_and_the_counts(
+    run: Callable[..., Any], tmp_path: Path, golden_folder: Path
+) -> None:
     row = {"question": "What?", "answers": ["this"], "ocr_results": {"lines": [{"text": "this"}]}}
     (tmp_path / "rows.jsonl").write_text(
         json.dumps(row) + "\n" + json.dumps({**row, "answers": []})
@@ -111,7 +120,9 @@ def test_docvqa_prints_the_file_and_the_counts(run, tmp_path, golden_folder):
     assert len(load_conversations(str(out_path))) == 1
 
 
-def test_push_and_fetch(run, monkeypatch, tmp_path, talks):
+def test_push_and_fetch(
+    run: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, talks: Path
+) -> None:
     with HubStandIn() as hub:
         use(monkeypatch, hub, tmp_path)
         code, out, err = run("push", "--val", talks, "--train", talks, "--repo", "a/b", "--private")
@@ -133,7 +144,9 @@ def test_push_and_fetch(run, monkeypatch, tmp_path, talks):
         (["shards", "--budgets", "5", "--out-dir", "x", "--tokenizer", "none"], "no such folder"),
     ],
 )
-def test_bad_input_is_one_line_and_code_two(run, arguments, message):
+def test_bad_input_is_one_line_and_code_two(
+    run: Callable[..., Any], arguments: Any, message: str
+) -> None:
     code, out, err = run(*arguments)
     assert (code, out) == (2, "")
     assert message in err

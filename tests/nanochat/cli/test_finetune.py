@@ -3,7 +3,10 @@
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -30,7 +33,12 @@ class Done:
 
 
 @pytest.fixture
-def run(tmp_path, golden_folder, monkeypatch, capsys):
+def run(
+    tmp_path: Path,
+    golden_folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> Callable[..., Any]:
     """Call the command line in this process, which has torch already."""
     for name in ("CUBLAS_WORKSPACE_CONFIG", "CUDA_DEVICE_ORDER"):
         monkeypatch.setenv(name, "")  # so that what a command sets is gone after the test
@@ -38,7 +46,7 @@ def run(tmp_path, golden_folder, monkeypatch, capsys):
     monkeypatch.setenv("COLUMNS", "100")
     monkeypatch.chdir(tmp_path)
 
-    def call(*arguments, model=str(golden_folder)):
+    def call(*arguments: str, model: Any = str(golden_folder)) -> Any:
         monkeypatch.setattr(sys, "argv", ["nanochat", *arguments, "--model", model])
         try:
             main()
@@ -51,7 +59,7 @@ def run(tmp_path, golden_folder, monkeypatch, capsys):
     return call
 
 
-def test_spellings_of_the_source_give_the_same_run(run, tmp_path):
+def test_spellings_of_the_source_give_the_same_run(run: Callable[..., Any], tmp_path: Path) -> None:
     ways = [
         ["--learning-rate", "1e-3", "--save-artifacts", "--no-deterministic"],
         ["--learning_rate=0.001", "--save_artifacts=True", "--deterministic=False"],
@@ -71,7 +79,7 @@ def test_spellings_of_the_source_give_the_same_run(run, tmp_path):
     assert configs[0]["deterministic"] is False
 
 
-def test_table_of_answers_before_and_after(run):
+def test_table_of_answers_before_and_after(run: Callable[..., Any]) -> None:
     done = run(*FINETUNE, *QUICK, "--visualize", "--trainable=all")
     assert (done.returncode, done.stderr) == (0, "")
     table = done.stdout[done.stdout.index("result: ") :]
@@ -79,7 +87,9 @@ def test_table_of_answers_before_and_after(run):
         assert word in table
 
 
-def test_deterministic_runs_fix_what_cuda_reads_and_others_do_not(run, tmp_path):
+def test_deterministic_runs_fix_what_cuda_reads_and_others_do_not(
+    run: Callable[..., Any], tmp_path: Path
+) -> None:
     found = []
     for way in ("--no-deterministic", "--deterministic"):
         assert run(*FINETUNE, *QUICK, way, "--out", way[2:]).returncode == 0
@@ -90,7 +100,7 @@ def test_deterministic_runs_fix_what_cuda_reads_and_others_do_not(run, tmp_path)
     assert found[1]["CUDA_DEVICE_ORDER"] == "PCI_BUS_ID"
 
 
-def test_divergence_is_status_zero(run):
+def test_divergence_is_status_zero(run: Callable[..., Any]) -> None:
     wild = ["--unembedding-lr", "1e30", "--matrix-lr", "1e30", "--num-iterations", "9"]
     done = run(*FINETUNE, *QUICK, *wild)
     assert (done.returncode, done.stderr) == (0, "")
@@ -115,7 +125,9 @@ def test_divergence_is_status_zero(run):
         (["--out", "/dev/null/sub"], "out /dev/null/sub: no folder to write to"),
     ],
 )
-def test_bad_input_is_one_line_and_code_two(run, arguments, message):
+def test_bad_input_is_one_line_and_code_two(
+    run: Callable[..., Any], arguments: Any, message: str
+) -> None:
     done = run(*FINETUNE, *QUICK, *arguments)
     assert done.returncode == 2
     assert done.stderr.startswith("error: ")
@@ -123,7 +135,7 @@ def test_bad_input_is_one_line_and_code_two(run, arguments, message):
     assert done.stderr.count("\n") == 1
 
 
-def test_bad_files_are_named(run, tmp_path, golden_folder):
+def test_bad_files_are_named(run: Callable[..., Any], tmp_path: Path, golden_folder: Path) -> None:
     empty, broken = tmp_path / "empty.jsonl", tmp_path / "broken.jsonl"
     empty.touch()
     twice = [{"role": "user", "content": "a"}, {"role": "user", "content": "b"}]
@@ -152,7 +164,7 @@ def test_bad_files_are_named(run, tmp_path, golden_folder):
     assert "cut short" in done.stderr
 
 
-def test_repro_check_compares_runs_in_processes(run, tmp_path):
+def test_repro_check_compares_runs_in_processes(run: Callable[..., Any], tmp_path: Path) -> None:
     done = run("repro-check", "--runs", "2", *QUICK, "--num_tokens=1000", "--out", "check")
     assert (done.returncode, done.stderr) == (0, "")
     assert "all 2 final losses agree to 6 decimals; the loss curves are the same to the bit" in (
@@ -161,7 +173,7 @@ def test_repro_check_compares_runs_in_processes(run, tmp_path):
     assert len(list(tmp_path.glob("check/*/run_*/finetune_single_*.json"))) == 2
 
 
-def test_probe_finds_the_largest_batch_there_is_data_for(run):
+def test_probe_finds_the_largest_batch_there_is_data_for(run: Callable[..., Any]) -> None:
     sizes = ["--bs-start", "8", "--bs-max", "16", "--bs-stride", "8"]
     done = run("probe-batch-size", *sizes, *QUICK, "--limit=10", "--num-iterations=2")
     assert "batch 8: fits (loss " in done.stdout
@@ -171,7 +183,9 @@ def test_probe_finds_the_largest_batch_there_is_data_for(run):
     )
 
 
-def test_a_conversation_beyond_the_models_reach_is_told_at_once(run, tmp_path):
+def test_a_conversation_beyond_the_models_reach_is_told_at_once(
+    run: Callable[..., Any], tmp_path: Path
+) -> None:
     long = [{"role": "user", "content": "a b " * 2000}, {"role": "assistant", "content": "Three."}]
     (tmp_path / "long.jsonl").write_text(json.dumps({"messages": long}) + "\n")
     done = run(*FINETUNE, "--data", "long.jsonl", "--max-seq-len=9000", "--device=cpu")
@@ -181,7 +195,9 @@ def test_a_conversation_beyond_the_models_reach_is_told_at_once(run, tmp_path):
     assert not (tmp_path / "results").exists() or not list((tmp_path / "results").iterdir())
 
 
-def test_two_at_once_into_one_folder_have_a_result_each(tmp_path, golden_folder):
+def test_two_at_once_into_one_folder_have_a_result_each(
+    tmp_path: Path, golden_folder: Path
+) -> None:
     command = [sys.executable, "-m", "nanochat", *FINETUNE, *QUICK, "--save-artifacts"]
     command += ["--model", str(golden_folder), "--out", str(tmp_path)]
     both = [
@@ -195,7 +211,9 @@ def test_two_at_once_into_one_folder_have_a_result_each(tmp_path, golden_folder)
     assert all(sum(str(path) in text for text in printed) == 1 for path in results)
 
 
-def test_the_environment_reaches_every_command(run, monkeypatch, tmp_path):
+def test_the_environment_reaches_every_command(
+    run: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.setenv("MAX_SEQ_LEN", "48")
     quick = [word for word in QUICK if not word.startswith("--max-seq-len")]
     sizes = ["--bs-start=4", "--bs-max=4", "--num-iterations=1", "--out", "probe"]

@@ -6,6 +6,9 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,18 +18,20 @@ from nanochat.cli.main import main
 RUN = [sys.executable, "-c", "from nanochat.cli.main import main; main()"]
 
 
-def _run(*arguments, base):
+def _run(*arguments: str, base: Path) -> Any:
     env = {**os.environ, "NANOCHAT_BASE_DIR": str(base), "OMP_NUM_THREADS": "1", "COLUMNS": "200"}
     return subprocess.run([*RUN, *arguments], env=env, capture_output=True, text=True)
 
 
 @pytest.fixture
-def run(monkeypatch, capsys, tmp_path):
+def run(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> Callable[..., Any]:
     """Call the command line in this process, which has torch already."""
     monkeypatch.setenv("NANOCHAT_BASE_DIR", str(tmp_path))
     monkeypatch.setenv("COLUMNS", "200")
 
-    def call(*arguments):
+    def call(*arguments: str) -> Any:
         monkeypatch.setattr(sys, "argv", ["nanochat", *arguments])
         with pytest.raises(SystemExit) as ended:
             main()
@@ -36,7 +41,7 @@ def run(monkeypatch, capsys, tmp_path):
     return call
 
 
-def test_help_is_complete_and_quick(tmp_path):
+def test_help_is_complete_and_quick(tmp_path: Path) -> None:
     # The best of three: other processes share the machine.
     best = min(_timed("--help", base=tmp_path) for _ in range(3))
     assert best < 0.5
@@ -46,7 +51,7 @@ def test_help_is_complete_and_quick(tmp_path):
     assert "NANOCHAT_BASE_DIR" in shown
 
 
-def _timed(*arguments, base):
+def _timed(*arguments: str, base: Path) -> Any:
     start = time.perf_counter()
     done = _run(*arguments, base=base)
     assert done.returncode == 0
@@ -54,7 +59,9 @@ def _timed(*arguments, base):
     return time.perf_counter() - start
 
 
-def test_pretrain_prints_the_folder_and_plain_lines(run, tmp_path, monkeypatch):
+def test_pretrain_prints_the_folder_and_plain_lines(
+    run: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     quick = dataclasses.replace(nanochat.train.presets.PRESETS["tiny"], steps=52, rows=1)
     monkeypatch.setitem(nanochat.train.presets.PRESETS, "tiny", quick)
     code, out, err = run("pretrain", "--preset", "tiny", "--out", str(tmp_path / "m"))
@@ -67,7 +74,7 @@ def test_pretrain_prints_the_folder_and_plain_lines(run, tmp_path, monkeypatch):
 SIZE = ["size", "--depth", "4", "--model-dim", "512", "--head-dim", "64", "--vocab-size", "24576"]
 
 
-def test_size_tells_the_four_block_model_and_nothing_loads_torch(tmp_path):
+def test_size_tells_the_four_block_model_and_nothing_loads_torch(tmp_path: Path) -> None:
     done = _run(*SIZE, "--batch-size", "48", base=tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
     lines = [line.split() for line in done.stdout.splitlines()]
@@ -84,7 +91,9 @@ def test_size_tells_the_four_block_model_and_nothing_loads_torch(tmp_path):
     assert run.stdout.splitlines()[-1] == "False"
 
 
-def test_size_as_json_measures_a_step_near_the_estimate(tmp_path, monkeypatch):
+def test_size_as_json_measures_a_step_near_the_estimate(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     # The C library's heap keeps freed memory; without it the resident set is what is in use.
     monkeypatch.setenv("MALLOC_MMAP_THRESHOLD_", "65536")
     small = ["--model-dim=256", "--vocab-size=16384", "--sequence-len=256", "--batch-size=8"]
@@ -110,7 +119,9 @@ def test_size_as_json_measures_a_step_near_the_estimate(tmp_path, monkeypatch):
         (["pretrain", "--out", "."], "exists and is no tiny model"),
     ],
 )
-def test_bad_input_is_one_line_and_code_two(run, arguments, message):
+def test_bad_input_is_one_line_and_code_two(
+    run: Callable[..., Any], arguments: Any, message: str
+) -> None:
     code, _, err = run(*arguments)
     assert code == 2
     assert message in err
@@ -127,14 +138,14 @@ def test_bad_input_is_one_line_and_code_two(run, arguments, message):
         (["size", "--depth", "four"], "valid integer"),
     ],
 )
-def test_unknown_words_are_code_two(run, arguments, word):
+def test_unknown_words_are_code_two(run: Callable[..., Any], arguments: Any, word: str) -> None:
     code, _, err = run(*arguments)
     assert code == 2
     assert word in err
     assert "Traceback" not in err
 
 
-def test_a_process_ends_with_the_code_and_the_one_line(tmp_path):
+def test_a_process_ends_with_the_code_and_the_one_line(tmp_path: Path) -> None:
     done = _run("pretrain", "--preset", "tyni", base=tmp_path)
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == "error: unknown preset 'tyni'; did you mean 'tiny'? (allowed: tiny)\n"

@@ -4,19 +4,23 @@ import json
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from nanochat.cli.main import main
-from nanochat.model.checkpoint import load_checkpoint, save_checkpoint
+from nanochat.model.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from nanochat.model.gpt import GPT
 from nanochat.sharing.transformers_format import EXPORTED, import_transformers
 from nanochat.sources.load import load_model
 from tests.hub_stand_in import HubStandIn, use
 
 
 @pytest.fixture
-def run(monkeypatch, capsys):
-    def typed(*words):
+def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., Any]:
+    def typed(*words: str) -> Any:
         monkeypatch.setattr(sys, "argv", ["nanochat", *map(str, words)])
         with pytest.raises(SystemExit) as ended:
             main()
@@ -27,11 +31,13 @@ def run(monkeypatch, capsys):
 
 
 @pytest.fixture
-def folder(tmp_path, golden_folder):
+def folder(tmp_path: Path, golden_folder: Path) -> Path:
     return shutil.copytree(golden_folder, tmp_path / "model")
 
 
-def test_a_model_goes_to_transformers_and_comes_back(run, folder, tmp_path, checkpoint):
+def test_a_model_goes_to_transformers_and_comes_back(
+    run: Callable[..., Any], folder: Path, tmp_path: Path, checkpoint: Checkpoint
+) -> None:
     code, shown, _ = run("export", "--model", folder, "--out", tmp_path / "hf")
     assert (code, shown) == (0, f"{tmp_path / 'hf'}\n")
     assert {path.name for path in (tmp_path / "hf").iterdir()} == set(EXPORTED)
@@ -42,7 +48,9 @@ def test_a_model_goes_to_transformers_and_comes_back(run, folder, tmp_path, chec
     assert again.meta["tokenizer_fingerprint"] == tokenizer.fingerprint
 
 
-def test_a_config_out_of_bounds_is_not_imported(run, folder, tmp_path):
+def test_a_config_out_of_bounds_is_not_imported(
+    run: Callable[..., Any], folder: Path, tmp_path: Path
+) -> None:
     assert run("export", "--model", folder, "--out", tmp_path / "hf")[0] == 0
     path = tmp_path / "hf" / "config.json"
     whole = json.loads(path.read_text())
@@ -58,7 +66,9 @@ def test_a_config_out_of_bounds_is_not_imported(run, folder, tmp_path):
         assert told.startswith(f"error: {tmp_path / 'hf' / name} is ")
 
 
-def test_the_published_layout_keeps_the_meta_file(run, folder, tmp_path, checkpoint):
+def test_the_published_layout_keeps_the_meta_file(
+    run: Callable[..., Any], folder: Path, tmp_path: Path, checkpoint: Checkpoint
+) -> None:
     code, *_ = run("export", f"--model={folder}", "--out", tmp_path / "out", "--format=nanochat")
     assert code == 0
     again = load_checkpoint(tmp_path / "out" / "checkpoints")
@@ -68,7 +78,9 @@ def test_the_published_layout_keeps_the_meta_file(run, folder, tmp_path, checkpo
 
 
 @pytest.mark.parametrize("option", ["--step=6", "--model-step=6", "--model_step 6"])
-def test_one_of_several_checkpoints_is_chosen(run, tmp_path, golden_folder, model, option):
+def test_one_of_several_checkpoints_is_chosen(
+    run: Callable[..., Any], tmp_path: Path, golden_folder: Path, model: GPT, option: str
+) -> None:
     base = tmp_path / "base"
     for tag, step in (("d2", 5), ("d2", 6), ("d9", 6)):
         save_checkpoint(base / "mid_checkpoints" / tag, model, step, {"tag": tag})
@@ -81,7 +93,9 @@ def test_one_of_several_checkpoints_is_chosen(run, tmp_path, golden_folder, mode
     assert (found.step, found.meta["tag"]) == (6, "d2")
 
 
-def test_a_folder_that_holds_something_else_is_left_alone(run, folder, tmp_path):
+def test_a_folder_that_holds_something_else_is_left_alone(
+    run: Callable[..., Any], folder: Path, tmp_path: Path
+) -> None:
     out = tmp_path / "out"
     out.mkdir()
     (out / "notes.txt").write_text("mine")
@@ -104,7 +118,9 @@ def test_a_folder_that_holds_something_else_is_left_alone(run, folder, tmp_path)
 
 
 @pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning")  # huggingface_hub's own
-def test_a_model_is_uploaded(run, folder, monkeypatch, tmp_path):
+def test_a_model_is_uploaded(
+    run: Callable[..., Any], folder: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     with HubStandIn() as hub:
         use(monkeypatch, hub, tmp_path)
         words = ("upload", "--model", folder, "--repo", "some/model", "--mid", folder)
@@ -133,7 +149,13 @@ def test_a_model_is_uploaded(run, folder, monkeypatch, tmp_path):
         (["export", "--model", "."], "'--out'"),
     ],
 )
-def test_bad_input_is_code_two(run, words, message, tmp_path, monkeypatch):
+def test_bad_input_is_code_two(
+    run: Callable[..., Any],
+    words: Any,
+    message: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.chdir(tmp_path)
     code, _, told = run(*words)
     assert code == 2
@@ -143,7 +165,7 @@ def test_bad_input_is_code_two(run, words, message, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("command", ["export", "import", "upload"])
-def test_help_is_complete_and_loads_no_torch(command):
+def test_help_is_complete_and_loads_no_torch(command: str) -> None:
     code = (
         "import sys; from nanochat.cli.main import app\n"
         f"try: app(['{command}', '--help'])\n"

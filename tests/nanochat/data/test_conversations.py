@@ -5,6 +5,8 @@ import os
 import pickle
 import subprocess
 import sys
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -16,6 +18,7 @@ from nanochat.data.conversations import load_conversations
 from nanochat.data.examples import Examples, tokenize_conversations
 from nanochat.errors import NanochatError
 from nanochat.prepare.docvqa_rows import parse_row
+from nanochat.tokenizer.tokenizer import Tokenizer
 from nanochat.train.batches import make_batches
 from nanochat.train.recipe import Recipe
 
@@ -24,20 +27,20 @@ ANSWER = {"role": "assistant", "content": "Hi."}
 PARTS = {"role": "assistant", "content": [{"type": "python", "text": "1+1"}]}
 
 
-def _write(path, *rows):
+def _write(path: Path, *rows: Any) -> Any:
     lines = [row if isinstance(row, str) else json.dumps(row, ensure_ascii=False) for row in rows]
     path.write_text("".join(line + "\n" for line in lines), encoding="utf-8")
     return str(path)
 
 
-def test_shipped_conversations():
+def test_shipped_conversations() -> None:
     assert len(load_conversations("stdlib_qa", split="validation")) == 256
     train = load_conversations("stdlib_qa", limit=5)
     assert len(train) == 5
     assert train[0][0]["content"].startswith("What does the Python function `collections.Counter")
 
 
-def test_both_row_shapes_and_mixed_content(tmp_path):
+def test_both_row_shapes_and_mixed_content(tmp_path: Path) -> None:
     odd = [{"role": "user", "content": "line\u2028separator\r and \x85"}, ANSWER]
     source = _write(tmp_path / "a b.jsonl", {"messages": [ASK, ANSWER]}, "", [ASK, PARTS], odd)
     expected = [[ASK, ANSWER], [ASK, PARTS], odd]
@@ -45,14 +48,14 @@ def test_both_row_shapes_and_mixed_content(tmp_path):
     assert load_conversations(source, limit=2) == expected[:2]
 
 
-def test_a_folder_has_splits(tmp_path):
+def test_a_folder_has_splits(tmp_path: Path) -> None:
     _write(tmp_path / "validation.jsonl", [ASK, ANSWER])
     assert load_conversations(str(tmp_path), split="validation") == [[ASK, ANSWER]]
     with pytest.raises(NanochatError, match=r"train\.jsonl"):
         load_conversations(str(tmp_path))
 
 
-def test_a_folder_may_hold_parquet_and_spell_its_splits(tmp_path):
+def test_a_folder_may_hold_parquet_and_spell_its_splits(tmp_path: Path) -> None:
     messages = [[{**ASK, "name": None}, {**ANSWER, "name": None}]] * 600
     pq.write_table(pa.table({"n": list(range(600)), "messages": messages}), tmp_path / "t.parquet")
     (tmp_path / "t.parquet").rename(tmp_path / "val.parquet")
@@ -71,7 +74,7 @@ def test_a_folder_may_hold_parquet_and_spell_its_splits(tmp_path):
         load_conversations("stdlib_qa", "test")
 
 
-def test_bad_parquet_is_named(tmp_path):
+def test_bad_parquet_is_named(tmp_path: Path) -> None:
     path = tmp_path / "data.parquet"
     path.write_bytes(b"PAR1 and so on")
     with pytest.raises(NanochatError, match=r"data\.parquet: not readable as Parquet"):
@@ -88,7 +91,7 @@ def test_bad_parquet_is_named(tmp_path):
         load_conversations(str(path))
 
 
-def test_what_a_message_holds_beside_role_and_content_is_left_out(tmp_path):
+def test_what_a_message_holds_beside_role_and_content_is_left_out(tmp_path: Path) -> None:
     part = {"type": "text", "text": "Hi.", "id": 3}
     talk = [{**ASK, "name": None, "id": 1}, {"role": "assistant", "content": [part], "parts": None}]
     source = _write(tmp_path / "data.jsonl", "\ufeff" + json.dumps({"id": 1, "messages": talk}))
@@ -119,7 +122,7 @@ def test_what_a_message_holds_beside_role_and_content_is_left_out(tmp_path):
         ([ASK, {"role": "assistant", "content": ["x"]}], "a part must be an object with text"),
     ],
 )
-def test_a_bad_row_is_named(tmp_path, row, message):
+def test_a_bad_row_is_named(tmp_path: Path, row: Any, message: str) -> None:
     source = _write(tmp_path / "data.jsonl", [ASK, ANSWER], "", row)
     with pytest.raises(NanochatError, match=message) as caught:
         load_conversations(source)
@@ -127,26 +130,26 @@ def test_a_bad_row_is_named(tmp_path, row, message):
     assert "\n" not in str(caught.value)
 
 
-def test_deep_json_within_a_row_is_named():
+def test_deep_json_within_a_row_is_named() -> None:
     with pytest.raises(NanochatError, match=r"^here: ocr_results is not JSON \(maximum recursion"):
         parse_row("here", {"question": "?", "answers": [], "ocr_results": "[" * 100_000})
 
 
 @pytest.mark.parametrize("name", ["x.txt", "x.json", "x"])
-def test_a_file_of_another_kind_is_refused(tmp_path, name):
+def test_a_file_of_another_kind_is_refused(tmp_path: Path, name: str) -> None:
     source = _write(tmp_path / name, [ASK, ANSWER])
     message = rf"{name}: its name must end in \.jsonl \(a JSON value a line\) or \.parquet$"
     with pytest.raises(NanochatError, match=message):
         load_conversations(source)
 
 
-def test_what_cannot_be_opened_is_named(tmp_path):
+def test_what_cannot_be_opened_is_named(tmp_path: Path) -> None:
     (tmp_path / "train.jsonl").mkdir()
     with pytest.raises(NanochatError, match=r"train\.jsonl: not readable \(Is a directory\)$"):
         load_conversations(str(tmp_path))
 
 
-def test_nothing_there_is_an_error(tmp_path):
+def test_nothing_there_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(NanochatError, match=r"there is no stdlib .*stdlib_qa, a \.jsonl file"):
         load_conversations("stdlib")
     with pytest.raises(NanochatError, match="no conversations"):
@@ -160,7 +163,7 @@ def test_nothing_there_is_an_error(tmp_path):
         load_conversations(str(tmp_path / "latin.jsonl"))
 
 
-def test_reading_leaves_no_files(tmp_path):
+def test_reading_leaves_no_files(tmp_path: Path) -> None:
     home = tmp_path / "home"
     home.mkdir()
     code = "from nanochat.data.conversations import load_conversations as l; l('stdlib_qa')"
@@ -169,7 +172,7 @@ def test_reading_leaves_no_files(tmp_path):
     assert [path for path in home.rglob("*") if path.is_file()] == []
 
 
-def test_examples_of_conversations(tokenizer):
+def test_examples_of_conversations(tokenizer: Tokenizer) -> None:
     long = {"role": "assistant", "content": "word " * 200}
     conversations = [[ASK, ANSWER], [ASK, long], [{"role": "user", "content": "x " * 99}, ANSWER]]
     examples = tokenize_conversations(conversations, tokenizer, 40)
@@ -186,14 +189,14 @@ def test_examples_of_conversations(tokenizer):
     assert tokenize_conversations(conversations[:1], tokenizer, len(ids)).truncated == 0
 
 
-def test_nothing_to_predict_is_an_error(tokenizer):
+def test_nothing_to_predict_is_an_error(tokenizer: Tokenizer) -> None:
     with pytest.raises(NanochatError, match="none of the 1 conversations"):
         tokenize_conversations([[ASK]], tokenizer, 64)
     with pytest.raises(NanochatError, match="max_seq_len must be at least 2"):
         tokenize_conversations([[ASK, ANSWER]], tokenizer, 1)
 
 
-def test_fingerprint_is_of_the_content(examples):
+def test_fingerprint_is_of_the_content(examples: Examples) -> None:
     same = Examples(examples.ids.copy(), examples.mask.copy(), examples.offsets.copy())
     assert same.fingerprint == examples.fingerprint
     mask = examples.mask.copy()
@@ -201,7 +204,7 @@ def test_fingerprint_is_of_the_content(examples):
     assert Examples(examples.ids, mask, examples.offsets).fingerprint != examples.fingerprint
 
 
-def test_read_only_and_pickled_examples_work(examples):
+def test_read_only_and_pickled_examples_work(examples: Examples) -> None:
     again = pickle.loads(pickle.dumps(examples))
     for array in (again.ids, again.mask, again.offsets):
         array.flags.writeable = False
@@ -210,7 +213,7 @@ def test_read_only_and_pickled_examples_work(examples):
     assert torch.equal(one[1], other[1])
 
 
-def test_batches_are_padded_shifted_and_kept(examples, pad_id):
+def test_batches_are_padded_shifted_and_kept(examples: Examples, pad_id: int) -> None:
     batches = make_batches(examples, Recipe(device_batch_size=3), pad_id)
     inputs, targets = batches[0]
     assert inputs.dtype == targets.dtype == torch.int64
@@ -230,7 +233,7 @@ def test_batches_are_padded_shifted_and_kept(examples, pad_id):
     assert batches.first_supervised == int((targets >= 0).sum()) == batches.supervised(0)
 
 
-def test_epochs_follow_each_other(examples, pad_id):
+def test_epochs_follow_each_other(examples: Examples, pad_id: int) -> None:
     batches = make_batches(examples, Recipe(device_batch_size=300), pad_id)
     assert batches.per_epoch == 2
     assert [batches[index][0].size(0) for index in range(4)] == [300, 100, 300, 100]
@@ -239,8 +242,8 @@ def test_epochs_follow_each_other(examples, pad_id):
         batches[-1]
 
 
-def test_shuffling_is_seeded_and_differs_by_epoch(examples, pad_id):
-    def firsts(recipe, start):
+def test_shuffling_is_seeded_and_differs_by_epoch(examples: Examples, pad_id: int) -> None:
+    def firsts(recipe: Recipe, start: Any) -> Any:
         batches = make_batches(examples, recipe, pad_id)
         rows = [tuple(row.tolist()) for i in range(2) for row in batches[start + i][0][:, :20]]
         return rows, sorted(rows)

@@ -1,6 +1,9 @@
 """Shards: beginnings of one stream, each as short as its budget allows."""
 
 import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -13,7 +16,7 @@ from nanochat.data.nested_shards import list_shards, pick_shard, write_shards
 from nanochat.errors import NanochatError
 from nanochat.prepare import encodings
 from nanochat.prepare.encodings import from_encoding, load_tokenizer
-from nanochat.tokenizer.tokenizer import SPECIAL_TOKENS
+from nanochat.tokenizer.tokenizer import SPECIAL_TOKENS, Tokenizer
 
 ASK = {"role": "user", "content": "1+1?"}
 PARTS = [
@@ -31,15 +34,17 @@ MIXED = [
 
 
 @pytest.fixture(scope="module")
-def stream():
+def stream() -> Any:
     return load_conversations("stdlib_qa", limit=60)
 
 
-def _supervised(conversations, tokenizer, max_seq_len=128):
+def _supervised(conversations: Any, tokenizer: Tokenizer, max_seq_len: int = 128) -> Any:
     return tokenize_conversations(conversations, tokenizer, max_seq_len).num_supervised
 
 
-def test_shards_are_the_shortest_beginnings(tmp_path, stream, tokenizer):
+def test_shards_are_the_shortest_beginnings(
+    tmp_path: Path, stream: Any, tokenizer: Tokenizer
+) -> None:
     budgets = [1500, 1, 200, 200]
     paths = write_shards(iter(stream), tokenizer, budgets, tmp_path, 128, "stdlib_qa")
     assert [path.name for path in paths] == [f"shard_{n}.parquet" for n in (1, 200, 1500)]
@@ -59,7 +64,7 @@ def test_shards_are_the_shortest_beginnings(tmp_path, stream, tokenizer):
     assert {path.name for path in tmp_path.iterdir()} == {path.name for path in paths}
 
 
-def test_a_folder_of_shards_is_a_source(tmp_path, stream, tokenizer):
+def test_a_folder_of_shards_is_a_source(tmp_path: Path, stream: Any, tokenizer: Tokenizer) -> None:
     write_shards(stream, tokenizer, [300, 900], tmp_path, 128)
     small, large = (load_conversations(str(tmp_path / f"shard_{n}.parquet")) for n in (300, 900))
     held = list_shards(tmp_path)[0][1].supervised_tokens
@@ -77,7 +82,7 @@ def test_a_folder_of_shards_is_a_source(tmp_path, stream, tokenizer):
     assert load_conversations(str(tmp_path), split="validation") == stream[:1]
 
 
-def test_what_is_no_text_comes_back_as_it_was(tmp_path, tokenizer):
+def test_what_is_no_text_comes_back_as_it_was(tmp_path: Path, tokenizer: Tokenizer) -> None:
     (path,) = write_shards(MIXED, tokenizer, [1], tmp_path / "parts", 128)
     assert load_conversations(str(path)) == MIXED[:1]
     (path,) = write_shards(MIXED * 50, tokenizer, [400], tmp_path / "parts", 128)
@@ -90,10 +95,12 @@ def test_what_is_no_text_comes_back_as_it_was(tmp_path, tokenizer):
     assert message == pa.struct([("role", pa.string()), ("content", pa.string())])
 
 
-def test_the_stream_is_read_once_and_no_further_than_needed(tmp_path, stream, tokenizer):
+def test_the_stream_is_read_once_and_no_further_than_needed(
+    tmp_path: Path, stream: Any, tokenizer: Tokenizer
+) -> None:
     taken = []
 
-    def read():
+    def read() -> Iterator[Any]:
         for conversation in stream:
             taken.append(conversation)
             yield conversation
@@ -102,7 +109,9 @@ def test_the_stream_is_read_once_and_no_further_than_needed(tmp_path, stream, to
     assert len(taken) == list_shards(tmp_path)[-1][1].rows < len(stream)
 
 
-def test_a_stream_that_ends_too_early_leaves_what_it_filled(tmp_path, stream, tokenizer):
+def test_a_stream_that_ends_too_early_leaves_what_it_filled(
+    tmp_path: Path, stream: Any, tokenizer: Tokenizer
+) -> None:
     total = _supervised(stream[:4], tokenizer)
     message = (
         rf"{total} is the largest budget it can fill, not 99999 \(written: shard_50\.parquet\)"
@@ -115,7 +124,9 @@ def test_a_stream_that_ends_too_early_leaves_what_it_filled(tmp_path, stream, to
         write_shards(stream[:4], tokenizer, [total + 1], tmp_path, 128, "some set")
 
 
-def test_shards_of_two_sets_are_not_mixed(tmp_path, stream, tokenizer):
+def test_shards_of_two_sets_are_not_mixed(
+    tmp_path: Path, stream: Any, tokenizer: Tokenizer
+) -> None:
     write_shards(stream, tokenizer, [50], tmp_path, 128, "one")
     write_shards(stream, tokenizer, [60], tmp_path, 128, "one")
     for given in [(64, "one", "train"), (128, "two", "train"), (128, "one", "test")]:
@@ -130,13 +141,15 @@ def test_shards_of_two_sets_are_not_mixed(tmp_path, stream, tokenizer):
     ("budgets", "length", "message"),
     [([], 128, "budgets"), ([0, 5], 128, "budgets must be"), ([5], 1, "max_seq_len must be")],
 )
-def test_bad_numbers_are_refused(tmp_path, stream, tokenizer, budgets, length, message):
+def test_bad_numbers_are_refused(
+    tmp_path: Path, stream: Any, tokenizer: Tokenizer, budgets: Any, length: int, message: str
+) -> None:
     with pytest.raises(NanochatError, match=message):
         write_shards(stream, tokenizer, budgets, tmp_path / "new", length)
     assert not (tmp_path / "new").exists()
 
 
-def test_text_that_parquet_cannot_hold_is_refused(tmp_path, tokenizer):
+def test_text_that_parquet_cannot_hold_is_refused(tmp_path: Path, tokenizer: Tokenizer) -> None:
     half = [ASK, {"role": "assistant", "content": "\ud800"}]
     with pytest.raises(NanochatError, match="cannot be stored in Parquet"):
         write_shards([half], tokenizer, [1], tmp_path, 128)
@@ -144,7 +157,7 @@ def test_text_that_parquet_cannot_hold_is_refused(tmp_path, tokenizer):
 
 
 @pytest.fixture
-def encoding():
+def encoding() -> Any:
     ranks = {bytes([value]): value for value in range(256)}
     ranks |= {b"th": 256, b"the": 258}  # 257 is a special token in the middle
     return tiktoken.Encoding(
@@ -152,7 +165,9 @@ def encoding():
     )
 
 
-def test_an_encoding_counts_with_the_special_tokens_added(encoding, monkeypatch):
+def test_an_encoding_counts_with_the_special_tokens_added(
+    encoding: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     tokenizer = from_encoding(encoding)
     assert tokenizer.vocab_size == 258 + len(SPECIAL_TOKENS)
     assert [tokenizer.special[name] for name in SPECIAL_TOKENS] == list(range(258, 267))
@@ -163,14 +178,16 @@ def test_an_encoding_counts_with_the_special_tokens_added(encoding, monkeypatch)
     assert load_tokenizer("cl100k_base").fingerprint == tokenizer.fingerprint
 
 
-def test_tokenizers_of_folders_and_models(golden_folder, tokenizer):
+def test_tokenizers_of_folders_and_models(golden_folder: Path, tokenizer: Tokenizer) -> None:
     for source in (golden_folder, golden_folder / "tokenizer"):
         assert load_tokenizer(str(source)).fingerprint == tokenizer.fingerprint
     with pytest.raises(NanochatError, match=r"cl100k.*no such folder.*cl100k_base"):
         load_tokenizer("cl100k")
 
 
-def test_an_encoding_that_cannot_be_fetched_is_one_line(monkeypatch, tmp_path):
+def test_an_encoding_that_cannot_be_fetched_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.setenv("TIKTOKEN_CACHE_DIR", str(tmp_path))
     monkeypatch.setattr("tiktoken.registry.ENCODINGS", {})
     monkeypatch.setattr("nanochat.files.retry.FIRST_WAIT", 0.01)

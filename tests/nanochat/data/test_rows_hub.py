@@ -5,6 +5,9 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import datasets
 import pyarrow as pa
@@ -42,18 +45,18 @@ pytestmark = [
 ]
 
 
-def _jsonl(talks, **more):
+def _jsonl(talks: Path, **more: Any) -> Any:
     return b"".join(json.dumps({"messages": talk, **more}).encode() + b"\n" for talk in talks)
 
 
-def _parquet(columns):
+def _parquet(columns: Any) -> Any:
     sink = pa.BufferOutputStream()
     pq.write_table(pa.table(columns), sink)
     return sink.getvalue().to_pybytes()
 
 
 @pytest.fixture
-def hub(monkeypatch, tmp_path):
+def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[HubStandIn]:
     monkeypatch.setattr(retry, "FIRST_WAIT", 0.01)
     with HubStandIn() as stand_in:
         use(monkeypatch, stand_in, tmp_path)
@@ -61,7 +64,7 @@ def hub(monkeypatch, tmp_path):
 
 
 @pytest.fixture
-def talks(hub):
+def talks(hub: HubStandIn) -> Path:
     hub.repos[SET] = {
         "train.jsonl": _jsonl(TALKS, id=7),
         "val.jsonl": _jsonl(TALKS[:2]),
@@ -70,7 +73,7 @@ def talks(hub):
 
 
 @pytest.mark.parametrize("streaming", [True, False])
-def test_splits_are_read_either_way(talks, streaming):
+def test_splits_are_read_either_way(talks: Path, streaming: bool) -> None:
     assert load_conversations("hf:some/talks", streaming=streaming) == TALKS
     assert load_conversations("hf:some/talks", limit=2, streaming=streaming) == TALKS[:2]
     for spelling in ("val", "valid", "validation"):
@@ -80,7 +83,7 @@ def test_splits_are_read_either_way(talks, streaming):
         load_conversations("hf:some/talks", split="test", streaming=streaming)
 
 
-def test_a_revision_and_a_configuration_are_taken(hub):
+def test_a_revision_and_a_configuration_are_taken(hub: HubStandIn) -> None:
     card = """---
 configs:
 - config_name: short
@@ -107,7 +110,9 @@ configs:
         assert "\n" not in str(caught.value)
 
 
-def test_other_columns_are_neither_asked_for_nor_minded(hub, monkeypatch):
+def test_other_columns_are_neither_asked_for_nor_minded(
+    hub: HubStandIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
     messages = [[{**message, "name": None, "tools": None} for message in talk] for talk in TALKS]
     image = [os.urandom(200_000)] * len(TALKS)
     hub.repos[SET] = {"train.parquet": _parquet({"image": image, "messages": messages})}
@@ -123,7 +128,7 @@ def test_other_columns_are_neither_asked_for_nor_minded(hub, monkeypatch):
     assert [sorted(row) for _, row in rows] == [["messages"]] * 5
 
 
-def test_a_bad_row_of_the_hub_is_named(hub):
+def test_a_bad_row_of_the_hub_is_named(hub: HubStandIn) -> None:
     bad = [*TALKS[:2], TALKS[2][::-1]]
     hub.repos[SET] = {"train.jsonl": _jsonl(bad)}
     source = "hf:some/talks"
@@ -144,7 +149,9 @@ def test_a_bad_row_of_the_hub_is_named(hub):
         load_conversations(source)
 
 
-def test_a_folder_of_the_same_name_is_not_read_instead(talks, tmp_path, monkeypatch):
+def test_a_folder_of_the_same_name_is_not_read_instead(
+    talks: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "some" / "talks").mkdir(parents=True)
     (tmp_path / "some" / "talks" / "train.jsonl").write_bytes(_jsonl(TALKS[:1]))
     monkeypatch.chdir(tmp_path)
@@ -153,7 +160,7 @@ def test_a_folder_of_the_same_name_is_not_read_instead(talks, tmp_path, monkeypa
     assert load_conversations("some/talks") == TALKS[:1]
 
 
-def test_a_moment_of_trouble_is_waited_out_and_more_is_one_line(talks):
+def test_a_moment_of_trouble_is_waited_out_and_more_is_one_line(talks: Path) -> None:
     talks.fail.append(("GET /api/datasets/some/talks", 503, 2))
     talks.fail.append(("GET /datasets/some/talks/resolve", 503, 1))
     assert load_conversations("hf:some/talks") == TALKS
@@ -166,7 +173,7 @@ def test_a_moment_of_trouble_is_waited_out_and_more_is_one_line(talks):
     assert "\n" not in str(caught.value)
 
 
-def test_a_set_that_was_loaded_whole_is_there_offline_at_its_revision_only(talks):
+def test_a_set_that_was_loaded_whole_is_there_offline_at_its_revision_only(talks: Path) -> None:
     talks.revisions[SET] = {"v1": {"train.jsonl": _jsonl(TALKS[:1])}}
     assert load_conversations("hf:some/talks", streaming=False) == TALKS
     talks.fail.append(("", 404, 10**6))
@@ -183,7 +190,7 @@ def test_a_set_that_was_loaded_whole_is_there_offline_at_its_revision_only(talks
             load_conversations(f"hf:some/talks@{revision}")
 
 
-def test_offline_mode_reads_the_cache(talks):
+def test_offline_mode_reads_the_cache(talks: Path) -> None:
     assert load_conversations("hf:some/talks", streaming=False) == TALKS
     code = (
         "from nanochat.data.conversations import load_conversations as load;"
@@ -198,7 +205,7 @@ def test_offline_mode_reads_the_cache(talks):
     assert len(talks.requests) == asked
 
 
-def test_pushed_conversations_come_back_as_they_were(hub, tmp_path):
+def test_pushed_conversations_come_back_as_they_were(hub: HubStandIn, tmp_path: Path) -> None:
     (tmp_path / "a.jsonl").write_bytes(_jsonl([*TALKS, PARTS]))
     (tmp_path / "b.jsonl").write_bytes(_jsonl(TALKS[:2]))
     sources = {"train": str(tmp_path / "a.jsonl"), "validation": str(tmp_path / "b.jsonl")}
@@ -216,7 +223,7 @@ def test_pushed_conversations_come_back_as_they_were(hub, tmp_path):
     assert load_conversations("hf:some/talks", split="validation") == TALKS[:2]
 
 
-def test_a_second_push_keeps_the_card_and_the_other_split(hub, tmp_path):
+def test_a_second_push_keeps_the_card_and_the_other_split(hub: HubStandIn, tmp_path: Path) -> None:
     for name, talks in [("a", TALKS), ("b", TALKS[:2]), ("c", TALKS[3:])]:
         (tmp_path / f"{name}.jsonl").write_bytes(_jsonl(talks))
     paths = {"train": str(tmp_path / "a.jsonl"), "validation": str(tmp_path / "b.jsonl")}
@@ -232,7 +239,9 @@ def test_a_second_push_keeps_the_card_and_the_other_split(hub, tmp_path):
     assert load_conversations("hf:some/talks", split="val") == TALKS[:2]
 
 
-def test_nothing_bad_is_pushed(hub, tmp_path, monkeypatch):
+def test_nothing_bad_is_pushed(
+    hub: HubStandIn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     good, bad = tmp_path / "good.jsonl", tmp_path / "bad.jsonl"
     good.write_bytes(_jsonl(TALKS))
     bad.write_bytes(_jsonl([*TALKS, TALKS[0][::-1]]))
@@ -257,7 +266,7 @@ def test_nothing_bad_is_pushed(hub, tmp_path, monkeypatch):
         push_dataset({"train": str(good)}, "some/talks")
 
 
-def test_a_hub_that_is_away_is_one_line(hub, tmp_path):
+def test_a_hub_that_is_away_is_one_line(hub: HubStandIn, tmp_path: Path) -> None:
     (tmp_path / "a.jsonl").write_bytes(_jsonl(TALKS))
     hub.fail.append(("", 0, 10**6))
     with pytest.raises(NanochatError, match="some/talks: the hub was not reached") as caught:
@@ -266,7 +275,7 @@ def test_a_hub_that_is_away_is_one_line(hub, tmp_path):
     assert len(hub.requests) >= retry.ATTEMPTS
 
 
-def test_fetched_files_are_kept_while_their_rows_match(talks, tmp_path):
+def test_fetched_files_are_kept_while_their_rows_match(talks: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     first = list(fetch_dataset("hf:some/talks", out))
     assert [(each.path.name, each.rows, each.kept) for each in first] == [
@@ -289,7 +298,7 @@ def test_fetched_files_are_kept_while_their_rows_match(talks, tmp_path):
         list(fetch_dataset("hf:some/talks", out, ["test"]))
 
 
-def test_a_stream_is_read_no_further_than_asked(talks):
+def test_a_stream_is_read_no_further_than_asked(talks: Path) -> None:
     stream = iter_conversations("hf:some/talks")
     assert [next(stream), next(stream)] == TALKS[:2]
     stream.close()

@@ -9,7 +9,9 @@ import subprocess
 import sys
 import time
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import stamina
@@ -18,7 +20,9 @@ import wandb
 from nanochat.errors import NanochatError
 from nanochat.files.artifacts import split_artifact
 from nanochat.files.base_dir import base_dir
+from nanochat.model.checkpoint import Checkpoint
 from nanochat.sources.load import check_source, load_model, resolve_model, resolve_tokenizer
+from nanochat.tokenizer.tokenizer import Tokenizer
 from tests.nanochat.fake_wandb import Artifact, make_api
 from tests.nanochat.wandb_stand_in import WandbStandIn
 
@@ -43,7 +47,7 @@ NEEDED = [
 
 
 @pytest.fixture
-def store(tmp_path, golden_folder, monkeypatch):
+def store(tmp_path: Path, golden_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """An artifact as a fine-tune's, behind an API that is not asked for a key."""
     store = tmp_path / "store"
     for part in ("checkpoints", "tokenizer"):
@@ -61,15 +65,17 @@ def store(tmp_path, golden_folder, monkeypatch):
 
 
 @pytest.fixture
-def version(store):
+def version(store: Path) -> Path:
     return store / "team/proj/d20-run/v7"
 
 
-def sent(store):
+def sent(store: Path) -> list[Any]:
     return sorted((store / "sent").read_text().split())
 
 
-def test_what_is_needed_is_fetched_once(store, version, checkpoint, tokenizer):
+def test_what_is_needed_is_fetched_once(
+    store: Path, version: Path, checkpoint: Checkpoint, tokenizer: Tokenizer
+) -> None:
     for name in ("model_000300.pt", "meta_000300.json", "optim_000400.pt"):
         (version / "checkpoints" / name).write_text("other")
     with pytest.warns(UserWarning, match=r"'wandb:team/proj/d20-run:v7': step 400, the newest, is"):
@@ -91,14 +97,14 @@ def test_what_is_needed_is_fetched_once(store, version, checkpoint, tokenizer):
     assert not list(kept.glob("*.tmp")) + list(kept.glob(".*.tmp"))
 
 
-def test_the_flat_layout(store, golden_folder, checkpoint):
+def test_the_flat_layout(store: Path, golden_folder: Path, checkpoint: Checkpoint) -> None:
     for part in ("checkpoints", "tokenizer"):
         shutil.copytree(golden_folder / part, store / "team/proj/flat/v0", dirs_exist_ok=True)
     assert load_model("wandb:team/proj/flat:v0")[0].fingerprint == checkpoint.fingerprint
 
 
 @pytest.mark.parametrize("lost", ["checkpoints/meta_000400.json", "checkpoints/model_000400.pt"])
-def test_a_cache_with_half_a_checkpoint_is_redone(store, version, lost):
+def test_a_cache_with_half_a_checkpoint_is_redone(store: Path, version: Path, lost: str) -> None:
     kept = base_dir() / "artifacts/team/proj/d20-run/v7"
     shutil.copytree(version, kept)
     (kept / "checkpoints/model_000400.pt").write_bytes(b"cut short")
@@ -110,7 +116,7 @@ def test_a_cache_with_half_a_checkpoint_is_redone(store, version, lost):
         assert (found.checkpoint_dir / name).read_bytes() == expected
 
 
-def test_a_cached_file_of_another_length_is_redone(store, version):
+def test_a_cached_file_of_another_length_is_redone(store: Path, version: Path) -> None:
     found = resolve_model(SOURCE)
     model = found.checkpoint_dir / "model_000400.pt"
     model.write_bytes(model.read_bytes()[:-1])
@@ -118,12 +124,14 @@ def test_a_cached_file_of_another_length_is_redone(store, version):
     assert model.read_bytes() == (version / "checkpoints/model_000400.pt").read_bytes()
 
 
-def test_a_tokenizer_alone_costs_no_weights(store):
+def test_a_tokenizer_alone_costs_no_weights(store: Path) -> None:
     assert (resolve_tokenizer(SOURCE) / "tokenizer.pkl").is_file()
     assert sent(store) == NEEDED[2:]
 
 
-def test_an_alias_is_the_version_that_it_means_now(store, version, monkeypatch):
+def test_an_alias_is_the_version_that_it_means_now(
+    store: Path, version: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     source = "wandb:team/proj/d20-run:latest"
     assert resolve_model(source) == resolve_model(SOURCE)
     assert sent(store) == NEEDED
@@ -138,7 +146,9 @@ def test_an_alias_is_the_version_that_it_means_now(store, version, monkeypatch):
 
 
 @pytest.mark.parametrize("mode", ["offline", "disabled"])
-def test_offline_modes_use_the_cache(store, monkeypatch, mode):
+def test_offline_modes_use_the_cache(
+    store: Path, monkeypatch: pytest.MonkeyPatch, mode: str
+) -> None:
     online = resolve_model(SOURCE)
     monkeypatch.setattr(wandb, "Api", None)  # not to be asked
     monkeypatch.setenv("WANDB_MODE", mode)
@@ -149,14 +159,16 @@ def test_offline_modes_use_the_cache(store, monkeypatch, mode):
         resolve_model("wandb:team/proj/d20-run:v8")
 
 
-def unreachable():
+def unreachable() -> None:
     try:
         raise TimeoutError("no answer")
     except TimeoutError as error:
         raise wandb.errors.AuthenticationError("Failed to verify") from error
 
 
-def test_without_a_network_the_cache_is_used_with_a_warning(store, monkeypatch):
+def test_without_a_network_the_cache_is_used_with_a_warning(
+    store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     online = resolve_model(SOURCE)
     monkeypatch.setattr(wandb, "Api", unreachable)
     with pytest.warns(
@@ -167,7 +179,7 @@ def test_without_a_network_the_cache_is_used_with_a_warning(store, monkeypatch):
         resolve_model("wandb:team/proj/d20-run:v8")
 
 
-def test_refusals_are_one_line(store):
+def test_refusals_are_one_line(store: Path) -> None:
     with pytest.raises(NanochatError, match=r"'wandb:team/proj/none:v1': W&B refuses it \(artifac"):
         resolve_model("wandb:team/proj/none:v1")
     (store / "team/proj/text/v0").mkdir(parents=True)
@@ -176,10 +188,12 @@ def test_refusals_are_one_line(store):
         resolve_model("wandb:team/proj/text:v0")
 
 
-def test_faults_of_the_network_are_tried_again(store, monkeypatch):
+def test_faults_of_the_network_are_tried_again(
+    store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     real, calls = Artifact.download, []
 
-    def flaky(self, root, path_prefix, skip_cache):
+    def flaky(self: Any, root: str, path_prefix: str, skip_cache: bool) -> Any:
         calls.append(path_prefix)
         if len(calls) < 4:
             raise ConnectionResetError("gone")
@@ -192,8 +206,10 @@ def test_faults_of_the_network_are_tried_again(store, monkeypatch):
 
 
 @pytest.mark.parametrize("error", [ConnectionResetError("gone"), None])
-def test_a_download_that_fails_leaves_nothing_to_be_found(store, monkeypatch, error):
-    def fail(self, root, path_prefix, skip_cache):
+def test_a_download_that_fails_leaves_nothing_to_be_found(
+    store: Path, monkeypatch: pytest.MonkeyPatch, error: Any
+) -> None:
+    def fail(self: Any, root: str, path_prefix: str, skip_cache: bool) -> None:
         if error is not None:
             raise error
         Path(root, path_prefix).parent.mkdir(parents=True, exist_ok=True)
@@ -209,7 +225,7 @@ def test_a_download_that_fails_leaves_nothing_to_be_found(store, monkeypatch, er
     assert resolve_model(SOURCE).step == 400
 
 
-def start(pause):
+def start(pause: Any) -> Any:
     root = Path(__file__).parents[3]
     return subprocess.Popen(
         [sys.executable, "-W", "error", "-c", RESOLVE, SOURCE],
@@ -220,7 +236,7 @@ def start(pause):
     )
 
 
-def test_four_processes_fetch_each_file_once(store, version):
+def test_four_processes_fetch_each_file_once(store: Path, version: Path) -> None:
     workers = [start(pause=0.02) for _ in range(4)]
     said = [worker.communicate(timeout=60)[0].strip() for worker in workers]
     assert [worker.returncode for worker in workers] == [0] * 4
@@ -229,7 +245,9 @@ def test_four_processes_fetch_each_file_once(store, version):
     assert sent(store) == NEEDED
 
 
-def test_a_process_killed_in_the_middle_leaves_nothing_half(store, version, monkeypatch):
+def test_a_process_killed_in_the_middle_leaves_nothing_half(
+    store: Path, version: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     worker = start(pause=0.1)
     building = base_dir() / "artifacts/team/proj/d20-run/.v7.tmp/checkpoints/model_000400.pt"
     try:
@@ -251,7 +269,7 @@ def test_a_process_killed_in_the_middle_leaves_nothing_half(store, version, monk
     assert not building.exists()
 
 
-def test_forms():
+def test_forms() -> None:
     assert split_artifact(SOURCE) == ("team", "proj", "d20-run", "v7")
     check_source(SOURCE)
     for source in ("a/b:v1", "a/b/c", "a/b/c:", "a/b/c:v1:v2", "../b/c:v1", "a/../c:v1", "a/b/c:."):
@@ -259,7 +277,7 @@ def test_forms():
             check_source(f"wandb:{source}")
 
 
-def test_the_stand_in_is_called_as_the_real_one_may_be(tmp_path):
+def test_the_stand_in_is_called_as_the_real_one_may_be(tmp_path: Path) -> None:
     """The real library, without a server: names of arguments, and of what a manifest holds."""
     inspect.signature(wandb.Api.artifact).bind(None, "team/proj/name:v1")
     arguments = inspect.signature(Artifact.download).parameters
@@ -274,7 +292,7 @@ def test_the_stand_in_is_called_as_the_real_one_may_be(tmp_path):
 
 
 @pytest.fixture
-def alone(tmp_path, monkeypatch):
+def alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The real library in child processes, with folders of its own and no user."""
     for name in ("WANDB_API_KEY", "WANDB_MODE", "WANDB_IDENTITY_TOKEN_FILE", "WANDB_SERVICE"):
         monkeypatch.delenv(name, raising=False)
@@ -285,7 +303,7 @@ def alone(tmp_path, monkeypatch):
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
 
 
-def resolve_with_the_real_library(source):
+def resolve_with_the_real_library(source: Any) -> Any:
     code = (
         "import sys, nanochat.sources.load as s\n"
         "try: found = s.resolve_model(sys.argv[1])\n"
@@ -301,7 +319,9 @@ def resolve_with_the_real_library(source):
     )
 
 
-def test_the_real_library_and_a_server(alone, golden_folder, monkeypatch):
+def test_the_real_library_and_a_server(
+    alone: Any, golden_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     files = {
         f"{part}/{path.name}": path.read_bytes()
         for part in ("checkpoints", "tokenizer")
@@ -320,7 +340,7 @@ def test_the_real_library_and_a_server(alone, golden_folder, monkeypatch):
     assert (again.stdout, again.stderr) == (done.stdout, "")
 
 
-def test_the_real_library_without_a_user(alone, monkeypatch):
+def test_the_real_library_without_a_user(alone: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")
     done = resolve_with_the_real_library("wandb:team/proj/run:v7")
     assert "knows no user here: `wandb login`, or set WANDB_API_KEY" in done.stderr

@@ -1,6 +1,7 @@
 """Which checkpoint and which tokenizer is meant, from names alone."""
 
 import re
+from typing import Any
 
 import pytest
 
@@ -29,7 +30,7 @@ def pair(folder: str, *steps: int, prefix: str = "") -> list[str]:
         ("base_checkpoints", "tokenizer"),
     ],
 )
-def test_layouts(folder, tokenizer):
+def test_layouts(folder: str, tokenizer: str) -> None:
     pickle = f"{tokenizer}/tokenizer.pkl".lstrip("/")
     noise = ["README.md", "report/report.md", f"{folder}/optim_000650_rank0.pt".lstrip("/")]
     layout = choose([*noise, *pair(folder, 650), pickle])
@@ -39,7 +40,7 @@ def test_layouts(folder, tokenizer):
     assert layout.notes == ()
 
 
-def test_only_complete_pairs_count():
+def test_only_complete_pairs_count() -> None:
     paths = [*pair("", 700), "model_000719.pt", "meta_000800.json", "model_0000900.pt"]
     assert choose(paths).step == 700
     with pytest.raises(NanochatError, match=r"of step 719; steps there: 700$"):
@@ -48,7 +49,7 @@ def test_only_complete_pairs_count():
         choose(["README.md", "model_000719.pt", "meta_000800.json"])
 
 
-def test_the_newest_step_and_a_note_of_the_others():
+def test_the_newest_step_and_a_note_of_the_others() -> None:
     layout = choose(pair("", 20, 1_000_000, 399))
     assert layout.step == 1_000_000
     assert layout.notes == ("step 1000000, the newest, is used; also there: 20, 399",)
@@ -57,7 +58,7 @@ def test_the_newest_step_and_a_note_of_the_others():
     assert asked.files == ("meta_000399.json", "model_000399.pt")
 
 
-def test_what_is_there_is_named():
+def test_what_is_there_is_named() -> None:
     with pytest.raises(NanochatError, match=r"found: a.txt, b.txt$"):
         choose(["b.txt", "a.txt"])
     with pytest.raises(NanochatError, match=r"found: nothing$"):
@@ -75,7 +76,7 @@ STAGES = {
 }
 
 
-def test_a_stage_that_is_asked_for():
+def test_a_stage_that_is_asked_for() -> None:
     paths = [path for folder in STAGES.values() for path in pair(f"{folder}/d20", 1)]
     for stage, folder in STAGES.items():
         layout = choose(paths, stage=stage)
@@ -86,7 +87,7 @@ def test_a_stage_that_is_asked_for():
         choose(paths, stage="stf")
 
 
-def test_of_several_stages_sft_or_none():
+def test_of_several_stages_sft_or_none() -> None:
     paths = [path for folder in STAGES.values() for path in pair(f"{folder}/d20", 1)]
     layout = choose(paths)
     assert layout.checkpoint_dir == "chatsft_checkpoints/d20"
@@ -95,7 +96,7 @@ def test_of_several_stages_sft_or_none():
         choose([*pair("base_checkpoints/d1", 1), *pair("mid_checkpoints/d1", 1)])
 
 
-def test_files_with_a_stage_before_their_name_are_another_model():
+def test_files_with_a_stage_before_their_name_are_another_model() -> None:
     """The set that is published with a mid-trained model beside the fine-tuned one."""
     paths = [*pair("", 700), *pair("", 813, prefix="mid_"), "tokenizer/tokenizer.pkl"]
     layout = choose(paths)
@@ -114,12 +115,12 @@ def test_files_with_a_stage_before_their_name_are_another_model():
         choose(["mid_model_000813.pt", "meta_000813.json"])
 
 
-def test_files_of_no_stage_are_taken_for_any_where_they_are_alone():
+def test_files_of_no_stage_are_taken_for_any_where_they_are_alone() -> None:
     for stage in STAGES:
         assert choose(pair("", 1), stage=stage).step == 1
 
 
-def test_tags():
+def test_tags() -> None:
     paths = [
         path for tag in ("d4", "d20", "d9", "mine") for path in pair(f"base_checkpoints/{tag}", 1)
     ]
@@ -135,7 +136,7 @@ def test_tags():
         choose(pair("", 1), tag="d5")
 
 
-def test_without_a_depth_the_tag_changed_last():
+def test_without_a_depth_the_tag_changed_last() -> None:
     paths = [*pair("old", 1), *pair("new", 1), *pair("older", 1)]
     times = {"old/model_000001.pt": 5.0, "new/meta_000001.json": 9.0, "older/model_000001.pt": 5.0}
     assert choose(paths, changed=times).checkpoint_dir == "new"
@@ -143,13 +144,13 @@ def test_without_a_depth_the_tag_changed_last():
         choose(paths)
 
 
-def test_the_top_comes_before_what_lies_deeper():
+def test_the_top_comes_before_what_lies_deeper() -> None:
     layout = choose([*pair("checkpoints", 9), *pair("d20", 9), *pair("", 1)])
     assert (layout.checkpoint_dir, layout.step) == ("", 1)
     assert layout.notes == ("the top is used; also there: checkpoints, d20",)
 
 
-def test_files_in_the_making_are_not_seen():
+def test_files_in_the_making_are_not_seen() -> None:
     paths = [*pair("", 1), *pair(".build.tmp", 2), ".model_000003.pt", "meta_000003.json"]
     layout = choose([*paths, ".build.tmp/tokenizer.pkl"])
     assert (layout.step, layout.notes, layout.tokenizer_dir) == (1, (), None)
@@ -169,17 +170,17 @@ def test_files_in_the_making_are_not_seen():
         (["tokenizer.pkl", "m/tokenizer.pkl", "x/tokenizer.pkl"], "m"),
     ],
 )
-def test_tokenizers(paths, expected):
+def test_tokenizers(paths: Any, expected: str | None) -> None:
     assert find_tokenizer(paths, "m") == expected
 
 
-def test_all_files_of_the_tokenizer_are_taken():
+def test_all_files_of_the_tokenizer_are_taken() -> None:
     names = ["tokenizer/token_bytes.pt", "tokenizer/tokenizer.json", "tokenizer/tokenizer.pkl"]
     layout = choose([*pair("", 1), *names, "tokenizer/merges.txt", "token_bytes.pt"])
     assert list(layout.files[:-2]) == names
 
 
-def test_every_error_is_one_line():
+def test_every_error_is_one_line() -> None:
     for arguments in ({"step": 7}, {"tag": "x"}, {"stage": "nine"}):
         with pytest.raises(NanochatError) as caught:
             choose(pair("", 1), **arguments)

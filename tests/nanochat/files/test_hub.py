@@ -6,13 +6,18 @@ import subprocess
 import sys
 import time
 import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
 import stamina
 
 from nanochat.errors import NanochatError
 from nanochat.files.hub import split_revision
+from nanochat.model.checkpoint import Checkpoint
 from nanochat.sources.load import load_model, resolve_model, resolve_tokenizer
+from nanochat.tokenizer.tokenizer import Tokenizer
 from tests.hub_answers import Reply
 from tests.hub_stand_in import HubStandIn, use
 
@@ -30,7 +35,7 @@ print(hashlib.sha256(model).hexdigest())
 
 
 @pytest.fixture
-def hub(monkeypatch, tmp_path):
+def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[HubStandIn]:
     # Four attempts as always, without the waits between them.
     with HubStandIn() as stand_in, stamina.set_testing(True, attempts=4):
         use(monkeypatch, stand_in, tmp_path)
@@ -38,7 +43,7 @@ def hub(monkeypatch, tmp_path):
 
 
 @pytest.fixture
-def files(golden_folder):
+def files(golden_folder: Path) -> dict[str, bytes]:
     """A flat repository, as the published ones are."""
     content = {
         path.name: path.read_bytes()
@@ -51,17 +56,17 @@ def files(golden_folder):
 
 
 @pytest.fixture
-def repository(hub, files):
+def repository(hub: HubStandIn, files: dict[str, bytes]) -> HubStandIn:
     hub.repos[REPOSITORY] = dict(files)
     return hub
 
 
-def fetched(hub):
+def fetched(hub: HubStandIn) -> list[Any]:
     """Names of the files that were sent, each as often as it was."""
     return sorted(path.split("/", 5)[-1] for method, path in hub.requests if _is_get(method, path))
 
 
-def _is_get(method, path):
+def _is_get(method: str, path: str) -> bool:
     return method == "GET" and "/resolve/" in path
 
 
@@ -70,11 +75,13 @@ NEEDED = sorted(
 )
 
 
-def go_offline(monkeypatch):
+def go_offline(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
 
 
-def test_only_what_is_needed_is_fetched_and_only_once(repository, checkpoint, tokenizer):
+def test_only_what_is_needed_is_fetched_and_only_once(
+    repository: HubStandIn, checkpoint: Checkpoint, tokenizer: Tokenizer
+) -> None:
     files = repository.repos[REPOSITORY]
     for name in ("optim_000400.pt", "optim_000400_rank0.pt", "README.md", "model_000900.pt"):
         files[name] = b"large"
@@ -94,7 +101,9 @@ def test_only_what_is_needed_is_fetched_and_only_once(repository, checkpoint, to
     assert fetched(repository) == NEEDED
 
 
-def test_the_nested_layout(hub, files, checkpoint):
+def test_the_nested_layout(
+    hub: HubStandIn, files: dict[str, bytes], checkpoint: Checkpoint
+) -> None:
     hub.repos[REPOSITORY] = {
         f"base_checkpoints/d{depth}/{name}": content
         for depth in (2, 10)
@@ -112,7 +121,13 @@ def test_the_nested_layout(hub, files, checkpoint):
     assert resolve_model(SOURCE, tag="d2", stage="base").checkpoint_dir.name == "d2"
 
 
-def test_a_stage_in_the_name_of_the_files(hub, files, checkpoint, monkeypatch, tmp_path):
+def test_a_stage_in_the_name_of_the_files(
+    hub: HubStandIn,
+    files: dict[str, bytes],
+    checkpoint: Checkpoint,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
     monkeypatch.setenv("NANOCHAT_BASE_DIR", str(tmp_path / "base"))
     hub.repos[REPOSITORY] = {
         (f"mid_{name}" if "tokenizer" not in name else name): content
@@ -124,7 +139,7 @@ def test_a_stage_in_the_name_of_the_files(hub, files, checkpoint, monkeypatch, t
     assert "model_000700.pt" not in fetched(hub)
 
 
-def test_a_tokenizer_alone_costs_no_weights(repository):
+def test_a_tokenizer_alone_costs_no_weights(repository: HubStandIn) -> None:
     folder = resolve_tokenizer(SOURCE)
     assert (folder / "tokenizer.pkl").is_file()
     assert fetched(repository) == ["tokenizer/token_bytes.pt", "tokenizer/tokenizer.pkl"]
@@ -135,7 +150,7 @@ def test_a_tokenizer_alone_costs_no_weights(repository):
         resolve_tokenizer(SOURCE)
 
 
-def test_revisions(repository, files):
+def test_revisions(repository: HubStandIn, files: dict[str, bytes]) -> None:
     repository.revisions[REPOSITORY] = {"v1": {**files, "model_000400.pt": b"first"}}
     new, old = resolve_model(SOURCE), resolve_model(f"{SOURCE}@v1")
     assert (old.checkpoint_dir / "model_000400.pt").read_bytes() == b"first"
@@ -145,11 +160,11 @@ def test_revisions(repository, files):
         resolve_model(f"{SOURCE}@v2")
 
 
-def test_all_files_are_of_one_commit(repository, files):
+def test_all_files_are_of_one_commit(repository: HubStandIn, files: dict[str, bytes]) -> None:
     """A commit between the listing and the last file does not mix two models."""
     real = repository.answer
 
-    def answer(method, target, token, body):
+    def answer(method: str, target: str, token: Any, body: Any) -> Any:
         reply = real(method, target, token, body)
         if method == "GET" and "/resolve/" in target:
             repository.repos[REPOSITORY] = dict.fromkeys(files, b"newer")
@@ -161,7 +176,9 @@ def test_all_files_are_of_one_commit(repository, files):
     assert (found.checkpoint_dir / "meta_000400.json").read_bytes() == files["meta_000400.json"]
 
 
-def test_offline_mode_uses_the_cache(repository, files, monkeypatch):
+def test_offline_mode_uses_the_cache(
+    repository: HubStandIn, files: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
     repository.revisions[REPOSITORY] = {"v1": files}
     sources = (SOURCE, f"{SOURCE}@v1")
     online = [resolve_model(source) for source in sources]
@@ -180,7 +197,7 @@ def test_offline_mode_uses_the_cache(repository, files, monkeypatch):
         resolve_model(SOURCE, step=7)
 
 
-def test_without_a_network_the_cache_is_used_with_a_warning(repository):
+def test_without_a_network_the_cache_is_used_with_a_warning(repository: HubStandIn) -> None:
     online = resolve_model(SOURCE)
     repository.fail = [("/api/models", 0, 99)]  # the connection is cut
     with pytest.warns(UserWarning, match=r"the hub cannot be reached .*; the cache is used"):
@@ -190,13 +207,13 @@ def test_without_a_network_the_cache_is_used_with_a_warning(repository):
         resolve_model("hf:owner/other")
 
 
-def test_faults_of_the_network_are_tried_again(repository):
+def test_faults_of_the_network_are_tried_again(repository: HubStandIn) -> None:
     repository.fail = [("GET /api/models", 503, 2), ("GET /owner/name/resolve", 0, 1)]
     assert resolve_model(SOURCE).step == 400
     assert [times for _, _, times in repository.fail] == [0, 0]
 
 
-def test_a_download_that_fails_for_long_is_told_and_goes_on(repository):
+def test_a_download_that_fails_for_long_is_told_and_goes_on(repository: HubStandIn) -> None:
     repository.fail = [("GET /owner/name/resolve", 500, 99)]
     with pytest.raises(
         NanochatError, match=r"tokenizer/\S+ was not fetched .*run it again: wh"
@@ -207,8 +224,8 @@ def test_a_download_that_fails_for_long_is_told_and_goes_on(repository):
     assert resolve_model(SOURCE).step == 400
 
 
-def refuse(hub, status, code):
-    def answer(method, target, token, body):
+def refuse(hub: HubStandIn, status: Any, code: Any) -> None:
+    def answer(method: str, target: str, token: Any, body: Any) -> Any:
         hub.requests.append((method, target))
         return Reply(status, b"{}", {"X-Error-Code": code, "X-Error-Message": "No."})
 
@@ -223,7 +240,9 @@ def refuse(hub, status, code):
         (403, "", r"the hub refuses it \("),
     ],
 )
-def test_refusals_are_one_line_and_final(hub, status, code, message):
+def test_refusals_are_one_line_and_final(
+    hub: HubStandIn, status: int, code: str, message: str
+) -> None:
     refuse(hub, status, code)
     with pytest.raises(NanochatError, match=message) as caught:
         resolve_model(SOURCE)
@@ -232,25 +251,27 @@ def test_refusals_are_one_line_and_final(hub, status, code, message):
     assert len(hub.requests) == 1
 
 
-def test_a_name_that_the_hub_cannot_have(hub):
+def test_a_name_that_the_hub_cannot_have(hub: HubStandIn) -> None:
     with pytest.raises(NanochatError, match=r"the hub refuses it \("):
         resolve_model("hf:owner/a..b")
     assert hub.requests == []
 
 
-def test_a_repository_without_a_model(hub):
+def test_a_repository_without_a_model(hub: HubStandIn) -> None:
     hub.repos[REPOSITORY] = {"model.safetensors": b"", "config.json": b"{}"}
     with pytest.raises(NanochatError, match=r"no model_\*.pt .*found: config.json, model.safetens"):
         resolve_model(SOURCE)
     assert fetched(hub) == []
 
 
-def start():
+def start() -> Any:
     command = [sys.executable, "-W", "error", "-c", RESOLVE, SOURCE]
     return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
 
 
-def test_four_processes_fetch_each_file_once(repository, files, monkeypatch):
+def test_four_processes_fetch_each_file_once(
+    repository: HubStandIn, files: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
     repository.slow["GET /owner/name/resolve"] = 0.02
     workers = [start() for _ in range(4)]
     said = [worker.communicate(timeout=60)[0].strip() for worker in workers]
@@ -263,7 +284,9 @@ def test_four_processes_fetch_each_file_once(repository, files, monkeypatch):
     assert repository.requests == []
 
 
-def test_a_process_killed_in_the_middle_leaves_nothing_half(repository, files, monkeypatch):
+def test_a_process_killed_in_the_middle_leaves_nothing_half(
+    repository: HubStandIn, files: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
     repository.slow["model_000400.pt"] = 0.1
     worker = start()
     try:
@@ -283,7 +306,7 @@ def test_a_process_killed_in_the_middle_leaves_nothing_half(repository, files, m
     assert (found.checkpoint_dir / "model_000400.pt").read_bytes() == files["model_000400.pt"]
 
 
-def test_split_revision():
+def test_split_revision() -> None:
     assert split_revision("hf:karpathy/nanochat-d34@refs/pr/1") == (
         "karpathy/nanochat-d34",
         "refs/pr/1",

@@ -3,6 +3,8 @@
 import http.server
 import socket
 import threading
+from collections.abc import Iterator
+from typing import Any
 
 import httpx
 import pytest
@@ -15,13 +17,13 @@ from nanochat.files.retry import ATTEMPTS, FIRST_WAIT, is_network_fault, with_re
 class Server:
     """Answers with one status after the other, the last one for good."""
 
-    def __init__(self, *statuses):
+    def __init__(self, *statuses: Any) -> None:
         self.left = list(statuses)
         self.asked = 0
         outer = self
 
         class Handler(http.server.BaseHTTPRequestHandler):
-            def do_GET(self):
+            def do_GET(self) -> None:
                 outer.asked += 1
                 status = outer.left.pop(0) if len(outer.left) > 1 else outer.left[0]
                 if status == 0:  # half of an answer
@@ -34,27 +36,27 @@ class Server:
                 self.send_header("Content-Length", "0")
                 self.end_headers()
 
-            def log_message(self, format, *args):
+            def log_message(self, format: Any, *args: Any) -> None:
                 pass
 
         self._server = http.server.HTTPServer(("127.0.0.1", 0), Handler)
         self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
 
-    def __enter__(self):
+    def __enter__(self) -> Any:
         threading.Thread(target=self._server.serve_forever, args=(0.01,), daemon=True).start()
         return self
 
-    def __exit__(self, *_):
+    def __exit__(self, *_: Any) -> None:
         self._server.shutdown()
         self._server.server_close()
 
 
-def with_httpx(url):
+def with_httpx(url: str) -> Any:
     with httpx.Client(trust_env=False, timeout=10) as client:
         return client.get(url).raise_for_status().status_code
 
 
-def with_requests(url):
+def with_requests(url: str) -> Any:
     with requests.Session() as session:
         session.trust_env = False
         answer = session.get(url, timeout=10)
@@ -66,13 +68,13 @@ CLIENTS = pytest.mark.parametrize("get", [with_httpx, with_requests])
 
 
 @pytest.fixture(autouse=True)
-def without_waiting():
+def without_waiting() -> Iterator[None]:
     with stamina.set_testing(True, attempts=ATTEMPTS):
         yield
 
 
 @pytest.fixture
-def nobody():
+def nobody() -> Iterator[Any]:
     """Address that nobody listens at."""
     with socket.socket() as held:
         held.bind(("127.0.0.1", 0))  # bound, so that no one else gets it; not listening
@@ -81,7 +83,7 @@ def nobody():
 
 @CLIENTS
 @pytest.mark.parametrize("status", [408, 429, 500, 502, 503, 504])
-def test_a_server_in_trouble_is_asked_again(get, status):
+def test_a_server_in_trouble_is_asked_again(get: Any, status: int) -> None:
     with Server(status, status, 200) as server:
         assert with_retries(lambda: get(server.url)) == 200
         assert server.asked == 3
@@ -89,7 +91,7 @@ def test_a_server_in_trouble_is_asked_again(get, status):
 
 @CLIENTS
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 410])
-def test_a_refusal_is_final(get, status):
+def test_a_refusal_is_final(get: Any, status: int) -> None:
     with Server(status) as server:
         with pytest.raises(Exception, match=str(status)):
             with_retries(lambda: get(server.url))
@@ -97,17 +99,17 @@ def test_a_refusal_is_final(get, status):
 
 
 @CLIENTS
-def test_an_answer_that_is_cut_is_asked_for_again(get):
+def test_an_answer_that_is_cut_is_asked_for_again(get: Any) -> None:
     with Server(0, 200) as server:
         assert with_retries(lambda: get(server.url)) == 200
         assert server.asked == 2
 
 
 @CLIENTS
-def test_a_refused_connection_is_tried_as_often_as_allowed(get, nobody):
+def test_a_refused_connection_is_tried_as_often_as_allowed(get: Any, nobody: Any) -> None:
     calls = []
 
-    def call():
+    def call() -> Any:
         calls.append(1)
         return get(nobody)
 
@@ -126,10 +128,10 @@ def test_a_refused_connection_is_tried_as_often_as_allowed(get, nobody):
         MemoryError("429"),
     ],
 )
-def test_words_and_numbers_in_a_message_are_no_fault(error):
+def test_words_and_numbers_in_a_message_are_no_fault(error: Any) -> None:
     calls = []
 
-    def call():
+    def call() -> None:
         calls.append(1)
         raise error
 
@@ -139,8 +141,8 @@ def test_words_and_numbers_in_a_message_are_no_fault(error):
     assert len(calls) == 1
 
 
-def test_a_fault_is_found_behind_another_error():
-    def wrapped(*, hide):
+def test_a_fault_is_found_behind_another_error() -> None:
+    def wrapped(*, hide: Any) -> Any:
         try:
             try:
                 raise ConnectionResetError("gone")
@@ -159,14 +161,14 @@ def test_a_fault_is_found_behind_another_error():
     assert not is_network_fault(circle)
 
 
-def test_offline_mode_is_a_wish():
+def test_offline_mode_is_a_wish() -> None:
     from huggingface_hub.errors import OfflineModeIsEnabled
 
     assert issubclass(OfflineModeIsEnabled, ConnectionError)
     assert not is_network_fault(OfflineModeIsEnabled())
 
 
-def test_waits_double(monkeypatch):
+def test_waits_double(monkeypatch: pytest.MonkeyPatch) -> None:
     waits = []
     with stamina.set_testing(False), Server(503, 503, 503, 200) as server:
         monkeypatch.setattr("tenacity.nap.time.sleep", waits.append)

@@ -3,6 +3,8 @@
 import json
 import math
 import re
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -20,26 +22,28 @@ QUICK = {"data": "stdlib_qa", "limit": 400, "max_seq_len": 128, "dtype": "float3
 
 
 @pytest.fixture
-def given(golden_folder):
+def given(golden_folder: Path) -> dict[str, Any]:
     return {**QUICK, "model": str(golden_folder), "num_tokens": 4000, "eval_every": 0}
 
 
-def _run(given, out):
+def _run(given: dict[str, Any], out: Path) -> Any:
     lines = []
     settings, recipe = parse_settings(given)
     inputs = load_run_inputs(settings, recipe, lines.append)
     return run_finetune(settings, recipe, inputs, out, lines.append), lines
 
 
-def _strict(path):
-    def refuse(name):
+def _strict(path: Path) -> Any:
+    def refuse(name: str) -> None:
         raise AssertionError(f"{name} is no JSON")
 
     return json.loads(path.read_text(), parse_constant=refuse)
 
 
 @pytest.mark.parametrize("number", [2, 9])
-def test_it_is_the_published_fine_tune_and_says_so(curves, number, given, tmp_path):
+def test_it_is_the_published_fine_tune_and_says_so(
+    curves: list[dict[str, Any]], number: int, given: dict[str, Any], tmp_path: Path
+) -> None:
     row = curves[number]
     done, lines = _run({**given, **row["settings"]}, tmp_path)
     result = _strict(done.path)["result"]
@@ -59,7 +63,9 @@ def test_it_is_the_published_fine_tune_and_says_so(curves, number, given, tmp_pa
     )
 
 
-def test_result_has_the_fields_of_the_source_and_the_real_rates(given, tmp_path):
+def test_result_has_the_fields_of_the_source_and_the_real_rates(
+    given: dict[str, Any], tmp_path: Path
+) -> None:
     done, _ = _run({**given, "learning_rate": 1, "grid_i": 3, "grid-j": "4"}, tmp_path)
     assert re.fullmatch(r"finetune_single_dummy_\d{8}_\d{6}\.json", done.path.name)
     content = _strict(done.path)
@@ -81,7 +87,9 @@ def test_result_has_the_fields_of_the_source_and_the_real_rates(given, tmp_path)
     assert len(repro["fingerprints"]["model"]) == 64
 
 
-def test_two_runs_have_files_of_their_own_and_the_same_curve(given, tmp_path):
+def test_two_runs_have_files_of_their_own_and_the_same_curve(
+    given: dict[str, Any], tmp_path: Path
+) -> None:
     first, second = (_run(given, tmp_path)[0] for _ in range(2))
     assert first.path != second.path
     assert first.fields["losses"] == second.fields["losses"]
@@ -89,7 +97,7 @@ def test_two_runs_have_files_of_their_own_and_the_same_curve(given, tmp_path):
     assert one == other
 
 
-def test_divergence_is_a_result_in_plain_json(given, tmp_path):
+def test_divergence_is_a_result_in_plain_json(given: dict[str, Any], tmp_path: Path) -> None:
     wild = {"unembedding_lr": 1e30, "matrix_lr": 1e30, "num_iterations": 20}
     done, lines = _run({**given, **wild, "save_artifacts": True}, tmp_path)
     result = _strict(done.path)["result"]
@@ -101,7 +109,9 @@ def test_divergence_is_a_result_in_plain_json(given, tmp_path):
     assert done.model_folder is None
 
 
-def test_model_is_saved_as_it_is_after_the_last_step(given, tmp_path, golden_folder):
+def test_model_is_saved_as_it_is_after_the_last_step(
+    given: dict[str, Any], tmp_path: Path, golden_folder: Path
+) -> None:
     done, _ = _run({**given, "save_artifacts": True, "num_iterations": 3}, tmp_path)
     folder = done.model_folder
     assert folder is not None
@@ -120,7 +130,7 @@ def test_model_is_saved_as_it_is_after_the_last_step(given, tmp_path, golden_fol
     assert again.fields["losses"][0] != done.fields["losses"][0]
 
 
-def test_watching_changes_nothing(given, tmp_path):
+def test_watching_changes_nothing(given: dict[str, Any], tmp_path: Path) -> None:
     given |= {"num_iterations": 4, "learning_rate": 0.03}
     plain, _ = _run(given, tmp_path / "plain")
     watched = {"eval_every": 2, "eval_batches": 2, "visualize": True, "log_every": 3}
@@ -137,13 +147,13 @@ def test_watching_changes_nothing(given, tmp_path):
     assert done.answers.before != done.answers.after
 
 
-def test_checkpointing_gradients_changes_nothing(given, tmp_path):
+def test_checkpointing_gradients_changes_nothing(given: dict[str, Any], tmp_path: Path) -> None:
     plain, _ = _run({**given, "num_iterations": 3}, tmp_path / "plain")
     done, _ = _run({**given, "num_iterations": 3, "gradient_checkpointing": True}, tmp_path / "c")
     assert done.fields["losses"] == plain.fields["losses"]
 
 
-def test_without_a_validation_split_training_goes_on(given, tmp_path):
+def test_without_a_validation_split_training_goes_on(given: dict[str, Any], tmp_path: Path) -> None:
     conversation = {
         "messages": [
             {"role": "user", "content": "How many?"},
@@ -161,8 +171,10 @@ def test_without_a_validation_split_training_goes_on(given, tmp_path):
         _run({**alone, "val_data": "nowhere.jsonl"}, tmp_path / "out")
 
 
-def test_a_training_is_kept_whatever_comes_after_it(given, tmp_path, monkeypatch):
-    def interrupted(_log):
+def test_a_training_is_kept_whatever_comes_after_it(
+    given: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(_log: Any) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr("nanochat.finetune_run.log.RunLog.after", interrupted)
@@ -173,14 +185,18 @@ def test_a_training_is_kept_whatever_comes_after_it(given, tmp_path, monkeypatch
     assert load_model(str(path.with_suffix("")))[0].step == 2
 
 
-def test_validation_takes_as_many_batches_as_it_should(given, tmp_path):
+def test_validation_takes_as_many_batches_as_it_should(
+    given: dict[str, Any], tmp_path: Path
+) -> None:
     wide = {"device_batch_size": 100, "eval_every": 1, "eval_batches": 2, "num_iterations": 1}
     _, lines = _run(given | wide, tmp_path)
     assert any("(2 batches)" in line for line in lines)
 
 
-def test_what_ends_a_run_is_in_its_file(given, tmp_path, monkeypatch):
-    def fail(*_):
+def test_what_ends_a_run_is_in_its_file(
+    given: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: Any) -> None:
         raise torch.OutOfMemoryError("no more")
 
     monkeypatch.setattr(nanochat.finetune_run.run, "finetune", fail)
@@ -193,7 +209,7 @@ def test_what_ends_a_run_is_in_its_file(given, tmp_path, monkeypatch):
     assert result["avg_loss"] is None
 
 
-def test_rates_of_the_parts_of_matrix_are_told(given, tmp_path):
+def test_rates_of_the_parts_of_matrix_are_told(given: dict[str, Any], tmp_path: Path) -> None:
     done, lines = _run({**given, "num_iterations": 1, "matrix_lr": 0.01, "mlp_lr": 0.5}, tmp_path)
     told = next(line for line in lines if line.startswith("parameters: "))
     assert re.search(r"attention [\d,]+ at 0\.01, mlp [\d,]+ at 0\.5$", told)

@@ -3,6 +3,8 @@
 import torch
 
 from nanochat.finetune_run.samples import LONGEST, MARGIN, answer, make_samples
+from nanochat.model.gpt import GPT
+from nanochat.tokenizer.tokenizer import Tokenizer
 from nanochat.train.recipe import Recipe
 
 ASK = {"role": "user", "content": "How many?"}
@@ -10,7 +12,7 @@ TELL = {"role": "assistant", "content": "Three."}
 PARTS = [{"type": "text", "text": "Let me "}, {"type": "python", "text": "1+2"}]
 
 
-def test_the_last_answer_is_left_out(tokenizer):
+def test_the_last_answer_is_left_out(tokenizer: Tokenizer) -> None:
     (sample,) = make_samples([[ASK, TELL, ASK, TELL]], tokenizer, 64)
     ids, _ = tokenizer.render_conversation([ASK, TELL, ASK, TELL], 64)
     assert sample.prompt == ids[: len(sample.prompt)]
@@ -19,7 +21,7 @@ def test_the_last_answer_is_left_out(tokenizer):
     assert sample.max_new_tokens == len(tokenizer.encode("Three.")) + MARGIN
 
 
-def test_long_prompts_and_open_conversations_are_passed_over(tokenizer):
+def test_long_prompts_and_open_conversations_are_passed_over(tokenizer: Tokenizer) -> None:
     long = {"role": "user", "content": "word " * 100}
     told = {"role": "assistant", "content": "word " * 400}
     found = make_samples(
@@ -32,7 +34,9 @@ def test_long_prompts_and_open_conversations_are_passed_over(tokenizer):
     assert len(make_samples([[ASK, TELL]] * 9, tokenizer, 64)) == 5
 
 
-def test_answers_are_greedy_and_end_where_the_assistant_does(model, tokenizer):
+def test_answers_are_greedy_and_end_where_the_assistant_does(
+    model: GPT, tokenizer: Tokenizer
+) -> None:
     samples = make_samples([[ASK, TELL]] * 2, tokenizer, 64)
     recipe = Recipe(dtype="float32")
     said = answer(model, samples, tokenizer, recipe)

@@ -3,6 +3,7 @@
 import dataclasses
 import subprocess
 import sys
+from typing import Any
 
 import pytest
 
@@ -13,12 +14,12 @@ from nanochat.train.recipe import Recipe
 PRESET = {"preset": "tiny"}
 
 
-def test_every_setting_has_help_and_nothing_else_has():
+def test_every_setting_has_help_and_nothing_else_has() -> None:
     assert set(SETTING_HELP) == {field.name for field in dataclasses.fields(Settings)}
     assert set(RECIPE_HELP) == {field.name for field in dataclasses.fields(Recipe)}
 
 
-def test_defaults_are_those_of_the_source():
+def test_defaults_are_those_of_the_source() -> None:
     settings, recipe = parse_settings({"model-id": "folder"})
     assert recipe == Recipe()
     assert settings.data_source == "hf:morgan/docvqa-nanochat"
@@ -30,14 +31,14 @@ def test_defaults_are_those_of_the_source():
     assert parse_settings(PRESET)[0].data_source == "stdlib_qa"
 
 
-def test_text_and_either_kind_of_number_are_read():
+def test_text_and_either_kind_of_number_are_read() -> None:
     given = {**PRESET, "learning_rate": 1, "num-tokens": "5e5", "eval_every": "1e1", "step": "7"}
     settings, recipe = parse_settings(given)
     assert (recipe.learning_rate, recipe.num_tokens) == (1.0, 500_000)
     assert (settings.eval_every, settings.model_step) == (10, 7)
 
 
-def test_names_of_the_source_are_understood():
+def test_names_of_the_source_are_understood() -> None:
     given = {"model_id": "wandb:e/p/n:v7", "dataset_id": "a/b", "dataset_revision": "abc"}
     settings, _ = parse_settings(given)
     assert (settings.model, settings.data_source) == ("wandb:e/p/n:v7", "hf:a/b@abc")
@@ -47,7 +48,7 @@ def test_names_of_the_source_are_understood():
     )
 
 
-def test_environment_stands_in_for_what_is_not_given():
+def test_environment_stands_in_for_what_is_not_given() -> None:
     environment = {"MODEL_ARTIFACT": "folder", "DATASET_ID": "a/b", "MAX_SEQ_LEN": "64"}
     settings, _ = parse_settings({}, environment | {"WANDB_RUN": "night", "TOKENIZER_ARTIFACT": ""})
     assert (settings.model, settings.data_source) == ("folder", "hf:a/b")
@@ -61,7 +62,7 @@ def test_environment_stands_in_for_what_is_not_given():
     )
 
 
-def test_a_revision_in_the_environment_belongs_to_the_data_there():
+def test_a_revision_in_the_environment_belongs_to_the_data_there() -> None:
     environment = {"DATASET_ID": "a/b", "DATASET_REVISION": "abc"}
     assert parse_settings({"model": "x"}, environment)[0].data_source == "hf:a/b@abc"
     for given in ("talks.jsonl", "hf:c/d"):
@@ -71,7 +72,7 @@ def test_a_revision_in_the_environment_belongs_to_the_data_there():
         parse_settings(PRESET, {"MAX_SEQ_LEN": "long"})
 
 
-def test_debug_is_a_quick_try_that_keeps_the_model():
+def test_debug_is_a_quick_try_that_keeps_the_model() -> None:
     settings, recipe = parse_settings({**PRESET, "debug": True})
     assert (recipe.num_tokens, settings.saved) == (2000, True)
     assert (settings.run_name, settings.logged) == ("debug-finetune-ft", False)
@@ -99,12 +100,12 @@ def test_debug_is_a_quick_try_that_keeps_the_model():
         ({**PRESET, "trainable": "matrx"}, "unknown parameter group 'matrx'; did you mean"),
     ],
 )
-def test_bad_settings_are_one_line(given, message):
+def test_bad_settings_are_one_line(given: dict[str, Any], message: str) -> None:
     with pytest.raises(NanochatError, match=message) as caught:
         parse_settings(given)
     assert "\n" not in str(caught.value)
 
 
-def test_settings_load_no_torch():
+def test_settings_load_no_torch() -> None:
     code = "import nanochat.finetune_run.settings, sys; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0

@@ -2,6 +2,8 @@
 
 import os
 import time
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,7 +15,7 @@ from nanochat.finetune_run.subprocess_run import Child, finetune_in_child
 QUICK = {"data": "stdlib_qa", "limit": 50, "max_seq_len": 64, "eval_every": 0, "device": "cpu"}
 
 
-def _ended(final_loss, losses, *, error=None, examples=100):
+def _ended(final_loss: Any, losses: Any, *, error: Any = None, examples: int = 100) -> Any:
     fields = {"final_loss": final_loss, "losses": losses, "error": error, "stable": error is None}
     return Child(0, {"result": fields, "repro": {"examples": examples}}, "")
 
@@ -34,15 +36,15 @@ KILLED = Child(-9, None, "")
         ([Child(1, _ended(1.0, [1.0]).content, "out of memory")] * 2, [1, 2], False, False),
     ],
 )
-def test_what_counts_as_the_same(children, missing, equal, bits):
+def test_what_counts_as_the_same(children: Any, missing: Any, equal: bool, bits: bool) -> None:
     check = ReproCheck(children)
     assert (check.missing, check.equal, check.equal_bits) == (missing, equal, bits)
 
 
-def test_runs_take_the_gpus_in_turn(monkeypatch, tmp_path):
+def test_runs_take_the_gpus_in_turn(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     seen = {}
 
-    def child(given, out, environment, timeout):
+    def child(given: dict[str, Any], out: Path, environment: Any, timeout: Any) -> Any:
         gpu = environment["CUDA_VISIBLE_DEVICES"]
         assert gpu not in busy
         busy.add(gpu)
@@ -72,7 +74,9 @@ def test_runs_take_the_gpus_in_turn(monkeypatch, tmp_path):
         ([_ended(1.0, [1.0]), Child(1, None, "error: out of GPU memory")], [8, 16], 8),
     ],
 )
-def test_probe_stops_where_nothing_larger_can_fit(monkeypatch, tmp_path, ends, tried, best):
+def test_probe_stops_where_nothing_larger_can_fit(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, ends: Any, tried: Any, best: int | None
+) -> None:
     rest = iter(ends)
     attempts = []
     monkeypatch.setattr(
@@ -89,7 +93,9 @@ def test_probe_stops_where_nothing_larger_can_fit(monkeypatch, tmp_path, ends, t
         (Child(1, None, "OSError: disk is full"), "not for lack of memory: OSError: disk is full"),
     ],
 )
-def test_what_says_nothing_of_memory_is_no_answer(monkeypatch, tmp_path, child, message):
+def test_what_says_nothing_of_memory_is_no_answer(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, child: Any, message: str
+) -> None:
     monkeypatch.setattr(
         "nanochat.finetune_run.batch_size_probe.finetune_in_child", lambda *_: child
     )
@@ -97,13 +103,13 @@ def test_what_says_nothing_of_memory_is_no_answer(monkeypatch, tmp_path, child, 
         probe_batch_size({}, range(8, 25, 8), tmp_path, lambda attempt: None)
 
 
-def test_bad_input_of_a_child_is_bad_input_here(tmp_path):
+def test_bad_input_of_a_child_is_bad_input_here(tmp_path: Path) -> None:
     with pytest.raises(NanochatError, match="no such folder"):
         finetune_in_child({**QUICK, "model": "nowhere"}, tmp_path, os.environ, 60)
     assert "no such folder" in (tmp_path / "output.log").read_text()
 
 
-def test_a_child_that_hangs_is_killed(tmp_path, golden_folder):
+def test_a_child_that_hangs_is_killed(tmp_path: Path, golden_folder: Path) -> None:
     given = {**QUICK, "model": str(golden_folder), "num_iterations": 10**6}
     child = finetune_in_child(given, tmp_path, os.environ, 4)
     assert (child.code, child.finished, child.fields) == (-9, False, {})

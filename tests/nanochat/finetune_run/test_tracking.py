@@ -4,10 +4,13 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from nanochat.cli.main import main
+from nanochat.model.gpt import GPT
 from tests.wandb_log import read_records
 
 QUICK = [
@@ -20,7 +23,7 @@ QUICK = [
 ]
 
 
-def _finetune(model, folder, *arguments, **environment):
+def _finetune(model: GPT, folder: Path, *arguments: str, **environment: Any) -> Any:
     env = {**os.environ, "OMP_NUM_THREADS": "1", "WANDB_MODE": "offline", "WANDB_SILENT": "true"}
     command = [sys.executable, "-m", "nanochat", "finetune", "--model", str(model), *QUICK]
     return subprocess.run(
@@ -33,14 +36,14 @@ def _finetune(model, folder, *arguments, **environment):
     )
 
 
-def _records(folder):
+def _records(folder: Path) -> Any:
     """Records of the one transaction log under a folder."""
     (path,) = folder.glob("wandb/offline-run-*/run-*.wandb")
     return read_records(path)
 
 
 @pytest.fixture(scope="module")
-def logged(golden_folder, tmp_path_factory):
+def logged(golden_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
     folder = tmp_path_factory.mktemp("logged")
     way = ["--run=night", "--eval-every=2", "--eval-batches=1", "--save-artifacts", "--out=out"]
     tags = ["--wandb_tags=a, b", "--grid_sweep_id=sweep7"]
@@ -50,11 +53,11 @@ def logged(golden_folder, tmp_path_factory):
     return json.loads(path.read_text())["result"], _records(folder / "out")
 
 
-def _values(items):
+def _values(items: Any) -> Any:
     return {item.key or "/".join(item.nested_key): json.loads(item.value_json) for item in items}
 
 
-def test_run_has_name_tags_and_settings(logged):
+def test_run_has_name_tags_and_settings(logged: Any) -> None:
     _, records = logged
     (run,) = [record.run for record in records if record.WhichOneof("record_type") == "run"]
     assert (run.display_name, run.run_group, run.job_type) == ("night-ft", "sweep7", "finetune")
@@ -63,7 +66,7 @@ def test_run_has_name_tags_and_settings(logged):
     assert (config["num_iterations"], config["dtype"]) == (4, "float32")
 
 
-def test_curves_samples_and_summary_have_the_keys_of_the_source(logged):
+def test_curves_samples_and_summary_have_the_keys_of_the_source(logged: Any) -> None:
     result, records = logged
     history = [_values(record.history.item) for record in records if record.HasField("history")]
     steps = [row for row in history if "train/loss" in row]
@@ -86,7 +89,7 @@ def test_curves_samples_and_summary_have_the_keys_of_the_source(logged):
         assert name in summary, name
 
 
-def test_model_is_an_artifact_in_the_published_layout(logged):
+def test_model_is_an_artifact_in_the_published_layout(logged: Any) -> None:
     result, records = logged
     requests = [r.request.log_artifact.artifact for r in records if r.HasField("request")]
     artifacts = [r.artifact for r in records if r.HasField("artifact")] + requests
@@ -100,7 +103,7 @@ def test_model_is_an_artifact_in_the_published_layout(logged):
 
 
 @pytest.fixture(scope="module")
-def wild(golden_folder, tmp_path_factory):
+def wild(golden_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
     """Records of a run that diverges and has its name and its place from the environment."""
     folder = tmp_path_factory.mktemp("wild")
     (folder / "elsewhere").mkdir()
@@ -112,19 +115,22 @@ def wild(golden_folder, tmp_path_factory):
     return _records(folder / "elsewhere")
 
 
-def test_samples_of_a_run_that_diverges_are_kept(wild):
+def test_samples_of_a_run_that_diverges_are_kept(wild: Any) -> None:
     history = [_values(record.history.item) for record in wild if record.HasField("history")]
     assert any("samples/generations/nrows" in row for row in history)
 
 
-def test_the_run_may_be_named_by_the_environment(wild):
+def test_the_run_may_be_named_by_the_environment(wild: Any) -> None:
     (run,) = [record.run for record in wild if record.HasField("run")]
     assert run.display_name == "dawn-ft"
 
 
 def test_without_a_name_nothing_is_logged_and_wandb_is_not_loaded(
-    golden_folder, tmp_path, monkeypatch, capsys
-):
+    golden_folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     (tmp_path / "poison").mkdir()
     (tmp_path / "poison" / "wandb.py").write_text("raise SystemExit('wandb was imported')\n")
     monkeypatch.syspath_prepend(tmp_path / "poison")

@@ -1,6 +1,7 @@
 """The rule for one run, on its edges and against the rule of a sweep."""
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -21,7 +22,7 @@ from nanochat.finetune_run.trainability import judge
         ([], True, (False, False, math.nan, math.nan, math.nan, math.inf)),
     ],
 )
-def test_edges(losses, diverged, expected):
+def test_edges(losses: Any, diverged: bool, expected: Any) -> None:
     judged = judge(losses, diverged, 20, 1.0)
     got = (judged.stable, judged.converged, judged.loss0, judged.mean_last_k)
     assert (*got, judged.ratio, judged.avg_loss) == pytest.approx(expected, nan_ok=True)
@@ -33,7 +34,7 @@ def test_edges(losses, diverged, expected):
     st.integers(1, 30),
     st.floats(0.1, 2.0),
 )
-def test_a_sweep_labels_alike(losses, diverged, window, threshold):
+def test_a_sweep_labels_alike(losses: Any, diverged: Any, window: Any, threshold: Any) -> None:
     curve = np.asarray(losses, np.float32)
     judged = judge(curve, diverged, window, threshold)
     outcome = Criterion(window, threshold).outcome(curve, len(losses) if diverged else None)

@@ -6,23 +6,33 @@ import os
 import pickle
 import re
 import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 import nanochat.model.checkpoint
 from nanochat.errors import NanochatError
-from nanochat.model.checkpoint import build_model, find_checkpoint, load_checkpoint, save_checkpoint
+from nanochat.model.checkpoint import (
+    Checkpoint,
+    build_model,
+    find_checkpoint,
+    load_checkpoint,
+    save_checkpoint,
+)
+from nanochat.model.gpt import GPT
 
 
-def test_published_checkpoint(checkpoint, model):
+def test_published_checkpoint(checkpoint: Checkpoint, model: GPT) -> None:
     assert checkpoint.step == 400
     assert checkpoint.config.n_kv_head == 1
     assert sum(tensor.numel() for tensor in checkpoint.state.values()) == 155_648
     assert all(weight.dtype == torch.float32 for weight in model.parameters())
 
 
-def test_round_trip_keeps_every_bit(tmp_path, checkpoint, model):
+def test_round_trip_keeps_every_bit(tmp_path: Path, checkpoint: Checkpoint, model: GPT) -> None:
     path = save_checkpoint(tmp_path / "new", model, 7, {"note": "é"})
     assert sorted(p.name for p in path.parent.iterdir()) == ["meta_000007.json", "model_000007.pt"]
     again = load_checkpoint(tmp_path / "new")
@@ -35,20 +45,22 @@ def test_round_trip_keeps_every_bit(tmp_path, checkpoint, model):
     assert load_checkpoint(tmp_path / "new", step=7).fingerprint == checkpoint.fingerprint
 
 
-def test_training_does_not_reach_the_file(checkpoint):
+def test_training_does_not_reach_the_file(checkpoint: Checkpoint) -> None:
     before = checkpoint.state["lm_head.weight"].clone()
     with torch.no_grad():
         build_model(checkpoint.config, checkpoint.state).lm_head.weight.zero_()
     assert torch.equal(checkpoint.state["lm_head.weight"], before)
 
 
-def test_a_save_that_is_cut_short_is_no_checkpoint(tmp_path, model, monkeypatch):
+def test_a_save_that_is_cut_short_is_no_checkpoint(
+    tmp_path: Path, model: GPT, monkeypatch: pytest.MonkeyPatch
+) -> None:
     save_checkpoint(tmp_path, model, 1, {})
     real = os.fsync
     for survives in (0, 1, 2):  # dies in the weights, between the files, in the meta file
         calls = []
 
-        def dies(handle, calls=calls, survives=survives):
+        def dies(handle: Any, calls: Any = calls, survives: Any = survives) -> None:
             calls.append(handle)
             if len(calls) > survives:
                 raise KeyboardInterrupt
@@ -62,10 +74,12 @@ def test_a_save_that_is_cut_short_is_no_checkpoint(tmp_path, model, monkeypatch)
         assert not list(tmp_path.glob(".*.tmp"))
 
 
-def test_old_meta_does_not_vouch_for_new_weights(tmp_path, model, monkeypatch):
+def test_old_meta_does_not_vouch_for_new_weights(
+    tmp_path: Path, model: GPT, monkeypatch: pytest.MonkeyPatch
+) -> None:
     save_checkpoint(tmp_path, model, 1, {"run": "old"})
 
-    def dies(*_):
+    def dies(*_: Any) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(nanochat.model.checkpoint, "write_atomically", dies)
@@ -82,7 +96,9 @@ def test_old_meta_does_not_vouch_for_new_weights(tmp_path, model, monkeypatch):
         ({"rates": {"matrix": [1.0, float("inf")]}}, "rates"),
     ],
 )
-def test_meta_that_json_cannot_hold_is_refused_by_key(tmp_path, model, meta, key):
+def test_meta_that_json_cannot_hold_is_refused_by_key(
+    tmp_path: Path, model: GPT, meta: dict[str, Any], key: str
+) -> None:
     save_checkpoint(tmp_path, model, 7, {"run": "old"})
     with pytest.raises(NanochatError, match=rf"meta_000007\.json: {key} must be finite, or null$"):
         save_checkpoint(tmp_path, model, 7, meta)
@@ -90,23 +106,23 @@ def test_meta_that_json_cannot_hold_is_refused_by_key(tmp_path, model, meta, key
 
 
 @pytest.fixture
-def copy(tmp_path, golden_folder):
+def copy(tmp_path: Path, golden_folder: Path) -> Path:
     return shutil.copytree(golden_folder / "checkpoints", tmp_path / "copy")
 
 
-def _rewrite(folder, change):
+def _rewrite(folder: Path, change: Any) -> None:
     path = folder / "model_000400.pt"
     state = torch.load(path, weights_only=True)
     torch.save(change(state) or state, path)
 
 
-def test_prefix_of_compiled_models_is_stripped(copy, checkpoint):
+def test_prefix_of_compiled_models_is_stripped(copy: Path, checkpoint: Checkpoint) -> None:
     _rewrite(copy, lambda state: {f"_orig_mod.{key}": value for key, value in state.items()})
     assert load_checkpoint(copy).fingerprint == checkpoint.fingerprint
 
 
-def test_padded_vocabulary_and_bfloat16_are_read(copy):
-    def pad(state):
+def test_padded_vocabulary_and_bfloat16_are_read(copy: Path) -> None:
+    def pad(state: Any) -> None:
         for key in ("transformer.wte.weight", "lm_head.weight"):
             state[key] = torch.cat([state[key], torch.zeros(64, 64)])
         state["transformer.wte.weight"] = state["transformer.wte.weight"].bfloat16()
@@ -136,7 +152,9 @@ def test_padded_vocabulary_and_bfloat16_are_read(copy):
         (lambda s: {"a": "text"}, "something other than named tensors"),
     ],
 )
-def test_weights_that_do_not_fit_are_named(copy, change, message):
+def test_weights_that_do_not_fit_are_named(
+    copy: Path, change: Callable[..., Any], message: str
+) -> None:
     _rewrite(copy, change)
     with pytest.raises(NanochatError, match=message) as caught:
         load_checkpoint(copy)
@@ -153,7 +171,7 @@ def test_weights_that_do_not_fit_are_named(copy, change, message):
     ],
     ids=["sparse", "meta", "nested"],
 )
-def test_weights_that_are_not_dense_are_named(copy, change):
+def test_weights_that_are_not_dense_are_named(copy: Path, change: Callable[..., Any]) -> None:
     _rewrite(copy, lambda state: {**state, "lm_head.weight": change(state["lm_head.weight"])})
     message = r"model_000400\.pt: lm_head\.weight is sparse, nested or without values, not dense"
     with pytest.raises(NanochatError, match=message):
@@ -161,7 +179,7 @@ def test_weights_that_are_not_dense_are_named(copy, change):
 
 
 @pytest.mark.parametrize("content", [b"", b"nonsense"])
-def test_damaged_weights_are_named(copy, content):
+def test_damaged_weights_are_named(copy: Path, content: bytes) -> None:
     (copy / "model_000400.pt").write_bytes(content)
     with pytest.raises(NanochatError, match=r"model_000400\.pt cannot be read: cut") as caught:
         load_checkpoint(copy)
@@ -169,7 +187,7 @@ def test_damaged_weights_are_named(copy, content):
 
 
 @pytest.mark.parametrize("share", [0.001, 0.5, 0.999, 1])
-def test_truncated_weights_are_named(copy, share):
+def test_truncated_weights_are_named(copy: Path, share: float) -> None:
     path = copy / "model_000400.pt"
     content = path.read_bytes()
     path.write_bytes(content[: int(share * len(content)) - 1])
@@ -179,28 +197,30 @@ def test_truncated_weights_are_named(copy, share):
 
 
 class _Call:
-    def __init__(self, function, *arguments):
+    def __init__(self, function: Any, *arguments: str) -> None:
         self.call = function, arguments
 
-    def __reduce__(self):
+    def __reduce__(self) -> Any:
         return self.call
 
 
-def _write_zip(value, path):
+def _write_zip(value: Any, path: Path) -> None:
     torch.save(value, path)
 
 
-def _write_old(value, path):
+def _write_old(value: Any, path: Path) -> None:
     torch.save(value, path, _use_new_zipfile_serialization=False)
 
 
-def _write_plain(value, path):
+def _write_plain(value: Any, path: Path) -> None:
     path.write_bytes(pickle.dumps(value))
 
 
 @pytest.mark.parametrize("write", [_write_zip, _write_old, _write_plain])
 @pytest.mark.parametrize("function", [os.system, eval, os.mkdir])
-def test_weights_that_call_something_are_refused(copy, tmp_path, function, write):
+def test_weights_that_call_something_are_refused(
+    copy: Path, tmp_path: Path, function: Any, write: Any
+) -> None:
     mark = tmp_path / "mark"
     argument = {os.system: f"touch {mark}", os.mkdir: str(mark)}.get(
         function, f"__import__('os').mkdir({str(mark)!r})"
@@ -217,7 +237,7 @@ def test_weights_that_call_something_are_refused(copy, tmp_path, function, write
         assert re.search(rf"it asks for (\w+\.)?{function.__name__}; only plain tensors", message)
 
 
-def test_a_class_among_the_weights_is_no_tensor(copy):
+def test_a_class_among_the_weights_is_no_tensor(copy: Path) -> None:
     _rewrite(copy, lambda state: {**state, "x": collections.Counter})
     with pytest.raises(NanochatError, match="something other than named tensors"):
         load_checkpoint(copy)
@@ -237,14 +257,14 @@ def test_a_class_among_the_weights_is_no_tensor(copy):
         pytest.param("[" * 100_000, "maximum recursion depth exceeded", id="deep"),
     ],
 )
-def test_damaged_meta_is_named(copy, meta, message):
+def test_damaged_meta_is_named(copy: Path, meta: str, message: str) -> None:
     (copy / "meta_000400.json").write_text(meta)
     with pytest.raises(NanochatError, match=rf"meta_000400\.json: {message}") as caught:
         load_checkpoint(copy)
     assert "\n" not in str(caught.value)
 
 
-def _with_config(folder, **values):
+def _with_config(folder: Path, **values: Any) -> None:
     path = folder / "meta_000400.json"
     meta = json.loads(path.read_text())
     path.write_text(json.dumps({**meta, "model_config": {**meta["model_config"], **values}}))
@@ -262,30 +282,30 @@ def _with_config(folder, **values):
         ({"window_pattern": None}, "window_pattern must be text, not null"),
     ],
 )
-def test_a_config_out_of_bounds_is_named(copy, values, message):
+def test_a_config_out_of_bounds_is_named(copy: Path, values: dict[str, Any], message: str) -> None:
     _with_config(copy, **values)
     with pytest.raises(NanochatError, match=rf"meta_000400\.json: {message}$"):
         load_checkpoint(copy)
 
 
-def test_the_longest_sequence_that_is_allowed_is_read(copy):
+def test_the_longest_sequence_that_is_allowed_is_read(copy: Path) -> None:
     _with_config(copy, sequence_len=2**17)
     assert load_checkpoint(copy).config.sequence_len == 131_072
 
 
-def test_a_folder_in_place_of_the_meta_file_is_named(copy):
+def test_a_folder_in_place_of_the_meta_file_is_named(copy: Path) -> None:
     (copy / "meta_000400.json").unlink()
     (copy / "meta_000400.json").mkdir()
     with pytest.raises(NanochatError, match=r"meta_000400\.json: .*directory"):
         load_checkpoint(copy)
 
 
-def _copy_step(folder, step):
+def _copy_step(folder: Path, step: Any) -> None:
     for name in ("model_{}.pt", "meta_{}.json"):
         shutil.copy(folder / name.format("000400"), folder / name.format(step))
 
 
-def test_of_several_steps_the_newest_is_used_and_a_warning_names_the_others(copy):
+def test_of_several_steps_the_newest_is_used_and_a_warning_names_the_others(copy: Path) -> None:
     for step in ("000399", "1000000", "000020"):
         _copy_step(copy, step)
     with pytest.warns(UserWarning, match="step 1000000, the newest, is used") as caught:
@@ -295,7 +315,7 @@ def test_of_several_steps_the_newest_is_used_and_a_warning_names_the_others(copy
     assert load_checkpoint(copy, step=20).step == 20  # asked for: nothing to warn of
 
 
-def test_the_newest_complete_step_is_taken(copy):
+def test_the_newest_complete_step_is_taken(copy: Path) -> None:
     (copy / "model_000500.pt").touch()
     _copy_step(copy, "0000700")  # not the name of any step
     (copy / "meta_000600.json").touch()

@@ -1,6 +1,8 @@
 """Small state dicts of every generation of nanochat: 0 is read, the others are refused by name."""
 
 import json
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -26,7 +28,7 @@ NEEDS = {
 }
 
 
-def _state(generation):
+def _state(generation: Any) -> Any:
     """Weights as nanochat of that time stored them: vocabulary padded to 64 rows, bf16 embedding.
 
     The extra tensors have the values that switch them off, so that they could be overlooked.
@@ -51,18 +53,18 @@ def _state(generation):
     return state
 
 
-def _save(folder, state, meta):
+def _save(folder: Path, state: Any, meta: Any) -> None:
     torch.save(state, folder / "model_000009.pt")
     (folder / "meta_000009.json").write_text(json.dumps(meta))
 
 
 @pytest.fixture(params=["", "_orig_mod."], ids=["plain", "compiled"])
-def prefix(request):
+def prefix(request: pytest.FixtureRequest) -> Any:
     return request.param
 
 
 @pytest.mark.parametrize("extra", [{}, {"window_pattern": "L"}, {"window_pattern": "LLL"}])
-def test_generation_0_is_read(tmp_path, prefix, extra):
+def test_generation_0_is_read(tmp_path: Path, prefix: Any, extra: dict[str, Any]) -> None:
     state = _state(0)
     named = {f"{prefix}{key}": tensor for key, tensor in state.items()}
     # A meta file of reinforcement learning has no step: the file's name gives it.
@@ -79,7 +81,9 @@ def test_generation_0_is_read(tmp_path, prefix, extra):
 
 @pytest.mark.parametrize("windows", ["L", "SSSL"])
 @pytest.mark.parametrize("generation", [1, 2, 3, 4])
-def test_later_generations_are_refused_by_name(tmp_path, prefix, generation, windows):
+def test_later_generations_are_refused_by_name(
+    tmp_path: Path, prefix: Any, generation: int, windows: str
+) -> None:
     state = {f"{prefix}{key}": tensor for key, tensor in _state(generation).items()}
     _save(tmp_path, state, {"step": 9, "model_config": {**CONFIG, "window_pattern": windows}})
     with pytest.raises(NanochatError) as caught:
@@ -96,7 +100,7 @@ def test_later_generations_are_refused_by_name(tmp_path, prefix, generation, win
     assert named not in _state(generation - 1) or generation == 3  # told by the gate's shape
 
 
-def test_one_tensor_left_over_is_enough():
+def test_one_tensor_left_over_is_enough() -> None:
     for key, generation in [
         ("x0_lambdas", 1),
         ("smear_lambda", 4),
@@ -116,14 +120,14 @@ def test_one_tensor_left_over_is_enough():
         {"h.0.ve_gate.weight": (1, 12), "h.2.ve_gate.weight": (1, 32)},
     ],
 )
-def test_value_embeddings_of_an_unknown_kind_are_refused(shapes):
+def test_value_embeddings_of_an_unknown_kind_are_refused(shapes: dict[str, Any]) -> None:
     reason = later_tensors(shapes)
     assert reason is not None
     assert reason.startswith(next(iter(shapes)))
     assert "later generation of nanochat that is not known here" in reason
 
 
-def test_windows_are_told_by_the_meta_file(tmp_path):
+def test_windows_are_told_by_the_meta_file(tmp_path: Path) -> None:
     assert later_windows("LLLL") is None
     _save(tmp_path, _state(0), {"model_config": {**CONFIG, "window_pattern": "SSSL"}})
     with pytest.raises(NanochatError) as caught:
@@ -133,5 +137,5 @@ def test_windows_are_told_by_the_meta_file(tmp_path):
     assert str(caught.value).startswith(expected)
 
 
-def test_a_name_that_only_looks_alike_is_not_of_a_later_generation():
+def test_a_name_that_only_looks_alike_is_not_of_a_later_generation() -> None:
     assert later_tensors({"transformer.h.0.attn.c_q.weight": (32, 32), "smear_gates": (1,)}) is None

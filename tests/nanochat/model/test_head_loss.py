@@ -1,5 +1,7 @@
 """Loss and gradients of the head against autograd over all logits."""
 
+from typing import Any
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -12,7 +14,7 @@ from nanochat.model.head_loss import head_loss
 VOCAB, WIDTH = 37, 8
 
 
-def by_autograd(hidden, weight, targets, scale):
+def by_autograd(hidden: Any, weight: Any, targets: Any, scale: Any) -> Any:
     """The plain way, of one copy."""
     hidden, weight = (tensor.detach().clone().requires_grad_() for tensor in (hidden, weight))
     logits = SOFT_CAP * torch.tanh(F.linear(hidden, weight)[:, :VOCAB] / SOFT_CAP)
@@ -31,7 +33,9 @@ def by_autograd(hidden, weight, targets, scale):
     size=st.sampled_from([0.1, 1.0, 30.0]),
     seed=st.integers(0, 1000),
 )
-def test_whatever_the_chunks(copies, positions, filled, cells, padded_rows, size, seed):
+def test_whatever_the_chunks(
+    copies: Any, positions: Any, filled: Any, cells: Any, padded_rows: Any, size: Any, seed: Any
+) -> None:
     draw = torch.Generator().manual_seed(seed)
     hidden = torch.randn(copies, positions + filled, WIDTH, generator=draw) * size
     weight = torch.randn(copies, VOCAB + padded_rows, WIDTH, generator=draw)
@@ -58,7 +62,7 @@ def test_whatever_the_chunks(copies, positions, filled, cells, padded_rows, size
         torch.testing.assert_close(found.weight[copy], by_weight, rtol=1e-4, atol=exact)
 
 
-def test_one_state_for_all_copies_and_a_plain_weight():
+def test_one_state_for_all_copies_and_a_plain_weight() -> None:
     hidden, weight = torch.randn(1, 9, WIDTH), torch.randn(3, VOCAB, WIDTH)
     targets = torch.arange(9)
     options = {"vocab": VOCAB, "dtype": torch.float32, "wants": (False, True)}
@@ -73,7 +77,7 @@ def test_one_state_for_all_copies_and_a_plain_weight():
 
 
 @pytest.mark.parametrize("bad", [torch.nan, torch.inf])
-def test_what_is_not_finite_is_as_autograd_has_it(bad):
+def test_what_is_not_finite_is_as_autograd_has_it(bad: Any) -> None:
     hidden, weight = torch.randn(1, 4, WIDTH), torch.randn(VOCAB, WIDTH)
     hidden[0, 1, 2] = bad
     targets = torch.arange(4)
@@ -92,7 +96,7 @@ def test_what_is_not_finite_is_as_autograd_has_it(bad):
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-def test_narrow_products(dtype):
+def test_narrow_products(dtype: Any) -> None:
     draw = torch.Generator().manual_seed(3)
     hidden = torch.randn(1, 20, WIDTH, generator=draw)
     weight = torch.randn(VOCAB, WIDTH, generator=draw)

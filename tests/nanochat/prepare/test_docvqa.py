@@ -1,6 +1,8 @@
 """DocVQA rows made into conversations, on small made pages."""
 
 import json
+from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -11,12 +13,13 @@ from nanochat.errors import NanochatError
 from nanochat.prepare.docvqa import Limits, make_example, prepare_docvqa
 from nanochat.prepare.docvqa_answers import by_need, find_answer
 from nanochat.prepare.docvqa_rows import parse_row
+from nanochat.tokenizer.tokenizer import Tokenizer
 
 LINES = ["ANNUAL   Report", "Total sales:", "$12,500.00", "Signed by J. Smith-", "Jones in May", ""]
 ABOUT = {"ucsf_document_id": "abcd0123", "ucsf_document_page_no": "7", "doc_id": 3}
 
 
-def _row(*questions, lines=LINES, about=ABOUT):
+def _row(*questions: Any, lines: Any = LINES, about: Any = ABOUT) -> dict[str, Any]:
     return {
         "questions": [
             {"question_id": n, "question": text, "answers": answers}
@@ -31,11 +34,11 @@ ROW = _row(("What are the  sales?", ["$12,500.00", "12500"]), ("Who signed?", ["
 
 
 @pytest.fixture
-def limits(tokenizer):
+def limits(tokenizer: Tokenizer) -> Any:
     return Limits(tokenizer, 1000)
 
 
-def test_the_prompt_has_the_page_and_its_source(limits):
+def test_the_prompt_has_the_page_and_its_source(limits: Any) -> None:
     page = parse_row("row", ROW)
     row, tokens = make_example(page, page.questions[0], limits)
     assert row["messages"] == [
@@ -61,7 +64,7 @@ def test_the_prompt_has_the_page_and_its_source(limits):
     assert (row["page"], row["document_id"]) == (None, None)
 
 
-def _sequence(rows):
+def _sequence(rows: Any) -> Any:
     return {key: [row[key] for row in rows] for key in rows[0]}
 
 
@@ -78,11 +81,11 @@ def _sequence(rows):
         {"image": b"png"},
     ],
 )
-def test_rows_come_in_several_forms(changed):
+def test_rows_come_in_several_forms(changed: dict[str, Any]) -> None:
     assert parse_row("row", {**ROW, **changed}) == parse_row("row", ROW)
 
 
-def test_a_row_may_have_one_question_of_its_own():
+def test_a_row_may_have_one_question_of_its_own() -> None:
     row = {key: value for key, value in ROW.items() if key != "questions"}
     one = {**row, "question": "Who?", "answers": json.dumps(["A", " "]), "question_id": 5}
     (question,) = parse_row("row", one).questions
@@ -111,7 +114,7 @@ def test_a_row_may_have_one_question_of_its_own():
         ({**ROW, "other_metadata": "[1]"}, "other_metadata is a list"),
     ],
 )
-def test_a_bad_row_is_named_with_its_key(row, message):
+def test_a_bad_row_is_named_with_its_key(row: Any, message: str) -> None:
     with pytest.raises(NanochatError, match=message) as caught:
         parse_row("set, row 4", row)
     assert str(caught.value).startswith("set, row 4")
@@ -135,11 +138,11 @@ def test_a_bad_row_is_named_with_its_key(row, message):
         (" ", "none", []),
     ],
 )
-def test_answers_are_found(answer, kind, found):
+def test_answers_are_found(answer: str, kind: str, found: Any) -> None:
     assert find_answer(LINES[:5], answer) == (kind, found)
 
 
-def test_the_best_match_comes_first_and_a_short_line_is_no_match():
+def test_the_best_match_comes_first_and_a_short_line_is_no_match() -> None:
     lines = ["n", "recieved papers", "nothing", "received papers", "r"]
     assert find_answer(lines, "received papers") == ("exact", [3])
     assert find_answer(lines, "receiwed papers") == ("fuzzy", [3, 1])
@@ -147,13 +150,13 @@ def test_the_best_match_comes_first_and_a_short_line_is_no_match():
     assert find_answer(["a", "b"], "answers of some length") == ("none", [])
 
 
-def test_lines_are_needed_by_distance():
+def test_lines_are_needed_by_distance() -> None:
     assert by_need(6, [4]) == [4, 3, 5, 2, 1, 0]
     assert by_need(7, [5, 0]) == [5, 0, 1, 4, 6, 2, 3]
     assert by_need(3, []) == [0, 1, 2]
 
 
-def test_a_long_page_loses_the_lines_farthest_from_the_answer(tokenizer):
+def test_a_long_page_loses_the_lines_farthest_from_the_answer(tokenizer: Tokenizer) -> None:
     lines = [f"line {n} of the page" for n in range(200)]
     lines[120] = "the answer is forty-two"
     page = parse_row("row", _row(("What?", ["forty-two"]), lines=lines))
@@ -165,7 +168,7 @@ def test_a_long_page_loses_the_lines_farthest_from_the_answer(tokenizer):
     assert 380 < tokens <= 400
 
 
-def test_the_first_short_answer_is_taken_and_what_is_dropped_is_told(tokenizer):
+def test_the_first_short_answer_is_taken_and_what_is_dropped_is_told(tokenizer: Tokenizer) -> None:
     page = parse_row("row", _row(("Q?", ["May" * 60, "May"]), ("Q?", ["x" * 151]), ("Q?", [])))
     limits = Limits(tokenizer, 1000)
     made = [make_example(page, question, limits) for question in page.questions]
@@ -178,13 +181,15 @@ def test_the_first_short_answer_is_taken_and_what_is_dropped_is_told(tokenizer):
 
 
 @pytest.fixture
-def rows():
+def rows() -> Any:
     lines = [f"row of numbers {n}" for n in range(30)]
     rows = [_row((f"Number {n}?", [f"numbers {n % 40}"]), lines=lines) for n in range(100)]
     return [*rows, ROW, _row(("Q?", ["x" * 200]), ("Q?", None))]
 
 
-def test_the_file_is_the_same_whatever_the_number_of_workers(tmp_path, rows, tokenizer):
+def test_the_file_is_the_same_whatever_the_number_of_workers(
+    tmp_path: Path, rows: Any, tokenizer: Tokenizer
+) -> None:
     source = tmp_path / "rows.jsonl"
     source.write_text("".join(json.dumps(row) + "\n" for row in rows))
     limits = Limits(tokenizer, 250)
@@ -207,7 +212,7 @@ def test_the_file_is_the_same_whatever_the_number_of_workers(tmp_path, rows, tok
     ]
 
 
-def test_parquet_in_and_out(tmp_path, rows, tokenizer):
+def test_parquet_in_and_out(tmp_path: Path, rows: Any, tokenizer: Tokenizer) -> None:
     rows = [{**row, "other_metadata": json.dumps(row["other_metadata"])} for row in rows]
     for row in rows:
         row["ocr_results"] = {
@@ -232,11 +237,11 @@ def test_parquet_in_and_out(tmp_path, rows, tokenizer):
     }
 
 
-def test_bad_input_leaves_no_file(tmp_path, tokenizer):
+def test_bad_input_leaves_no_file(tmp_path: Path, tokenizer: Tokenizer) -> None:
     source = tmp_path / "rows.jsonl"
     limits = Limits(tokenizer)
 
-    def prepare(out="out.jsonl", workers=1):
+    def prepare(out: str = "out.jsonl", workers: int = 1) -> None:
         prepare_docvqa(str(source), "train", tmp_path / out, limits, workers)
 
     source.write_text(json.dumps(ROW) + "\n" + json.dumps({**ROW, "ocr_results": None}) + "\n")

@@ -4,6 +4,7 @@ import json
 import pickle
 import re
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,8 @@ import torch
 from nanochat.cli.upload import read_local_model
 from nanochat.errors import NanochatError
 from nanochat.files.retry import ATTEMPTS
-from nanochat.model.checkpoint import load_checkpoint, save_checkpoint
+from nanochat.model.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from nanochat.model.gpt import GPT
 from nanochat.sharing.published import (
     model_files,
     save_model_folder,
@@ -48,18 +50,18 @@ def upload_folder(
 
 
 @pytest.fixture
-def hub(monkeypatch, tmp_path):
+def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[HubStandIn]:
     with stamina.set_testing(True, attempts=ATTEMPTS), HubStandIn() as stand_in:
         use(monkeypatch, stand_in, tmp_path)
         yield stand_in
 
 
 @pytest.fixture
-def folder(tmp_path, golden_folder):
+def folder(tmp_path: Path, golden_folder: Path) -> Path:
     return shutil.copytree(golden_folder, tmp_path / "model")
 
 
-def test_bytes_of_tokens_are_those_of_nanochat(tokenizer, golden_folder):
+def test_bytes_of_tokens_are_those_of_nanochat(tokenizer: Tokenizer, golden_folder: Path) -> None:
     theirs = torch.load(golden_folder / "tokenizer" / "token_bytes.pt", weights_only=True)
     ours = token_bytes(tokenizer)
     assert ours.dtype == torch.int32
@@ -67,12 +69,14 @@ def test_bytes_of_tokens_are_those_of_nanochat(tokenizer, golden_folder):
     assert (ours[503:] == 0).all()
 
 
-def test_bytes_of_tokens_add_up_to_the_text(tokenizer):
+def test_bytes_of_tokens_add_up_to_the_text(tokenizer: Tokenizer) -> None:
     text = "naïve café ✓ 😀 plain"
     assert token_bytes(tokenizer)[tokenizer.encode(text)].sum() == len(text.encode())
 
 
-def test_published_tokenizers_are_read_by_both(tokenizer, tmp_path, golden_folder):
+def test_published_tokenizers_are_read_by_both(
+    tokenizer: Tokenizer, tmp_path: Path, golden_folder: Path
+) -> None:
     write_published_tokenizer(tokenizer, tmp_path)
     names = ["token_bytes.pt", "tokenizer.json", "tokenizer.pkl"]
     assert sorted(path.name for path in tmp_path.iterdir()) == names
@@ -88,10 +92,12 @@ def test_published_tokenizers_are_read_by_both(tokenizer, tmp_path, golden_folde
     assert Tokenizer.load(tmp_path).fingerprint == tokenizer.fingerprint
 
 
-def test_files_of_two_tokenizers_are_never_mixed(tokenizer, tmp_path, monkeypatch):
+def test_files_of_two_tokenizers_are_never_mixed(
+    tokenizer: Tokenizer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     write_published_tokenizer(Tokenizer.train(["some text"], 265), tmp_path)
 
-    def dies(*_):
+    def dies(*_: Any) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(pickle, "dump", dies)
@@ -100,7 +106,9 @@ def test_files_of_two_tokenizers_are_never_mixed(tokenizer, tmp_path, monkeypatc
     assert [path.name for path in tmp_path.iterdir()] == ["token_bytes.pt"]
 
 
-def test_model_folders_have_nanochats_names_and_are_read_back(tmp_path, model, tokenizer):
+def test_model_folders_have_nanochats_names_and_are_read_back(
+    tmp_path: Path, model: GPT, tokenizer: Tokenizer
+) -> None:
     with torch.no_grad():
         model.wte.weight += 1e-6  # no longer a bfloat16 number
     meta = save_model_folder(tmp_path, model, tokenizer, 700, {"final_loss": 1.5})
@@ -116,7 +124,9 @@ def test_model_folders_have_nanochats_names_and_are_read_back(tmp_path, model, t
     assert Tokenizer.load(tmp_path / "tokenizer").fingerprint == tokenizer.fingerprint
 
 
-def test_the_embedding_is_rounded_only_where_that_is_asked_for(tmp_path, checkpoint, tokenizer):
+def test_the_embedding_is_rounded_only_where_that_is_asked_for(
+    tmp_path: Path, checkpoint: Checkpoint, tokenizer: Tokenizer
+) -> None:
     save_model_folder(tmp_path, checkpoint, tokenizer, 1, {}, wte_dtype="bfloat16")
     half = load_checkpoint(tmp_path / "checkpoints")
     kinds = {key: tensor.dtype for key, tensor in half.state.items()}
@@ -131,14 +141,18 @@ def test_the_embedding_is_rounded_only_where_that_is_asked_for(tmp_path, checkpo
     assert sizes[1] - sizes[0] == pytest.approx(512 * 64 * 2, abs=512)
 
 
-def test_a_tokenizer_of_another_model_is_not_saved_with_it(tmp_path, checkpoint, tokenizer):
+def test_a_tokenizer_of_another_model_is_not_saved_with_it(
+    tmp_path: Path, checkpoint: Checkpoint, tokenizer: Tokenizer
+) -> None:
     other = Tokenizer.train(["some text"], 265)
     with pytest.raises(NanochatError, match="the tokenizer has 265 tokens, the model 512"):
         save_model_folder(tmp_path, checkpoint, other, 1, {})
     assert not list(tmp_path.iterdir())
 
 
-def test_an_upload_is_one_commit_in_the_published_layout(hub, folder, tmp_path, tokenizer):
+def test_an_upload_is_one_commit_in_the_published_layout(
+    hub: HubStandIn, folder: Path, tmp_path: Path, tokenizer: Tokenizer
+) -> None:
     mid = shutil.copytree(folder, tmp_path / "mid")
     for name in ("model_{}.pt", "meta_{}.json"):
         (mid / "checkpoints" / name.format("000400")).rename(
@@ -169,7 +183,9 @@ def test_an_upload_is_one_commit_in_the_published_layout(hub, folder, tmp_path, 
     assert REPO not in hub.private
 
 
-def test_what_was_uploaded_is_a_source(hub, folder, checkpoint, tokenizer):
+def test_what_was_uploaded_is_a_source(
+    hub: HubStandIn, folder: Path, checkpoint: Checkpoint, tokenizer: Tokenizer
+) -> None:
     from nanochat.sources.load import resolve_model
 
     upload_folder(folder, "some/model", private=True, message="by hand")
@@ -180,7 +196,9 @@ def test_what_was_uploaded_is_a_source(hub, folder, checkpoint, tokenizer):
     assert Tokenizer.load(found.tokenizer_dir).fingerprint == tokenizer.fingerprint
 
 
-def test_steps_gather_and_a_written_card_is_taken(hub, folder, model):
+def test_steps_gather_and_a_written_card_is_taken(
+    hub: HubStandIn, folder: Path, model: GPT
+) -> None:
     upload_folder(folder, "some/model")
     save_checkpoint(folder / "checkpoints", model, 700, {})
     (folder / "README.md").write_text("my own")
@@ -192,7 +210,9 @@ def test_steps_gather_and_a_written_card_is_taken(hub, folder, model):
     assert len(hub.commits) == 2
 
 
-def test_one_of_several_stages_and_models_is_chosen(hub, folder, tmp_path, model):
+def test_one_of_several_stages_and_models_is_chosen(
+    hub: HubStandIn, folder: Path, tmp_path: Path, model: GPT
+) -> None:
     for name, step in (("mid_checkpoints/d4", 5), ("chatsft_checkpoints/d4", 6)):
         save_checkpoint(tmp_path / "base" / name, model, step, {})
     shutil.copytree(folder / "tokenizer", tmp_path / "base" / "tokenizer")
@@ -201,7 +221,7 @@ def test_one_of_several_stages_and_models_is_chosen(hub, folder, tmp_path, model
     assert {"model_000006.pt", "mid_model_000005.pt"} <= hub.repos[REPO].keys()
 
 
-def test_faults_of_the_network_are_ridden_out(hub, folder):
+def test_faults_of_the_network_are_ridden_out(hub: HubStandIn, folder: Path) -> None:
     hub.fail = [
         ("POST /api/repos/create", 503, 1),
         ("POST /api/models/some/model/commit", 502, 2),
@@ -211,7 +231,7 @@ def test_faults_of_the_network_are_ridden_out(hub, folder):
     assert len([path for method, path in hub.requests if method == "PUT"]) == 3
 
 
-def test_a_fault_that_lasts_is_one_line(hub, folder):
+def test_a_fault_that_lasts_is_one_line(hub: HubStandIn, folder: Path) -> None:
     hub.fail = [("POST /api/repos/create", 503, 9)]
     with pytest.raises(NanochatError, match=r"some/model: the hub refused: .*503") as caught:
         upload_folder(folder, "some/model")
@@ -229,7 +249,9 @@ def test_a_fault_that_lasts_is_one_line(hub, folder):
         ("tokenizer", r"no tokenizer\.json or tokenizer\.pkl"),
     ],
 )
-def test_a_folder_without_a_whole_model_sends_nothing(hub, folder, golden_folder, missing, message):
+def test_a_folder_without_a_whole_model_sends_nothing(
+    hub: HubStandIn, folder: Path, golden_folder: Path, missing: str, message: str
+) -> None:
     gone = folder / missing
     shutil.rmtree(gone) if gone.is_dir() else gone.unlink()
     with pytest.raises(NanochatError, match=message):
@@ -239,7 +261,7 @@ def test_a_folder_without_a_whole_model_sends_nothing(hub, folder, golden_folder
     assert hub.requests == []
 
 
-def test_a_tokenizer_of_another_model_is_not_sent(hub, folder):
+def test_a_tokenizer_of_another_model_is_not_sent(hub: HubStandIn, folder: Path) -> None:
     shutil.rmtree(folder / "tokenizer")
     Tokenizer.train(["some text"], 265).save(folder / "tokenizer")
     with pytest.raises(NanochatError, match="has 265 tokens, the model 512"):
@@ -248,21 +270,27 @@ def test_a_tokenizer_of_another_model_is_not_sent(hub, folder):
 
 
 @pytest.mark.parametrize("name", ["model", "some/model@main", "some/model/x", "a b/c", ""])
-def test_names_that_are_no_repository_send_nothing(hub, folder, name):
+def test_names_that_are_no_repository_send_nothing(
+    hub: HubStandIn, folder: Path, name: str
+) -> None:
     with pytest.raises(NanochatError):
         upload_folder(folder, name)
     assert hub.requests == []
 
 
 @pytest.mark.parametrize("name", ["a/b--c", "a/b..c", "a/-b", "a/b.git", f"a/{'b' * 97}"])
-def test_names_that_the_hub_does_not_allow_send_nothing(hub, folder, name):
+def test_names_that_the_hub_does_not_allow_send_nothing(
+    hub: HubStandIn, folder: Path, name: str
+) -> None:
     with pytest.raises(NanochatError, match=f"^the hub allows no such name as '{name}': ") as told:
         upload_folder(folder, name)
     assert "\n" not in str(told.value)
     assert hub.requests == []
 
 
-def test_a_mid_checkpoint_with_another_tokenizer_is_not_sent(hub, folder, tmp_path, tokenizer):
+def test_a_mid_checkpoint_with_another_tokenizer_is_not_sent(
+    hub: HubStandIn, folder: Path, tmp_path: Path, tokenizer: Tokenizer
+) -> None:
     mid = shutil.copytree(folder, tmp_path / "mid")
     ranks = {**tokenizer.ranks, b"a": tokenizer.ranks[b"b"], b"b": tokenizer.ranks[b"a"]}
     write_published_tokenizer(
@@ -275,7 +303,9 @@ def test_a_mid_checkpoint_with_another_tokenizer_is_not_sent(hub, folder, tmp_pa
     assert len(hub.commits) == 1
 
 
-def test_without_a_token_nothing_is_sent(hub, folder, monkeypatch):
+def test_without_a_token_nothing_is_sent(
+    hub: HubStandIn, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.delenv("HF_TOKEN")
     with pytest.raises(NanochatError, match=r"no token .*`hf auth login`, set HF_TOKEN, or give"):
         upload_folder(folder, "some/model")
@@ -286,7 +316,7 @@ def test_without_a_token_nothing_is_sent(hub, folder, monkeypatch):
     assert len(hub.commits) == 1
 
 
-def test_a_public_repository_does_not_become_a_private_one(hub, folder):
+def test_a_public_repository_does_not_become_a_private_one(hub: HubStandIn, folder: Path) -> None:
     hub.repos[REPO] = {}
     with pytest.raises(NanochatError, match="exists and is public: nothing was sent"):
         upload_folder(folder, "some/model", private=True)

@@ -3,6 +3,9 @@
 import json
 import random
 import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -10,13 +13,14 @@ import transformers
 
 from nanochat.errors import NanochatError
 from nanochat.model.checkpoint import Checkpoint, build_model, load_checkpoint
+from nanochat.model.gpt import GPT
 from nanochat.sharing.transformers_format import EXPORTED, export_transformers, import_transformers
 from nanochat.sharing.transformers_tokenizer import export_tokenizer, import_tokenizer
 from nanochat.tokenizer.tokenizer import SPECIAL_TOKENS, Tokenizer
 
 
 @pytest.fixture(scope="module")
-def exported(tmp_path_factory, golden_folder):
+def exported(tmp_path_factory: pytest.TempPathFactory, golden_folder: Path) -> Path:
     folder = tmp_path_factory.mktemp("exported")
     checkpoint = load_checkpoint(golden_folder / "checkpoints")
     export_transformers(checkpoint, Tokenizer.load(golden_folder / "tokenizer"), folder)
@@ -24,26 +28,26 @@ def exported(tmp_path_factory, golden_folder):
 
 
 @pytest.fixture(scope="module")
-def theirs(exported):
+def theirs(exported: Path) -> Any:
     return transformers.AutoModelForCausalLM.from_pretrained(exported)
 
 
 @pytest.fixture(scope="module")
-def their_tokenizer(exported):
+def their_tokenizer(exported: Path) -> Any:
     return transformers.AutoTokenizer.from_pretrained(exported)
 
 
 @pytest.fixture
-def copy(tmp_path, exported):
+def copy(tmp_path: Path, exported: Path) -> Path:
     return shutil.copytree(exported, tmp_path / "copy")
 
 
-def _text(rows, length):
+def _text(rows: Any, length: Any) -> Any:
     generator = torch.Generator().manual_seed(0)
     return torch.randint(0, 512, (rows, length), generator=generator)
 
 
-def _exact_tables(model):
+def _exact_tables(model: GPT) -> Any:
     """Rotary tables as transformers has them: not rounded to bfloat16."""
     size = model.config.head_dim
     frequency = 1.0 / 10_000 ** (torch.arange(0, size, 2).float() / size)
@@ -54,7 +58,7 @@ def _exact_tables(model):
 
 
 @torch.no_grad()
-def test_logits_are_those_of_transformers(theirs, model):
+def test_logits_are_those_of_transformers(theirs: Any, model: GPT) -> None:
     # Measured: 9.1e-6 at most, of logits up to 13.
     for rows, length in ((4, 128), (1, 1280)):
         ids = _text(rows, length)
@@ -62,20 +66,20 @@ def test_logits_are_those_of_transformers(theirs, model):
 
 
 @torch.no_grad()
-def test_what_rounded_rotary_tables_make_is_small(theirs, model):
+def test_what_rounded_rotary_tables_make_is_small(theirs: Any, model: GPT) -> None:
     # Measured: 0.015 at most. The rounding is nanochat's own; transformers does it in bfloat16.
     gap = (model(_text(4, 128)) - theirs(_text(4, 128)).logits).abs().max()
     assert 1e-4 < gap < 0.03
 
 
-def test_transformers_knows_the_model_by_its_config(exported, theirs):
+def test_transformers_knows_the_model_by_its_config(exported: Path, theirs: Any) -> None:
     assert type(theirs).__name__ == "NanoChatForCausalLM"
     assert theirs.dtype == torch.float32
     assert sorted(path.name for path in exported.iterdir()) == sorted(EXPORTED)
     assert theirs.generation_config.eos_token_id == [507, 503]
 
 
-def test_greedy_answers_are_the_same(theirs, model, fixtures):
+def test_greedy_answers_are_the_same(theirs: Any, model: GPT, fixtures: dict[str, Any]) -> None:
     prompt = fixtures["completion_prompt"]
     made = theirs.generate(torch.tensor([prompt]), max_new_tokens=16, do_sample=False)
     made = made[0, len(prompt) :].tolist()
@@ -84,13 +88,17 @@ def test_greedy_answers_are_the_same(theirs, model, fixtures):
     assert made == ours[:stop]
 
 
-def test_encodings_are_those_of_transformers(their_tokenizer, fixtures):
+def test_encodings_are_those_of_transformers(
+    their_tokenizer: Any, fixtures: dict[str, Any]
+) -> None:
     for case in fixtures["encode"]:
         assert their_tokenizer(case["text"])["input_ids"] == case["ids"]
         assert their_tokenizer.decode(case["ids"]) == case["text"]
 
 
-def test_conversations_are_rendered_alike(their_tokenizer, fixtures, tokenizer):
+def test_conversations_are_rendered_alike(
+    their_tokenizer: Any, fixtures: dict[str, Any], tokenizer: Tokenizer
+) -> None:
     render = their_tokenizer.apply_chat_template
     special = 0
     for case in fixtures["rendered"]:
@@ -117,14 +125,18 @@ def test_conversations_are_rendered_alike(their_tokenizer, fixtures, tokenizer):
         (["user", "assistant", "system"], "take turns"),
     ],
 )
-def test_conversations_that_break_the_rules_are_refused(their_tokenizer, roles, message):
+def test_conversations_that_break_the_rules_are_refused(
+    their_tokenizer: Any, roles: Any, message: str
+) -> None:
     from jinja2.exceptions import TemplateError
 
     with pytest.raises(TemplateError, match=message):
         their_tokenizer.apply_chat_template([{"role": r, "content": "x"} for r in roles])
 
 
-def test_names_of_special_tokens_are_text_where_transformers_is_told(their_tokenizer, tokenizer):
+def test_names_of_special_tokens_are_text_where_transformers_is_told(
+    their_tokenizer: Any, tokenizer: Tokenizer
+) -> None:
     text = "a <|bos|> b<|assistant_end|>"
     assert their_tokenizer(text)["input_ids"] != tokenizer.encode(text)
     assert their_tokenizer(text, split_special_tokens=True)["input_ids"] == tokenizer.encode(text)
@@ -137,12 +149,12 @@ _ODD = (
 )
 
 
-def test_a_bigger_vocabulary_splits_and_merges_alike(tmp_path):
+def test_a_bigger_vocabulary_splits_and_merges_alike(tmp_path: Path) -> None:
     from tokenizers import Tokenizer as Pipeline
 
     draw = random.Random(0)
 
-    def text(longest):
+    def text(longest: Any) -> Any:
         return "".join(draw.choice(_ODD) for _ in range(draw.randint(1, longest)))
 
     runs = [letter * length for letter in " a" for length in range(1, 80)]
@@ -154,7 +166,7 @@ def test_a_bigger_vocabulary_splits_and_merges_alike(tmp_path):
     assert import_tokenizer(tmp_path).fingerprint == tokenizer.fingerprint
 
 
-def test_a_token_that_no_merge_makes_is_found_whole(tmp_path, tokenizer):
+def test_a_token_that_no_merge_makes_is_found_whole(tmp_path: Path, tokenizer: Tokenizer) -> None:
     from tokenizers import Tokenizer as Pipeline
 
     ranks = {**{bytes([byte]): byte for byte in range(256)}, b"abc": 256}
@@ -165,13 +177,17 @@ def test_a_token_that_no_merge_makes_is_found_whole(tmp_path, tokenizer):
     assert pipeline.encode("abcd").ids == [97, 98, 99, 100]
 
 
-def test_round_trip_keeps_every_bit(exported, checkpoint, tokenizer):
+def test_round_trip_keeps_every_bit(
+    exported: Path, checkpoint: Checkpoint, tokenizer: Tokenizer
+) -> None:
     again, read = import_transformers(exported)
     assert (again.fingerprint, again.step) == (checkpoint.fingerprint, 400)
     assert read.fingerprint == tokenizer.fingerprint
 
 
-def test_dtypes_are_kept_and_padding_is_cut(tmp_path, checkpoint, tokenizer):
+def test_dtypes_are_kept_and_padding_is_cut(
+    tmp_path: Path, checkpoint: Checkpoint, tokenizer: Tokenizer
+) -> None:
     state = dict(checkpoint.state)
     for key in ("transformer.wte.weight", "lm_head.weight"):
         state[key] = torch.cat([state[key], torch.ones(64, 64)])
@@ -190,7 +206,9 @@ def test_dtypes_are_kept_and_padding_is_cut(tmp_path, checkpoint, tokenizer):
     assert torch.equal(wte, state["transformer.wte.weight"][:512].float())
 
 
-def test_a_model_that_was_trained_is_exported_as_it_is(tmp_path, model, tokenizer):
+def test_a_model_that_was_trained_is_exported_as_it_is(
+    tmp_path: Path, model: GPT, tokenizer: Tokenizer
+) -> None:
     with torch.no_grad():
         model.wte.weight[0, 0] += 1e-6
     export_transformers(model, tokenizer, tmp_path)
@@ -200,7 +218,9 @@ def test_a_model_that_was_trained_is_exported_as_it_is(tmp_path, model, tokenize
 
 
 @pytest.mark.parametrize("shard", ["50GB", "200KB"])
-def test_what_transformers_saves_is_read(tmp_path, theirs, their_tokenizer, checkpoint, shard):
+def test_what_transformers_saves_is_read(
+    tmp_path: Path, theirs: Any, their_tokenizer: Any, checkpoint: Checkpoint, shard: str
+) -> None:
     theirs.save_pretrained(tmp_path, max_shard_size=shard)
     their_tokenizer.save_pretrained(tmp_path)
     assert len(list(tmp_path.glob("*.safetensors"))) == (1 if shard == "50GB" else 4)
@@ -213,7 +233,7 @@ def test_what_transformers_saves_is_read(tmp_path, theirs, their_tokenizer, chec
     )
 
 
-def _edit(folder, name, change):
+def _edit(folder: Path, name: str, change: Any) -> None:
     content = json.loads((folder / name).read_text())
     change(content)
     (folder / name).write_text(json.dumps(content))
@@ -245,7 +265,9 @@ def _edit(folder, name, change):
         ({"vocab_size": 500}, r"tokenizer.json has 512 tokens, config.json 500"),
     ],
 )
-def test_models_that_compute_otherwise_are_refused_by_name(copy, change, message):
+def test_models_that_compute_otherwise_are_refused_by_name(
+    copy: Path, change: dict[str, Any], message: str
+) -> None:
     _edit(copy, "config.json", lambda config: config.update(change))
     with pytest.raises(NanochatError, match=message) as caught:
         import_transformers(copy)
@@ -253,8 +275,8 @@ def test_models_that_compute_otherwise_are_refused_by_name(copy, change, message
     assert "\n" not in str(caught.value)
 
 
-def test_a_config_without_the_defaults_is_read(copy, checkpoint):
-    def strip(config):
+def test_a_config_without_the_defaults_is_read(copy: Path, checkpoint: Checkpoint) -> None:
+    def strip(config: Any) -> None:
         for name in ("rope_parameters", "hidden_act", "rms_norm_eps", "attention_bias"):
             del config[name]
         config["num_key_value_heads"] = 1
@@ -266,7 +288,7 @@ def test_a_config_without_the_defaults_is_read(copy, checkpoint):
         import_transformers(copy)
 
 
-def test_only_safetensors_beside_are_read(copy):
+def test_only_safetensors_beside_are_read(copy: Path) -> None:
     (copy / "model.safetensors").rename(copy / "pytorch_model.bin")
     with pytest.raises(NanochatError, match=r"no model\.safetensors or .*index\.json; weights in"):
         import_transformers(copy)
@@ -284,14 +306,14 @@ def test_only_safetensors_beside_are_read(copy):
 
 
 @pytest.mark.parametrize("content", [b"", b"nonsense", b"\xff" * 64])
-def test_damaged_weights_are_named(copy, content):
+def test_damaged_weights_are_named(copy: Path, content: bytes) -> None:
     (copy / "model.safetensors").write_bytes(content)
     with pytest.raises(NanochatError, match=r"model\.safetensors cannot be read"):
         import_transformers(copy)
 
 
 @pytest.mark.parametrize("content", [None, "", "[]"])
-def test_damaged_configs_are_named(copy, content):
+def test_damaged_configs_are_named(copy: Path, content: str | None) -> None:
     (copy / "config.json").unlink()
     if content is not None:
         (copy / "config.json").write_text(content)
@@ -315,21 +337,25 @@ def test_damaged_configs_are_named(copy, content):
         (lambda t: t.pop("model"), "is no tokenizer of transformers: KeyError"),
     ],
 )
-def test_tokenizers_that_split_otherwise_are_refused(copy, change, message):
+def test_tokenizers_that_split_otherwise_are_refused(
+    copy: Path, change: Callable[..., Any], message: str
+) -> None:
     _edit(copy, "tokenizer.json", change)
     with pytest.raises(NanochatError, match=message) as caught:
         import_transformers(copy)
     assert "tokenizer.json" in str(caught.value)
 
 
-def test_a_folder_without_a_tokenizer_is_refused(copy):
+def test_a_folder_without_a_tokenizer_is_refused(copy: Path) -> None:
     (copy / "tokenizer.json").unlink()
     with pytest.raises(NanochatError, match=r"no tokenizer\.json in"):
         import_transformers(copy)
 
 
-def test_an_export_that_is_cut_short_is_no_model(copy, checkpoint, tokenizer, monkeypatch):
-    def dies(*_, **__):
+def test_an_export_that_is_cut_short_is_no_model(
+    copy: Path, checkpoint: Checkpoint, tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def dies(*_: Any, **__: Any) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr("safetensors.torch.save_file", dies)
@@ -339,7 +365,9 @@ def test_an_export_that_is_cut_short_is_no_model(copy, checkpoint, tokenizer, mo
     assert not list(copy.glob(".*.tmp"))
 
 
-def test_a_tokenizer_of_another_model_is_not_exported(tmp_path, checkpoint):
+def test_a_tokenizer_of_another_model_is_not_exported(
+    tmp_path: Path, checkpoint: Checkpoint
+) -> None:
     other = Tokenizer.train(["some text"], 265)
     with pytest.raises(NanochatError, match="the tokenizer has 265 tokens, the model 512"):
         export_transformers(checkpoint, other, tmp_path)

@@ -4,6 +4,7 @@ import dataclasses
 import itertools
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -26,11 +27,11 @@ CHUNK = 1 << 17  # logits
 FOUR = GPTConfig.from_depth(4, vocab_size=24576, sequence_len=2048, model_dim=512, head_dim=64)
 
 
-def _published(depth):
+def _published(depth: Any) -> Any:
     return GPTConfig.from_depth(depth, vocab_size=65536, sequence_len=2048)
 
 
-def test_the_four_block_model_has_three_equal_parts():
+def test_the_four_block_model_has_three_equal_parts() -> None:
     assert count_parameters(FOUR) == dict.fromkeys(("wte", "blocks", "lm_head"), 12_582_912)
     assert (FOUR.n_head, FOUR.n_embd // FOUR.n_head) == (8, 64)
 
@@ -43,25 +44,25 @@ def test_the_four_block_model_has_three_equal_parts():
         (34, 2_217_082_880, 142_606_336),
     ],
 )
-def test_parameters_of_published_models(depth, parameters, wte):
+def test_parameters_of_published_models(depth: int, parameters: int, wte: int) -> None:
     parts = count_parameters(_published(depth))
     assert sum(parts.values()) == parameters
     assert parts["wte"] == parts["lm_head"] == wte
 
 
 @pytest.mark.parametrize(("depth", "flops"), [(20, "3.4918e+09"), (32, "1.20796e+10")])
-def test_flops_of_published_models(depth, flops):
+def test_flops_of_published_models(depth: int, flops: str) -> None:
     digits = len(flops) - len("1.e+09")
     assert f"{flops_per_token(_published(depth)):.{digits}e}" == flops
 
 
-def test_parameters_and_flops_of_the_reference_model(fixtures):
+def test_parameters_and_flops_of_the_reference_model(fixtures: dict[str, Any]) -> None:
     shape = GPTConfig(**fixtures["meta"]["model_config"])
     assert sum(count_parameters(shape).values()) == fixtures["params"]
     assert flops_per_token(shape) == fixtures["flops_per_token"]
 
 
-def test_the_source_table_to_its_last_digit():
+def test_the_source_table_to_its_last_digit() -> None:
     noted = {32: ("14.0", "16.6"), 40: ("17.4", "20.0"), 48: ("20.8", "23.4"), 56: ("24.2", "27")}
     rows = Sizing(FOUR, 48, 954, 524288).table()
     assert [row["batch_size"] for row in rows] == list(noted)
@@ -73,7 +74,7 @@ def test_the_source_table_to_its_last_digit():
     assert Sizing(_published(4), 48, 954, 524288).table() == []
 
 
-def test_logits_are_nearly_all_that_grows_with_the_batch():
+def test_logits_are_nearly_all_that_grows_with_the_batch() -> None:
     one, two = (estimate_memory(FOUR, batch, ASSUMPTIONS["source"]) for batch in (1, 2))
     fixed = 2 * sum(one.values()) - sum(two.values())
     assert fixed / GB == pytest.approx(0.40, abs=0.005)
@@ -81,7 +82,7 @@ def test_logits_are_nearly_all_that_grows_with_the_batch():
     assert one["logits"] / (sum(one.values()) - fixed) == pytest.approx(0.95, abs=0.005)
 
 
-def test_data_of_the_source_training():
+def test_data_of_the_source_training() -> None:
     need = data_needs(500_000_000)
     assert (need["chars"], need["shards"]) == (2_400_000_000, 10)
     data = Sizing(FOUR, 48, 954, 524288).data
@@ -90,7 +91,7 @@ def test_data_of_the_source_training():
     assert (data["chinchilla"]["shards"], data["chinchilla"]["download_bytes"]) == (15, 1.5e9)
 
 
-def test_a_shape_that_is_made_can_be_built_and_one_that_is_refused_says_why():
+def test_a_shape_that_is_made_can_be_built_and_one_that_is_refused_says_why() -> None:
     outcomes = set()
     for depth, dim, head, kv in itertools.product(
         (0, 1, 5, 20), (None, 1, 96, 512), (2, 32, 60, 128, 1000), (None, 0, 1, 3)
@@ -122,14 +123,14 @@ def test_a_shape_that_is_made_can_be_built_and_one_that_is_refused_says_why():
         ({"sequence_len": 10**10}, "sequence_len must be from 1 to 1,000,000,000"),
     ],
 )
-def test_shapes_that_do_not_fit_are_refused(change, message):
+def test_shapes_that_do_not_fit_are_refused(change: dict[str, Any], message: str) -> None:
     given = {"depth": 4, "model_dim": 512, "vocab_size": 24576, "sequence_len": 2048}
     with pytest.raises(NanochatError, match=message):
         GPTConfig.from_depth(**{**given, **change})
 
 
 @pytest.mark.parametrize("name", ["batch_size", "steps", "tokens_per_step"])
-def test_counts_below_one_are_refused(name):
+def test_counts_below_one_are_refused(name: str) -> None:
     given = {"batch_size": 1, "steps": 1, "tokens_per_step": 1}
     with pytest.raises(NanochatError, match=f"{name} must be from 1"):
         Sizing(FOUR, **{**given, name: 0})
@@ -146,7 +147,9 @@ position and head, or once for all rows, does not show."""
 
 @pytest.mark.parametrize("name", ["cpu", "cuda"])
 @pytest.mark.parametrize("moment", SHAPES)
-def test_a_step_holds_what_it_is_said_to(monkeypatch, name, moment):
+def test_a_step_holds_what_it_is_said_to(
+    monkeypatch: pytest.MonkeyPatch, name: str, moment: Any
+) -> None:
     shape, batch = SHAPES[moment]
     monkeypatch.syspath_prepend(str(BENCHMARKS))
     monkeypatch.setitem(CELLS, "cpu", CHUNK)  # a card's would be all of these steps' logits
@@ -158,7 +161,7 @@ def test_a_step_holds_what_it_is_said_to(monkeypatch, name, moment):
     assert _held(shape, batch, mixed=name == "cuda") == pytest.approx(totals[moment], rel=0.02)
 
 
-def test_logits_are_estimated_in_the_chunks_that_are_made():
+def test_logits_are_estimated_in_the_chunks_that_are_made() -> None:
     assert {name: ASSUMPTIONS[name].chunk for name in CELLS} == CELLS
     memory = estimate_moments(FOUR, 48, ASSUMPTIONS["cuda"])["loss"]
     assert memory["logits"] == 8 * CELLS["cuda"] < 10 * 48 * 2048 * 24576
@@ -167,7 +170,7 @@ def test_logits_are_estimated_in_the_chunks_that_are_made():
     assert memory["loss"]["logits"] == 8 * 65536
 
 
-def _held(shape, batch, mixed):
+def _held(shape: Any, batch: Any, mixed: Any) -> Any:
     """Most bytes that live at once in two steps, the batch aside."""
     from finetune_memory import LiveBytes
 
@@ -189,7 +192,7 @@ def _held(shape, batch, mixed):
     return live.peak
 
 
-def test_everything_is_told_twice():
+def test_everything_is_told_twice() -> None:
     sizing = Sizing(FOUR, 48, 954, 524288)
     told = json.loads(json.dumps(sizing.to_dict()))
     assert told["parameters"]["total"] == 37_748_736
@@ -201,5 +204,5 @@ def test_everything_is_told_twice():
         assert " ".join(stated.split()) in " ".join(text.split())
 
 
-def test_free_memory_is_plausible():
+def test_free_memory_is_plausible() -> None:
     assert 50e6 < free_memory() < 1e14

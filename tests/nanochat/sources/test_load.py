@@ -4,14 +4,16 @@ import json
 import os
 import shutil
 import warnings
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 from nanochat.errors import NanochatError
 from nanochat.files.base_dir import base_dir
-from nanochat.model.checkpoint import load_checkpoint
+from nanochat.model.checkpoint import Checkpoint, load_checkpoint
 from nanochat.sources.load import (
     ModelFolder,
     check_source,
@@ -23,7 +25,7 @@ from nanochat.tokenizer.tokenizer import Tokenizer
 
 
 @pytest.fixture(autouse=True)
-def base(monkeypatch, tmp_path):
+def base(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     """An empty base folder, and no tokenizer named in the surroundings."""
     folder = tmp_path / "base"
     monkeypatch.setenv("NANOCHAT_BASE_DIR", str(folder))
@@ -32,10 +34,10 @@ def base(monkeypatch, tmp_path):
 
 
 @pytest.fixture
-def put(golden_folder):
+def put(golden_folder: Path) -> Callable[..., None]:
     """Copy the model's halves to folders."""
 
-    def copy(checkpoints=None, tokenizer=None):
+    def copy(checkpoints: Any = None, tokenizer: Any = None) -> None:
         for part, target in (("checkpoints", checkpoints), ("tokenizer", tokenizer)):
             if target is not None:
                 shutil.copytree(golden_folder / part, target, dirs_exist_ok=True)
@@ -43,27 +45,29 @@ def put(golden_folder):
     return copy
 
 
-def renamed(folder, step):
+def renamed(folder: Path, step: Any) -> None:
     """The checkpoint of a folder under another step."""
     for kind, suffix in (("model", "pt"), ("meta", "json")):
         (found,) = folder.glob(f"{kind}_*")
         found.rename(folder / f"{kind}_{step:06d}.{suffix}")
 
 
-def test_nested_layout(golden_folder):
+def test_nested_layout(golden_folder: Path) -> None:
     expected = ModelFolder(golden_folder / "checkpoints", golden_folder / "tokenizer", 400)
     assert resolve_model(str(golden_folder)) == expected
     assert resolve_model(str(golden_folder / "checkpoints")) == expected
     check_source(str(golden_folder))
 
 
-def test_flat_layout(tmp_path, put):
+def test_flat_layout(tmp_path: Path, put: Callable[..., None]) -> None:
     put(tmp_path / "flat", tmp_path / "flat")
     expected = ModelFolder(tmp_path / "flat", tmp_path / "flat", 400)
     assert resolve_model(str(tmp_path / "flat")) == expected
 
 
-def test_relative_folders(tmp_path, put, monkeypatch):
+def test_relative_folders(
+    tmp_path: Path, put: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
     put(tmp_path / "m/checkpoints", tmp_path / "m/tokenizer")
     for start, source in ((tmp_path, "m"), (tmp_path / "m", "."), (tmp_path / "m", "checkpoints")):
         monkeypatch.chdir(start)
@@ -73,7 +77,9 @@ def test_relative_folders(tmp_path, put, monkeypatch):
 
 
 @pytest.mark.parametrize("folder", ["", "chatsft_checkpoints", "chatsft_checkpoints/d2"])
-def test_nanochat_s_own_layout_from_the_top_and_from_inside(tmp_path, put, folder):
+def test_nanochat_s_own_layout_from_the_top_and_from_inside(
+    tmp_path: Path, put: Callable[..., None], folder: str
+) -> None:
     model = tmp_path / "chatsft_checkpoints" / "d2"
     put(model, tmp_path / "tokenizer")
     expected = ModelFolder(model, tmp_path / "tokenizer", 400)
@@ -85,7 +91,9 @@ def test_nanochat_s_own_layout_from_the_top_and_from_inside(tmp_path, put, folde
         resolve_model(source, tag="d4")
 
 
-def test_what_was_chosen_for_the_caller_is_told_once(tmp_path, put):
+def test_what_was_chosen_for_the_caller_is_told_once(
+    tmp_path: Path, put: Callable[..., None]
+) -> None:
     for stage in ("base", "chatsft"):
         for tag in ("d2", "d10"):
             put(tmp_path / f"{stage}_checkpoints" / tag, tmp_path / "tokenizer")
@@ -107,7 +115,7 @@ def test_what_was_chosen_for_the_caller_is_told_once(tmp_path, put):
         assert load_model(str(tmp_path), stage="sft", tag="d10", step=400)[0].step == 400
 
 
-def test_the_tag_that_was_changed_last(tmp_path, put):
+def test_the_tag_that_was_changed_last(tmp_path: Path, put: Callable[..., None]) -> None:
     for tag, seconds in (("old", 1e9), ("new", 2e9), ("older", 5e8)):
         put(tmp_path / "base_checkpoints" / tag, tmp_path / "tokenizer")
         for path in (tmp_path / "base_checkpoints" / tag).iterdir():
@@ -116,7 +124,9 @@ def test_the_tag_that_was_changed_last(tmp_path, put):
         assert resolve_model(str(tmp_path)).checkpoint_dir.name == "new"
 
 
-def test_files_of_a_stage_beside_those_of_another(tmp_path, put, checkpoint):
+def test_files_of_a_stage_beside_those_of_another(
+    tmp_path: Path, put: Callable[..., None], checkpoint: Checkpoint
+) -> None:
     put(tmp_path / "m", tmp_path / "m/tokenizer")
     for kind, suffix in (("model", "pt"), ("meta", "json")):
         path = tmp_path / "m" / f"{kind}_000400.{suffix}"
@@ -135,7 +145,7 @@ def test_files_of_a_stage_beside_those_of_another(tmp_path, put, checkpoint):
         assert resolve_model(str(tmp_path / "m")).step == 700
 
 
-def test_meta_without_a_step(tmp_path, put):
+def test_meta_without_a_step(tmp_path: Path, put: Callable[..., None]) -> None:
     """Reinforcement learning writes none: the file's name has it."""
     put(tmp_path / "chatrl_checkpoints/d2", tmp_path / "tokenizer")
     path = tmp_path / "chatrl_checkpoints/d2/meta_000400.json"
@@ -143,7 +153,9 @@ def test_meta_without_a_step(tmp_path, put):
     assert load_model(str(tmp_path))[0].step == 400
 
 
-def test_base_dir_is_taken_from_the_environment(monkeypatch, tmp_path):
+def test_base_dir_is_taken_from_the_environment(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.setenv("NANOCHAT_BASE_DIR", str(tmp_path))
     assert base_dir() == tmp_path
     monkeypatch.delenv("NANOCHAT_BASE_DIR")
@@ -164,12 +176,12 @@ def test_base_dir_is_taken_from_the_environment(monkeypatch, tmp_path):
         ),
     ],
 )
-def test_bad_sources_are_refused(source, message):
+def test_bad_sources_are_refused(source: str, message: str) -> None:
     with pytest.raises(NanochatError, match=message):
         check_source(source)
 
 
-def test_a_folder_without_a_model(tmp_path):
+def test_a_folder_without_a_model(tmp_path: Path) -> None:
     (tmp_path / "model_000001.pt").touch()
     with pytest.raises(NanochatError, match=r"no model_\*.pt with .*found: model_000001.pt$") as it:
         resolve_model(str(tmp_path))
@@ -184,13 +196,17 @@ def test_a_folder_without_a_model(tmp_path):
         ("team/proj/run:v7", r"no such folder; did you mean 'wandb:team/proj/run:v7'\? \("),
     ],
 )
-def test_a_folder_that_is_elsewhere_is_refused_only_when_it_is_needed(source, hint):
+def test_a_folder_that_is_elsewhere_is_refused_only_when_it_is_needed(
+    source: str, hint: str
+) -> None:
     check_source(source)
     with pytest.raises(NanochatError, match=hint):
         resolve_model(source)
 
 
-def test_a_tokenizer_is_looked_for_in_this_order(tmp_path, put, base, monkeypatch):
+def test_a_tokenizer_is_looked_for_in_this_order(
+    tmp_path: Path, put: Callable[..., None], base: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     model = tmp_path / "m"
     put(model)
     everywhere = r"none was given, none lies beside model_000400.pt, TOKENIZER_ARTIFACT is not set"
@@ -208,7 +224,9 @@ def test_a_tokenizer_is_looked_for_in_this_order(tmp_path, put, base, monkeypatc
     assert given.tokenizer_dir == tmp_path / "given"
 
 
-def test_a_tokenizer_that_is_named_and_not_there_is_no_other(tmp_path, put, base, monkeypatch):
+def test_a_tokenizer_that_is_named_and_not_there_is_no_other(
+    tmp_path: Path, put: Callable[..., None], base: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     put(tmp_path / "m")
     put(tokenizer=base / "tokenizer")
     with pytest.raises(NanochatError, match=r"/empty': no tokenizer.json or tokenizer.pkl$"):
@@ -219,7 +237,7 @@ def test_a_tokenizer_that_is_named_and_not_there_is_no_other(tmp_path, put, base
         resolve_model(str(tmp_path / "m"))
 
 
-def test_a_tokenizer_alone(tmp_path, put):
+def test_a_tokenizer_alone(tmp_path: Path, put: Callable[..., None]) -> None:
     put(tokenizer=tmp_path / "t")
     assert resolve_tokenizer(str(tmp_path / "t")) == tmp_path / "t"
     put(tmp_path / "base_checkpoints/d2", tmp_path / "tokenizer")
@@ -227,7 +245,7 @@ def test_a_tokenizer_alone(tmp_path, put):
     assert found == tmp_path / "tokenizer"
 
 
-def swapped(tokenizer, one, other):
+def swapped(tokenizer: Tokenizer, one: Any, other: Any) -> Any:
     special = dict(tokenizer.special)
     special[one], special[other] = special[other], special[one]
     return Tokenizer(tokenizer.pattern, tokenizer.ranks, special)
@@ -244,7 +262,14 @@ def swapped(tokenizer, one, other):
         ),
     ],
 )
-def test_the_tokenizer_of_another_model_is_refused(tmp_path, put, base, tokenizer, other, message):
+def test_the_tokenizer_of_another_model_is_refused(
+    tmp_path: Path,
+    put: Callable[..., None],
+    base: Path,
+    tokenizer: Tokenizer,
+    other: Callable[..., Any],
+    message: str,
+) -> None:
     put(tmp_path / "m")
     other(tokenizer).save(base / "tokenizer")
     with pytest.raises(NanochatError, match=message) as caught:
@@ -253,7 +278,9 @@ def test_the_tokenizer_of_another_model_is_refused(tmp_path, put, base, tokenize
     assert str(caught.value).endswith(": they do not belong together")
 
 
-def test_one_of_the_same_size_is_told_by_its_fingerprint(tmp_path, put, base, tokenizer):
+def test_one_of_the_same_size_is_told_by_its_fingerprint(
+    tmp_path: Path, put: Callable[..., None], base: Path, tokenizer: Tokenizer
+) -> None:
     put(tmp_path / "m")
     ranks = dict(tokenizer.ranks)
     last, before = sorted(ranks, key=ranks.__getitem__)[-1:-3:-1]
@@ -279,7 +306,9 @@ def test_one_of_the_same_size_is_told_by_its_fingerprint(tmp_path, put, base, to
         (lambda counts: {"a": 1}, r"token_bytes.pt cannot be read"),
     ],
 )
-def test_counts_of_bytes_beside_a_tokenizer_must_fit_it(tmp_path, put, change, message):
+def test_counts_of_bytes_beside_a_tokenizer_must_fit_it(
+    tmp_path: Path, put: Callable[..., None], change: Callable[..., Any], message: str
+) -> None:
     put(tmp_path / "m", tmp_path / "m/tokenizer")
     path = tmp_path / "m/tokenizer/token_bytes.pt"
     counts = torch.load(path, weights_only=True)
@@ -289,7 +318,7 @@ def test_counts_of_bytes_beside_a_tokenizer_must_fit_it(tmp_path, put, change, m
         load_model(str(tmp_path / "m"))
 
 
-def test_presets(monkeypatch, golden_folder):
+def test_presets(monkeypatch: pytest.MonkeyPatch, golden_folder: Path) -> None:
     monkeypatch.setattr("nanochat.train.pretrain.pretrain", lambda name: golden_folder)
     assert load_model("preset:tiny")[0].step == 400
     with pytest.raises(NanochatError, match="step 3; steps there: 400"):

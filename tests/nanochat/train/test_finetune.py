@@ -2,14 +2,16 @@
 
 import dataclasses
 import random
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
+from nanochat.data.examples import Examples
 from nanochat.errors import NanochatError
-from nanochat.model.checkpoint import build_model
-from nanochat.model.gpt import SOFT_CAP
+from nanochat.model.checkpoint import Checkpoint, build_model
+from nanochat.model.gpt import GPT, SOFT_CAP
 from nanochat.train.batches import make_batches
 from nanochat.train.finetune import finetune, planned_steps
 from nanochat.train.kernels import Kernels
@@ -25,7 +27,9 @@ AS_THE_SOURCE = Kernels(full_logits=True)
 UNSTABLE = (3, 5)
 
 
-def run(checkpoint, examples, pad_id, settings, kernels):
+def run(
+    checkpoint: Checkpoint, examples: Examples, pad_id: int, settings: Any, kernels: Any
+) -> Any:
     recipe = Recipe.from_mapping({"dtype": "float32", **settings})
     model = build_model(checkpoint.config, checkpoint.state)
     return finetune(model, make_batches(examples, recipe, pad_id), recipe, kernels=kernels)
@@ -33,7 +37,14 @@ def run(checkpoint, examples, pad_id, settings, kernels):
 
 @pytest.mark.parametrize("kernels", [AS_THE_SOURCE, Kernels()], ids=["as the source", "plain"])
 @pytest.mark.parametrize("number", range(15))
-def test_reference_curve_is_reproduced(curves, number, kernels, checkpoint, examples, pad_id):
+def test_reference_curve_is_reproduced(
+    curves: list[dict[str, Any]],
+    number: int,
+    kernels: Any,
+    checkpoint: Checkpoint,
+    examples: Examples,
+    pad_id: int,
+) -> None:
     row = curves[number]
     result = run(checkpoint, examples, pad_id, row["settings"], kernels)
     expected = np.asarray(row["losses"])
@@ -52,8 +63,12 @@ def test_reference_curve_is_reproduced(curves, number, kernels, checkpoint, exam
 
 @pytest.mark.parametrize("number", UNSTABLE)
 def test_an_unstable_curve_is_as_near_as_one_ulp_of_a_rate_leaves_it(
-    curves, number, checkpoint, examples, pad_id
-):
+    curves: list[dict[str, Any]],
+    number: Any,
+    checkpoint: Checkpoint,
+    examples: Examples,
+    pad_id: int,
+) -> None:
     """Sums in another order cannot be nearer than the source is to itself with a rate moved."""
     row = curves[number]
     expected = np.asarray(row["losses"], np.float32)
@@ -70,8 +85,8 @@ def test_an_unstable_curve_is_as_near_as_one_ulp_of_a_rate_leaves_it(
 
 @pytest.mark.parametrize("index", range(3))
 def test_gradients_are_as_near_to_float64_as_those_of_the_source(
-    checkpoint, examples, pad_id, index
-):
+    checkpoint: Checkpoint, examples: Examples, pad_id: int, index: int
+) -> None:
     recipe = Recipe(dtype="float32", trainable_param_groups="all")
     batches = make_batches(examples, recipe, pad_id)
     batch = batches.batch(index)
@@ -92,11 +107,13 @@ def test_gradients_are_as_near_to_float64_as_those_of_the_source(
         assert ours < 1.5 * source
 
 
-def test_reference_has_fifteen_curves(curves):
+def test_reference_has_fifteen_curves(curves: list[dict[str, Any]]) -> None:
     assert len(curves) == 15
 
 
-def test_same_bits_whatever_the_callers_threads(checkpoint, examples, pad_id):
+def test_same_bits_whatever_the_callers_threads(
+    checkpoint: Checkpoint, examples: Examples, pad_id: int
+) -> None:
     batches = make_batches(examples, PLAIN, pad_id)
     losses = []
     for threads in (1, 2):
@@ -111,7 +128,7 @@ def test_same_bits_whatever_the_callers_threads(checkpoint, examples, pad_id):
     assert np.array_equal(losses[0], losses[1])
 
 
-def test_divergence_is_a_result(model, examples, pad_id):
+def test_divergence_is_a_result(model: GPT, examples: Examples, pad_id: int) -> None:
     recipe = dataclasses.replace(PLAIN, unembedding_lr=1e30, matrix_lr=1e30, num_iterations=20)
     result = finetune(model, make_batches(examples, recipe, pad_id), recipe)
     assert result.diverged_step is not None
@@ -120,7 +137,7 @@ def test_divergence_is_a_result(model, examples, pad_id):
     assert not np.isfinite(result.final_loss)
 
 
-def test_divergence_at_the_first_loss(model, examples, pad_id):
+def test_divergence_at_the_first_loss(model: GPT, examples: Examples, pad_id: int) -> None:
     with torch.no_grad():
         model.lm_head.weight.fill_(torch.nan)
     result = finetune(model, make_batches(examples, PLAIN, pad_id), PLAIN)
@@ -129,7 +146,9 @@ def test_divergence_at_the_first_loss(model, examples, pad_id):
 
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
-def test_narrow_types_stay_near_float32(checkpoint, examples, pad_id, dtype):
+def test_narrow_types_stay_near_float32(
+    checkpoint: Checkpoint, examples: Examples, pad_id: int, dtype: str
+) -> None:
     curves = []
     for kind in ("float32", dtype):
         recipe = dataclasses.replace(PLAIN, dtype=kind, matrix_lr=0.02)
@@ -140,7 +159,7 @@ def test_narrow_types_stay_near_float32(checkpoint, examples, pad_id, dtype):
     assert not np.array_equal(curves[1], curves[0])
 
 
-def _settings():
+def _settings() -> dict[str, Any]:
     return {
         "deterministic": torch.are_deterministic_algorithms_enabled(),
         "warn_only": torch.is_deterministic_algorithms_warn_only_enabled(),
@@ -158,7 +177,9 @@ def _settings():
 
 @pytest.mark.parametrize("deterministic", [True, False])
 @pytest.mark.parametrize("fails", [True, False])
-def test_nothing_is_left_changed(model, examples, pad_id, deterministic, fails, capfd):
+def test_nothing_is_left_changed(
+    model: GPT, examples: Examples, pad_id: int, deterministic: bool, fails: bool, capfd: Any
+) -> None:
     torch.backends.cudnn.benchmark = True
     torch.set_float32_matmul_precision("high")
     model.eval()
@@ -184,11 +205,13 @@ def test_nothing_is_left_changed(model, examples, pad_id, deterministic, fails, 
     assert capfd.readouterr() == ("", "")
 
 
-def _out_of_memory(*_):
+def _out_of_memory(*_: Any) -> None:
     raise torch.OutOfMemoryError("no memory left")
 
 
-def test_works_where_gradients_are_switched_off(model, examples, pad_id):
+def test_works_where_gradients_are_switched_off(
+    model: GPT, examples: Examples, pad_id: int
+) -> None:
     before = model.lm_head.weight.clone()
     with torch.no_grad():
         finetune(model, make_batches(examples, PLAIN, pad_id), PLAIN)
@@ -196,7 +219,7 @@ def test_works_where_gradients_are_switched_off(model, examples, pad_id):
     assert not torch.equal(before, model.lm_head.weight)
 
 
-def test_no_group_trained_only_measures(model, examples, pad_id):
+def test_no_group_trained_only_measures(model: GPT, examples: Examples, pad_id: int) -> None:
     recipe = dataclasses.replace(PLAIN, trainable_param_groups=())
     before = {name: weight.clone() for name, weight in model.named_parameters()}
     result = finetune(model, make_batches(examples, recipe, pad_id), recipe)
@@ -204,13 +227,13 @@ def test_no_group_trained_only_measures(model, examples, pad_id):
     assert all(torch.equal(before[name], weight) for name, weight in model.named_parameters())
 
 
-def test_batches_must_fit_the_recipe(model, examples, pad_id):
+def test_batches_must_fit_the_recipe(model: GPT, examples: Examples, pad_id: int) -> None:
     batches = make_batches(examples, PLAIN, pad_id)
     with pytest.raises(NanochatError, match="batches made for"):
         finetune(model, batches, dataclasses.replace(PLAIN, device_batch_size=4))
 
 
-def test_steps_come_from_the_first_batch(examples, pad_id):
+def test_steps_come_from_the_first_batch(examples: Examples, pad_id: int) -> None:
     batches = make_batches(examples, PLAIN, pad_id)
     first = batches.first_supervised
     for tokens, steps in [(1, 1), (first, 1), (first + 1, 2), (10 * first, 10)]:

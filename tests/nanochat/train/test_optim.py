@@ -1,15 +1,21 @@
 """Optimizers against one step made by nanochat, and the schedule against its formula."""
 
+from typing import Any
+
 import pytest
 import torch
+from numpy.typing import NDArray
 
+from nanochat.model.gpt import GPT
 from nanochat.train.optim.groups import build_optimizers
 from nanochat.train.optim.muon import Muon, orthogonalize
 from nanochat.train.optim.schedule import lr_factor, set_lr_factor
 from nanochat.train.recipe import Recipe
 
 
-def test_one_step_matches_nanochat(model, golden_arrays, fixtures):
+def test_one_step_matches_nanochat(
+    model: GPT, golden_arrays: dict[str, NDArray[Any]], fixtures: dict[str, Any]
+) -> None:
     x, y = (torch.from_numpy(golden_arrays[name]) for name in "xy")
     recipe = Recipe(
         **fixtures["step_lr"], trainable_param_groups=("embedding", "matrix", "unembedding")
@@ -26,7 +32,7 @@ def test_one_step_matches_nanochat(model, golden_arrays, fixtures):
 
 
 @pytest.mark.parametrize("shape", [(32, 96), (96, 32), (3, 48, 48)])
-def test_singular_values_come_near_one(shape):
+def test_singular_values_come_near_one(shape: Any) -> None:
     update = torch.randn(shape, generator=torch.Generator().manual_seed(0))
     values = torch.linalg.svdvals(orthogonalize(update).float())
     assert orthogonalize(update).shape == update.shape
@@ -34,7 +40,7 @@ def test_singular_values_come_near_one(shape):
     assert values.median() > 0.6
 
 
-def test_muon_scales_tall_matrices_and_skips_what_has_no_gradient():
+def test_muon_scales_tall_matrices_and_skips_what_has_no_gradient() -> None:
     tall, idle = (torch.nn.Parameter(torch.zeros(64, 16)) for _ in range(2))
     tall.grad = torch.randn(64, 16, generator=torch.Generator().manual_seed(1))
     Muon([tall, idle], lr=0.1).step()
@@ -44,7 +50,9 @@ def test_muon_scales_tall_matrices_and_skips_what_has_no_gradient():
 
 
 @pytest.mark.parametrize("groups", ["all", "head", "matrix", "embedding,matrix", "none"])
-def test_only_chosen_groups_are_trained(model, golden_arrays, groups):
+def test_only_chosen_groups_are_trained(
+    model: GPT, golden_arrays: dict[str, NDArray[Any]], groups: str
+) -> None:
     x, y = (torch.from_numpy(golden_arrays[name]) for name in "xy")
     recipe = Recipe(trainable_param_groups=groups, learning_rate=0.01)
     before = {name: weight.clone() for name, weight in model.named_parameters()}
@@ -62,7 +70,7 @@ def test_only_chosen_groups_are_trained(model, golden_arrays, groups):
         assert torch.equal(weight, before[name]) is not trained, name
 
 
-def test_rates_and_order_of_the_groups(model):
+def test_rates_and_order_of_the_groups(model: GPT) -> None:
     recipe = Recipe(
         learning_rate=1e-3,
         init_lr_frac=0.5,
@@ -80,7 +88,7 @@ def test_rates_and_order_of_the_groups(model):
     assert head["lr"] == pytest.approx(0.1 * head["initial_lr"])
 
 
-def _after_a_step(model, golden_arrays, **rates):
+def _after_a_step(model: GPT, golden_arrays: dict[str, NDArray[Any]], **rates: Any) -> Any:
     x, y = (torch.from_numpy(golden_arrays[name]) for name in "xy")
     before = {name: weight.detach().clone() for name, weight in model.named_parameters()}
     optimizers = build_optimizers(model, Recipe(trainable_param_groups=("matrix",), **rates))
@@ -93,7 +101,9 @@ def _after_a_step(model, golden_arrays, **rates):
     return {name: after[name] - before[name] for name in after}
 
 
-def test_attention_and_mlp_may_have_rates_of_their_own(model, golden_arrays):
+def test_attention_and_mlp_may_have_rates_of_their_own(
+    model: GPT, golden_arrays: dict[str, NDArray[Any]]
+) -> None:
     whole = _after_a_step(model, golden_arrays, matrix_lr=0.02)
     same = _after_a_step(model, golden_arrays, attention_lr=0.02, mlp_lr=0.02)
     assert all(torch.equal(same[name], moved) for name, moved in whole.items())
@@ -105,7 +115,7 @@ def test_attention_and_mlp_may_have_rates_of_their_own(model, golden_arrays):
     assert any(moved.any() for name, moved in whole.items() if ".attn." in name)
 
 
-def test_schedule_warms_up_then_follows_a_cosine():
+def test_schedule_warms_up_then_follows_a_cosine() -> None:
     recipe = Recipe(warmup_frac=0.2, final_lr_frac=0.1)
     factors = [lr_factor(step, 10, recipe) for step in range(10)]
     assert factors[:3] == pytest.approx([0.5, 1.0, 1.0])
@@ -114,6 +124,6 @@ def test_schedule_warms_up_then_follows_a_cosine():
     assert lr_factor(10, 10, recipe) == pytest.approx(0.1)
 
 
-def test_no_anneal_keeps_the_full_rate():
+def test_no_anneal_keeps_the_full_rate() -> None:
     recipe = Recipe(final_lr_frac=1.0)
     assert [lr_factor(step, 7, recipe) for step in range(7)] == [1.0] * 7

@@ -2,6 +2,8 @@
 
 import dataclasses
 import json
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -20,7 +22,7 @@ from nanochat.train.recipe import Recipe
 
 
 @pytest.fixture
-def small(monkeypatch, tmp_path):
+def small(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     """A preset of three steps, and a base folder of its own."""
     preset = dataclasses.replace(nanochat.train.presets.PRESETS["tiny"], steps=3, rows=4)
     monkeypatch.setitem(nanochat.train.presets.PRESETS, "small", preset)
@@ -29,12 +31,12 @@ def small(monkeypatch, tmp_path):
 
 
 @pytest.fixture
-def builds(monkeypatch):
+def builds(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     """Folders that were built, in order."""
     made = []
     real = nanochat.train.pretrain._build
 
-    def build(folder, *rest):
+    def build(folder: Path, *rest: Any) -> None:
         made.append(folder)
         real(folder, *rest)
 
@@ -42,7 +44,7 @@ def builds(monkeypatch):
     return made
 
 
-def test_tiny_learns_in_training_and_in_a_fine_tune():
+def test_tiny_learns_in_training_and_in_a_fine_tune() -> None:
     found = resolve_model("preset:tiny")
     checkpoint = load_checkpoint(found.checkpoint_dir)
     tokenizer = Tokenizer.load(found.tokenizer_dir)
@@ -57,7 +59,7 @@ def test_tiny_learns_in_training_and_in_a_fine_tune():
     assert result.losses[-1] < 0.7 * result.losses[0]
 
 
-def test_made_once_and_without_a_trace_of_the_making(small, builds):
+def test_made_once_and_without_a_trace_of_the_making(small: Path, builds: list[Path]) -> None:
     steps = []
     folder = pretrain("small", progress=lambda *step: steps.append(step))
     assert [step[:2] for step in steps] == [(1, 3), (2, 3), (3, 3)]
@@ -68,7 +70,7 @@ def test_made_once_and_without_a_trace_of_the_making(small, builds):
     assert len(builds) == 1
 
 
-def test_the_same_weights_every_time(small, tmp_path):
+def test_the_same_weights_every_time(small: Path, tmp_path: Path) -> None:
     prints = [
         load_checkpoint(pretrain("small", tmp_path / name) / "checkpoints").fingerprint
         for name in ("one", "two")
@@ -76,18 +78,18 @@ def test_the_same_weights_every_time(small, tmp_path):
     assert prints[0] == prints[1]
 
 
-def test_the_name_changes_with_the_settings(small, monkeypatch):
+def test_the_name_changes_with_the_settings(small: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first = pretrain("small")
     other = dataclasses.replace(nanochat.train.presets.PRESETS["small"], seed=1)
     monkeypatch.setitem(nanochat.train.presets.PRESETS, "small", other)
     assert pretrain("small") != first
 
 
-def test_two_at_once_make_one(small, builds):
+def test_two_at_once_make_one(small: Path, builds: list[Path]) -> None:
     # The second begins and ends while the first, which has found no model, is at its first step.
     second = []
 
-    def progress(*_):
+    def progress(*_: Any) -> None:
         if not second:
             second.append(pretrain("small"))
 
@@ -97,8 +99,10 @@ def test_two_at_once_make_one(small, builds):
     load_checkpoint(second[0] / "checkpoints")
 
 
-def test_a_build_that_dies_is_not_taken_for_a_model(small, builds, monkeypatch):
-    def die(*_):
+def test_a_build_that_dies_is_not_taken_for_a_model(
+    small: Path, builds: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def die(*_: Any) -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
@@ -113,7 +117,7 @@ def test_a_build_that_dies_is_not_taken_for_a_model(small, builds, monkeypatch):
     assert len(builds) == 3
 
 
-def test_a_folder_of_somebody_elses_is_left_alone(small, tmp_path):
+def test_a_folder_of_somebody_elses_is_left_alone(small: Path, tmp_path: Path) -> None:
     taken = tmp_path / "taken"
     taken.mkdir()
     (taken / "thesis.tex").touch()
@@ -122,7 +126,9 @@ def test_a_folder_of_somebody_elses_is_left_alone(small, tmp_path):
     assert [path.name for path in taken.iterdir()] == ["thesis.tex"]
 
 
-def test_an_empty_folder_is_filled_and_then_recognised(small, tmp_path, builds):
+def test_an_empty_folder_is_filled_and_then_recognised(
+    small: Path, tmp_path: Path, builds: list[Path]
+) -> None:
     target = tmp_path / "empty"
     target.mkdir()
     assert pretrain("small", target) == target == pretrain("small", target)
@@ -131,6 +137,6 @@ def test_an_empty_folder_is_filled_and_then_recognised(small, tmp_path, builds):
     assert meta["preset"] == "small"
 
 
-def test_unknown_presets_are_refused():
+def test_unknown_presets_are_refused() -> None:
     with pytest.raises(NanochatError, match="unknown preset 'huge'"):
         pretrain("huge")

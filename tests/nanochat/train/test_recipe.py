@@ -3,6 +3,7 @@
 import math
 import subprocess
 import sys
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from nanochat.errors import NanochatError
 from nanochat.train.recipe import Recipe
 
 
-def test_defaults_are_those_of_the_source():
+def test_defaults_are_those_of_the_source() -> None:
     assert Recipe().to_dict() == {
         "dtype": "bfloat16",
         "device_batch_size": 8,
@@ -36,12 +37,12 @@ def test_defaults_are_those_of_the_source():
     }
 
 
-def test_rates_are_derived_unless_given():
+def test_rates_are_derived_unless_given() -> None:
     recipe = Recipe(learning_rate=0.01, unembedding_lr=0.5)
     assert recipe.group_lrs() == {"embedding": 0.1, "matrix": 0.01, "unembedding": 0.5}
 
 
-def test_parts_of_matrix_may_have_rates_of_their_own():
+def test_parts_of_matrix_may_have_rates_of_their_own() -> None:
     recipe = Recipe(matrix_lr=0.02, mlp_lr=0.3)
     assert recipe.group_lrs() == {
         "embedding": pytest.approx(3e-3),
@@ -52,7 +53,7 @@ def test_parts_of_matrix_may_have_rates_of_their_own():
     }
 
 
-def test_rates_that_are_not_given_do_not_rename_points():
+def test_rates_that_are_not_given_do_not_rename_points() -> None:
     assert Recipe(attention_lr=-1).to_dict() == Recipe().to_dict()
     for part in ("attention_lr", "mlp_lr"):
         split = Recipe.from_mapping({part: 0.1})
@@ -74,11 +75,11 @@ def test_rates_that_are_not_given_do_not_rename_points():
         ("Trunk", ("matrix",)),
     ],
 )
-def test_groups_have_aliases(given, groups):
+def test_groups_have_aliases(given: Any, groups: Any) -> None:
     assert Recipe.from_mapping({"trainable": given}).trainable_param_groups == groups
 
 
-def test_numbers_come_in_either_kind_and_keys_with_dashes():
+def test_numbers_come_in_either_kind_and_keys_with_dashes() -> None:
     recipe = Recipe.from_mapping({"num-tokens": 5e5, "matrix-lr": 1, "seed": "7", "warmup_frac": 0})
     assert (recipe.num_tokens, recipe.matrix_lr, recipe.seed) == (500_000, 1.0, 7)
     assert type(recipe.num_tokens) is int
@@ -113,20 +114,20 @@ def test_numbers_come_in_either_kind_and_keys_with_dashes():
         ({"trainable": "all", "trainable-param-groups": "all"}, "given twice"),
     ],
 )
-def test_bad_settings_are_refused(settings, message):
+def test_bad_settings_are_refused(settings: dict[str, Any], message: str) -> None:
     with pytest.raises(NanochatError, match=message) as caught:
         Recipe.from_mapping(settings)
     assert "\n" not in str(caught.value)
 
 
-def test_numeric_fields_are_what_can_be_swept():
+def test_numeric_fields_are_what_can_be_swept() -> None:
     fields = Recipe.numeric_fields()
     assert fields["matrix_lr"] is float
     assert fields["num_tokens"] is int
     assert not {"dtype", "deterministic", "shuffle", "trainable_param_groups"} & set(fields)
 
 
-def test_with_values_checks_like_construction():
+def test_with_values_checks_like_construction() -> None:
     recipe = Recipe()
     assert recipe.with_values({"num_tokens": np.float64(2e4)}).num_tokens == 20_000
     for values in ({"matrix_lr": 0.0}, {"matrix_lr": math.nan}, {"matrixlr": 1.0}):
@@ -134,7 +135,7 @@ def test_with_values_checks_like_construction():
             recipe.with_values(values)
 
 
-def test_only_what_changes_batches_is_in_their_key():
+def test_only_what_changes_batches_is_in_their_key() -> None:
     recipe = Recipe()
     assert recipe.batch_key() == recipe.with_values({"seed": 1, "matrix_lr": 1}).batch_key()
     assert recipe.batch_key() != recipe.with_values({"device_batch_size": 4}).batch_key()
@@ -142,7 +143,7 @@ def test_only_what_changes_batches_is_in_their_key():
     assert shuffled.batch_key() != shuffled.with_values({"seed": 1}).batch_key()
 
 
-def test_light_modules_load_no_torch():
+def test_light_modules_load_no_torch() -> None:
     code = (
         "import sys, nanochat.train.recipe, nanochat.errors, nanochat.cli.main;"
         "import nanochat.sources.load as s;"

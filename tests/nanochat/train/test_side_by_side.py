@@ -1,6 +1,8 @@
 """Copies that advance together: each is, to the bit, the run that it would be alone."""
 
 import dataclasses
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,10 +12,10 @@ from hypothesis import strategies as st
 
 from nanochat.data.examples import Examples
 from nanochat.errors import NanochatError
-from nanochat.model.checkpoint import build_model
+from nanochat.model.checkpoint import Checkpoint, build_model
 from nanochat.model.cuda_graphs import WARM_UP, RecordedSteps
 from nanochat.model.gpt import GPT, GPTConfig
-from nanochat.train.batches import make_batches
+from nanochat.train.batches import Batches, make_batches
 from nanochat.train.finetune import finetune, finetune_side_by_side
 from nanochat.train.kernels import Kernels, bucket
 from nanochat.train.loss_curves import Curves, LossReader
@@ -31,19 +33,19 @@ RATES = [
 ]
 
 
-def stack_of(checkpoint, recipes, groups=None):
+def stack_of(checkpoint: Checkpoint, recipes: Sequence[Recipe], groups: Any = None) -> Any:
     model = build_model(checkpoint.config, checkpoint.state)
     model.stack(len(recipes), groups or recipes[0].trainable_param_groups)
     return Stepper(model, recipes)
 
 
-def restore(stepper, checkpoint):
+def restore(stepper: Stepper, checkpoint: Checkpoint) -> None:
     with torch.no_grad():
         for name, weight in stepper.model.named_parameters():
             weight.copy_(checkpoint.state[name].float())
 
 
-def equal(one, other):
+def equal(one: Any, other: Any) -> None:
     assert np.array_equal(one.losses, other.losses)
     assert (one.diverged_step, one.steps, one.tokens_seen, one.planned_steps) == (
         other.diverged_step,
@@ -54,14 +56,16 @@ def equal(one, other):
     assert one.final_loss == other.final_loss or not np.isfinite(one.final_loss)
 
 
-def alone(checkpoint, batches, recipe):
+def alone(checkpoint: Checkpoint, batches: Batches, recipe: Recipe) -> Any:
     model = build_model(checkpoint.config, checkpoint.state)
     return finetune(model, batches, recipe), model
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 @pytest.mark.parametrize("groups", ["matrix,unembedding", "all", "head", "matrix", "embedding"])
-def test_each_is_the_run_it_would_be_alone(checkpoint, examples, pad_id, groups, dtype):
+def test_each_is_the_run_it_would_be_alone(
+    checkpoint: Checkpoint, examples: Examples, pad_id: int, groups: str, dtype: str
+) -> None:
     fixed = dataclasses.replace(PLAIN, trainable_param_groups=groups, dtype=dtype)
     recipes = [fixed.with_values(rates) for rates in RATES]
     batches = make_batches(examples, fixed, pad_id)
@@ -70,7 +74,9 @@ def test_each_is_the_run_it_would_be_alone(checkpoint, examples, pad_id, groups,
         equal(result, alone(checkpoint, batches, recipe)[0])
 
 
-def test_weights_are_those_of_a_run_alone(checkpoint, examples, pad_id):
+def test_weights_are_those_of_a_run_alone(
+    checkpoint: Checkpoint, examples: Examples, pad_id: int
+) -> None:
     recipes = [PLAIN.with_values(rates) for rates in RATES if rates != WILD]
     batches = make_batches(examples, PLAIN, pad_id)
     stepper = stack_of(checkpoint, recipes)
@@ -81,7 +87,9 @@ def test_weights_are_those_of_a_run_alone(checkpoint, examples, pad_id):
             assert torch.equal(one[copy] if one.dim() == 3 else one, other)
 
 
-def test_a_stack_is_used_again_and_by_fewer(checkpoint, examples, pad_id):
+def test_a_stack_is_used_again_and_by_fewer(
+    checkpoint: Checkpoint, examples: Examples, pad_id: int
+) -> None:
     recipes = [PLAIN.with_values(rates) for rates in RATES]
     batches = make_batches(examples, PLAIN, pad_id)
     stepper = stack_of(checkpoint, recipes)
@@ -92,7 +100,9 @@ def test_a_stack_is_used_again_and_by_fewer(checkpoint, examples, pad_id):
             equal(result, alone(checkpoint, batches, recipe)[0])
 
 
-def test_those_that_diverged_are_left_behind(checkpoint, examples, pad_id, monkeypatch):
+def test_those_that_diverged_are_left_behind(
+    checkpoint: Checkpoint, examples: Examples, pad_id: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """One by one, until one is left: the others never notice."""
     kept = []
     keep = Stepper.keep
@@ -106,7 +116,9 @@ def test_those_that_diverged_are_left_behind(checkpoint, examples, pad_id, monke
         equal(result, alone(checkpoint, batches, recipe)[0])
 
 
-def test_accumulation_and_an_epochs_short_last_batch(checkpoint, examples, pad_id):
+def test_accumulation_and_an_epochs_short_last_batch(
+    checkpoint: Checkpoint, examples: Examples, pad_id: int
+) -> None:
     few = examples.take(np.arange(7))
     fixed = dataclasses.replace(PLAIN, target_examples_per_step=12)
     recipes = [fixed.with_values(rates) for rates in RATES]
@@ -116,7 +128,7 @@ def test_accumulation_and_an_epochs_short_last_batch(checkpoint, examples, pad_i
         equal(result, alone(checkpoint, batches, recipe)[0])
 
 
-def test_the_time_is_shared_out(checkpoint, examples, pad_id):
+def test_the_time_is_shared_out(checkpoint: Checkpoint, examples: Examples, pad_id: int) -> None:
     recipes = [PLAIN.with_values(rates) for rates in RATES]
     stepper = stack_of(checkpoint, recipes)
     results = finetune_side_by_side(stepper, make_batches(examples, PLAIN, pad_id), recipes)
@@ -124,7 +136,9 @@ def test_the_time_is_shared_out(checkpoint, examples, pad_id):
     assert results[1].seconds < results[0].seconds == pytest.approx(results[2].seconds)
 
 
-def test_recipes_that_differ_in_more_than_rates_are_refused(checkpoint, examples, pad_id):
+def test_recipes_that_differ_in_more_than_rates_are_refused(
+    checkpoint: Checkpoint, examples: Examples, pad_id: int
+) -> None:
     recipes = [PLAIN, dataclasses.replace(PLAIN, num_iterations=7)]
     with pytest.raises(NanochatError, match="differ in more than rates"):
         finetune_side_by_side(
@@ -137,8 +151,8 @@ def test_recipes_that_differ_in_more_than_rates_are_refused(checkpoint, examples
     st.lists(st.lists(st.sampled_from([1.0, 2.0, np.nan, np.inf]), min_size=3, max_size=3)),
     st.integers(0, 5),
 )
-def test_what_is_recorded_does_not_depend_on_the_lag(steps, lag):
-    def curves_at(lag):
+def test_what_is_recorded_does_not_depend_on_the_lag(steps: Any, lag: Any) -> None:
+    def curves_at(lag: Any) -> Any:
         reader, curves = LossReader(lag, torch.device("cpu")), Curves(3)
         for losses in steps:
             for read in reader.read(torch.tensor(losses)):
@@ -158,7 +172,9 @@ def test_what_is_recorded_does_not_depend_on_the_lag(steps, lag):
 
 
 @pytest.mark.parametrize("lag", [1, 4, 50])
-def test_a_late_look_at_the_loss_changes_nothing(checkpoint, examples, pad_id, lag):
+def test_a_late_look_at_the_loss_changes_nothing(
+    checkpoint: Checkpoint, examples: Examples, pad_id: int, lag: int
+) -> None:
     recipes = [PLAIN.with_values(rates) for rates in RATES]
     batches = make_batches(examples, PLAIN, pad_id)
     stepper = stack_of(checkpoint, recipes)
@@ -168,7 +184,9 @@ def test_a_late_look_at_the_loss_changes_nothing(checkpoint, examples, pad_id, l
         equal(result, alone(checkpoint, batches, recipe)[0])
 
 
-def test_all_diverged_ends_within_the_lag(checkpoint, examples, pad_id):
+def test_all_diverged_ends_within_the_lag(
+    checkpoint: Checkpoint, examples: Examples, pad_id: int
+) -> None:
     recipes = [dataclasses.replace(PLAIN, num_iterations=500, **WILD)] * 2
     stepper = stack_of(checkpoint, recipes)
     steps = []
@@ -178,14 +196,16 @@ def test_all_diverged_ends_within_the_lag(checkpoint, examples, pad_id):
 
 
 @given(st.integers(0, 1 << 24))
-def test_buckets_are_few_and_near(size):
+def test_buckets_are_few_and_near(size: Any) -> None:
     found = bucket(size)
     assert found >= size
     assert found == 32 or 2 * found <= 3 * size
     assert bucket(found) == found
 
 
-def test_batches_of_repeating_shapes_have_the_same_loss(checkpoint, examples, pad_id):
+def test_batches_of_repeating_shapes_have_the_same_loss(
+    checkpoint: Checkpoint, examples: Examples, pad_id: int
+) -> None:
     """Seven rows in fours: the last batch of an epoch is filled up, with nothing supervised."""
     few = examples.take(np.arange(7))
     kernels = Kernels(compile=True)
@@ -205,17 +225,19 @@ def test_batches_of_repeating_shapes_have_the_same_loss(checkpoint, examples, pa
         torch.testing.assert_close(grads[1], grads[0], rtol=1e-4, atol=1e-7)
 
 
-def test_batches_for_other_kernels_are_refused(model, examples, pad_id):
+def test_batches_for_other_kernels_are_refused(model: GPT, examples: Examples, pad_id: int) -> None:
     batches = make_batches(examples, PLAIN, pad_id, kernels=Kernels(compile=True))
     with pytest.raises(NanochatError, match="other kernels"):
         finetune(model, batches, PLAIN)
 
 
-def test_recorded_steps_are_the_steps(checkpoint, examples, pad_id):
+def test_recorded_steps_are_the_steps(
+    checkpoint: Checkpoint, examples: Examples, pad_id: int
+) -> None:
     """What records is stood in for: a replay runs the step on the tensors it was recorded with."""
     replays = []
 
-    def capture(step):
+    def capture(step: Any) -> Callable[..., Any]:
         return lambda: (replays.append(1), step())
 
     recipe = PLAIN.with_values({**RATES[3], "num_iterations": 12})
@@ -243,14 +265,16 @@ def test_recorded_steps_are_the_steps(checkpoint, examples, pad_id):
     np.testing.assert_allclose(curves[2], curves[0], rtol=1e-4)
 
 
-def test_recording_needs_a_gpu(model):
+def test_recording_needs_a_gpu(model: GPT) -> None:
     with pytest.raises(NanochatError, match="cuda_graphs records steps of a GPU"):
         Stepper(model, [PLAIN], Kernels(cuda_graphs=True))
 
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("default")  # those of torch about itself
-def test_compiled_steps_are_near_the_plain_ones(checkpoint, examples, pad_id):
+def test_compiled_steps_are_near_the_plain_ones(
+    checkpoint: Checkpoint, examples: Examples, pad_id: int
+) -> None:
     """Minutes of a C++ compiler; rates are not compiled in: the second point compiles nothing."""
     kernels = Kernels(compile=True)
     few = examples.take(np.arange(8))
@@ -272,7 +296,7 @@ def test_compiled_steps_are_near_the_plain_ones(checkpoint, examples, pad_id):
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-def test_whatever_the_number_also_where_products_are_larger(dtype):
+def test_whatever_the_number_also_where_products_are_larger(dtype: str) -> None:
     """At this width one product of several copies' heads would round differently from one's."""
     config = GPTConfig(64, 1000, 2, 4, 2, 128)
     model = GPT(config)
@@ -310,7 +334,7 @@ def test_whatever_the_number_also_where_products_are_larger(dtype):
             equal(one, other)
 
 
-def test_what_was_recorded_is_dropped_where_the_decay_changes(checkpoint):
+def test_what_was_recorded_is_dropped_where_the_decay_changes(checkpoint: Checkpoint) -> None:
     """A recording holds numbers as they were; rates are tensors, the decay is none."""
     model = build_model(checkpoint.config, checkpoint.state)
     stepper = Stepper(model, [PLAIN])
@@ -322,7 +346,7 @@ def test_what_was_recorded_is_dropped_where_the_decay_changes(checkpoint):
     assert stepper._recorded.capture is recorded.capture
 
 
-def test_rows_are_not_padded_beyond_the_models_reach(examples, pad_id):
+def test_rows_are_not_padded_beyond_the_models_reach(examples: Examples, pad_id: int) -> None:
     batches = make_batches(examples, PLAIN, pad_id, kernels=Kernels(compile=True), reach=130)
     lengths = {batches.batch(index).inputs.size(1) for index in range(20)}
     assert max(lengths) == 128
@@ -330,7 +354,7 @@ def test_rows_are_not_padded_beyond_the_models_reach(examples, pad_id):
     assert max(tight.batch(index).inputs.size(1) for index in range(20)) == 127
 
 
-def test_a_stepper_has_one_dtype_and_one_set_of_groups(model, checkpoint):
+def test_a_stepper_has_one_dtype_and_one_set_of_groups(model: GPT, checkpoint: Checkpoint) -> None:
     stepper = Stepper(model, [PLAIN])
     for other in ({"dtype": "bfloat16"}, {"trainable_param_groups": "head"}):
         with pytest.raises(NanochatError, match="one dtype and one set of groups"):
