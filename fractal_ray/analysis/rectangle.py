@@ -8,7 +8,6 @@ so what was run there is not run again.
 """
 
 import hashlib
-import json
 import math
 import numbers
 import re
@@ -19,13 +18,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from fractal_ray.analysis.verify.kept_sheet import read_frame
 from fractal_ray.dataset.frames_file import FILE, to_bytes
 from fractal_ray.dataset.header import write_header
-from fractal_ray.dataset.rows import POINTS_SCHEMA
 from fractal_ray.errors import SweepError
 from fractal_ray.plane.axes import Axis, Frame
 from fractal_ray.plane.cut_axis import (
@@ -257,15 +254,9 @@ def _begin(sweep: "Sweep", other: "Sweep", kept: int, lattice: Lattice, zoom: Zo
     ours = shared | (number < kept)
     facts, store, header = sweep.store().facts()[0], other.store(), sweep.header()
     assert header is not None  # its frames are finished
-    rows = table.select(POINTS_SCHEMA.names).replace_schema_metadata(
-        {"fractal_ray": json.dumps(facts, sort_keys=True)}
-    )
     for at, deep in sorted({*zip(number[ours].tolist(), level[ours].tolist(), strict=True)}):
-        sink = pa.BufferOutputStream()
-        part = rows.filter(pa.array(ours & (number == at) & (level == deep)))
-        pq.write_table(part, sink, compression="zstd")
-        name = f"points/frame={at}/level={deep}/part-0.parquet"
-        store.write_file(name, sink.getvalue().to_pybytes())
+        rows = table.filter(pa.array(ours & (number == at) & (level == deep)))
+        store.append_table(rows, frame=at, level=deep, facts=facts, name="part-0.parquet")
     store.write_file(FILE, to_bytes([zoom]))
     write_header(store, {**header, "spec": other.spec.model_dump(mode="json")})
 

@@ -1,4 +1,4 @@
-"""The Parquet dataset of a sweep: the only truth about what has been run.
+"""The Parquet dataset of a sweep: the only record of its runs.
 
 One row per evaluation in append-only part files; a part is written under a temporary name, synced
 and renamed, so a reader never sees half a file and a crash leaves nothing that looks finished.
@@ -13,17 +13,17 @@ import re
 import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.dataset as ds
 import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
+from fractal_ray.dataset import parts as part_files
 from fractal_ray.dataset.rows import (
-    BEFORE_COLUMNS,
     FAILURES_SCHEMA,
     PARTITION,
     POINTS_SCHEMA,
@@ -35,7 +35,7 @@ from fractal_ray.dataset.rows import (
 from fractal_ray.errors import SweepError
 
 SCHEMA_VERSION = 1
-"""Another one means that a reader of this one would misread the rows; one more column does not."""
+"""Version of the layout. It changes when older readers would misread rows, not for a new column."""
 _METADATA_KEY = b"fractal_ray"
 _LISTINGS = 5
 _PART = re.compile(r"part-[^/]+\.parquet")
@@ -56,7 +56,7 @@ class Store:
 
     def __init__(self, location: str, metadata: dict[str, Any] | None = None) -> None:
         self.location = location
-        self.filesystem, self.root = _filesystem(location)
+        self.filesystem, self.root = part_files.filesystem_at(location)
         self.is_remote = not isinstance(self.filesystem, pafs.LocalFileSystem)
         facts = {"schema_version": SCHEMA_VERSION, **(metadata or {})}
         self._metadata = {_METADATA_KEY: json.dumps(facts, sort_keys=True).encode()}
@@ -71,33 +71,58 @@ class Store:
         """Write failures; on return they are on disk."""
         self._append("failures", rows, failures_table)
 
+    def append_table(
+        self, table: pa.Table, *, frame: int, level: int, facts: dict[str, Any], name: str
+    ) -> None:
+        """Write rows of another dataset as one part.
+
+        Parameters
+        ----------
+        table
+            Rows with the columns of `POINTS_SCHEMA`.
+        frame, level
+            Place of the part.
+        facts
+            Facts in the schema of the part, those of the other dataset.
+        name
+            Name of the part's file. A part with this name is replaced, so an interrupted copy can
+            be repeated.
+        """
+        rows = table.select(POINTS_SCHEMA.names)
+        data = part_files.to_parquet(
+            rows, {_METADATA_KEY: json.dumps(facts, sort_keys=True).encode()}
+        )
+        self.write_file(f"points/frame={frame}/level={level}/{name}", data.to_pybytes())
+
     def compact(self, smaller_than: int | None = None) -> None:
         """Join the parts of each frame and level into one; safe to interrupt.
 
         The joined part appears before the old ones go: in between a reader meets rows twice and
-        drops the second. A part that cannot be read is left alone, one that lacks columns of today
-        is written anew: other readers want the same columns in every part.
+        drops the second. A part that cannot be read is left alone. A part that lacks columns
+        of this version is rewritten: other readers need equal columns in all parts.
 
         Parameters
         ----------
         smaller_than
             Bytes; larger parts are left as they are, so that a sweep of days which joins its small
-            parts from time to time does not write the same rows again and again. None: all.
+            parts from time to time does not rewrite rows again and again. None: all parts.
         """
         for kind, schema in (("points", POINTS_SCHEMA), ("failures", FAILURES_SCHEMA)):
             for folder, parts in self._by_folder(self._parts(kind, smaller_than)).items():
-                readable = [part for part in parts if self._readable(part)]
-                if len(readable) > 1 or any(self._lacks(part, schema) for part in readable):
-                    table = _DROP[kind](self._read_parts(readable, schema))
+                filesystem = self.filesystem
+                readable = [part for part in parts if part_files.is_readable(filesystem, part)]
+                lacks = (part_files.lacks_columns(filesystem, part, schema) for part in readable)
+                if len(readable) > 1 or any(lacks):
+                    table = part_files.DROP_REPEATED[kind](self._read_parts(readable, schema))
                     self._write(table.select(schema.names), folder)
                     for part in readable:
                         self._delete(part)
-        if not self.is_remote:  # what a kill between write and rename left; we are the one writer
+        if not self.is_remote:  # left by a kill between write and rename; this is the only writer
             for left in Path(self.root).rglob(".part-*.tmp"):
                 left.unlink(missing_ok=True)
 
     def write_file(self, name: str, data: bytes) -> str:
-        """Write a small file beside the dataset, whole or not at all; where it is now.
+        """Write a small file beside the dataset, whole or not at all, and return its location.
 
         Raises
         ------
@@ -111,12 +136,12 @@ class Store:
         return inside(self.location, name)
 
     def put(self, name: str, data: bytes) -> None:
-        """The same, for who has an answer to the error of the file system."""
+        """Write a small file like `write_file`, but raise OSError, for callers that retry."""
         self._put(f"{self.root}/{name}", data)
 
     @contextlib.contextmanager
     def alone(self) -> Iterator[None]:
-        """Hold a lock that other processes respect; not on an object store, which has none."""
+        """Hold a lock against other processes; do nothing on an object store, which has none."""
         if self.is_remote:
             yield
             return
@@ -140,7 +165,7 @@ class Store:
     # Reading -------------------------------------------------------------------------------
 
     def read(self, columns: Sequence[str] | None = None, *, skip_corrupt: bool = False) -> pa.Table:
-        """All evaluations, a point that was written twice only once.
+        """Return all evaluations; a point that was written twice is there once.
 
         Parameters
         ----------
@@ -156,15 +181,70 @@ class Store:
         """
         wanted = None if columns is None else sorted({*columns, "point_id"})
         table = self._read("points", POINTS_SCHEMA, wanted, skip_corrupt)
-        table = _drop_duplicates(table)
+        table = part_files.drop_repeated_points(table)
         return table if columns is None else table.select(list(columns))
 
     def read_failures(self, *, skip_corrupt: bool = False) -> pa.Table:
-        """All failures, in the order they were written."""
-        return _drop_repeated(self._read("failures", FAILURES_SCHEMA, None, skip_corrupt))
+        """Return all failures, in the order in which they were written."""
+        return part_files.drop_repeated_failures(
+            self._read("failures", FAILURES_SCHEMA, None, skip_corrupt)
+        )
+
+    def new_parts(
+        self, kind: str, columns: list[str], seen: set[str], *, skip_corrupt: bool = False
+    ) -> Iterator[pa.Table]:
+        """Yield the parts that were not read before, one after the other.
+
+        A part that is joined with others between the listing and the reading is left out: its rows
+        are in a part that the next listing has.
+
+        Parameters
+        ----------
+        kind
+            "points" or "failures".
+        columns
+            Names of the columns to read.
+        seen
+            The parts that were read before; parts are added when they are read, and removed when
+            they are gone.
+        skip_corrupt
+            Leave out parts that cannot be read instead of raising.
+
+        Raises
+        ------
+        SweepError
+            Naming the part that cannot be read.
+        """
+        listed = self._parts(kind)
+        seen &= set(listed)
+        for part in listed:
+            if part in seen:
+                continue
+            try:
+                with self.filesystem.open_input_file(part) as file:
+                    table = pq.ParquetFile(file).read(columns=columns)
+            except FileNotFoundError:
+                continue
+            except (pa.ArrowException, OSError) as error:
+                if part_files.is_readable(self.filesystem, part):
+                    raise
+                if not skip_corrupt:
+                    raise SweepError(
+                        f"{part} cannot be read: {error}\nTo go on without it: --skip-corrupt. To"
+                        " mend it: restore it from a copy, or delete it and run the sweep again."
+                    ) from error
+                seen.add(part)
+                continue
+            seen.add(part)
+            yield table
+
+    def modified_at(self, name: str) -> datetime | None:
+        """Return when a small file was last written, None where that is not known."""
+        changed = self.filesystem.get_file_info(f"{self.root}/{name}").mtime
+        return None if changed is None else changed.astimezone(UTC)
 
     def read_text(self, name: str) -> str | None:
-        """Text of a small file beside the dataset, None when there is none."""
+        """Return the text of a small file beside the dataset, None when there is none."""
         path = f"{self.root}/{name}"
         if self.filesystem.get_file_info(path).type != pafs.FileType.File:
             return None
@@ -172,38 +252,37 @@ class Store:
             return stream.read().decode()
 
     def facts(self) -> list[dict[str, Any]]:
-        """What the parts' schemas say of their writers, each once; parts that cannot be read say
-        nothing."""
-        found: dict[bytes, None] = {}
+        """Return the distinct facts in the schemas of the parts that can be read."""
+        facts: dict[bytes, None] = {}
         for part in self._parts("points"):
             with contextlib.suppress(pa.ArrowException, OSError):
                 schema = pq.read_schema(part, filesystem=self.filesystem)
-                found[(schema.metadata or {}).get(_METADATA_KEY, b"{}")] = None
-        return [json.loads(facts) for facts in found]
+                facts[(schema.metadata or {}).get(_METADATA_KEY, b"{}")] = None
+        return [json.loads(text) for text in facts]
 
     def state(self) -> str:
-        """A digest of which parts there are: another one after anything was written or joined."""
+        """Return a digest of the list of parts; it changes whenever parts are written or joined."""
         digest = hashlib.sha256()
         for kind in ("points", "failures"):
             selector = pafs.FileSelector(
                 f"{self.root}/{kind}", allow_not_found=True, recursive=True
             )
-            found = self.filesystem.get_file_info(selector)
-            for line in sorted(f"{info.path} {info.size}\n" for info in found if info.is_file):
+            files = self.filesystem.get_file_info(selector)
+            for line in sorted(f"{info.path} {info.size}\n" for info in files if info.is_file):
                 digest.update(line.removeprefix(self.root).encode())
         return digest.hexdigest()
 
     def is_empty(self) -> bool:
-        """True when nothing was ever written here by a sweep."""
+        """Return True if no sweep has written here."""
         return self.read_text("sweep.json") is None and not self._parts("points")
 
     def frames(self) -> set[int]:
-        """Numbers of the frames that have evaluations."""
-        found = (re.search(r"/frame=(\d+)/", part) for part in self._parts("points"))
-        return {int(match[1]) for match in found if match}
+        """Return the numbers of the frames that have evaluations."""
+        matches = (re.search(r"/frame=(\d+)/", part) for part in self._parts("points"))
+        return {int(match[1]) for match in matches if match}
 
     def part_count(self) -> int:
-        """How many part files hold the evaluations."""
+        """Return the number of part files with evaluations."""
         return len(self._parts("points"))
 
     # Inside --------------------------------------------------------------------------------
@@ -220,11 +299,9 @@ class Store:
             self._write(to_table(group), folder)
 
     def _write(self, table: pa.Table, folder: str) -> None:
-        sink = pa.BufferOutputStream()
-        pq.write_table(table.replace_schema_metadata(self._metadata), sink, compression="zstd")
         # The time comes first so that names sort in the order of writing.
         name = f"part-{time.time_ns():020d}-{uuid.uuid4().hex[:8]}.parquet"
-        self._put(f"{folder}/{name}", sink.getvalue())
+        self._put(f"{folder}/{name}", part_files.to_parquet(table, self._metadata))
 
     def _put(self, path: str, data: bytes | pa.Buffer) -> None:
         if self.is_remote:
@@ -241,7 +318,7 @@ class Store:
                 file.flush()
                 os.fsync(file.fileno())
             temporary.replace(final)
-            _sync_folder(final.parent)
+            part_files.sync_folder(final.parent)
         except BaseException:
             temporary.unlink(missing_ok=True)
             raise
@@ -283,13 +360,15 @@ class Store:
                 continue  # parts were joined between the listing and the reading
             except (pa.ArrowException, OSError) as error:
                 try:
-                    bad = [part for part in parts if not self._readable(part)]
+                    bad = [
+                        part for part in parts if not part_files.is_readable(self.filesystem, part)
+                    ]
                 except FileNotFoundError:
                     continue
                 if not bad:
                     raise
                 if not skip_corrupt:
-                    raise SweepError(_corrupt_message(bad, len(parts))) from error
+                    raise SweepError(part_files.corrupt_message(bad, len(parts))) from error
                 return self._read_parts([p for p in parts if p not in set(bad)], schema, columns)
         raise SweepError(f"the parts of {self.root}/{kind} change faster than they can be read")
 
@@ -307,91 +386,12 @@ class Store:
             filesystem=self.filesystem,
             partitioning=ds.partitioning(PARTITION, flavor="hive"),
         )
-        return _with_defaults(dataset.to_table(columns=columns))
-
-    def _lacks(self, part: str, schema: pa.Schema) -> bool:
-        """Whether a part was written before one of the columns there are now."""
-        return not set(schema.names) <= set(pq.read_schema(part, filesystem=self.filesystem).names)
-
-    def _readable(self, part: str) -> bool:
-        """False for a part whose bytes are wrong; what the file system refuses is raised."""
-        try:
-            with self.filesystem.open_input_file(part) as file:
-                pq.ParquetFile(file).read()
-        except pa.ArrowException:
-            return False
-        except OSError as error:
-            if error.errno is not None:
-                raise
-            return False  # Arrow's own word for bytes that it cannot decode
-        return True
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make a rename last through a power cut."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def _filesystem(location: str) -> tuple[pafs.FileSystem, str]:
-    if "://" not in location:
-        return pafs.LocalFileSystem(), str(Path(location).expanduser().absolute())
-    try:
-        filesystem, root = pafs.FileSystem.from_uri(location)
-    except (pa.ArrowException, OSError, ValueError) as error:
-        raise SweepError(
-            f"storage {location!r} is not a folder or a URI that pyarrow knows: {error}"
-        ) from error
-    return filesystem, root.rstrip("/")
+        return part_files.with_defaults(dataset.to_table(columns=columns))
 
 
 def inside(location: str, name: str) -> str:
-    """Location of something in a folder or under a URI, whose query stays at the end."""
+    """Return the location of a name in a folder or under a URI, whose query stays at the end."""
     if "://" not in location:
         return str((Path(location).expanduser() / name).absolute())
     path, mark, query = location.partition("?")
     return f"{path.rstrip('/')}/{name}{mark}{query}"
-
-
-def _corrupt_message(bad: list[str], total: int) -> str:
-    names = "\n".join(f"  {part}" for part in bad)
-    return (
-        f"{len(bad)} of {total} parts of the dataset cannot be read:\n{names}\n"
-        "Their points count as not run. To go on without them: --skip-corrupt. To mend it: restore"
-        " the files from a copy, or delete them and run the same command again."
-    )
-
-
-def _with_defaults(table: pa.Table) -> pa.Table:
-    for name, value in BEFORE_COLUMNS.items():
-        index = table.schema.get_field_index(name)
-        if index >= 0 and table.column(index).null_count:
-            field = table.schema.field(index)
-            table = table.set_column(index, field, table.column(index).fill_null(value))
-    return table
-
-
-def _drop_duplicates(table: pa.Table) -> pa.Table:
-    ids = table.column("point_id").combine_chunks().dictionary_encode()
-    if len(ids.dictionary) == len(ids):
-        return table
-    _, first = np.unique(ids.indices.to_numpy(zero_copy_only=False), return_index=True)
-    return table.take(pa.array(np.sort(first)))
-
-
-def _drop_repeated(failures: pa.Table) -> pa.Table:
-    """Failures of a point are several; the same one twice is of a joining that was killed."""
-    seen = set()
-    keep = []
-    keys = failures.select(["point_id", "attempt", "created_at", "error"]).to_pylist()
-    for index, key in enumerate(keys):
-        if (name := tuple(key.values())) not in seen:
-            seen.add(name)
-            keep.append(index)
-    return failures if len(keep) == failures.num_rows else failures.take(pa.array(keep))
-
-
-_DROP = {"points": _drop_duplicates, "failures": _drop_repeated}

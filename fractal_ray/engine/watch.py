@@ -9,10 +9,9 @@ import math
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from fractal_ray.dataset.frames_file import read_zooms
 from fractal_ray.dataset.relabel import outcomes
@@ -53,7 +52,9 @@ class Watch:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._spec = sweep.spec
-        self._parts = _NewParts(sweep.location, skip_corrupt)
+        self._store = Store(sweep.location)
+        self._skip_corrupt = skip_corrupt
+        self._seen_parts: dict[str, set[str]] = {"points": set(), "failures": set()}
         self._clock = clock
         self._known: dict[Values, Outcome] = {}
         self._given_up: dict[Values, datetime] = {}
@@ -82,7 +83,7 @@ class Watch:
             self._read()
         except OSError as error:
             if self._since is None:
-                raise SweepError(f"cannot read {self._parts.location}: {error}") from error
+                raise SweepError(f"cannot read {self._store.location}: {error}") from error
             trouble = f"the dataset cannot be read, trying again: {error}"
         self._ask()
         now = self._clock()
@@ -117,18 +118,22 @@ class Watch:
     # Reading --------------------------------------------------------------------------------
 
     def _read(self) -> None:
-        began, zooms = self._parts.written(HEADER), read_zooms(self._parts)
+        began, zooms = self._store.modified_at(HEADER), read_zooms(self._store)
         if began != self._run_began or _contradict(zooms, self._program.zooms):
             # A run that goes on tries points again that the one before it has given up, and it
             # has the last word on where its frames are.
             self._run_began = began
             self._plan(zooms)
-        for table in self._parts.new("failures", ["x", "y", "gave_up", "created_at"]):
+        for table in self._new_parts("failures", ["x", "y", "gave_up", "created_at"]):
             self._failures += table.num_rows
             self._note_given_up(table)
         wanted = ["x", "y", "outcome", "losses", "seconds"]
-        for table in self._parts.new("points", wanted):
+        for table in self._new_parts("points", wanted):
             self._note(table)
+
+    def _new_parts(self, kind: str, columns: list[str]) -> Iterator[pa.Table]:
+        seen = self._seen_parts[kind]
+        return self._store.new_parts(kind, columns, seen, skip_corrupt=self._skip_corrupt)
 
     def _note(self, table: pa.Table) -> None:
         """Rows that were not met before; joined parts have old ones."""
@@ -204,49 +209,6 @@ class Watch:
             self._counts[outcome] += 1
         if point.frame == frame.id:  # of several that are filled side by side, one is shown
             self._thumbnail.put(frame, point, outcome)
-
-
-class _NewParts(Store):
-    """A dataset whose parts are read once each."""
-
-    def __init__(self, location: str, skip_corrupt: bool) -> None:
-        super().__init__(location)
-        self._skip_corrupt = skip_corrupt
-        self._met: dict[str, set[str]] = {"points": set(), "failures": set()}
-
-    def new(self, kind: str, columns: list[str]) -> Iterator[pa.Table]:
-        """The parts that were not there before, one after the other.
-
-        A part that is joined with others between the listing and the reading is left out: its rows
-        are in a part that the next listing shows.
-        """
-        listed = self._parts(kind)
-        met = self._met[kind] = self._met[kind] & set(listed)
-        for part in listed:
-            if part in met:
-                continue
-            try:
-                with self.filesystem.open_input_file(part) as file:
-                    table = pq.ParquetFile(file).read(columns=columns)
-            except FileNotFoundError:
-                continue
-            except (pa.ArrowException, OSError) as error:
-                if self._readable(part):
-                    raise
-                if not self._skip_corrupt:
-                    raise SweepError(
-                        f"{part} cannot be read: {error}\nTo go on without it: --skip-corrupt. To"
-                        " mend it: restore it from a copy, or delete it and run the sweep again."
-                    ) from error
-                met.add(part)
-                continue
-            met.add(part)
-            yield table
-
-    def written(self, name: str) -> datetime | None:
-        """When a small file was last written; None where that is not known."""
-        changed = self.filesystem.get_file_info(f"{self.root}/{name}").mtime
-        return None if changed is None else changed.astimezone(UTC)
 
 
 def _contradict(kept: Sequence[Zoom], planned: Sequence[Zoom]) -> bool:

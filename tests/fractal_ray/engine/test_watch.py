@@ -130,7 +130,7 @@ def test_a_part_is_read_once_and_joining_changes_nothing(
     read: list[str] = []
     opened = pq.ParquetFile
     monkeypatch.setattr(
-        "fractal_ray.engine.watch.pq.ParquetFile",
+        "fractal_ray.dataset.store.pq.ParquetFile",
         lambda file: (read.append("part"), opened(file))[1],
     )
     watch = Watch(sweep)
@@ -147,7 +147,7 @@ def test_a_part_is_read_once_and_joining_changes_nothing(
     listed = store._parts("points")
     gone = str(whole.parent / "part-0-gone.parquet")
     monkeypatch.setattr(
-        "fractal_ray.engine.watch._NewParts._parts",
+        "fractal_ray.dataset.store.Store._parts",
         lambda self, kind: [*listed, gone] if kind == "points" else [],
     )
     assert counts(watch.look()) == before
@@ -217,7 +217,7 @@ def test_storage_that_refuses_for_a_while(
         raise OSError("timed out")
 
     with monkeypatch.context() as patch:
-        patch.setattr("fractal_ray.engine.watch._NewParts._parts", refuse)
+        patch.setattr("fractal_ray.dataset.store.Store._parts", refuse)
         assert watch.look().trouble == "the dataset cannot be read, trying again: timed out"
         with pytest.raises(SweepError, match=r"cannot read .*: timed out"):
             Watch(sweep).look()

@@ -1,0 +1,109 @@
+"""Part files and their tables: how they are encoded, checked and cleaned."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.fs as pafs
+import pyarrow.parquet as pq
+
+from fractal_ray.dataset.rows import BEFORE_COLUMNS
+from fractal_ray.errors import SweepError
+
+
+def filesystem_at(location: str) -> tuple[pafs.FileSystem, str]:
+    """Return the file system of a location and the path in it."""
+    if "://" not in location:
+        return pafs.LocalFileSystem(), str(Path(location).expanduser().absolute())
+    try:
+        filesystem, root = pafs.FileSystem.from_uri(location)
+    except (pa.ArrowException, OSError, ValueError) as error:
+        raise SweepError(
+            f"storage {location!r} is not a folder or a URI that pyarrow knows: {error}"
+        ) from error
+    return filesystem, root.rstrip("/")
+
+
+def to_parquet(table: pa.Table, metadata: dict[bytes, bytes]) -> pa.Buffer:
+    """Return the bytes of a part."""
+    sink = pa.BufferOutputStream()
+    pq.write_table(table.replace_schema_metadata(metadata), sink, compression="zstd")
+    return sink.getvalue()
+
+
+def sync_folder(folder: Path) -> None:
+    """Make a rename last through a power cut."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def lacks_columns(filesystem: pafs.FileSystem, part: str, schema: pa.Schema) -> bool:
+    """Return True if a part was written before one of the present columns existed."""
+    return not set(schema.names) <= set(pq.read_schema(part, filesystem=filesystem).names)
+
+
+def is_readable(filesystem: pafs.FileSystem, part: str) -> bool:
+    """Return False for a part whose bytes are wrong; raise errors of the file system."""
+    try:
+        with filesystem.open_input_file(part) as file:
+            pq.ParquetFile(file).read()
+    except pa.ArrowException:
+        return False
+    except OSError as error:
+        if error.errno is not None:
+            raise
+        return False  # Arrow's error for bytes that it cannot decode
+    return True
+
+
+def with_defaults(table: pa.Table) -> pa.Table:
+    """Fill the columns that did not exist yet when rows were written."""
+    for name, value in BEFORE_COLUMNS.items():
+        index = table.schema.get_field_index(name)
+        if index >= 0 and table.column(index).null_count:
+            field = table.schema.field(index)
+            table = table.set_column(index, field, table.column(index).fill_null(value))
+    return table
+
+
+def drop_repeated_points(table: pa.Table) -> pa.Table:
+    """Keep the first row of each point."""
+    ids = table.column("point_id").combine_chunks().dictionary_encode()
+    if len(ids.dictionary) == len(ids):
+        return table
+    _, first = np.unique(ids.indices.to_numpy(zero_copy_only=False), return_index=True)
+    return table.take(pa.array(np.sort(first)))
+
+
+def drop_repeated_failures(failures: pa.Table) -> pa.Table:
+    """Keep one row of each failure.
+
+    A point may have several failures. One failure has two rows where a process was killed while it
+    joined parts.
+    """
+    seen = set()
+    rows = []
+    keys = failures.select(["point_id", "attempt", "created_at", "error"]).to_pylist()
+    for index, key in enumerate(keys):
+        if (name := tuple(key.values())) not in seen:
+            seen.add(name)
+            rows.append(index)
+    return failures if len(rows) == failures.num_rows else failures.take(pa.array(rows))
+
+
+DROP_REPEATED = {"points": drop_repeated_points, "failures": drop_repeated_failures}
+"""By kind of part: the function that drops repeated rows."""
+
+
+def corrupt_message(bad: list[str], total: int) -> str:
+    """Return the message for parts that cannot be read."""
+    names = "\n".join(f"  {part}" for part in bad)
+    return (
+        f"{len(bad)} of {total} parts of the dataset cannot be read:\n{names}\n"
+        "Their points count as not run. To go on without them: --skip-corrupt. To mend it: restore"
+        " the files from a copy, or delete them and run the same command again."
+    )
