@@ -1,23 +1,23 @@
-"""The one exception that means "the input is at fault", and help with misspelt names."""
+"""Exception for bad input, and suggestions for misspelt names."""
 
 import difflib
 from collections.abc import Iterable
 
 
 class NanochatError(ValueError):
-    """Input that cannot be used; the message is one line for the person who gave it."""
+    """Error for input that cannot be used; its message is one line for the user."""
 
 
 def unknown_name(kind: str, given: str, allowed: Iterable[str]) -> NanochatError:
-    """Error for a name that does not exist.
+    """Return the error for a name that does not exist.
 
     Parameters
     ----------
-    kind : str
+    kind
         What the name should have named, e.g. ``"setting"``.
-    given : str
+    given
         The name as given.
-    allowed : iterable of str
+    allowed
         Every name that would have been accepted.
 
     Returns

@@ -1,4 +1,4 @@
-"""Spellings that a command line may use, brought to the one that Typer reads.
+"""Spellings of options, normalised to those that Typer reads.
 
 nanochat's commands have been called with dashes and with underscores, with ``--key=value`` and
 ``--key value``, and with flags as words (``--deterministic=False``). All of them are accepted.
@@ -13,15 +13,15 @@ _FLAG_WORDS = {"true": True, "false": False}
 def normalise(
     arguments: Sequence[str], flags: Collection[str] = (), many: Collection[str] = ()
 ) -> list[str]:
-    """Arguments in the spelling that the commands declare.
+    """Return the arguments in the spelling that the commands declare.
 
     Parameters
     ----------
-    arguments : sequence of str
+    arguments
         Without the name of the program. What follows a bare ``--`` is left as it is.
-    flags : collection of str
+    flags
         Options, as declared, that take no value, their ``--no-`` forms left out.
-    many : collection of str
+    many
         Options, as declared, that take several values in a row: ``--budgets 10 20`` becomes
         ``--budgets 10 --budgets 20``.
 

@@ -147,7 +147,7 @@ def fetch_command(
 
 @contextmanager
 def _progress(unit: str) -> Iterator[Callable[[int, int | None], None]]:
-    """A bar on a terminal, else a line on standard error now and then."""
+    """Show a bar on a terminal, else a line on standard error every few seconds."""
     if not sys.stderr.isatty():
         yield _plain_lines(unit)
         return

@@ -38,7 +38,7 @@ def finetune_command(given: dict[str, Any], out: Out = Path("results")) -> None:
     if "device_batch_size" not in given and settings.device != "cpu":
         recipe = _for_a_big_gpu(recipe)
     try:
-        make_folder(out)  # before the model is loaded: a bad one should be told at once
+        make_folder(out)  # before the model is loaded: a bad folder is refused at once
         inputs = load_run_inputs(settings, recipe, typer.echo)
         done = run_finetune(settings, recipe, inputs, out, typer.echo)
     except torch.OutOfMemoryError as error:

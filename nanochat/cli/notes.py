@@ -1,4 +1,4 @@
-"""How the command lines show warnings: one plain line, without the place in the code."""
+"""Warnings as one plain line, without their place in the code."""
 
 import sys
 import warnings

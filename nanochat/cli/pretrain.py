@@ -26,7 +26,7 @@ def pretrain_command(
     """
     from nanochat.train.presets import get_preset
 
-    get_preset(preset)  # before torch is loaded: a misspelt name should be told at once
+    get_preset(preset)  # before torch is loaded: a misspelt name is refused at once
 
     from nanochat.train.pretrain import pretrain
 

@@ -40,11 +40,11 @@ def probe_batch_size_command(
     folder = new_folder(out)
     from nanochat.finetune_run.batch_size_probe import probe_batch_size
 
-    def tell(attempt: Any) -> None:
+    def report(attempt: Any) -> None:
         verdict = "fits" if attempt.fits else "does not fit"
-        typer.echo(f"batch {attempt.batch_size}: {verdict} ({attempt.told})")
+        typer.echo(f"batch {attempt.batch_size}: {verdict} ({attempt.outcome})")
 
-    best = probe_batch_size(given, range(start, stop + 1, stride), folder, tell)
+    best = probe_batch_size(given, range(start, stop + 1, stride), folder, report)
     if best is None:
         typer.echo(f"error: not even {start} fits; try --bs-start with less", err=True)
         raise typer.Exit(1)

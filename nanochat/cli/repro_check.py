@@ -43,16 +43,16 @@ def repro_check_command(
         f"{'' if recipe.deterministic else ' (deterministic is off)'}; in {folder}"
     )
 
-    def tell(number: int, child: Any) -> None:
+    def report(number: int, child: Any) -> None:
         if child.finished:
             loss = child.fields["final_loss"]
-            shown = "not finite" if loss is None else f"{loss:.6f}"
-            told = f"final loss {shown}, curve {curve_hash(child)[:12]}"
+            text = "not finite" if loss is None else f"{loss:.6f}"
+            outcome = f"final loss {text}, curve {curve_hash(child)[:12]}"
         else:
-            told = f"no result (exit status {child.code}): {child.reason}"
-        typer.echo(f"run {number}: {told}")
+            outcome = f"no result (exit status {child.code}): {child.reason}"
+        typer.echo(f"run {number}: {outcome}")
 
-    check = repro_check(given, runs, at_a_time, folder, gpus, tell)
+    check = repro_check(given, runs, at_a_time, folder, gpus, report)
     if check.missing:
         typer.echo(f"error: no result of runs {check.missing}; see output.log of each", err=True)
         raise typer.Exit(1)

@@ -56,7 +56,6 @@ def read_local_model(
 
     Parameters
     ----------
-    folder
     step, tag, stage
         Checkpoint to choose where there are several (`nanochat.sources.load.resolve_model`).
 

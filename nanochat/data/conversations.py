@@ -20,24 +20,24 @@ def load_conversations(
     num_tokens: int | None = None,
     streaming: bool = True,
 ) -> list[Conversation]:
-    """Conversations of a source, in its order, each checked.
+    """Load and check the conversations of a data source, in its order.
 
     Parameters
     ----------
-    source : str
+    source
         ``stdlib_qa`` (shipped with the package), a ``.jsonl`` or ``.parquet`` file, a folder that
         has ``<split>.jsonl``, ``<split>.parquet`` or shards (`nanochat.data.nested_shards`), or
         ``hf:owner/name[:config][@revision]``. A row is ``{"messages": [...]}``, whatever else it
         holds; in JSONL it may also be the bare list, and empty lines are passed over.
-    split : str
+    split
         Which part; ``validation``, ``val`` and ``valid`` are one. Without meaning for a file.
         Shards are the ``train`` split of their folder.
-    limit : int, optional
+    limit
         Read this many conversations at most.
-    num_tokens : int, optional
+    num_tokens
         Budget in supervised tokens, by which the smallest shard that has them is picked; the
         largest without it. Only for a folder of shards.
-    streaming : bool
+    streaming
         Rows of the hub as they come, no more than are needed. False downloads the set whole into
         the cache of the ``datasets`` library, from where it can be read again offline.
 
@@ -63,7 +63,7 @@ def load_conversations(
 def iter_conversations(
     source: str, split: str = "train", num_tokens: int | None = None, streaming: bool = True
 ) -> Iterator[Conversation]:
-    """As `load_conversations`, one at a time; a source without any is no error here."""
+    """Yield conversations as `load_conversations` returns them; no error for an empty source."""
     place = str(_place(source, split, num_tokens))
     for where, row in read_rows(place, split, ("messages",), streaming):
         yield _conversation(where, row)
@@ -99,7 +99,7 @@ def _conversation(where: str, row: Any) -> Conversation:
 
 
 def _message(given: Any) -> Any:
-    """Role and content of a message; what is no message is left to be refused as it is."""
+    """Return the role and content of a message; other values are returned unchanged."""
     if not isinstance(given, Mapping):
         return given
     content = given.get("content")

@@ -1,4 +1,4 @@
-"""Tokenized conversations as flat arrays: small, quick to pickle, fine to share read-only."""
+"""Tokenised conversations as flat arrays: small, quick to pickle, safe to share read-only."""
 
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
@@ -17,19 +17,22 @@ if TYPE_CHECKING:  # a machine that only trains needs no tokenizer
 
 @dataclass(frozen=True, eq=False)
 class Examples:
-    """Token ids of conversations, end to end. Nothing here writes to the arrays.
+    """Token ids of conversations, joined. Methods never write to the arrays.
 
     Attributes
     ----------
-    ids : int32 array (N,)
+    ids
+        int32 array (N,).
         Token ids of all examples.
-    mask : uint8 array (N,)
+    mask
+        uint8 array (N,).
         1 where the token is to be predicted, else 0.
-    offsets : int64 array (examples + 1,)
+    offsets
+        int64 array (examples + 1,).
         Example i is ``ids[offsets[i]:offsets[i + 1]]``.
-    truncated : int
+    truncated
         Conversations that were cut to the maximal length.
-    skipped : int
+    skipped
         Conversations left out because nothing in them is to be predicted.
     """
 
@@ -44,11 +47,11 @@ class Examples:
 
     @property
     def lengths(self) -> NDArray[np.int64]:
-        """Tokens of each example, at least 2."""
+        """Return the number of tokens of each example, at least 2."""
         return np.diff(self.offsets)
 
     def take(self, rows: NDArray[np.int64]) -> "Examples":
-        """Examples of these numbers, in this order."""
+        """Return the examples with these numbers, in this order."""
         ends = self.offsets[rows + 1]
         where = [np.arange(a, b) for a, b in zip(self.offsets[rows], ends, strict=True)]
         at = np.concatenate(where)
@@ -57,12 +60,12 @@ class Examples:
 
     @cached_property
     def num_supervised(self) -> int:
-        """Tokens to be predicted in all; the first of an example has nothing before it."""
+        """Return the number of tokens to predict; never the first token of an example."""
         return int(self.mask.sum(dtype=np.int64) - self.mask[self.offsets[:-1]].sum(dtype=np.int64))
 
     @cached_property
     def fingerprint(self) -> str:
-        """SHA-256 (hex) of the three arrays."""
+        """Return the SHA-256 (hex) of the three arrays."""
         digest = hashlib.sha256()
         for array in (self.ids, self.mask, self.offsets):
             digest.update(len(array).to_bytes(8, "little"))
@@ -73,13 +76,11 @@ class Examples:
 def tokenize_conversations(
     conversations: Iterable[Sequence[Mapping[str, Any]]], tokenizer: "Tokenizer", max_seq_len: int
 ) -> Examples:
-    """Examples of conversations, in their order.
+    """Tokenise conversations, in their order.
 
     Parameters
     ----------
-    conversations : iterable of conversation
-    tokenizer : Tokenizer
-    max_seq_len : int
+    max_seq_len
         Tokens kept of a conversation, at least 2.
 
     Raises

@@ -1,4 +1,4 @@
-"""Conversations as an Arrow column that other readers of chat data know: role and content.
+"""Conversations as an Arrow column in the form usual for chat data: role and content.
 
 Text is in ``content``. Where an assistant's content is a list of parts, which no column of text
 can hold, ``content`` is null and the parts are in a third field, ``parts``; the field is there only
@@ -24,7 +24,7 @@ Conversation = Sequence[Mapping[str, Any]]
 
 
 def messages_array(conversations: Sequence[Conversation]) -> pa.Array:
-    """The ``messages`` column of conversations.
+    """Return the ``messages`` column of conversations.
 
     Raises
     ------
@@ -45,9 +45,7 @@ def write_table(path: Path, columns: Mapping[str, pa.Array], about: bytes | None
 
     Parameters
     ----------
-    path : Path
-    columns : mapping of str to array
-    about : bytes, optional
+    about
         Kept in the schema's metadata under ``nanochat``.
     """
     table = pa.table(dict(columns))

@@ -19,17 +19,17 @@ _PATTERN = "shard_*.parquet"
 
 @dataclass(frozen=True)
 class About:
-    """What a shard's schema metadata says of it, as JSON under ``nanochat``.
+    """Description of a shard, stored as JSON under ``nanochat`` in its schema metadata.
 
     Attributes
     ----------
-    budget, supervised_tokens, rows : int
-        Tokens asked for, tokens there are (at least as many), conversations.
-    source, split : str
+    budget, supervised_tokens, rows
+        Requested tokens, tokens present (at least `budget`), conversations.
+    source, split
         Where the conversations came from.
-    tokenizer : str
+    tokenizer
         `Tokenizer.fingerprint` of the tokenizer that counted.
-    max_seq_len : int
+    max_seq_len
         Tokens of a conversation that counted; the conversations themselves are whole.
     """
 
@@ -43,7 +43,7 @@ class About:
 
     @property
     def origin(self) -> tuple[str, str, str, int]:
-        """What shards of one folder must share."""
+        """Return the fields that must be equal for all shards of a folder."""
         return self.source, self.split, self.tokenizer, self.max_seq_len
 
 
@@ -65,18 +65,17 @@ def write_shards(
 
     Parameters
     ----------
-    conversations : iterable of conversation
-    tokenizer : Tokenizer
+    tokenizer
         It counts; a run with another one finds other numbers of tokens.
-    budgets : iterable of int
+    budgets
         Supervised tokens, each at least 1; in any order.
-    out_dir : Path
-        Made if need be. Shards of the same budget are replaced.
-    max_seq_len : int
+    out_dir
+        Created if needed. Shards with an equal budget are replaced.
+    max_seq_len
         Tokens of a conversation that count, at least 2.
-    source, split : str
+    source, split
         Kept in the files.
-    progress : callable, optional
+    progress
         Called with the supervised tokens so far and the largest budget.
 
     Returns
@@ -123,12 +122,12 @@ def write_shards(
 
 
 def has_shards(folder: Path) -> bool:
-    """Whether a folder has any."""
+    """Return True if a folder has shards."""
     return any(folder.glob(_PATTERN))
 
 
 def list_shards(folder: Path) -> list[tuple[Path, About]]:
-    """Shards of a folder, the one with the fewest tokens first.
+    """Return the shards of a folder, the one with the fewest tokens first.
 
     Raises
     ------
@@ -140,7 +139,8 @@ def list_shards(folder: Path) -> list[tuple[Path, About]]:
 
 
 def pick_shard(folder: Path, num_tokens: int | None = None) -> Path:
-    """The smallest shard with at least `num_tokens` supervised tokens; without it, the largest.
+    """Return the smallest shard with at least `num_tokens` supervised tokens; without it, the
+    largest.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""Rows of data files, and of data sets on the Hugging Face hub, one at a time as they lie there."""
+"""Rows of data files and of data sets on the Hugging Face hub, one at a time, in stored order."""
 
 import json
 import re
@@ -20,18 +20,18 @@ _BATCH = 256  # rows turned into Python objects at a time
 def read_rows(
     source: str, split: str, columns: Sequence[str] | None = None, streaming: bool = True
 ) -> Iterator[tuple[str, Any]]:
-    """Rows of a source in its order, each with the words that name it in a message.
+    """Yield the rows of a data source in its order, each with its name for error messages.
 
     Parameters
     ----------
-    source : str
+    source
         A JSONL or Parquet file, a folder with ``<split>.jsonl`` or ``<split>.parquet``, or
         ``hf:owner/name[:config][@revision]``.
-    split : str
+    split
         Which part; without meaning for a file.
-    columns : sequence of str, optional
+    columns
         The columns wanted, where rows have them; the others of a Parquet file are not even read.
-    streaming : bool
+    streaming
         Rows of the hub as they come; False downloads the set whole, into datasets' cache.
 
     Raises
@@ -46,7 +46,7 @@ def read_rows(
 
 
 def find_file(source: str, split: str) -> Path:
-    """The file that a path and a split name; NanochatError says what is there instead."""
+    """Return the file of a split; raises NanochatError with the existing files if there is none."""
     path = Path(source).expanduser()
     if path.is_dir():
         return _file_of_split(path, split)
@@ -81,7 +81,7 @@ def _file_of_split(path: Path, split: str) -> Path:
 def hub_dataset(
     source: str, split: str, columns: Sequence[str] | None = None, streaming: bool = True
 ) -> Any:
-    """Split of a data set on the hub, as the ``datasets`` library gives it.
+    """Open a split of a data set on the hub with the ``datasets`` library.
 
     Parameters and errors are those of `read_rows`. Where the hub cannot be reached, what an earlier
     ``streaming=False`` left in the cache is used, with a warning, if it is of the revision asked.
@@ -107,7 +107,7 @@ def hub_dataset(
 
 
 def split_names(source: str) -> list[str]:
-    """Splits of a data set on the hub."""
+    """Return the splits of a data set on the hub."""
     builder = _builder(source)
     with _one_line(source):
         return list(with_retries(builder.as_streaming_dataset))
@@ -124,7 +124,7 @@ def _builder(source: str, **more: Any) -> Any:
         builder = with_retries(
             lambda: load_dataset_builder(repository, config, revision=revision, **more)
         )
-    if isinstance(builder, Cache):  # what datasets falls back to, whatever revision was asked for
+    if isinstance(builder, Cache):  # what datasets falls back to for any revision
         commit = str(builder.hash)
         if revision is not None and not (len(revision) >= 7 and commit.startswith(revision)):
             raise NanochatError(
@@ -138,7 +138,7 @@ def _builder(source: str, **more: Any) -> Any:
 
 
 def _parse(source: str) -> tuple[str, str | None, str | None]:
-    """Repository, configuration and revision of ``hf:owner/name[:config][@revision]``."""
+    """Split ``hf:owner/name[:config][@revision]`` into repository, configuration and revision."""
     name, at, revision = source.removeprefix("hf:").partition("@")
     name, colon, config = name.partition(":")
     if colon and not config:
@@ -159,9 +159,9 @@ def _one_line(source: str) -> Iterator[None]:
         raise
     # Every layer below (datasets, the hub's client, its transport, Arrow) has errors of its own.
     except Exception as error:
-        # A set that is nowhere: what datasets says then is of a local folder that nobody meant.
-        told = _root(error) if type(error) is FileNotFoundError else error
-        reason = " ".join(str(told).split()) or type(told).__name__
+        # A missing data set: datasets then reports a local folder, which is misleading.
+        cause = _root(error) if type(error) is FileNotFoundError else error
+        reason = " ".join(str(cause).split()) or type(cause).__name__
         if isinstance(error.__cause__, StopIteration):  # how datasets trips over an empty file
             reason = "its first file is empty"
         needs = (

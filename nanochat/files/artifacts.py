@@ -1,7 +1,7 @@
 """Model artifacts of Weights & Biases: ``wandb:entity/project/name:version``.
 
-They are kept in ``base_dir()/artifacts/entity/project/name/vN/``. Who finds a file there finds it
-whole: it is fetched under a lock into a folder beside, and then given its name.
+They are kept in ``base_dir()/artifacts/entity/project/name/vN/``. A file there is always
+whole: it is fetched under a lock into a temporary folder, and then renamed.
 """
 
 import os
@@ -25,7 +25,7 @@ _NO_NETWORK = ("offline", "disabled", "dryrun")
 
 
 class ArtifactName(NamedTuple):
-    """An artifact's name; the version is ``vN`` or an alias (``latest``), which may move."""
+    """Name of an artifact; the version is ``vN`` or an alias (``latest``), which may move."""
 
     entity: str
     project: str
@@ -34,28 +34,28 @@ class ArtifactName(NamedTuple):
 
     @property
     def folder(self) -> Path:
-        """Where the versions of the artifact are kept."""
+        """Return the folder of the versions of the artifact."""
         return base_dir() / "artifacts" / self.entity / self.project / self.name
 
 
 def split_artifact(source: str) -> ArtifactName:
-    """Parts of a ``wandb:`` source.
+    """Split a ``wandb:`` source into its parts.
 
     Raises
     ------
     NanochatError
         Where the form is wrong. Nothing is looked up.
     """
-    found = _NAME.fullmatch(source.removeprefix("wandb:"))
-    if not found:
+    match = _NAME.fullmatch(source.removeprefix("wandb:"))
+    if not match:
         raise NanochatError(f"{source!r} is not of the form {FORM}")
-    return ArtifactName(*found.groups())
+    return ArtifactName(*match.groups())
 
 
 def list_artifact(source: str) -> Listing:
-    """Files of an artifact.
+    """List the files of an artifact.
 
-    Without a network, and with ``WANDB_MODE`` offline or disabled, what was fetched before.
+    Without a network, or with ``WANDB_MODE`` offline or disabled, these are the cached files.
 
     Raises
     ------
@@ -85,7 +85,7 @@ def list_artifact(source: str) -> Listing:
 
 
 def _ask(name: ArtifactName) -> tuple[Any, list[str]]:
-    """The artifact, and the paths in it."""
+    """Ask W&B for the artifact and its paths."""
     import wandb
 
     # W&B's client tries again by itself for as long as its time-out allows.
@@ -132,7 +132,7 @@ def _is_whole(path: Path, entry: Any) -> bool:
 
 
 def _cached(source: str, hint: str, warning: str = "") -> Listing:
-    """What is there of an artifact; no files where there is nothing."""
+    """List the files of an artifact in the cache, which may be none."""
     name = split_artifact(source)
     version = name.version
     if not _VERSION.fullmatch(version):
@@ -150,7 +150,7 @@ def _cached(source: str, hint: str, warning: str = "") -> Listing:
 
 
 def _refusal(source: str, error: Exception) -> NanochatError | None:
-    """One line for what W&B answered; None for what is not W&B's doing."""
+    """Return a one-line error for an answer of W&B; None for an error of another cause."""
     from wandb.errors import AuthenticationError, Error, UsageError
 
     if isinstance(error, NanochatError):

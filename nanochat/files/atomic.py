@@ -1,4 +1,4 @@
-"""Files that are there whole or not at all."""
+"""Files that are written whole or not at all."""
 
 import os
 import uuid
@@ -8,13 +8,13 @@ from typing import Any, BinaryIO
 
 
 def write_atomically(path: Path, write: Callable[[BinaryIO], Any]) -> None:
-    """Write a file under a temporary name beside it, then give it its name.
+    """Write a file under a temporary name in its folder, then rename it.
 
     Parameters
     ----------
-    path : Path
+    path
         Replaced if it exists. Its folder is made if it does not.
-    write : callable
+    write
         Gets the file, opened for bytes. If it raises, nothing is left behind.
     """
     path.parent.mkdir(parents=True, exist_ok=True)

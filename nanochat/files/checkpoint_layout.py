@@ -1,7 +1,7 @@
-"""Where in a source the model lies: its folder, its step, and the tokenizer that goes with it.
+"""Choice of a checkpoint among the files of a model source: folder, step and tokenizer.
 
-Only names are looked at. So the answer is the same for a folder, a repository on the hub and an
-artifact, and it is known before anything is downloaded.
+Only names are read. So the choice is equal for a folder, a repository on the hub and an artifact,
+and it is known before anything is downloaded.
 """
 
 import re
@@ -25,20 +25,18 @@ _NAMES_SHOWN = 6
 
 @dataclass(frozen=True)
 class Layout:
-    """What was chosen. Folders are relative, ``""`` for the top.
+    """Chosen checkpoint. Folders are relative, ``""`` for the top.
 
     Attributes
     ----------
-    checkpoint_dir : str
-    prefix : str
-        What stands before ``model_*.pt`` and ``meta_*.json``: ``""``, or a stage's ``mid_``.
-    step : int
-    tokenizer_dir : str or None
+    prefix
+        Text before ``model_*.pt`` and ``meta_*.json``: ``""``, or a stage's ``mid_``.
+    tokenizer_dir
         None where no tokenizer is beside the model.
-    files : tuple of str
+    files
         All that is needed, the weights last: where they are, the rest is.
-    notes : tuple of str
-        What was passed over because nothing was said.
+    notes
+        Notes on files that were not chosen, for lack of an option.
     """
 
     checkpoint_dir: str
@@ -51,7 +49,7 @@ class Layout:
 
 @dataclass(frozen=True, order=True)
 class _Place:
-    """A folder with complete checkpoints of one stage."""
+    """Folder with complete checkpoints of one stage."""
 
     folder: str
     prefix: str
@@ -80,16 +78,17 @@ def choose(
 
     Parameters
     ----------
-    paths : iterable of str
+    paths
         Relative, with forward slashes.
-    stage : {'base', 'mid', 'sft', 'rl'}, optional
+    stage
+        One of "base", "mid", "sft", "rl".
         If not given: files of no stage, else the only stage, else ``sft``. Files of no stage are
         taken for any stage where they are alone, and for ``sft`` beside others.
-    tag : str, optional
+    tag
         If not given: no tag, else the largest N of the tags ``dN``, else the newest by `changed`.
-    step : int, optional
+    step
         If not given, the newest.
-    changed : mapping of str to float, optional
+    changed
         When a path was last changed, in seconds.
 
     Raises
@@ -112,7 +111,7 @@ def choose(
 
 
 def find_tokenizer(paths: Iterable[str], checkpoint_dir: str = "") -> str | None:
-    """Folder of the tokenizer that lies with a checkpoint, or None.
+    """Find the folder of the tokenizer that lies with a checkpoint, or None.
 
     In ``tokenizer/`` beside the checkpoint or at the top; else beside the checkpoint or at the
     top themselves; else wherever there is just one.
@@ -135,7 +134,7 @@ def find_tokenizer(paths: Iterable[str], checkpoint_dir: str = "") -> str | None
 
 
 def tokenizer_files(paths: Iterable[str], folder: str | None) -> list[str]:
-    """Paths of a tokenizer's files in a folder; none where `folder` is None."""
+    """Return the paths of a tokenizer's files in a folder; an empty list where `folder` is None."""
     wanted = {_join(folder, name) for name in TOKENIZER_FILES} if folder is not None else set()
     return [path for path in paths if path in wanted]
 
@@ -158,7 +157,7 @@ def _places(paths: Sequence[str]) -> list[_Place]:
 
 
 def _stage_and_tag(folder: str) -> tuple[str, str] | None:
-    """Stage and tag that a folder's path tells; None for a path that is no layout."""
+    """Parse stage and tag from the path of a folder; None for a path of another form."""
     match folder.split("/"):
         case [""] | ["checkpoints"]:
             return "", ""
@@ -215,7 +214,7 @@ def _of_tag(
 
 
 def _newest(places: list[_Place], changed: Mapping[str, float]) -> list[_Place]:
-    """Those changed last: all of them where no times are known."""
+    """Return the places changed last: all of them where no times are known."""
     times = [
         max(changed.get(path, 0.0) for step in place.steps for path in place.files(step))
         for place in places

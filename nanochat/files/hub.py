@@ -17,7 +17,7 @@ _LOG_IN = "`hf auth login`, or set HF_TOKEN"
 
 
 def split_revision(source: str) -> tuple[str, str | None]:
-    """Repository and revision (None: the newest) of an ``hf:`` source.
+    """Split an ``hf:`` source into repository and revision (None: the newest).
 
     Raises
     ------
@@ -33,7 +33,7 @@ def split_revision(source: str) -> tuple[str, str | None]:
 
 
 def list_repository(source: str) -> Listing:
-    """Files of a model's repository, all at the commit that the revision means now.
+    """List the files of a model's repository, at the commit that the revision names now.
 
     Without a network, and with ``HF_HUB_OFFLINE``, what the cache holds of the revision.
 
@@ -59,7 +59,7 @@ def list_repository(source: str) -> Listing:
 
 
 def _download(source: str, commit: str, files: Sequence[str]) -> Path:
-    """Folder of the commit, with these files in it."""
+    """Download these files and return the folder of the commit."""
     from huggingface_hub import hf_hub_download
 
     repository, revision = split_revision(source)
@@ -89,7 +89,7 @@ def _cached(source: str, error: Exception) -> Listing:
     else:
         hint = f"the hub cannot be reached ({_first_line(error)}): try again with a network"
     try:
-        # Only the folder is asked for; whether it has what is needed is seen from its files.
+        # Only the folder is requested; its files show if it is complete.
         snapshot = Path(
             snapshot_download(
                 repository, revision=revision, local_files_only=True, ignore_patterns=["*"]
@@ -114,7 +114,7 @@ def _is_offline(error: Exception) -> bool:
 
 
 def _refusal(source: str, error: Exception, file: str = "") -> NanochatError | None:
-    """One line for what the hub answered; None for what is not the hub's doing."""
+    """Return a one-line error for an answer of the hub; None for an error of another cause."""
     from huggingface_hub.errors import (
         GatedRepoError,
         HfHubHTTPError,

@@ -1,4 +1,4 @@
-"""The files of a source before any is fetched, and those of a folder on this machine."""
+"""Files of a model source before any is fetched, and those of a folder on this machine."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,19 +12,19 @@ _DEPTHS = ("", "*/", "*/*/")
 
 @dataclass(frozen=True)
 class Listing:
-    """The files of a source, and how to come by them.
+    """Files of a model source, and the function that fetches them.
 
     Attributes
     ----------
-    paths : sequence of str
+    paths
         Relative, with forward slashes.
-    fetch : callable
+    fetch
         Gets some of `paths`, and returns the folder that they lie in, each of them whole.
-    changed : mapping of str to float
+    changed
         When a path was last changed, in seconds, where that is known.
-    warning : str
-        What the user has to be told before the files are used; empty for nothing.
-    hint : str
+    warning
+        Warning to show before the files are used; empty for none.
+    hint
         What an error about missing files should add; empty for nothing.
     """
 
@@ -36,7 +36,7 @@ class Listing:
 
 
 def list_folder(folder: Path) -> Listing:
-    """What could belong to a model in a folder, or in the model's folder that it is a part of.
+    """List the files of a folder, or of the model folder that it is part of.
 
     For a part (``checkpoints/``, ``base_checkpoints/``, ``base_checkpoints/d20``) paths start
     where the whole does: that tells the stage and the tag, and the tokenizer is beside.
@@ -48,7 +48,7 @@ def list_folder(folder: Path) -> Listing:
 
 
 def list_whole_folder(folder: Path) -> Listing:
-    """What could belong to a model in a folder, which is no part of another's."""
+    """List the files of a folder that is not part of another model folder."""
     return _listing(folder, _found(folder))
 
 

@@ -1,7 +1,7 @@
-"""Calls over the network, made again with back-off when the network is at fault, and only then.
+"""Calls over the network, repeated with back-off after network faults only.
 
-What is a fault of the network is told by the kind of the exception and by the status of the
-response, never by words in a message: a loss of 502 is no bad gateway.
+A network fault is recognised by the type of the exception and by the status of the response,
+never by words in a message: a loss of 502 is no bad gateway.
 """
 
 import logging
@@ -22,7 +22,7 @@ _TRANSIENT = frozenset({408, 425, 429, 500, 502, 503, 504})
 
 
 def with_retries(call: Callable[[], T]) -> T:
-    """Result of a call, which is tried `ATTEMPTS` times where `is_network_fault` says so.
+    """Return the result of a call; after network faults it is tried up to `ATTEMPTS` times.
 
     Each new attempt is announced in the log. Any other exception, and the last of these, comes out
     as it was raised.
@@ -51,7 +51,7 @@ def _announce(details: Any) -> None:
 
 
 def is_network_fault(error: Exception) -> bool:
-    """Whether the same call may well succeed in a moment.
+    """Return True for an error after which the call may succeed a moment later.
 
     True for connections that were refused, cut or timed out, for names that did not resolve, and
     for responses with a status of 408, 425, 429, 500, 502, 503 or 504; also where such an error
@@ -64,7 +64,9 @@ def _is_fault(error: BaseException) -> bool:
     status = getattr(getattr(error, "response", None), "status_code", None)
     if status is not None:
         return status in _TRANSIENT
-    if type(error).__name__ == "OfflineModeIsEnabled":  # a wish, though it is a ConnectionError
+    if (
+        type(error).__name__ == "OfflineModeIsEnabled"
+    ):  # chosen by the user, though a ConnectionError
         return False
     return isinstance(error, (ConnectionError, TimeoutError, socket.gaierror, *_transport_errors()))
 
@@ -78,7 +80,7 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
 
 
 def _transport_errors() -> tuple[type[BaseException], ...]:
-    """Errors below HTTP, of the clients that this process has loaded: no other can have raised."""
+    """Return the errors below HTTP of the clients that this process has loaded."""
     wanted = {
         "httpx": ("TransportError",),
         "httpx2": ("TransportError",),

@@ -1,1 +1,1 @@
-"""One fine-tune as its user sees it, and what is built on it."""
+"""One fine-tune with its settings, log and result, and the commands built on it."""

@@ -1,4 +1,4 @@
-"""The largest batch that a device takes, found by trying (features H2)."""
+"""Search for the largest batch that fits on a device."""
 
 import os
 from collections.abc import Callable, Mapping
@@ -12,22 +12,21 @@ from nanochat.finetune_run.subprocess_run import Child, finetune_in_child
 
 @dataclass(frozen=True)
 class Attempt:
-    """A batch size that was tried.
+    """Result of one tried batch size.
 
     Attributes
     ----------
-    batch_size : int
-    fits : bool
+    fits
         The run came to its end with finite losses.
-    told : str
+    outcome
         How it ended.
-    last : bool
+    last
         Nothing larger is worth trying.
     """
 
     batch_size: int
     fits: bool
-    told: str
+    outcome: str
     last: bool
 
 
@@ -41,13 +40,13 @@ def probe_batch_size(
 
     Parameters
     ----------
-    given : mapping of str to value
+    given
         Settings by name, without ``device_batch_size``.
-    sizes : range
+    sizes
         Ascending.
-    out : Path
+    out
         Each try has ``batch_<size>`` in it.
-    on_attempt : callable
+    on_attempt
         Gets each attempt when it ends.
 
     Returns

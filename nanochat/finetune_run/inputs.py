@@ -1,4 +1,4 @@
-"""What a single fine-tune works on: the model, the batches, and what it is watched with."""
+"""Inputs of a single fine-tune: the model, the batches, validation batches and samples."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -25,18 +25,15 @@ VALIDATION = "validation"
 
 @dataclass(frozen=True, eq=False)
 class RunInputs:
-    """Everything loaded, on its device.
+    """Loaded inputs of a fine-tune, on its device.
 
     Attributes
     ----------
-    model : GPT
-    tokenizer : Tokenizer
-    batches : Batches
-    validation : Batches or None
-        None where there is nothing to validate on, or no wish to.
-    samples : list of Sample
-        Empty unless they are asked for.
-    fingerprints : dict of str to str
+    validation
+        None where there is no validation data, or none is wanted.
+    samples
+        Empty unless `visualize` or W&B needs them.
+    fingerprints
         SHA-256 of the weights, of the tokenizer, and of the tokenised conversations.
     """
 
@@ -59,14 +56,12 @@ def load_run_inputs(
 
     Parameters
     ----------
-    settings : Settings
-    recipe : Recipe
-    say : callable
+    say
         Gets each line to show.
-    budget : int, optional
+    budget
         Supervised tokens that a folder of shards must hold, where the recipe's own budget is not
         what decides.
-    kernels : Kernels
+    kernels
         That the batches are made for.
 
     Raises
@@ -167,11 +162,11 @@ def _describe(examples: Examples, settings: Settings) -> str:
 
 
 def _watching(settings: Settings, recipe: Recipe, say: Say) -> list[Conversation]:
-    """Conversations for validation and samples; none where nobody asked and there are none."""
+    """Load conversations for validation and samples; empty where none are needed or found."""
     evaluated = settings.eval_every > 0 and settings.eval_batches > 0
     if not (evaluated or settings.visualize or settings.logged):
         return []
-    # Twice as many as are looked at, as some may have nothing to predict; a split can be very long.
+    # Twice the number needed, as some may have nothing to predict; a split can be very long.
     limit = 2 * max(COUNT * 10, settings.eval_batches * recipe.device_batch_size)
     if settings.val_data:
         return load_conversations(settings.val_data, VALIDATION, limit)

@@ -1,4 +1,4 @@
-"""What a fine-tune says while it runs: lines for people, and values for a tracker."""
+"""Log of a fine-tune while it runs: lines for the user, and values for a tracker."""
 
 import math
 from collections.abc import Callable
@@ -30,24 +30,20 @@ class Answers:
 
 
 class RunLog:
-    """Watches one fine-tune and leaves the model as it is.
+    """Log of one fine-tune; never changes the model.
 
     Parameters
     ----------
-    settings : Settings
-    recipe : Recipe
-    inputs : RunInputs
-    tracker : Tracker
-    say : callable
+    say
         Gets each line.
 
     Attributes
     ----------
-    losses : list of float
+    losses
         Finite losses so far.
-    tokens_seen : int
+    tokens_seen
         Supervised tokens so far.
-    lrs : dict of str to float
+    lrs
         Full rate of each group as the optimizer has it; 0 where it is not trained.
     """
 
@@ -65,22 +61,22 @@ class RunLog:
         trained = set(recipe.trainable_param_groups)
         trained |= set(PARTS) if "matrix" in trained else set()
         self.lrs = {group: lr if group in trained else 0.0 for group, lr in full.items()}
-        split = PARTS[0] in self.lrs  # then no matrix has the rate of the whole group
-        self._told = [group for group in self.lrs if group != "matrix" or not split]
+        split = PARTS[0] in self.lrs  # then no matrix uses the rate of the whole group
+        self._groups = [group for group in self.lrs if group != "matrix" or not split]
         self._settings, self._recipe, self._inputs = settings, recipe, inputs
         self._tracker, self._say = tracker, say
         self._before: list[str] = []
-        self._last = 0  # number of the last step that was told
+        self._last = 0  # number of the last logged step
         self._device = inputs.model.cos.device
 
     def before(self) -> None:
-        """Tell what is trained and what the first batch is like; ask the samples."""
+        """Log the trained parameters and the first batch, and answer the samples."""
         members = group_members(self._inputs.model)
-        counts = {group: sum(p.numel() for p in members[group]) for group in self._told}
+        counts = {group: sum(p.numel() for p in members[group]) for group in self._groups}
         groups = (
             f"{group} {counts[group]:,} "
             + (f"at {lr:.3g}" if (lr := self.lrs[group]) else "frozen")
-            for group in self._told
+            for group in self._groups
         )
         self._say(f"parameters: {', '.join(groups)}")
         with isolated(self._device, self._recipe.deterministic):
@@ -98,13 +94,13 @@ class RunLog:
             self._tracker.samples(self._rows(0, self._before), 0, last=False)
 
     def step(self, report: StepReport) -> None:
-        """For `nanochat.train.finetune.finetune`, after each step."""
+        """Log a step; `nanochat.train.finetune.finetune` calls this after each step."""
         finite = math.isfinite(report.loss)
         self.losses += [report.loss] if finite else []
         self.tokens_seen = report.tokens_seen
         self._last = number = report.step + 1
         last = number == report.planned_steps or not finite
-        lrs = {group: self.lrs[group] * self._recipe.init_lr_frac for group in self._told}
+        lrs = {group: self.lrs[group] * self._recipe.init_lr_frac for group in self._groups}
         lrs = {group: lr * report.factor for group, lr in lrs.items()}
         if number % self._settings.log_every == 0 or last:
             rates = " ".join(f"{group} {lr:.3g}" for group, lr in lrs.items())
@@ -125,7 +121,7 @@ class RunLog:
         self._tracker.log(values, number)
 
     def after(self) -> Answers | None:
-        """Ask the samples again; None where there are none."""
+        """Log peak GPU memory and answer the samples again; returns None without samples."""
         if self._device.type == "cuda":
             peak = torch.cuda.max_memory_allocated(self._device) / GB
             reserved = torch.cuda.max_memory_reserved(self._device) / GB

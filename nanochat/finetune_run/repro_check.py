@@ -1,4 +1,4 @@
-"""The same fine-tune several times over, in processes of their own (features H1)."""
+"""Repeated runs of one fine-tune, each in its own process, compared."""
 
 import hashlib
 import json
@@ -17,11 +17,11 @@ PLACES = 6  # of the final losses that must agree
 
 @dataclass(frozen=True)
 class ReproCheck:
-    """Runs that should not differ.
+    """Results of runs that should be equal.
 
     Attributes
     ----------
-    children : list of Child
+    children
         In the order of their numbers.
     """
 
@@ -29,17 +29,17 @@ class ReproCheck:
 
     @property
     def missing(self) -> list[int]:
-        """Numbers, from 1, of the runs without a result."""
+        """Return the numbers, from 1, of the runs without a result."""
         return [k for k, child in enumerate(self.children, 1) if not child.finished]
 
     @property
     def equal(self) -> bool:
-        """Whether no result is missing and all final losses agree to `PLACES` places."""
+        """Return True if no result is missing and all final losses agree to `PLACES` places."""
         return not self.missing and len({_rounded(child) for child in self.children}) == 1
 
     @property
     def equal_bits(self) -> bool:
-        """Whether whole loss curves are the same to the bit."""
+        """Return True if all loss curves are equal to the bit."""
         return not self.missing and len({curve_hash(child) for child in self.children}) == 1
 
 
@@ -51,21 +51,21 @@ def repro_check(
     gpus: Sequence[str],
     on_end: Callable[[int, Child], None],
 ) -> ReproCheck:
-    """Fine-tune `runs` times, and compare.
+    """Run a fine-tune `runs` times and compare the results.
 
     Parameters
     ----------
-    given : mapping of str to value
+    given
         Settings by name.
-    runs : int
+    runs
         At least 2.
-    parallel : int
+    parallel
         Runs at a time, at least 1.
-    out : Path
+    out
         Each run has ``run_<k>`` in it.
-    gpus : sequence of str
+    gpus
         Names of the GPUs (as in CUDA_VISIBLE_DEVICES) that runs take, one each; empty for none.
-    on_end : callable
+    on_end
         Gets number and outcome of each run when it ends.
     """
 
@@ -88,13 +88,13 @@ def repro_check(
 
 
 def visible_gpus(count: int) -> list[str]:
-    """Names of the `count` GPUs that this process sees, as CUDA_VISIBLE_DEVICES takes them."""
+    """Return the names of the `count` GPUs of this process, in the form of CUDA_VISIBLE_DEVICES."""
     given = [name.strip() for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")]
     return given[:count] if given != [""] else [str(index) for index in range(count)]
 
 
 def curve_hash(child: Child) -> str:
-    """SHA-256 (hex) of the loss curve and of what ended it."""
+    """Return the SHA-256 (hex) of the loss curve and of the error that ended it."""
     fields = child.fields
     curve = json.dumps([fields.get("losses"), fields.get("error")])
     return hashlib.sha256(curve.encode()).hexdigest()

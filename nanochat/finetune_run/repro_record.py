@@ -1,4 +1,4 @@
-"""What has to be known of a machine and of a run to have the run again (features T13)."""
+"""Record of the machine and the software, from which a run can be repeated."""
 
 import os
 import platform
@@ -26,7 +26,7 @@ _FIXED = {"CUBLAS_WORKSPACE_CONFIG": ":4096:8", "CUDA_DEVICE_ORDER": "PCI_BUS_ID
 
 
 def fix_environment(environment: MutableMapping[str, str]) -> None:
-    """Set what CUDA reads when it starts, and only then; what is set already stays.
+    """Set the variables that CUDA reads only at its start; existing values stay.
 
     A fixed workspace for cuBLAS, without which it is not deterministic, and numbers of GPUs that
     follow the bus. The rest of what makes a run deterministic is set around the training itself
@@ -37,7 +37,7 @@ def fix_environment(environment: MutableMapping[str, str]) -> None:
 
 
 def repro_record() -> dict[str, Any]:
-    """Versions, settings and machine, of plain JSON types. None where there is no such thing."""
+    """Return versions, settings and machine as plain JSON types; None for a missing value."""
     import torch
     from torch.cuda import nccl
 
@@ -71,7 +71,7 @@ def _processor() -> str:
 
 
 def _git_commit(folder: Path) -> str | None:
-    """Commit of the code, with ``+`` where it was changed since; None for an installed package."""
+    """Return the commit of the code, with ``+`` if files have changed; None if installed."""
     try:
         # Only a repository that has this very package: an environment may lie inside another one's.
         _git(folder, "ls-files", "--error-unmatch", "errors.py")

@@ -1,6 +1,6 @@
-"""The result of a single fine-tune: its fields, its file, and the line that sums it up.
+"""Result of a single fine-tune: its fields, its file, and its summary line.
 
-Names follow the source (features T11, T12). The file is plain JSON: what is not finite is null.
+Names follow fractal-llm. The file is plain JSON: NaN and infinities become null.
 """
 
 import datetime
@@ -28,19 +28,16 @@ def result_fields(
     device: str,
     error: BaseException | None,
 ) -> dict[str, Any]:
-    """Fields of a result, floats as they are.
+    """Return the fields of a result, with NaN and infinities as they are.
 
     Parameters
     ----------
-    settings : Settings
-    recipe : Recipe
-    result : FinetuneResult
+    result
         Of the steps that were made, if an error ended the run.
-    effective_lrs : mapping of str to float
+    effective_lrs
         Rate of each group of `Recipe.group_lrs` as the optimizer has it; 0 for one that is not
         trained.
-    device : str
-    error : exception, optional
+    error
         What ended the run, if anything but divergence did.
     """
     ended = error is not None or result.diverged_step is not None
@@ -88,7 +85,7 @@ def _error_text(result: FinetuneResult, error: BaseException | None) -> str | No
 
 
 def closing_line(fields: Mapping[str, Any]) -> str:
-    """The line that sums a run up, for people and for programs that read logs."""
+    """Return the summary line of a run, for users and for programs that read logs."""
     return (
         f"Final: loss={fields['final_loss']:.6f} tokens_seen={fields['tokens_seen']} "
         f"stable={fields['stable']} converged={fields['converged']} "
@@ -97,7 +94,7 @@ def closing_line(fields: Mapping[str, Any]) -> str:
 
 
 def claim_path(folder: Path, run_name: str) -> Path:
-    """Path of a result file with the run and the time in its name, made empty to keep it.
+    """Create an empty result file with the run and the time in its name.
 
     Two processes that ask at once get different ones.
     """
@@ -122,7 +119,7 @@ def write_result(
 
 
 def plain(value: Any) -> Any:
-    """The value with None for every float that JSON has no number for."""
+    """Replace NaN and infinities by None, which JSON can hold."""
     if isinstance(value, Mapping):
         return {key: plain(each) for key, each in value.items()}
     if isinstance(value, list | tuple):

@@ -1,5 +1,5 @@
-"""One fine-tune as its user sees it: told line by line, its result written with a record to repeat
-it by, and the model kept where that was asked for.
+"""One fine-tune of a user: logged line by line, with a result file and, on request, the saved
+model.
 
 The training is `nanochat.train.finetune.finetune`, which knows nothing of all this.
 """
@@ -62,17 +62,17 @@ _META = (
 
 @dataclass(frozen=True, eq=False)
 class Finetuned:
-    """What a single fine-tune leaves.
+    """Output of a single fine-tune.
 
     Attributes
     ----------
-    fields : dict
+    fields
         The result (`nanochat.finetune_run.result.result_fields`).
-    path : Path
+    path
         File with the result.
-    answers : Answers or None
-        To the sample questions, where they were asked for.
-    model_folder : Path or None
+    answers
+        Answers to the sample questions; None without samples.
+    model_folder
         Where the fine-tuned model was saved.
     """
 
@@ -94,15 +94,13 @@ def run_finetune(
 
     Parameters
     ----------
-    settings : Settings
-    recipe : Recipe
-    inputs : RunInputs
+    inputs
         Loaded for these two; its model is changed.
-    out : Path
+    out
         Made if needed.
-    say : callable
+    say
         Gets each line to show.
-    kernels : Kernels
+    kernels
         Kernels that the inputs were loaded for.
 
     Raises
@@ -140,7 +138,7 @@ def run_finetune(
 
 
 def make_folder(out: Path) -> Path:
-    """The folder, made if needed.
+    """Create the folder if needed, check that it is writable, and return it.
 
     Raises
     ------
@@ -156,7 +154,7 @@ def make_folder(out: Path) -> Path:
 
 
 def _record(recipe: Recipe, inputs: RunInputs) -> dict[str, Any]:
-    """The record, taken under the settings of torch that the training has."""
+    """Take the record under the torch settings of the training."""
     with isolated(inputs.model.cos.device, recipe.deterministic):
         machine = repro_record()
     return {

@@ -1,4 +1,4 @@
-"""What a model answers to a few questions, to be read beside what it should have answered."""
+"""Answers of a model to a few questions, for comparison with the expected answers."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,15 +18,15 @@ MARGIN = 20  # tokens an answer may be longer than the one expected
 
 @dataclass(frozen=True)
 class Sample:
-    """A conversation without its last answer.
+    """Conversation without its last answer.
 
     Attributes
     ----------
-    prompt : list of int
+    prompt
         Token ids, up to where the assistant is to speak.
-    question, expected : str
+    question, expected
         Last words of the user, and the answer that was left out.
-    max_new_tokens : int
+    max_new_tokens
         How long an answer may become.
     """
 
@@ -42,15 +42,12 @@ def make_samples(
     max_seq_len: int,
     count: int = COUNT,
 ) -> list[Sample]:
-    """The first conversations whose prompt fits, as samples; fewer than `count` if few do.
+    """Make samples of the first conversations whose prompt fits, `count` at most.
 
     Parameters
     ----------
-    conversations : sequence of conversation
-    tokenizer : Tokenizer
-    max_seq_len : int
+    max_seq_len
         Tokens a prompt may have at most.
-    count : int
     """
     samples: list[Sample] = []
     for messages in conversations:
@@ -71,7 +68,7 @@ def make_samples(
 def answer(
     model: GPT, samples: Sequence[Sample], tokenizer: Tokenizer, recipe: Recipe
 ) -> list[str]:
-    """The most probable answers of a model in the recipe's arithmetic, one per sample."""
+    """Generate the greedy answer of a model to each sample, in the recipe's arithmetic."""
     stop = {tokenizer.special["<|assistant_end|>"], tokenizer.special["<|bos|>"]}
     dtype: torch.dtype = getattr(torch, recipe.dtype)
     device = model.cos.device.type

@@ -1,6 +1,6 @@
-"""Everything that can be said of a single fine-tune beside its recipe, and help for all of it.
+"""Settings of a single fine-tune beside its recipe, and the help texts of both.
 
-Names and defaults are those of the source's fine-tune command. No torch here.
+Names and defaults are those of fractal-llm's fine-tune command. Importing this loads no torch.
 """
 
 import dataclasses
@@ -33,7 +33,7 @@ SWEEP_SETTINGS = (
 
 @dataclass(frozen=True)
 class Settings:
-    """A single fine-tune, apart from its recipe. `SETTING_HELP` says what each field means.
+    """Settings of a single fine-tune, apart from its recipe. `SETTING_HELP` explains each field.
 
     Raises
     ------
@@ -105,10 +105,10 @@ class Settings:
 
     @property
     def data_source(self) -> str:
-        """Source of the conversations, with its revision.
+        """Return the data source of the conversations, with its revision.
 
-        A preset is fine-tuned on the shipped text where nothing is said, any other model on the
-        source's own data set.
+        Without `data`, a preset is fine-tuned on the shipped text, any other model on the data set
+        of fractal-llm.
         """
         shipped = self.model.startswith("preset:")
         data = self.data or ("stdlib_qa" if shipped else "hf:morgan/docvqa-nanochat")
@@ -116,22 +116,22 @@ class Settings:
 
     @property
     def run_name(self) -> str:
-        """Name of the run in its files, and in W&B where it is logged."""
+        """Return the name of the run in its files, and in W&B where it is logged."""
         name = "debug-finetune" if self.debug else self.run
         return name if name == NO_RUN else f"{name}-ft"
 
     @property
     def logged(self) -> bool:
-        """Whether the run is logged to W&B."""
+        """Return True if the run is logged to W&B."""
         return self.run != NO_RUN
 
     @property
     def saved(self) -> bool:
-        """Whether the fine-tuned model is kept."""
+        """Return True if the fine-tuned model is saved."""
         return self.save_artifacts or self.debug
 
     def to_dict(self) -> dict[str, Any]:
-        """Every setting, of plain JSON types."""
+        """Return every setting as a plain JSON type."""
         return dataclasses.asdict(self)
 
 
@@ -152,14 +152,14 @@ _AT_LEAST = {
 def parse_settings(
     given: Mapping[str, Any], environment: Mapping[str, str] | None = None
 ) -> tuple[Settings, Recipe]:
-    """Settings and recipe of a command line; what is not given keeps its default.
+    """Parse the settings and the recipe of a command line; other fields keep their defaults.
 
     Parameters
     ----------
-    given : mapping of str to value
+    given
         Names with underscores or dashes, values of either kind of number, or text.
-    environment : mapping of str to str, optional
-        Variables, of which those in `VARIABLES` stand in for what is not given.
+    environment
+        Variables; those in `VARIABLES` replace settings that `given` lacks.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""A fine-tune in a process of its own, for what must survive its end or must start afresh."""
+"""A fine-tune in its own process, for callers that must survive its crash or need a fresh start."""
 
 import json
 import subprocess
@@ -16,15 +16,15 @@ BAD_INPUT = 2  # what `nanochat` ends with where the input is at fault
 
 @dataclass(frozen=True)
 class Child:
-    """A fine-tune that has ended.
+    """Finished process of a fine-tune.
 
     Attributes
     ----------
-    code : int
+    code
         Exit status; below 0 the signal that killed it.
-    content : dict or None
+    content
         Its result file, parsed; None where it left none.
-    reason : str
+    reason
         Last line of its errors.
     """
 
@@ -34,12 +34,12 @@ class Child:
 
     @property
     def fields(self) -> dict[str, Any]:
-        """Fields of the result; empty where there is none."""
+        """Return the fields of the result; empty where there is none."""
         return self.content["result"] if self.content is not None else {}
 
     @property
     def finished(self) -> bool:
-        """Whether it left a result that no error cut short; divergence is no error."""
+        """Return True if the run left a result and no error ended it; divergence is no error."""
         return self.code == 0 and self.content is not None
 
 
@@ -50,13 +50,13 @@ def finetune_in_child(
 
     Parameters
     ----------
-    given : mapping of str to value
+    given
         Settings by name.
-    out : Path
+    out
         Folder of its own for the result; ``output.log`` with all that it said is put there, too.
-    environment : mapping of str to str
+    environment
         All of its variables.
-    timeout : float or None
+    timeout
         Seconds until it is killed.
 
     Raises

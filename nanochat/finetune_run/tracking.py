@@ -1,6 +1,6 @@
-"""A single fine-tune in Weights & Biases: curves, samples, summary, and the model as an artifact.
+"""Tracking of a single fine-tune in Weights & Biases: curves, samples, summary, model artifact.
 
-Keys are the source's (features T8, T10, T20). One of the two files of this package that import
+Keys are those of fractal-llm. One of the two files of this package that import
 wandb, when a run is named and not before.
 """
 
@@ -18,25 +18,25 @@ SAMPLE_COLUMNS = ["step", "sample_idx", "prompt", "generated", "expected"]
 
 
 class Tracker:
-    """Where a run's numbers go. This one keeps none: it is for runs that are not logged."""
+    """Tracker of runs that are not logged: it keeps nothing. Base class of the others."""
 
     url: str | None = None
 
     def log(self, values: Mapping[str, Any], step: int) -> None:
-        """Values after so many steps, ascending, all of one number at once."""
+        """Log all values after `step` steps; steps must ascend."""
 
     def samples(self, rows: Sequence[Sequence[Any]], step: int, last: bool) -> None:
-        """Rows of `SAMPLE_COLUMNS` that are new at a step; `last` ends the table."""
+        """Log the rows of `SAMPLE_COLUMNS` that are new at a step; `last` ends the table."""
 
     def summary(self, values: Mapping[str, Any]) -> None:
-        """Values of the whole run."""
+        """Log values of the whole run."""
 
     def model(self, folder: Path, meta: Mapping[str, Any]) -> None:
-        """The saved model."""
+        """Log the saved model."""
 
 
 class WandbTracker(Tracker):
-    """A run of W&B that is open."""
+    """Tracker that writes to an open W&B run."""
 
     def __init__(self, run: Any) -> None:
         self._run = run
@@ -73,15 +73,15 @@ class WandbTracker(Tracker):
 
 @contextlib.contextmanager
 def tracked(settings: Settings, config: Mapping[str, Any], folder: Path) -> Iterator[Tracker]:
-    """The tracker of a run; it is closed as failed where the block raises.
+    """Open the tracker of a run; it is closed as failed where the block raises.
 
     Parameters
     ----------
-    settings : Settings
+    settings
         Without a name of a run nothing is logged and wandb is not imported.
-    config : mapping
-        What was asked for; plain JSON values.
-    folder : Path
+    config
+        Settings and recipe, as plain JSON values.
+    folder
         Where W&B keeps its files, unless WANDB_DIR says otherwise.
 
     Raises

@@ -1,4 +1,4 @@
-"""Whether a fine-tune trained: fractal-llm's rule for one run (features D1 to D4).
+"""Rule that decides if a fine-tune trained: fractal-llm's rule for one run.
 
 A sweep has the same rule in `fractal_ray.plane.outcome`, where it labels points of any workload.
 """
@@ -13,15 +13,15 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True)
 class Trainability:
-    """A loss curve, judged.
+    """Judgement of a loss curve.
 
     Attributes
     ----------
-    stable : bool
+    stable
         Every loss was finite.
-    converged : bool
+    converged
         Stable, and `ratio` is finite and below the threshold.
-    loss0, mean_last_k, ratio, avg_loss : float
+    loss0, mean_last_k, ratio, avg_loss
         First loss; mean of the last ones; that mean over the first loss (inf where the first is
         not above 0, NaN without losses); mean of all (inf without losses).
     """
@@ -37,15 +37,15 @@ class Trainability:
 def judge(
     losses: Sequence[float] | NDArray[np.float32], diverged: bool, window: int, threshold: float
 ) -> Trainability:
-    """Judge the finite losses of a run, in order, and whether one that was not ended it.
+    """Judge the loss curve of a run.
 
     Parameters
     ----------
-    losses : array of float (steps,)
-    diverged : bool
-    window : int
+    losses
+        Array of float (steps,).
+    window
         Last losses that are averaged, at least 1; a shorter curve uses all it has.
-    threshold : float
+    threshold
         Above 0.
     """
     curve = np.asarray(losses, np.float64)

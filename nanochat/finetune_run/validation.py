@@ -1,4 +1,4 @@
-"""Losses that a fine-tune does not train on, and what its batches are made of."""
+"""Validation losses, and diagnostics of the first batch."""
 
 from dataclasses import dataclass
 
@@ -12,15 +12,15 @@ from nanochat.train.stepper import batch_loss
 
 @dataclass(frozen=True)
 class Diagnostics:
-    """The first batch before training (features T9).
+    """Diagnostics of the first batch before training.
 
     Attributes
     ----------
-    initial_loss : float
+    initial_loss
         In nats per supervised token.
-    supervised_share : float
+    supervised_share
         Targets that are to be predicted, over all that are no padding; in (0, 1].
-    padded_share : float
+    padded_share
         Positions that only fill a row up, over all; in [0, 1).
     """
 
@@ -30,7 +30,7 @@ class Diagnostics:
 
 
 def diagnose(model: GPT, batches: Batches, recipe: Recipe) -> Diagnostics:
-    """What there is to know of a fine-tune before its first step. The model is left as it is."""
+    """Compute the diagnostics of the first batch; the model is not changed."""
     filled = batches.filled(0)
     return Diagnostics(
         initial_loss=mean_loss(model, batches, 1, recipe),
@@ -41,16 +41,15 @@ def diagnose(model: GPT, batches: Batches, recipe: Recipe) -> Diagnostics:
 
 @torch.no_grad()
 def mean_loss(model: GPT, batches: Batches, count: int, recipe: Recipe) -> float:
-    """Mean of the losses of the first `count` batches, in nats. The model is left as it is.
+    """Return the mean loss of the first `count` batches, in nats; the model is not changed.
 
     Parameters
     ----------
-    model : GPT
-    batches : Batches
+    batches
         An epoch of them is the most that is used.
-    count : int
+    count
         At least 1.
-    recipe : Recipe
+    recipe
         Its dtype.
     """
     device = model.cos.device

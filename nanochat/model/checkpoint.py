@@ -31,16 +31,16 @@ LIMITS = {"sequence_len": 2**17, "n_layer": 2**10}
 
 @dataclass(frozen=True, eq=False)
 class Checkpoint:
-    """Weights and what is known about them.
+    """Weights, config, step and metadata of a model.
 
     Attributes
     ----------
-    state : dict of str to tensor
+    state
+        Dict of str to tensor.
         On the CPU, in the dtypes of the file (mapped, not read, until used).
-    config : GPTConfig
-    step : int
+    step
         From the file's name: not every meta file has one.
-    meta : dict
+    meta
         The meta file.
     """
 
@@ -51,7 +51,9 @@ class Checkpoint:
 
     @cached_property
     def fingerprint(self) -> str:
-        """SHA-256 (hex) of the config and of every tensor's name, dtype, shape and bytes."""
+        """Return the SHA-256 (hex) of the config and of every tensor's name, dtype, shape and
+        bytes.
+        """
         digest = hashlib.sha256(json.dumps(asdict(self.config), sort_keys=True).encode())
         for key in sorted(self.state):
             tensor = self.state[key]
@@ -61,7 +63,7 @@ class Checkpoint:
 
 
 def weights(source: GPT | Checkpoint) -> dict[str, Tensor]:
-    """Tensors of a model or a checkpoint, by nanochat's names, on the CPU."""
+    """Return the tensors of a model or a checkpoint on the CPU, by nanochat's names."""
     state = source.state if isinstance(source, Checkpoint) else source.state_dict()
     return {key: tensor.detach().cpu() for key, tensor in state.items()}
 
@@ -69,17 +71,17 @@ def weights(source: GPT | Checkpoint) -> dict[str, Tensor]:
 def save_checkpoint(
     folder: Path, model: GPT | Checkpoint, step: int, meta: Mapping[str, Any]
 ) -> Path:
-    """Write a model's weights and meta file; what is cut short leaves no checkpoint.
+    """Write a model's weights and meta file; an interrupted write leaves no checkpoint.
 
     Parameters
     ----------
-    folder : Path
+    folder
         Made if needed.
-    model : GPT or Checkpoint
+    model
         Dtypes are kept.
-    step : int
+    step
         0 to 999,999; becomes part of the names.
-    meta : mapping
+    meta
         Plain JSON values. ``step`` and ``model_config`` are added.
 
     Returns
@@ -108,7 +110,7 @@ def save_checkpoint(
 
 
 def find_checkpoint(folder: Path, step: int | None = None) -> int:
-    """Step of the checkpoint in a folder: the one asked for, or the newest that is complete.
+    """Find the step of a checkpoint in a folder: `step`, or the newest complete one.
 
     Raises
     ------
@@ -132,8 +134,7 @@ def load_checkpoint(folder: Path, step: int | None = None) -> Checkpoint:
 
     Parameters
     ----------
-    folder : Path
-    step : int, optional
+    step
         If not given, the newest complete one, with a UserWarning that names the others.
 
     Raises
@@ -146,8 +147,8 @@ def load_checkpoint(folder: Path, step: int | None = None) -> Checkpoint:
     chosen = find_checkpoint(folder, step)
     others = [str(other) for other in _complete_steps(folder) if other != chosen]
     if step is None and others:
-        told = f"{folder}: step {chosen}, the newest, is used; also there: {', '.join(others)}"
-        warnings.warn(told, stacklevel=2)
+        message = f"{folder}: step {chosen}, the newest, is used; also there: {', '.join(others)}"
+        warnings.warn(message, stacklevel=2)
     model_path, meta_path = _paths(folder, chosen)
     meta, config = _read_meta(meta_path)
     state = _read_tensors(model_path)
@@ -159,7 +160,7 @@ def load_checkpoint(folder: Path, step: int | None = None) -> Checkpoint:
 
 
 def build_model(config: GPTConfig, state: Mapping[str, Tensor]) -> GPT:
-    """Model on the CPU with float32 copies of weights, which may have padded vocabulary rows."""
+    """Build a model on the CPU from float32 copies of weights; vocabulary rows may be padded."""
     model = GPT(config, vocab_rows=state["lm_head.weight"].size(0))
     model.load_state_dict(dict(state))
     return model
@@ -170,7 +171,7 @@ def _paths(folder: Path, step: int) -> tuple[Path, Path]:
 
 
 def _complete_steps(folder: Path) -> list[int]:
-    """Steps with both files, ascending."""
+    """Return the steps with both files, ascending."""
     names = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
     models = [re.fullmatch(r"model_(\d{6}|[1-9]\d{6,})\.pt", name) for name in names]
     return sorted(int(m[1]) for m in models if m and f"meta_{m[1]}.json" in names)

@@ -10,7 +10,7 @@ SHAPES = 256
 
 
 def compiled(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
-    """The function, compiled anew for each shape that it meets.
+    """Return the function compiled, once for each shape of its arguments.
 
     Nothing that differs between points may be in it but tensors: rates are not.
     """

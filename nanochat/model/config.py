@@ -1,4 +1,4 @@
-"""The shape of a model. No torch here: what a model costs is reckoned without loading it."""
+"""Shape of a model. Needs no torch: the cost of a model is computed without loading it."""
 
 from dataclasses import dataclass
 from typing import Any, Self
@@ -15,11 +15,11 @@ class GPTConfig:
 
     Attributes
     ----------
-    sequence_len : int
+    sequence_len
         Tokens the model was trained on at once. It accepts up to ten times as many.
-    vocab_size : int
+    vocab_size
         Logits that come out. The two vocabulary matrices may have more rows (padding).
-    n_layer, n_head, n_kv_head, n_embd : int
+    n_layer, n_head, n_kv_head, n_embd
         Blocks, query heads, key/value heads (a divisor of `n_head`), width (`n_head` times an
         even head size).
 
@@ -60,17 +60,17 @@ class GPTConfig:
         head_dim: int = 128,
         n_kv_head: int | None = None,
     ) -> Self:
-        """Config from the one dial of nanochat: width 64·depth, heads of `head_dim`, rounded up.
+        """Derive a config from the depth, as nanochat does: width 64·depth, heads of `head_dim`.
 
         Parameters
         ----------
-        depth : int
+        depth
             Number of blocks.
-        model_dim : int, optional
+        model_dim
             Width in place of 64·depth.
-        head_dim : int
+        head_dim
             Size of a head, even, that decides how many there are; they share the width equally.
-        n_kv_head : int, optional
+        n_kv_head
             Key/value heads in place of one per query head.
 
         Raises
@@ -94,22 +94,22 @@ class GPTConfig:
 
     @property
     def reach(self) -> int:
-        """Tokens that the model takes at once at most: the length of its rotary table."""
+        """Return the largest number of tokens of an input: the length of the rotary table."""
         return ROPE_REACH * self.sequence_len
 
     @property
     def head_dim(self) -> int:
-        """Size of a head."""
+        """Return the size of a head."""
         return self.n_embd // self.n_head
 
     @property
     def kv_width(self) -> int:
-        """Channels of the keys, and of the values."""
+        """Return the number of channels of the keys, and of the values."""
         return self.n_kv_head * self.head_dim
 
 
 def check_number(name: str, value: Any) -> None:
-    """Refuse what is not a whole number from 1 to `LARGEST`."""
+    """Raise unless `value` is a whole number from 1 to `LARGEST`."""
     if type(value) is not int or not 1 <= value <= LARGEST:
         shown = f"{value:,}" if type(value) is int else repr(value)
         raise NanochatError(f"{name} must be from 1 to {LARGEST:,}, not {shown}")

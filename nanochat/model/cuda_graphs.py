@@ -21,7 +21,7 @@ Capture = Callable[[Callable[[], None]], Callable[[], object]]
 
 
 def capture_on_cuda(step: Callable[[], None]) -> Callable[[], object]:
-    """Record a step, which is not run by this; what replays it."""
+    """Record a step without running it; returns the function that replays it."""
     graph = torch.cuda.CUDAGraph()
     with torch.cuda.graph(graph):
         step()
@@ -29,16 +29,16 @@ def capture_on_cuda(step: Callable[[], None]) -> Callable[[], object]:
 
 
 class RecordedSteps(Generic[Batch]):
-    """Runs a step on batches; by a replay where a batch of its shape was recorded.
+    """Step on batches that is recorded once for each shape of a batch, then replayed.
 
     What a step reads and is not part of the batch must keep its place in memory: weights, optimizer
     states, and rates, which are tensors that are written between steps.
 
     Parameters
     ----------
-    step : callable
+    step
         A batch to the losses (copies,); gradients and update included.
-    capture : callable
+    capture
         Records a function without arguments and returns what replays it.
     """
 
@@ -50,7 +50,7 @@ class RecordedSteps(Generic[Batch]):
         ] = {}
 
     def __call__(self, batch: Batch) -> Tensor:
-        """The losses of this batch, before the update that comes with it."""
+        """Run the step on a batch and return the losses before its update."""
         shape = tuple(getattr(batch, field.name).shape for field in fields(batch))
         uses = self._uses[shape] = self._uses.get(shape, 0) + 1
         if uses <= WARM_UP:

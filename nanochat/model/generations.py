@@ -1,4 +1,4 @@
-"""Which generation of nanochat a checkpoint is from, told by its keys and shapes.
+"""Generation of nanochat of a checkpoint, recognised by its keys and shapes.
 
 No file records the rotary base, the scale of queries and keys, or the soft cap: they follow from
 the generation. `model/gpt.py` is generation 0. A file of a later one must be refused: with its
@@ -40,11 +40,11 @@ _ONLY = "only generation 0 is read"
 
 
 def later_tensors(shapes: Mapping[str, tuple[int, ...]]) -> str | None:
-    """What makes weights those of a later generation, and what the model would need for them.
+    """Describe the tensor that needs a later generation of nanochat, or return None.
 
     Parameters
     ----------
-    shapes : mapping of str to tuple of int
+    shapes
         Shape of every tensor; keys without ``_orig_mod.``.
 
     Returns
@@ -66,11 +66,11 @@ def later_tensors(shapes: Mapping[str, tuple[int, ...]]) -> str | None:
 
 
 def later_windows(pattern: str) -> str | None:
-    """What makes a meta file's ``window_pattern`` one of a later generation, or None.
+    """Describe why a meta file's ``window_pattern`` needs a later generation, or return None.
 
     Parameters
     ----------
-    pattern : str
+    pattern
         ``L`` for a layer that sees everything, ``S`` for one that sees a window. All ``L`` is
         generation 0, which nanochat itself says when it takes up an old file.
     """
@@ -83,7 +83,7 @@ def later_windows(pattern: str) -> str | None:
 
 
 def _having(shapes: Mapping[str, tuple[int, ...]], names: tuple[str, ...]) -> list[str]:
-    """Keys with one of the names between their dots."""
+    """Return the keys that have one of the names between their dots."""
     return [key for key in shapes if not set(names).isdisjoint(key.split("."))]
 
 

@@ -62,7 +62,7 @@ def _norm(x: Tensor) -> Tensor:
 
 
 def _take(x: Tensor, positions: Tensor, copies: int) -> Tensor:
-    """Chosen positions of each copy's rows, one after another; (K·B, T, d) to (K, N, d)."""
+    """Select positions of the rows of each copy: (K·B, T, d) to (K, N, d)."""
     return x.reshape(copies, -1, x.size(-1)).index_select(1, positions)
 
 
@@ -77,7 +77,7 @@ class _Attention(nn.Module):
         self.c_proj = _Linear(config.n_embd, config.n_embd)
 
     def forward(self, x: Tensor, rotary: Rotary) -> Tensor:
-        """What `c_proj` is to be applied to."""
+        """Return the attention output, the input of `c_proj`."""
         batch, time, _ = x.shape
         heads = (batch, time, -1, self.head_dim)
         q, k = self.c_q(x).view(heads), self.c_k(x).view(heads)
@@ -122,13 +122,12 @@ class GPT(nn.Module):
 
     Parameters
     ----------
-    config : GPTConfig
-    vocab_rows : int, optional
+    vocab_rows
         Rows of the two vocabulary matrices, at least ``config.vocab_size`` (the default).
 
     Attributes
     ----------
-    gradient_checkpointing : bool
+    gradient_checkpointing
         Whether the activations inside blocks are computed again in the backward pass rather than
         kept.
     """
@@ -154,12 +153,12 @@ class GPT(nn.Module):
 
     @property
     def wte(self) -> nn.Embedding:
-        """Token embedding."""
+        """Return the token embedding."""
         return self.transformer["wte"]  # pyright: ignore[reportReturnType]
 
     @property
     def blocks(self) -> nn.ModuleList:
-        """The blocks, first to last."""
+        """Return the blocks, first to last."""
         return self.transformer["h"]  # pyright: ignore[reportReturnType]
 
     @torch.no_grad()
@@ -174,7 +173,7 @@ class GPT(nn.Module):
 
         Parameters
         ----------
-        generator : torch.Generator
+        generator
             Source of the numbers, on the model's device; the global one is not touched.
         """
         for name, weight in self.named_parameters():
@@ -193,15 +192,18 @@ class GPT(nn.Module):
         targets: Tensor | None = None,
         loss_reduction: Literal["mean", "sum", "none"] = "mean",
     ) -> Tensor:
-        """Logits, or the cross-entropy of targets.
+        """Return the logits, or the cross-entropy of targets.
 
         Parameters
         ----------
-        idx : int64 tensor (B, T)
+        idx
+            int64 tensor (B, T).
             Token ids; T at most ten times ``sequence_len``.
-        targets : int64 tensor (B, T), optional
+        targets
+            int64 tensor (B, T).
             Next-token ids, -1 where there is nothing to predict.
-        loss_reduction : {"mean", "sum", "none"}
+        loss_reduction
+            One of "mean", "sum", "none".
             Over the supervised positions. "none" gives (B·T,), 0 where unsupervised.
 
         Returns
@@ -226,13 +228,15 @@ class GPT(nn.Module):
         )
 
     def states(self, idx: Tensor, positions: Tensor | None = None) -> Tensor:
-        """What the head is applied to: normed, of the last block.
+        """Return the normed states of the last block, the input of the head.
 
         Parameters
         ----------
-        idx : int64 tensor (B, T)
+        idx
+            int64 tensor (B, T).
             Token ids; T at most ten times ``sequence_len``.
-        positions : int64 tensor (N,), optional
+        positions
+            int64 tensor (N,).
             Where in B·T they are wanted: the last block does all but its attention only there.
 
         Returns
@@ -266,7 +270,7 @@ class GPT(nn.Module):
         return _norm(x)
 
     def _rotary(self, time: int) -> Rotary:
-        """Tables for queries and keys, made once for all blocks."""
+        """Return the tables for queries and keys, made once for all blocks."""
         device = self.cos.device.type
         narrow = torch.is_autocast_enabled(device) and torch.get_autocast_dtype(device)
         # They hold bfloat16 values; a mixed product would convert them again and again.
@@ -288,9 +292,9 @@ class GPT(nn.Module):
 
         Parameters
         ----------
-        copies : int
+        copies
             At least 1.
-        groups : collection of str
+        groups
             Of ``embedding``, ``matrix`` (the blocks) and ``unembedding``.
         """
         parts = {"embedding": self.wte, "matrix": self.blocks, "unembedding": self.lm_head}
@@ -304,7 +308,8 @@ class GPT(nn.Module):
     def generate_greedy(
         self, ids: list[int], max_new_tokens: int, stop: Collection[int] = ()
     ) -> list[int]:
-        """The most probable continuation, token by token (the whole text is read every time).
+        """Return the most probable continuation, token by token (the whole text is read every
+        time).
 
         It ends before a token of `stop`, which is not part of it.
         """
@@ -319,7 +324,9 @@ class GPT(nn.Module):
 
 
 def _rotary_table(length: int, head_dim: int) -> tuple[Tensor, Tensor]:
-    """(cos, cos) and (sin, -sin) of position × frequency, each bfloat16 (length, head_dim)."""
+    """Return the (cos, cos) and (sin, -sin) of position × frequency, each bfloat16 (length,
+    head_dim).
+    """
     channel = torch.arange(0, head_dim, 2, dtype=torch.float32)
     frequency = 1.0 / (ROPE_BASE ** (channel / head_dim))
     angle = torch.outer(torch.arange(length, dtype=torch.float32), frequency)

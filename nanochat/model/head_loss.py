@@ -1,9 +1,9 @@
 """Loss and gradients of the output head, at supervised positions only and bounded in memory.
 
-A fine-tune on DocVQA supervises about one token in twenty. The source computes float32 logits of
-the whole vocabulary for every position, five tensors of them at a time: most of a step's memory.
-The mean over supervised positions needs no other logits, and the gradient of a soft-capped
-cross-entropy is a closed formula, so that each chunk of logits is made, used up and dropped.
+A fine-tune on DocVQA supervises about one token in twenty. nanochat 8f979a8 computes float32
+logits of the whole vocabulary for every position, five tensors of them at a time: most of the
+memory of a step. The mean over supervised positions needs no other logits, and the gradient of a
+soft-capped cross-entropy is a closed formula, so each chunk of logits is made, used and dropped.
 """
 
 import math
@@ -24,11 +24,14 @@ class HeadLoss:
 
     Attributes
     ----------
-    loss : float32 tensor (K,)
+    loss
+        float32 tensor (K,).
         Mean cross-entropy in nats over the supervised positions, of each copy.
-    hidden : tensor (K, N, d) or None
+    hidden
+        Tensor (K, N, d) or None.
         Gradient of the states, in their dtype.
-    weight : tensor of the weight's shape or None
+    weight
+        Tensor of the weight's shape or None.
         Its gradient, in its dtype.
     """
 
@@ -50,7 +53,7 @@ def head_loss(
     wants: tuple[bool, bool],
     cells: int | None = None,
 ) -> HeadLoss:
-    """Soft-capped cross-entropy, and the gradients of `scale` times it.
+    """Compute the soft-capped cross-entropy, and the gradients of `scale` times it.
 
     With l = h·Wᵀ, t = tanh(l / c), p = softmax(c·t): loss = log Σ exp(c·t) - c·t[target], and its
     derivative by l is (p - onehot) · (1 - t²). The exponentials need no maximum taken off: c·t is
@@ -58,24 +61,29 @@ def head_loss(
 
     Parameters
     ----------
-    hidden : tensor (K or 1, N, d)
+    hidden
+        Tensor (K or 1, N, d).
         Normed states at the supervised positions; one for all copies where nothing below the head
         is trained.
-    weight : float32 tensor (rows, d) or (K, rows, d)
+    weight
+        float32 tensor (rows, d) or (K, rows, d).
         Of the head, one for all or one for each copy.
-    targets : int64 tensor (N,)
+    targets
+        int64 tensor (N,).
         Next-token ids; -1 for a position that only fills a shape and does not count.
-    count : float32 tensor ()
+    count
+        float32 tensor ().
         Supervised positions.
-    scale : float32 tensor ()
+    scale
+        float32 tensor ().
         What the gradients are multiplied with: for micro-batches and for float16.
-    vocab : int
+    vocab
         Rows of the weight that are tokens.
-    dtype : torch.dtype
+    dtype
         Of the products with the weight. All else is float32.
-    wants : pair of bool
+    wants
         Whether the gradients of the states and of the weight are needed.
-    cells : int, optional
+    cells
         Logits at a time, of `CELLS` for the device by default.
     """
     stack = weight if weight.dim() == 3 else weight[None]
@@ -113,7 +121,7 @@ def head_loss(
 def _chunk(
     state: Tensor, head: Tensor, targets: Tensor, count: Tensor, scale: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Sum of the losses (k,) and gradient of the logits, float32 (k, n, V)."""
+    """Return the sum of the losses (k,) and gradient of the logits, float32 (k, n, V)."""
     # tanh(l / c) = 2σ(2l / c) - 1, and the fastest exponential is that of 2.
     half = (state @ head.mT).float().mul_(2 / SOFT_CAP).sigmoid_().sub_(0.5)  # t / 2
     counts = targets >= 0

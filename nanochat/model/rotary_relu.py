@@ -1,5 +1,5 @@
-"""Pointwise parts of a block whose backward pass is written out: fewer passes, the same bits
-(in float16 nearly).
+"""Pointwise parts of a block with explicit backward passes: faster, with bits equal to autograd's
+(nearly, in float16).
 
 Autograd keeps every intermediate of these and walks back through a dozen small kernels.
 """
@@ -12,7 +12,7 @@ from torch import Tensor
 
 
 class _SquaredReLU(torch.autograd.Function):
-    """Keeps the root and nothing else."""
+    """Squared ReLU that keeps only the root for its backward pass."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:
@@ -27,7 +27,7 @@ class _SquaredReLU(torch.autograd.Function):
 
 
 class _Rotate(torch.autograd.Function):
-    """Keeps the tables and nothing else."""
+    """Rotation that keeps only the tables for its backward pass."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
@@ -42,7 +42,7 @@ class _Rotate(torch.autograd.Function):
 
 
 def squared_relu(x: Tensor) -> Tensor:
-    """max(x, 0)²."""
+    """Return max(x, 0)²."""
     return _SquaredReLU.apply(x)  # pyright: ignore[reportReturnType]
 
 
@@ -53,8 +53,10 @@ def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
 
     Parameters
     ----------
-    x : tensor (B, T, heads, hd)
-    cos, sin : tensor (T, heads, hd)
+    x
+        Tensor (B, T, heads, hd).
+    cos, sin
+        Tensor (T, heads, hd).
         (cos, cos) and (sin, -sin) of the positions. Of as many heads as x has: then a whole text
         is one row to the kernels.
     """

@@ -14,17 +14,17 @@ _CUBLAS = "CUBLAS_WORKSPACE_CONFIG"
 
 @contextmanager
 def isolated(device: torch.device, deterministic: bool) -> Iterator[None]:
-    """Run a block with settings of its own and leave no trace of it.
+    """Run a block with its own torch settings and restore the old ones after it.
 
     Whatever happens inside, afterwards the random numbers of the CPU and of `device`, the
     algorithm, cuDNN, and TF32 settings and the number of threads are as they were. These belong to
-    the process: do not run two such blocks in threads of one process at the same time.
+    the process: never run two such blocks at once in threads of one process.
 
     Parameters
     ----------
-    device : torch.device
+    device
         Where the block computes.
-    deterministic : bool
+    deterministic
         Inside: deterministic algorithms only, no TF32, no cuDNN benchmark; on a CPU one thread,
         because the order of a sum depends on the number of threads. Otherwise on a GPU any
         algorithm, TF32 in float32 products, and cuDNN's fastest kernels; on a CPU as many threads

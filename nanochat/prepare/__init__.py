@@ -1,1 +1,1 @@
-"""Data sets made ready: from what others publish to conversations, and back to the hub."""
+"""Preparation of data sets: published rows made into conversations, and sent to the hub."""

@@ -28,15 +28,15 @@ _PAGES = 32  # that a worker gets at a time
 
 @dataclass(frozen=True)
 class Limits:
-    """What an example must keep to.
+    """Limits of an example.
 
     Attributes
     ----------
-    tokenizer : Tokenizer
+    tokenizer
         It counts.
-    max_tokens : int
+    max_tokens
         Of a rendered conversation, special tokens included, at least 2.
-    max_answer_chars : int
+    max_answer_chars
         Of an answer, at least 1.
     """
 
@@ -57,14 +57,14 @@ class Summary:
 
     Attributes
     ----------
-    rows, questions, kept : int
+    rows, questions, kept
         Source rows, questions in them, conversations written.
-    dropped : dict of str to int
+    dropped
         By reason: ``no_answer`` (none is given), ``long_answer`` (all are longer than allowed),
         ``too_long`` (question and answer leave no room for a line of the page).
-    matches : dict of str to int
+    matches
         Conversations by how the answer was found: ``exact``, ``fuzzy``, ``none``.
-    tokens : int
+    tokens
         Of all conversations, rendered.
     """
 
@@ -76,13 +76,13 @@ class Summary:
     tokens: int = 0
 
     def lines(self) -> list[str]:
-        """The counts in words."""
-        told = [("dropped", self.dropped), ("match", self.matches)]
+        """Return the counts as lines of text."""
+        groups = [("dropped", self.dropped), ("match", self.matches)]
         return [
             f"{self.rows} rows, {self.questions} questions, {self.kept} kept, {self.tokens} tokens",
             *(
                 f"{name}: {', '.join(f'{k} {v}' for k, v in counts.items())}"
-                for name, counts in told
+                for name, counts in groups
             ),
         ]
 
@@ -95,19 +95,18 @@ def prepare_docvqa(
     workers: int = 8,
     progress: Callable[[int], None] | None = None,
 ) -> Summary:
-    """Write the conversations of a DocVQA set to one file; the same whatever the workers' number.
+    """Write the conversations of a DocVQA set to one file, equal for any number of workers.
 
     Parameters
     ----------
-    source, split : str
+    source, split
         Of `read_rows`; rows as `parse_row` reads them.
-    out_path : Path
+    out_path
         ``.jsonl`` or ``.parquet``; there whole or not at all. A row has ``messages``, ``match``,
         ``page`` (int or null), ``question_id`` and ``document_id`` (text or null).
-    limits : Limits
-    workers : int
+    workers
         Processes that tokenise; 1: this one.
-    progress : callable, optional
+    progress
         Called with the number of source rows done.
 
     Raises
@@ -154,7 +153,7 @@ def prepare_docvqa(
 def make_example(
     page: Page, question: Question, limits: Limits
 ) -> tuple[dict[str, Any], int] | str:
-    """Row for a question and its tokens; or the reason, one of `REASONS`, why there is none.
+    """Make the row of a question and its tokens, or return the reason (of `REASONS`) for none.
 
     The answer is the first accepted one that is short enough. Lines are added to the prompt in the
     order of `by_need` while the conversation keeps to the limit, and shown in reading order.
@@ -190,7 +189,7 @@ def make_example(
 
 
 def user_text(lines: Sequence[str], page: int | None, document: str | None, question: str) -> str:
-    """What the user says: the page, where it is from, and the question."""
+    """Return the user's message: the page, its origin, and the question."""
     head = ["Document:"] if page is None else ["Document:", f"Page {page}"]
     source = [] if document is None else [f"Source: {_LIBRARY}{document}"]
     return "\n".join([*head, *lines, *source, "", f"Question: {question}"])
@@ -207,7 +206,7 @@ def _schema() -> Any:
 
 
 def _most(count: int, fits: Callable[[int], bool]) -> int | None:
-    """The largest number up to `count` that fits, by halving; None where not even 0 does."""
+    """Find the largest number up to `count` that fits, by bisection; None where 0 does not fit."""
     if fits(count):
         return count
     if count == 0 or not fits(0):

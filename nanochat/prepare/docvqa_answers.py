@@ -1,4 +1,4 @@
-"""Which lines of a page hold an answer, and which lines a question needs first."""
+"""Lines of a page that hold an answer, and the order in which a question needs lines."""
 
 import re
 from collections.abc import Callable, Sequence
@@ -12,7 +12,7 @@ _SHORTEST = 0.8
 
 
 def find_answer(lines: Sequence[str], answer: str) -> tuple[str, list[int]]:
-    """Lines of a page that hold an answer.
+    """Find the lines of a page that hold an answer.
 
     Upper and lower case, and runs of white space, are as good as each other. Looked for, in this
     order, and the first that is found counts: the answer as words of its own in a line or across
@@ -21,9 +21,8 @@ def find_answer(lines: Sequence[str], answer: str) -> tuple[str, list[int]]:
 
     Parameters
     ----------
-    lines : sequence of str
+    lines
         In reading order.
-    answer : str
 
     Returns
     -------
@@ -54,7 +53,7 @@ def find_answer(lines: Sequence[str], answer: str) -> tuple[str, list[int]]:
 
 
 def by_need(count: int, answer_lines: Sequence[int]) -> list[int]:
-    """All line numbers below `count`, those first that a question about the answer needs most.
+    """Sort the line numbers below `count` by how much a question about the answer needs them.
 
     First the lines with the answer, as `find_answer` orders them, then the others, nearest to one
     of these first; in reading order where there are none.
@@ -69,7 +68,7 @@ def by_need(count: int, answer_lines: Sequence[int]) -> list[int]:
 
 
 def _where(texts: Sequence[str], score: Callable[[str], float], least: float) -> list[int]:
-    """Lines that reach a score, alone or, failing that, joined with the next one."""
+    """Find the lines that reach a score: alone, else joined with the next line."""
     scores = [score(text) for text in texts]
     hits: dict[tuple[int, ...], float] = {
         (line,): value for line, value in enumerate(scores) if value >= least

@@ -1,4 +1,4 @@
-"""What a row of a DocVQA set says: the page's lines, its number and document, and the questions.
+"""Parser of DocVQA rows: lines of the page, its number and document, and the questions.
 
 Rows of ``pixparse/docvqa-single-page-questions`` hold what the OCR read in ``ocr_results``, one
 question or many, and a record of the page in ``other_metadata``; nested values come as objects, as
@@ -17,7 +17,7 @@ COLUMNS = ("questions", "question", "answers", "question_id", "ocr_results", "ot
 
 @dataclass(frozen=True)
 class Question:
-    """A question with the answers that count as right (none in a test split), and its id."""
+    """Question with its id and the accepted answers (none in a test split)."""
 
     text: str
     answers: tuple[str, ...]
@@ -26,16 +26,15 @@ class Question:
 
 @dataclass(frozen=True)
 class Page:
-    """A page and what is asked about it.
+    """Page and the questions about it.
 
     Attributes
     ----------
-    lines : tuple of str
+    lines
         Text of the OCR in reading order, with single spaces; no line is empty.
-    questions : tuple of Question
-    number : int or None
+    number
         Within the document.
-    document : str or None
+    document
         Id in UCSF's library of industry documents.
     """
 
@@ -46,13 +45,13 @@ class Page:
 
 
 def parse_row(where: str, row: Any) -> Page:
-    """Page of a row.
+    """Parse the page of a row.
 
     Parameters
     ----------
-    where : str
+    where
         Names the row in a message.
-    row : mapping
+    row
         With `COLUMNS`: either ``questions`` (a list of objects, or an object of lists) or one
         ``question`` with its ``answers``; ``ocr_results`` with ``lines``, each with ``text``;
         ``other_metadata``, which may be missing.
@@ -124,7 +123,7 @@ def _page_number(where: str, given: Any) -> int | None:
 
 
 def _records(where: str, key: str, given: Any) -> list[Mapping[str, Any]]:
-    """Objects of a list, or of an object of equally long lists, which is how some files keep it."""
+    """Return the objects of a list, or of an object of equally long lists (used in some files)."""
     if isinstance(given, Mapping):
         if not all(isinstance(column, Sequence) for column in given.values()):
             raise NanochatError(f"{where}: {key} must be a list of objects")
@@ -144,7 +143,7 @@ def _need(where: str, given: Mapping[str, Any], key: str) -> Any:
 
 
 def _opened(where: str, key: str, given: Any) -> Any:
-    """A nested value, which may have been stored as JSON text."""
+    """Return a nested value, which may have been stored as JSON text."""
     if not isinstance(given, str):
         return given
     try:

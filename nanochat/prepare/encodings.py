@@ -1,4 +1,4 @@
-"""Tokenizers that count tokens where no model is at hand: tiktoken's, with nanochat's specials."""
+"""Tokenizers that count tokens without a model: tiktoken's, with nanochat's special tokens."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,11 +12,11 @@ if TYPE_CHECKING:
 
 
 def load_tokenizer(source: str) -> Tokenizer:
-    """Tokenizer of an encoding, of a folder, or of a model.
+    """Load the tokenizer of an encoding, of a folder, or of a model.
 
     Parameters
     ----------
-    source : str
+    source
         A name of tiktoken's, such as ``cl100k_base`` (fetched once, over the network); a folder
         with ``tokenizer.json`` or ``tokenizer.pkl``; or a model (`nanochat.sources.load`).
 
@@ -50,7 +50,7 @@ def load_tokenizer(source: str) -> Tokenizer:
 
 
 def from_encoding(encoding: "tiktoken.Encoding") -> Tokenizer:
-    """The ordinary tokens of an encoding, followed by nanochat's nine special ones.
+    """Build a tokenizer of an encoding's ordinary tokens and nanochat's nine special ones.
 
     Special tokens of the encoding's own are left out, and the ids that they leave free are closed
     up: the order of the merges, which decides how text is split, stays as it is.

@@ -1,4 +1,4 @@
-"""Data sets of the Hugging Face hub as JSONL files, fetched once and not again."""
+"""Data sets of the Hugging Face hub as JSONL files, each fetched once."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from nanochat.prepare.row_files import write_jsonl
 
 @dataclass(frozen=True)
 class Fetched:
-    """A split's file, its conversations, and whether it was there already."""
+    """File of a split, its number of conversations, and a flag for a file that existed before."""
 
     path: Path
     rows: int
@@ -28,13 +28,13 @@ def fetch_dataset(
 
     Parameters
     ----------
-    source : str
+    source
         ``hf:owner/name[:config][@revision]``.
-    out_dir : Path
-        Made if need be.
-    splits : sequence of str
+    out_dir
+        Created if needed.
+    splits
         All there are if empty.
-    force : bool
+    force
         Write a file also where one with as many rows is there; it may hold an earlier revision.
 
     Yields

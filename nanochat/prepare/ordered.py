@@ -15,17 +15,17 @@ _job: tuple[Callable[[Any, Any], Any], Any] | None = None  # of this process, if
 def ordered_map(
     work: Callable[[Any, Item], Result], items: Iterable[Item], shared: Any, workers: int
 ) -> Iterator[Result]:
-    """``work(shared, item)`` for each item.
+    """Yield ``work(shared, item)`` for each item.
 
     Parameters
     ----------
-    work : callable
+    work
         A function of a module, which a process can find by its name.
-    items : iterable
+    items
         Read as far ahead as keeps the workers busy, and no further.
-    shared : object
+    shared
         Sent to each worker once, not with each item.
-    workers : int
+    workers
         Processes; with 1 the work is done here.
     """
     if workers == 1:

@@ -24,15 +24,15 @@ def push_dataset(
 
     Parameters
     ----------
-    sources : mapping of str to str
+    sources
         A source of `nanochat.data.conversations.load_conversations` for each split. A split becomes
         ``data/<split>.parquet`` with the column ``messages``. Splits that the repository's
         card lists already, and that are not among these, stay.
-    repository : str
+    repository
         ``owner/name``; made if it does not exist.
-    token : str, optional
+    token
         Of the hub; else the one that ``hf auth login`` keeps, or HF_TOKEN.
-    private : bool
+    private
         Make the repository private. One that exists is not changed, and refused if it is public.
 
     Returns
@@ -62,7 +62,7 @@ def push_dataset(
                 f"{name} exists and is public: nothing was sent (leave out --private)"
             )
         card = ask_hub(name, lambda: _card(api, name, list(sources)))
-        # Operations remember what was sent already, so one that is tried again goes on from there.
+        # Operations remember the files already sent, so a retry continues from there.
         operations = [CommitOperationAdd("README.md", card.encode())]
         operations += [
             CommitOperationAdd(f"data/{split}.parquet", path) for split, path in files.items()
@@ -78,7 +78,7 @@ def push_dataset(
 
 
 def _card(api: Any, name: str, splits: list[str]) -> str:
-    """The card that is there, or a new one, with the splits in the part that machines read."""
+    """Return the existing card or a new one, with the splits in its metadata."""
     from huggingface_hub import DatasetCard
     from huggingface_hub.errors import EntryNotFoundError
 

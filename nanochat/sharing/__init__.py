@@ -1,1 +1,1 @@
-"""Models in the forms that others read: nanochat itself, the hub, transformers."""
+"""Models in the formats of nanochat, of the hub, and of transformers."""

@@ -26,7 +26,7 @@ TOKENIZER_FILES = ("tokenizer.pkl", "token_bytes.pt", "tokenizer.json")
 
 
 def token_bytes(tokenizer: Tokenizer) -> Tensor:
-    """Bytes of text that each token stands for: int32 (V,), 0 for the special tokens.
+    """Return the number of bytes of each token: int32 (V,), 0 for the special tokens.
 
     What bits per byte are counted with. The length of the token itself, which need not be UTF-8
     on its own; files of nanochat from before July 2026 count three bytes for such a piece.
@@ -45,8 +45,7 @@ def write_published_tokenizer(tokenizer: Tokenizer, folder: Path) -> None:
 
     Parameters
     ----------
-    tokenizer : Tokenizer
-    folder : Path
+    folder
         Made if needed.
     """
     folder = Path(folder)
@@ -65,7 +64,7 @@ def write_published_tokenizer(tokenizer: Tokenizer, folder: Path) -> None:
 
 
 def model_files(step: int) -> list[str]:
-    """What `save_model_folder` writes, relative to its folder."""
+    """Return the files that `save_model_folder` writes, relative to its folder."""
     checkpoint = [f"checkpoints/model_{step:06d}.pt", f"checkpoints/meta_{step:06d}.json"]
     return [*checkpoint, *(f"tokenizer/{name}" for name in TOKENIZER_FILES)]
 
@@ -90,17 +89,17 @@ def save_model_folder(
 
     Parameters
     ----------
-    folder : Path
+    folder
         Made if needed.
-    source : GPT or Checkpoint
-    tokenizer : Tokenizer
+    tokenizer
         Of the same model.
-    step : int
+    step
         0 to 999,999; becomes part of the names.
-    meta : mapping
+    meta
         Plain JSON values for the meta file. ``step``, ``model_config`` and
         ``tokenizer_fingerprint`` are added.
-    wte_dtype : {"float32", "bfloat16"}, optional
+    wte_dtype
+        One of "float32", "bfloat16".
         Of the token embedding. By default the one it has.
 
     Returns
@@ -120,9 +119,9 @@ def save_model_folder(
         name = "transformer.wte.weight"
         state[name] = state[name].to(getattr(torch, wte_dtype))
     write_published_tokenizer(tokenizer, folder / "tokenizer")
-    told = {**meta, "tokenizer_fingerprint": tokenizer.fingerprint}
-    checkpoint = Checkpoint(state, source.config, step, told)
-    return save_checkpoint(folder / "checkpoints", checkpoint, step, told)
+    fields = {**meta, "tokenizer_fingerprint": tokenizer.fingerprint}
+    checkpoint = Checkpoint(state, source.config, step, fields)
+    return save_checkpoint(folder / "checkpoints", checkpoint, step, fields)
 
 
 def check_size(tokenizer: Tokenizer, source: GPT | Checkpoint) -> None:

@@ -64,11 +64,10 @@ def export_transformers(source: Checkpoint | GPT, tokenizer: Tokenizer, folder: 
 
     Parameters
     ----------
-    source : Checkpoint or GPT
-    tokenizer : Tokenizer
+    tokenizer
         Of the same model.
-    folder : Path
-        Made if needed. Of its files those of the same names are replaced.
+    folder
+        Created if needed. Files with the names of `EXPORTED` are replaced.
 
     Returns
     -------
@@ -88,13 +87,13 @@ def export_transformers(source: Checkpoint | GPT, tokenizer: Tokenizer, folder: 
     for name in VOCABULARY:
         state[name] = state[name][: config.vocab_size]
     named = {theirs: state[ours].contiguous() for ours, theirs in _names(config.n_layer).items()}
-    told = {"format": "pt"}
+    metadata = {"format": "pt"}
     if isinstance(source, Checkpoint):
-        told["step"] = str(source.step)
+        metadata["step"] = str(source.step)
     (folder / CONFIG).unlink(missing_ok=True)
     export_tokenizer(tokenizer, folder, config.sequence_len)
     # By name, not through the open file: whole weights would be copied in memory first.
-    write_atomically(folder / WEIGHTS, lambda file: save_file(named, file.name, metadata=told))
+    write_atomically(folder / WEIGHTS, lambda file: save_file(named, file.name, metadata=metadata))
     bos, end = tokenizer.special[BOS], tokenizer.special[END]
     ids = {"bos_token_id": bos, "eos_token_id": end, "pad_token_id": end}
     _write(folder / GENERATION, {**ids, "eos_token_id": [end, bos]})
@@ -102,7 +101,7 @@ def export_transformers(source: Checkpoint | GPT, tokenizer: Tokenizer, folder: 
 
 
 def import_transformers(folder: Path) -> tuple[Checkpoint, Tokenizer]:
-    """Model and tokenizer of a folder in transformers' format; only safetensors are read.
+    """Read model and tokenizer of a folder in transformers' format; only safetensors are read.
 
     The step is the one that `export_transformers` noted among the weights, else 0.
 
@@ -177,7 +176,7 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _shape(given: Mapping[str, Any]) -> GPTConfig:
-    """Config of a model that computes as this one; NanochatError names the first difference."""
+    """Return the config; raise on the first difference from nanochat's computation."""
     kind = given.get("model_type"), given.get("architectures")
     if kind != ("nanochat", [_ARCHITECTURE]):
         raise NanochatError(f"config.json is of {kind[0]} {kind[1]}; only {_ARCHITECTURE} is read")
@@ -224,7 +223,7 @@ def _weights(folder: Path, config: GPTConfig) -> tuple[dict[str, Tensor], int]:
 
 
 def _files(folder: Path) -> list[Path]:
-    """Files with the weights: one, or those that the index names."""
+    """Return the files with the weights: one, or those that the index names."""
     if (folder / WEIGHTS).is_file():
         return [folder / WEIGHTS]
     if not (folder / INDEX).is_file():

@@ -1,6 +1,6 @@
 """Tokenizers in the files that transformers reads: ``tokenizer.json``, ``tokenizer_config.json``.
 
-Both libraries merge bytes alike; what has to be written otherwise are the tokens (bytes spelt as
+Both libraries merge bytes alike; only the tokens are written differently (bytes spelt as
 printable letters) and the merges, which nanochat keeps only as ranks.
 """
 
@@ -67,10 +67,9 @@ def export_tokenizer(tokenizer: Tokenizer, folder: Path, longest: int) -> None:
 
     Parameters
     ----------
-    tokenizer : Tokenizer
-    folder : Path
+    folder
         Made if needed.
-    longest : int
+    longest
         Tokens of the longest text; beyond it transformers warns.
     """
     from tokenizers import AddedToken, Regex, decoders, models, pre_tokenizers
@@ -105,13 +104,13 @@ def export_tokenizer(tokenizer: Tokenizer, folder: Path, longest: int) -> None:
     }
     text = pipeline.to_str(pretty=True)
     write_atomically(Path(folder) / "tokenizer.json", lambda file: file.write(text.encode()))
-    told = json.dumps(config, indent=2) + "\n"
+    text = json.dumps(config, indent=2) + "\n"
     path = Path(folder) / "tokenizer_config.json"
-    write_atomically(path, lambda file: file.write(told.encode()))
+    write_atomically(path, lambda file: file.write(text.encode()))
 
 
 def import_tokenizer(folder: Path) -> Tokenizer:
-    """Tokenizer of a ``tokenizer.json`` that transformers reads; ids and fingerprint are the same.
+    """Read the tokenizer of a ``tokenizer.json`` of transformers; ids and fingerprint stay equal.
 
     Raises
     ------
@@ -169,7 +168,7 @@ def _check_merges(merges: list[Any], vocab: Mapping[str, int]) -> None:
 
 
 def _merges(ranks: Mapping[bytes, int]) -> list[tuple[bytes, bytes]]:
-    """Every pair of tokens that makes a third, in the order of what they make.
+    """Return every pair of tokens that merges into a third, in the order of the merged token.
 
     All pairs, not only the one that training met: tiktoken joins whatever gives a token.
     """
@@ -182,7 +181,7 @@ def _merges(ranks: Mapping[bytes, int]) -> list[tuple[bytes, bytes]]:
 
 
 def _letters() -> dict[int, str]:
-    """A printable letter for every byte: its Latin-1 one, or one from 256 up for the others."""
+    """Return a printable letter for every byte: Latin-1, or one from 256 up for the others."""
     plain = [*range(33, 127), *range(161, 173), *range(174, 256)]
     others = [byte for byte in range(256) if byte not in plain]
     return {**{b: chr(b) for b in plain}, **{b: chr(256 + i) for i, b in enumerate(others)}}

@@ -65,7 +65,6 @@ class LocalModel:
         Folder as the user names it; its ``README.md`` is the card.
     checkpoint_dir
         Folder with the two files of `checkpoint`.
-    checkpoint
     tokenizer
         Tokenizer that belongs to `checkpoint` (`nanochat.sources.pairing.check_pair`).
     """
@@ -98,7 +97,6 @@ def upload_model(
 
     Parameters
     ----------
-    model
     repo
         ``owner/name``; made if it does not exist.
     token
@@ -146,14 +144,14 @@ def upload_model(
         ask_hub(repo, lambda: api.create_repo(repo, private=private, exist_ok=True))
         if private and not ask_hub(repo, lambda: api.model_info(repo)).private:
             raise NanochatError(f"{repo} exists and is public: nothing was sent; drop --private")
-        # Operations remember what was sent already: one that is tried again goes on from there.
+        # Operations remember the files already sent: a retry continues from there.
         parts = [CommitOperationAdd(name, path) for name, path in files.items()]
         text = message or f"nanochat model, step {model.checkpoint.step}"
         return ask_hub(repo, lambda: api.create_commit(repo, parts, commit_message=text)).commit_url
 
 
 def ask_hub(name: str, call: Callable[[], Result]) -> Result:
-    """Result of a call to the hub, tried again on faults of the network.
+    """Return the result of a call to the hub, repeated after network faults.
 
     Raises
     ------
@@ -174,7 +172,7 @@ def ask_hub(name: str, call: Callable[[], Result]) -> Result:
 
 
 def repository_name(given: str) -> str:
-    """Name of a repository to write to: ``owner/name``, with or without ``hf:`` before it.
+    """Check the name of a repository to write to: ``owner/name``, with or without ``hf:``.
 
     Raises
     ------

@@ -1,5 +1,6 @@
-"""The memory that a training step really takes here, to hold an estimate of `sizing/memory.py`
-against. Importing this loads no torch."""
+"""Measured peak memory of a training step, for comparison with the estimate of `sizing/memory.py`.
+Importing this loads no torch.
+"""
 
 import os
 import resource
@@ -16,7 +17,7 @@ from nanochat.sizing.summary import GB, Measured
 
 
 def measure_peak(shape: GPTConfig, batch_size: int) -> Measured:
-    """Train two steps, in a fresh process, on the GPU if there is one, and tell the peak.
+    """Measure the peak memory of two training steps in a fresh process, on the GPU if any.
 
     Two, because the optimizer states of the first come after its peak.
 
@@ -60,7 +61,7 @@ def _measure_here(shape: GPTConfig, batch_size: int) -> Measured:
 
 
 def _train(shape: GPTConfig, batch_size: int, device: str) -> None:
-    """Two steps of a new model on random tokens, full rows, every group trained."""
+    """Train a new model for two steps on random tokens: full rows, every group trained."""
     import numpy as np
     import torch
 
@@ -97,7 +98,7 @@ def _peak(device: str) -> int:
 
 
 def free_memory() -> int:
-    """Bytes that this process can still take: the machine's, or its container's if those are less.
+    """Return the free bytes for this process: of the machine, or of its container if fewer.
 
     On Linux; elsewhere all of the machine's memory.
     """
@@ -115,6 +116,6 @@ def free_memory() -> int:
 
 
 def _field(path: Path, name: str) -> int:
-    """Number after `name` in a file of lines; KeyError without it."""
+    """Return the number after `name` in a file of lines; KeyError without it."""
     pairs = (line.split()[:2] for line in path.read_text().splitlines())
     return int({pair[0]: pair[1] for pair in pairs if len(pair) == 2}[name])

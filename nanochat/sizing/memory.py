@@ -1,4 +1,4 @@
-"""The memory of a training step, reckoned from the shape of a model.
+"""Memory of a training step, estimated from the shape of a model.
 
 No torch here; `nanochat.sizing.measured_peak` makes a step and measures it.
 """
@@ -9,7 +9,7 @@ from nanochat.model.config import GPTConfig
 
 
 def count_parameters(shape: GPTConfig) -> dict[str, int]:
-    """Parameters of the token embedding, of all blocks together, and of the output head."""
+    """Count the parameters of the token embedding, of all blocks, and of the output head."""
     width = shape.n_embd
     vocabulary = shape.vocab_size * width
     # Query and output, key and value, and the two matrices of a perceptron four times as wide.
@@ -19,37 +19,37 @@ def count_parameters(shape: GPTConfig) -> dict[str, int]:
 
 @dataclass(frozen=True)
 class Assumptions:
-    """What an estimate of memory takes for granted. All are bytes but `accumulates`, `chunk`,
-    `overhead` and the texts.
+    """Assumptions of a memory estimate. All are bytes but `accumulates`, `chunk`, `overhead` and
+    the texts.
 
     Attributes
     ----------
-    title : str
+    title
         Short name.
-    weight, gradient : int
+    weight, gradient
         Of a parameter and of its gradient.
-    cast : int
+    cast
         Of a second copy of each block parameter, kept for the step; 0 if none.
-    block, block_kv : int
+    block, block_kv
         Kept for the backward pass by a block, per token, for each channel of the width, and of the
         keys.
-    ends : int
+    ends
         The same for what lies before the first and after the last block, per channel of the width.
-    overhead : float
+    overhead
         Added share of the blocks' bytes.
-    accumulates : bool
+    accumulates
         Whether all gradients, of batches before, are there when the loss is taken; else the head's.
-    logit : int
+    logit
         Of each logit that is there when the loss is taken back.
-    chunk : int or None
+    chunk
         Logits that are there at a time, at least those of a token; None for all.
-    head : int
+    head
         Besides, for each parameter of the head when the loss is taken back.
-    backward : int
+    backward
         Held for a moment on the way back through a block, per token and channel of the width.
-    update : int
+    update
         Held while Muon works on matrices of equal shapes, for each of their parameters.
-    stated : str
+    stated
         The above in words.
     """
 
@@ -82,9 +82,9 @@ _HERE = (
 )
 
 ASSUMPTIONS = {
-    # The source's table is 0.40 GB + 0.425 GB · batch. Its fixed part is weights, gradients and
+    # fractal-llm's table is 0.40 GB + 0.425 GB · batch. Its fixed part is weights, gradients and
     # optimizer states; of the slope, logits and their gradient are 0.403 GB. The other 0.022 GB
-    # has no derivation there: the residual stream with the 20 % that the source adds comes to it.
+    # has no derivation there: the residual stream with the 20 % that fractal-llm adds comes to it.
     "source": Assumptions(
         title="source, bf16",
         weight=2,
@@ -100,7 +100,7 @@ ASSUMPTIONS = {
         head=0,
         backward=0,
         update=0,
-        stated="compiled, fused training as in the source's table: bf16 weights and gradients; "
+        stated="compiled, fused training as in fractal-llm's table: bf16 weights and gradients; "
         "fp32 logits of all positions and their gradient; of the blocks only the bf16 residual "
         "stream, once after attention and once after the perceptron, + 20 %; all parts at once",
     ),
@@ -158,7 +158,7 @@ STATED_FOR_ALL = (
 def estimate_moments(
     shape: GPTConfig, batch_size: int, assumptions: Assumptions
 ) -> dict[str, dict[str, int]]:
-    """Bytes by component at the three moments of which one is the step's peak.
+    """Estimate the bytes by component at three moments, one of which is the peak of the step.
 
     "loss": all that the backward pass needs is kept, and the head is taken back. "backward": the
     last block is; from here to the first, what is kept falls and gradients grow evenly. "update":
@@ -166,10 +166,9 @@ def estimate_moments(
 
     Parameters
     ----------
-    shape : GPTConfig
-    batch_size : int
+    batch_size
         Rows of ``shape.sequence_len`` tokens that are on the device at once.
-    assumptions : Assumptions
+    assumptions
         An entry of `ASSUMPTIONS`.
     """
     parts = count_parameters(shape)
@@ -219,6 +218,6 @@ def estimate_moments(
 
 
 def estimate_memory(shape: GPTConfig, batch_size: int, assumptions: Assumptions) -> dict[str, int]:
-    """The largest of `estimate_moments`: bytes by component at the peak of a training step."""
+    """Estimate the bytes by component at the peak of a training step."""
     moments = estimate_moments(shape, batch_size, assumptions)
     return max(moments.values(), key=lambda parts: sum(parts.values()))

@@ -1,4 +1,4 @@
-"""What a model costs before it is made: parameters, FLOPs, memory of a step, and data.
+"""Cost of a model before it is made: parameters, FLOPs, memory of a step, and data.
 
 No torch here; `nanochat.sizing.measured_peak` makes a step and measures it. 1 GB is 1e9 bytes.
 """
@@ -21,16 +21,17 @@ CHARS_PER_SHARD = 250_000_000
 BYTES_PER_SHARD = 100_000_000  # as fetched, compressed
 
 RUNTIME = 2_600_000_000
-"""Bytes that a training took on the source's GPU beyond its estimate: CUDA context 1 to 1.5 GB,
+"""Bytes that a training took on fractal-llm's GPU beyond its estimate: CUDA context 1 to 1.5 GB,
 compile cache 0.8, accumulation 0.4, mixed precision 0.3, fragmentation 0.3."""
 
 _NOTED_MODEL = (2048, 24576, 4, 512)  # sequence, vocabulary, blocks and width of the table below
 _NOTED = {32: (14.0, 16.6), 40: (17.4, 20.0), 48: (20.8, 23.4), 56: (24.2, 27.0)}
-"""The source's table for that model: batch size to GB estimated and GB measured by its author."""
+"""fractal-llm's table for that model: batch size to GB estimated and GB measured by its author."""
 
 
 def flops_per_token(shape: GPTConfig) -> int:
-    """Floating-point operations of training on one token: 6 (N - N_wte) + 12 · L · width · T.
+    """Return the floating-point operations of training on one token: 6 (N - N_wte) + 12 · L · width
+    · T.
 
     Chowdhery et al., 2022 (PaLM), arXiv:2204.02311, appendix B; the embedding is a look-up.
     """
@@ -40,7 +41,9 @@ def flops_per_token(shape: GPTConfig) -> int:
 
 
 def data_needs(tokens: int) -> dict[str, int]:
-    """Text that holds `tokens` tokens: characters, shards of the base data, bytes to fetch."""
+    """Return the text that holds `tokens` tokens: characters, shards of the base data, bytes to
+    fetch.
+    """
     chars = round(tokens * CHARS_PER_TOKEN)
     shards = -(-chars // CHARS_PER_SHARD)
     fetch = shards * BYTES_PER_SHARD
@@ -49,16 +52,16 @@ def data_needs(tokens: int) -> dict[str, int]:
 
 @dataclass(frozen=True)
 class Measured:
-    """Peak of a real step, and what had been expected of it, in bytes.
+    """Measured and estimated peak of a step, in bytes.
 
     Attributes
     ----------
-    device : {"cuda", "cpu"}
+    device
+        One of "cuda", "cpu".
         Also the name in `ASSUMPTIONS`.
-    peak : int
+    peak
         GPU: largest total of allocated tensors. CPU: growth of the process's largest resident set.
-    estimate : int
-    free : int
+    free
         Free on the device before.
     """
 
@@ -70,16 +73,14 @@ class Measured:
 
 @dataclass(frozen=True)
 class Sizing:
-    """All that ``nanochat size`` tells of a model.
+    """Report of ``nanochat size`` about a model.
 
     Attributes
     ----------
-    shape : GPTConfig
-    batch_size : int
+    batch_size
         Rows in a batch.
-    steps, tokens_per_step : int
+    steps, tokens_per_step
         The training whose data is counted.
-    measured : Measured, optional
 
     Raises
     ------
@@ -99,7 +100,7 @@ class Sizing:
 
     @property
     def memory(self) -> dict[str, dict[str, int]]:
-        """Bytes by component at the peak, for each entry of `ASSUMPTIONS`."""
+        """Return the bytes by component at the peak, for each entry of `ASSUMPTIONS`."""
         return {
             name: estimate_memory(self.shape, self.batch_size, assumptions)
             for name, assumptions in ASSUMPTIONS.items()
@@ -107,7 +108,7 @@ class Sizing:
 
     @property
     def data(self) -> dict[str, dict[str, int]]:
-        """`data_needs` of the steps, and of a compute-optimal training."""
+        """Return `data_needs` of the steps, and of a compute-optimal training."""
         parameters = sum(count_parameters(self.shape).values())
         return {
             "training": data_needs(self.steps * self.tokens_per_step),
@@ -115,7 +116,9 @@ class Sizing:
         }
 
     def table(self) -> list[dict[str, float]]:
-        """The source's table beside the "source" estimate, in GB; empty for another model."""
+        """Return fractal-llm's published table beside the "source" estimate, in GB; empty for
+        another model.
+        """
         shape = self.shape
         model = (shape.sequence_len, shape.vocab_size, shape.n_layer, shape.n_embd)
         if model != _NOTED_MODEL or shape.n_kv_head != shape.n_head:
@@ -135,7 +138,7 @@ class Sizing:
         return rows
 
     def to_dict(self) -> dict[str, Any]:
-        """Everything, in plain JSON types; memory in bytes."""
+        """Return all values as plain JSON types; memory in bytes."""
         parts = count_parameters(self.shape)
         memory = {
             name: {"components": components, "total": sum(components.values())}
@@ -155,7 +158,7 @@ class Sizing:
         }
 
     def lines(self) -> list[str]:
-        """The same for a person."""
+        """Return the report as lines of text."""
         return [*self._model(), *self._memory(), *self._table(), *self._data(), *self._measured()]
 
     def _model(self) -> Iterator[str]:
@@ -186,7 +189,7 @@ class Sizing:
     def _table(self) -> Iterator[str]:
         rows = self.table()
         if rows:
-            yield "\nagainst the source's table for this model, GB"
+            yield "\nagainst fractal-llm's table for this model, GB"
             yield "  batch  estimate     noted  + 2.6 run time  measured there"
         for row in rows:
             yield (

@@ -1,4 +1,4 @@
-"""Where models come from: a folder, ``preset:tiny``, ``hf:owner/name``, or a W&B artifact.
+"""Models from a folder, ``preset:tiny``, ``hf:owner/name``, or a W&B artifact.
 
 Importing this loads no torch; `check_source` needs neither torch nor a network.
 """
@@ -29,15 +29,15 @@ _FORMS = f"a model is a folder, preset:NAME, hf:owner/name[@revision], or {FORM}
 
 @dataclass(frozen=True)
 class ModelFolder:
-    """Where the two halves of a model lie.
+    """Folders of the checkpoint and of the tokenizer of a model.
 
     Attributes
     ----------
-    checkpoint_dir : Path
+    checkpoint_dir
         Folder with ``model_*.pt`` and ``meta_*.json``.
-    tokenizer_dir : Path
+    tokenizer_dir
         Folder with ``tokenizer.json`` or ``tokenizer.pkl``.
-    step : int
+    step
         Which of the folder's checkpoints it is.
     """
 
@@ -74,32 +74,32 @@ def resolve_model(
     stage: str | None = None,
     tokenizer: str | None = None,
 ) -> ModelFolder:
-    """Folders of a model, which is made or downloaded first where need be.
+    """Find the folders of a model; it is made or downloaded first where needed.
 
     Only the files of the one step are downloaded, and none twice by processes that ask at the
-    same time. What was chosen for the caller is told in a UserWarning.
+    same time. A UserWarning names what was chosen for the caller.
 
     Parameters
     ----------
-    source : str
+    source
         A folder; ``preset:NAME`` (made on first use); ``hf:owner/name[@revision]``;
         ``wandb:entity/project/name:version``.
-    step, tag, stage : optional
+    step, tag, stage
         Which checkpoint, where there are several (`nanochat.files.checkpoint_layout.choose`).
-    tokenizer : str, optional
+    tokenizer
         Source of the tokenizer, or a folder that has one. If not given: the one beside the model;
         else the source in the variable TOKENIZER_ARTIFACT; else ``tokenizer`` in `base_dir`.
 
     Raises
     ------
     NanochatError
-        Names what was tried.
+        For a model that is not resolved; the message names what was tried.
     """
     return _resolve(source, step, tag, stage, tokenizer)
 
 
 def resolve_tokenizer(source: str) -> Path:
-    """Folder of the tokenizer that lies with a model, or alone; no weights are downloaded.
+    """Find the folder of a tokenizer, with a model or alone; no weights are downloaded.
 
     Raises
     ------
@@ -125,7 +125,7 @@ def load_model(
     stage: str | None = None,
     tokenizer: str | None = None,
 ) -> "tuple[Checkpoint, Tokenizer]":
-    """Weights and tokenizer of a model that belong together (`check_pair`).
+    """Load the weights and the tokenizer of a model, and check that they match (`check_pair`).
 
     Parameters
     ----------
@@ -189,14 +189,14 @@ def _list(source: str) -> Listing:
 
 
 def _meant(source: str) -> str:
-    """Question about a scheme that was left out, for what looks like it."""
+    """Return a hint for a source that looks as if its scheme was left out."""
     if re.fullmatch(r"[\w.-]+/[\w.-]+/[\w.-]+:[\w.-]+", source):
         return f"; did you mean 'wandb:{source}'?"
     return f"; did you mean 'hf:{source}'?" if re.fullmatch(r"[\w-]+/[\w.-]+", source) else ""
 
 
 def _tokenizer_elsewhere(source: str, layout: Layout, given: str | None) -> Path | None:
-    """Folder of a tokenizer that is not the one beside the model; None where that one is meant."""
+    """Find the folder of a separate tokenizer; None for the one beside the model."""
     if given is not None:
         return resolve_tokenizer(given)
     if layout.tokenizer_dir is not None:
@@ -213,7 +213,7 @@ def _tokenizer_elsewhere(source: str, layout: Layout, given: str | None) -> Path
 
 
 def _without_prefix(folder: Path, layout: Layout) -> Path:
-    """Folder of links that give ``mid_model_*`` and ``mid_meta_*`` the names of a checkpoint."""
+    """Make a folder of links that give ``mid_model_*`` and ``mid_meta_*`` usual names."""
     key = hashlib.sha256(f"{folder}\n{layout.prefix}".encode()).hexdigest()
     links = base_dir() / "links" / key[:16]
     links.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""Whether a tokenizer is the one that a model was trained with, as far as the files tell."""
+"""Check that a tokenizer is the one that a model was trained with, as far as files show."""
 
 from pathlib import Path
 
@@ -15,13 +15,11 @@ def check_pair(checkpoint: Checkpoint, tokenizer: Tokenizer, folder: Path) -> No
     The size must be the model's, and the special tokens its last ids, in nanochat's order. A
     ``token_bytes.pt`` beside the tokenizer must fit it. Where the checkpoint's meta file names a
     ``tokenizer_fingerprint``, it must be this tokenizer's; without one, another tokenizer of the
-    same size cannot be told.
+    same size cannot be detected.
 
     Parameters
     ----------
-    checkpoint : Checkpoint
-    tokenizer : Tokenizer
-    folder : Path
+    folder
         Where the tokenizer was read from.
 
     Raises

@@ -1,4 +1,4 @@
-"""What a conversation is: a list of messages, and the rules it must keep."""
+"""Rules for a conversation, which is a list of messages."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -9,7 +9,7 @@ PART_TYPES = ("text", "python", "python_output")
 
 
 def check_conversation(messages: Any) -> None:
-    """Refuse what cannot be rendered.
+    """Raise for a conversation that cannot be rendered.
 
     A conversation is a list of messages ``{"role": ..., "content": ...}``: an optional system
     message, then user and assistant in turn, the user first. Content is text; an assistant's may

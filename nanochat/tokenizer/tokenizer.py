@@ -39,15 +39,15 @@ _BYTES = 256
 
 
 class Tokenizer:
-    """Text to token ids and back.
+    """Tokenizer from text to token ids and back.
 
     Parameters
     ----------
-    pattern : str
+    pattern
         Regular expression that splits text before merging.
-    ranks : mapping of bytes to int
+    ranks
         Id of every ordinary token; a merge of lower id is made first.
-    special : mapping of str to int
+    special
         Ids of the special tokens, which no text encodes to.
 
     Raises
@@ -82,8 +82,7 @@ class Tokenizer:
 
         Parameters
         ----------
-        texts : iterable of str
-        vocab_size : int
+        vocab_size
             Tokens in all: 256 bytes, merges, 9 specials.
 
         Raises
@@ -106,33 +105,33 @@ class Tokenizer:
 
     @property
     def vocab_size(self) -> int:
-        """Number of tokens, specials included."""
+        """Return the number of tokens, specials included."""
         return len(self.ranks) + len(self.special)
 
     @property
     def fingerprint(self) -> str:
-        """SHA-256 (hex) of the content: equal for tokenizers that encode alike."""
+        """Return the SHA-256 (hex) of the content: equal for tokenizers that encode alike."""
         return hashlib.sha256(self._dumps().encode()).hexdigest()
 
     def encode(self, text: str) -> list[int]:
-        """Ids of a text. The names of special tokens are ordinary text here."""
+        """Return the ids of a text. Names of special tokens are ordinary text."""
         return self._encoding.encode_ordinary(text)
 
     def decode(self, ids: Sequence[int]) -> str:
-        """Text of ids; bytes that are no UTF-8 become U+FFFD."""
+        """Return the text of ids; bytes that are not UTF-8 become U+FFFD."""
         return self._encoding.decode(list(ids))
 
     def render_conversation(
         self, messages: Sequence[Mapping[str, Any]], max_tokens: int
     ) -> tuple[list[int], list[int]]:
-        """Ids of a conversation, and which of them a fine-tune should predict.
+        """Return the ids of a conversation, and a mask of those that a fine-tune predicts.
 
         Parameters
         ----------
-        messages : sequence of message
+        messages
             As `check_conversation` demands; a system message is put before
             the first user's text, with a blank line between.
-        max_tokens : int
+        max_tokens
             What lies beyond is cut off.
 
         Returns
@@ -191,7 +190,7 @@ class Tokenizer:
         Raises
         ------
         NanochatError
-            Where the folder has neither, or the file is not what it should be.
+            Where the folder has neither file, or the file is damaged or of another kind.
         """
         plain, published = Path(folder) / "tokenizer.json", Path(folder) / "tokenizer.pkl"
         # Repositories on the hub have a tokenizer.json of another format beside the pickle.
@@ -239,7 +238,7 @@ def _is_ours(path: Path) -> bool:
 
 
 class _EncodingUnpickler(pickle.Unpickler):
-    """Builds stand-ins for ``tiktoken.Encoding`` that only keep their state, and nothing else."""
+    """Unpickler that accepts ``tiktoken.Encoding`` only, as a stand-in that keeps its state."""
 
     def __init__(self, file: io.BytesIO, stand_in: type) -> None:
         super().__init__(file)
@@ -252,7 +251,7 @@ class _EncodingUnpickler(pickle.Unpickler):
 
 
 def _published_state(path: Path) -> dict[str, Any]:
-    """Fields of the pickled encoding; NanochatError for a pickle of anything else."""
+    """Return the fields of the pickled encoding; NanochatError for any other pickle."""
 
     class StandIn:  # made anew for each file, so that no pickle can leave anything on it
         state: dict[str, Any] | None = None

@@ -20,19 +20,24 @@ CACHED_BATCHES = 8192
 
 @dataclass(frozen=True, eq=False)
 class Batch:
-    """What a step needs of a batch, where the model is.
+    """Tensors of a batch for a training step, on the device of the model.
 
     Attributes
     ----------
-    inputs : int64 tensor (B, T)
-    labels : int64 tensor (B, T)
+    inputs
+        int64 tensor (B, T).
+    labels
+        int64 tensor (B, T).
         The tokens that follow, -1 where they are not supervised.
-    positions : int64 tensor (N,)
+    positions
+        int64 tensor (N,).
         Supervised ones in B·T, ascending. Where shapes repeat, position 0 again and again behind
         them.
-    targets : int64 tensor (N,)
+    targets
+        int64 tensor (N,).
         Token ids that follow these positions; -1 behind the supervised ones.
-    count : float32 tensor ()
+    count
+        float32 tensor ().
         Supervised positions, at least 1.
     """
 
@@ -43,34 +48,33 @@ class Batch:
     count: Tensor
 
     def to(self, device: torch.device) -> Self:
-        """The same on a device; itself if it is there."""
+        """Return the batch on a device."""
         if self.inputs.device == device:
             return self
         return type(self)(*(getattr(self, field.name).to(device) for field in fields(self)))
 
 
 class Batches:
-    """Endless sequence of batches: ``batches[i]`` is made when first asked for, then kept.
+    """Endless sequence of batches: ``batches[i]`` is made at its first use, then cached.
 
     It goes through the examples epoch after epoch; the last batch of an epoch holds what is left
     and may be smaller. Batches are shared: do not write to them.
 
     Parameters
     ----------
-    examples : Examples
-    batch_size : int
+    batch_size
         At least 1.
-    shuffle_seed : int or None
+    shuffle_seed
         A permutation drawn from (seed, epoch) in each epoch; None keeps the order.
-    pad_id : int
+    pad_id
         Token that fills rows up to the longest of the batch.
-    device : str or torch.device
+    device
         Where the tensors are kept.
-    kernels : Kernels
+    kernels
         Whether shapes must repeat: then rows have the length of a `bucket`, the
         last batch of an epoch has as many rows as the others, and what fills them is not
         supervised: the loss is the same.
-    reach : int, optional
+    reach
         Positions that the model has, to which rows are padded at most.
     """
 
@@ -98,21 +102,21 @@ class Batches:
 
     @property
     def key(self) -> tuple[int, int | None]:
-        """`Recipe.batch_key` of the recipes these batches are for."""
+        """Return `Recipe.batch_key` of the recipes these batches are for."""
         return self.batch_size, self.shuffle_seed
 
     @property
     def per_epoch(self) -> int:
-        """Batches in an epoch, at least 1."""
+        """Return the number of batches in an epoch, at least 1."""
         return -(-len(self.examples) // self.batch_size)
 
     @property
     def first_supervised(self) -> int:
-        """Supervised tokens in the first batch, at least 1."""
+        """Return the number of supervised tokens in the first batch, at least 1."""
         return self.supervised(0)
 
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
-        """Batch `index` (0, 1, ... without end).
+        """Return batch `index` (0, 1, ... without end).
 
         Returns
         -------
@@ -125,15 +129,15 @@ class Batches:
         return batch.inputs, batch.labels
 
     def batch(self, index: int) -> Batch:
-        """What a step needs of batch `index`: targets of the supervised positions only."""
+        """Return the tensors of batch `index` for a training step."""
         return self._get(index)[0]
 
     def supervised(self, index: int) -> int:
-        """Supervised tokens in batch `index`."""
+        """Return the number of supervised tokens in batch `index`."""
         return self._get(index)[1]
 
     def filled(self, index: int) -> int:
-        """Positions of batch `index` that are no padding."""
+        """Return the number of positions of batch `index` that are not padding."""
         if self.shuffle_seed is None:
             index %= self.per_epoch
         return int((self.examples.lengths[self._members(index)] - 1).sum())
@@ -160,7 +164,7 @@ class Batches:
         return self._cache[index]
 
     def _padded(self, length: int) -> int:
-        """The bucket, or the model's reach where that is less."""
+        """Return the bucket of a length, or the model's reach if it is less."""
         found = bucket(length)
         return found if self.reach is None else max(length, min(found, self.reach))
 
@@ -201,18 +205,15 @@ def make_batches(
     kernels: Kernels = PLAIN,
     reach: int | None = None,
 ) -> Batches:
-    """Batches for every recipe with this `Recipe.batch_key`.
+    """Make the batches for every recipe with this `Recipe.batch_key`.
 
     Parameters
     ----------
-    examples : Examples
-    recipe : Recipe
+    recipe
         Its batch size, and its seed where it shuffles.
-    pad_id : int
+    pad_id
         Id of ``<|assistant_end|>``, which is what fine-tunes pad with.
-    device : str or torch.device
-    kernels : Kernels
-    reach : int, optional
+    reach
         Positions that the model has.
     """
     batch_size, seed = recipe.batch_key()

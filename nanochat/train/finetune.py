@@ -25,23 +25,24 @@ from nanochat.train.stepper import Stepper
 
 @dataclass(frozen=True, eq=False)
 class FinetuneResult:
-    """What a fine-tune did.
+    """Result of a fine-tune.
 
     Attributes
     ----------
-    losses : float32 array (steps,)
+    losses
+        float32 array (steps,).
         Mean cross-entropy in nats before each step's update; all finite.
-    diverged_step : int or None
+    diverged_step
         The step (from 0) whose loss was not finite, which ended the run; None if all were.
-    final_loss : float
+    final_loss
         Loss of the last step that was begun: not finite if the run diverged.
-    steps : int
+    steps
         Optimizer steps made.
-    planned_steps : int
+    planned_steps
         Optimizer steps that would have been made without divergence, at least 1.
-    tokens_seen : int
+    tokens_seen
         Supervised tokens in the steps made.
-    seconds : float
+    seconds
         Wall time.
     """
 
@@ -56,19 +57,18 @@ class FinetuneResult:
 
 @dataclass(frozen=True)
 class StepReport:
-    """What is known when a step is over.
+    """Report on a finished step.
 
     Attributes
     ----------
-    step : int
+    step
         From 0.
-    planned_steps : int
-    loss : float
+    loss
         Mean cross-entropy in nats before the update; not finite if the run ends here.
-    factor : float
+    factor
         Share of the full learning rates that the update was made with; 0 where the loss was not
         finite, since then there was none.
-    tokens_seen : int
+    tokens_seen
         Supervised tokens so far.
     """
 
@@ -80,7 +80,7 @@ class StepReport:
 
 
 def planned_steps(batches: Batches, recipe: Recipe) -> int:
-    """Steps the budget pays for, at least 1.
+    """Return the number of steps that the budget allows, at least 1.
 
     The first batch stands for all of them: ⌈num_tokens / (its supervised tokens ·
     accumulation)⌉, unless ``num_iterations`` gives the number.
@@ -101,16 +101,15 @@ def finetune(
 
     Parameters
     ----------
-    model : GPT
+    model
         Float32 weights, which are changed; where they lie is where the work is done. Its modes
         and ``requires_grad`` flags are put back, and its gradients dropped.
-    batches : Batches
-        Made for a recipe with the same `Recipe.batch_key`.
-    recipe : Recipe
-    on_step : callable, optional
+    batches
+        Batches of a recipe with an equal `Recipe.batch_key`.
+    on_step
         Called after each step. It may read the model, but must leave it as it is; its time is
         counted.
-    kernels : Kernels
+    kernels
         What the batches were made for as well.
 
     Returns
@@ -143,14 +142,13 @@ def finetune_side_by_side(
 
     Parameters
     ----------
-    stepper : Stepper
+    stepper
         Reset for these recipes, or new.
-    batches : Batches
-    recipes : sequence of Recipe
+    recipes
         Of one `Recipe.stack_key`, one for each copy.
-    on_step : callable, optional
+    on_step
         For one recipe: as in `finetune`, with `lag` 0.
-    lag : int, optional
+    lag
         Steps that are begun before the loss of one is looked at: 0 on a CPU, where it is there at
         once; `LAG` on other devices by default, which then never wait for it. What is recorded does
         not depend on it; weights after a divergence do.
@@ -205,7 +203,7 @@ def _steps(
     reader: LossReader,
     on_step: Callable[[StepReport], None] | None,
 ) -> list[int]:
-    """Until the budget is spent or all copies have diverged; supervised tokens of each step."""
+    """Run steps until the budget is spent or all copies have diverged; returns their tokens."""
     copies = list(range(len(recipes)))  # those that are still trained
     parts = recipes[0].accumulation
     tokens: list[int] = []
@@ -237,7 +235,7 @@ def _steps(
 
 @contextmanager
 def _training(model: GPT, recipe: Recipe) -> Iterator[None]:
-    """Training mode inside; modes and ``requires_grad`` as before, and no gradients, after."""
+    """Set training mode for a block; restore modes and ``requires_grad``, and drop gradients."""
     modes = [(module, module.training) for module in model.modules()]
     flags = [(param, param.requires_grad) for param in model.parameters()]
     try:

@@ -1,4 +1,4 @@
-"""Losses on their way from the device, and the curves that they become."""
+"""Transfer of losses from the device, and the loss curves made of them."""
 
 import math
 from collections import deque
@@ -12,13 +12,12 @@ LAG = 4
 
 
 class LossReader:
-    """Reads losses without making the device wait.
+    """Reader of losses that never makes the device wait.
 
     Parameters
     ----------
-    lag : int
+    lag
         Steps that may be unread; 0 reads each at once.
-    device : torch.device
     """
 
     def __init__(self, lag: int, device: torch.device) -> None:
@@ -27,11 +26,12 @@ class LossReader:
         self._unread: deque[tuple[Tensor, torch.cuda.Event | None]] = deque()
 
     def read(self, losses: Tensor) -> Iterator[list[float]]:
-        """Take the losses of a step; those of earlier steps that are now due, in order.
+        """Take the losses of a step and return those of earlier steps that have arrived, in order.
 
         Parameters
         ----------
-        losses : float32 tensor (copies,)
+        losses
+            float32 tensor (copies,).
         """
         event = None
         if self._beside and self.lag:
@@ -42,7 +42,7 @@ class LossReader:
         yield from self._due(self.lag)
 
     def rest(self) -> Iterator[list[float]]:
-        """All that are unread, in order."""
+        """Return all unread losses, in order."""
         yield from self._due(0)
 
     def _due(self, left: int) -> Iterator[list[float]]:
@@ -54,19 +54,15 @@ class LossReader:
 
 
 class Curves:
-    """The losses of copies that are trained together, each up to its end.
-
-    Parameters
-    ----------
-    copies : int
+    """Loss curves of copies that are trained together, each up to its end.
 
     Attributes
     ----------
-    losses : list of list of float
+    losses
         Finite ones.
-    diverged : list of int or None
+    diverged
         Step of the first loss that was not finite.
-    final : list of float
+    final
         The last loss that counts; NaN before the first.
     """
 
@@ -76,7 +72,7 @@ class Curves:
         self.final = [math.nan] * copies
 
     def add(self, copies: Sequence[int], losses: Sequence[float]) -> None:
-        """The losses of one step, of these copies. What comes after a divergence is dropped."""
+        """Add the losses of one step of these copies; losses after a divergence are dropped."""
         for copy, loss in zip(copies, losses, strict=True):
             if self.diverged[copy] is not None:
                 continue
@@ -87,5 +83,5 @@ class Curves:
                 self.diverged[copy] = len(self.losses[copy])
 
     def begun(self, copy: int) -> int:
-        """Steps that were begun, at least 1."""
+        """Return the number of steps that were begun, at least 1."""
         return len(self.losses[copy]) + (self.diverged[copy] is not None)

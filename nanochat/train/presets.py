@@ -1,4 +1,4 @@
-"""Small models that are made on the spot, so that a first sweep needs no download."""
+"""Small models that are trained on this machine, so that a first sweep needs no download."""
 
 from dataclasses import dataclass
 
@@ -11,17 +11,17 @@ class Preset:
 
     Attributes
     ----------
-    vocab_size, n_layer, n_head, n_kv_head, n_embd, sequence_len : int
+    vocab_size, n_layer, n_head, n_kv_head, n_embd, sequence_len
         As in `nanochat.model.gpt.GPTConfig`.
-    steps, rows : int
+    steps, rows
         Optimizer steps, and rows of `sequence_len` tokens in each.
-    matrix_lr, embedding_lr, unembedding_lr : float
+    matrix_lr, embedding_lr, unembedding_lr
         As in `nanochat.train.recipe.Recipe`.
-    warmdown_frac : float
+    warmdown_frac
         Share of the steps over which the rate falls to 0, in (0, 1].
-    seed : int
+    seed
         Of the first weights.
-    data : str
+    data
         Source of the text (`nanochat.data.conversations.load_conversations`).
     """
 
@@ -56,7 +56,7 @@ PRESETS = {
 
 
 def get_preset(name: str) -> Preset:
-    """Preset of a name.
+    """Return the preset of a name.
 
     Raises
     ------

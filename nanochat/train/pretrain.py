@@ -1,6 +1,6 @@
 """Base training of a preset, on plain text, from a tokenizer on up: ``nanochat pretrain``.
 
-Made once and kept: the folder's name says from what it was made, and it appears under that name
+Made once and kept: the folder's name holds a hash of all inputs, and it appears under that name
 only when it is complete.
 """
 
@@ -32,17 +32,17 @@ Progress = Callable[[int, int, float], None]
 
 
 def pretrain(preset: str, folder: Path | None = None, progress: Progress | None = None) -> Path:
-    """Make a preset's model, or find it made.
+    """Train a preset's model, or find the one trained before.
 
     Parameters
     ----------
-    preset : str
+    preset
         A name in `nanochat.train.presets.PRESETS`.
-    folder : Path, optional
+    folder
         Where to put it: a folder that does not exist, is empty, or has this very preset. If not
         given, a folder under ``base_dir()/presets`` whose name holds a hash of everything that
         the model depends on.
-    progress : callable, optional
+    progress
         Called after each step with (steps made, steps in all, loss in nats).
 
     Returns
@@ -75,7 +75,7 @@ def pretrain(preset: str, folder: Path | None = None, progress: Progress | None 
 
 
 def _said(conversations: list[Conversation], *roles: str) -> list[str]:
-    """Text of the messages of these roles, in order."""
+    """Yield the text of the messages of these roles, in order."""
     return [m["content"] for messages in conversations for m in messages if m["role"] in roles]
 
 
@@ -97,7 +97,7 @@ def _publish(building: Path, folder: Path, key: str) -> None:
     try:
         building.replace(folder)
     except OSError:
-        # Another process was first; its model is the same one.
+        # Another process was first; its model is equal.
         if not _is_done(folder, key):
             raise
 
@@ -123,7 +123,7 @@ def _build(
 
 
 def _train(settings: Preset, stream: Tensor, progress: Progress | None) -> tuple[GPT, float]:
-    """Trained model, and the loss of the last step."""
+    """Train the model; returns it with the loss of the last step."""
     names = ("sequence_len", "vocab_size", "n_layer", "n_head", "n_kv_head", "n_embd")
     model = GPT(GPTConfig(**{name: getattr(settings, name) for name in names}))
     model.init_weights(torch.Generator().manual_seed(settings.seed))
@@ -154,7 +154,7 @@ def _train(settings: Preset, stream: Tensor, progress: Progress | None) -> tuple
 
 
 def _rows(stream: Tensor, settings: Preset) -> Iterator[tuple[Tensor, Tensor]]:
-    """Inputs and targets, int64 (rows, sequence_len) each, over the stream again and again."""
+    """Yield inputs and targets, int64 (rows, sequence_len) each, cycling through the stream."""
     need = settings.rows * settings.sequence_len
     start = 0
     while True:

@@ -1,6 +1,6 @@
-"""The settings of one fine-tune. Names and defaults are those of the source's fine-tune command.
+"""Settings of one fine-tune. Names and defaults are those of fractal-llm's fine-tune command.
 
-No torch here: a plan of a million points is checked without loading it.
+Importing this loads no torch: a plan of a million points is checked without it.
 """
 
 import dataclasses
@@ -31,49 +31,50 @@ _GROUP_ALIASES: dict[str, tuple[str, ...]] = {
 
 @dataclass(frozen=True)
 class Recipe:
-    """Everything that decides a fine-tune, apart from the model and the data.
+    """Settings that determine a fine-tune, apart from the model and the data.
 
     Attributes
     ----------
-    dtype : {"bfloat16", "float16", "float32"}
+    dtype
+        One of "bfloat16", "float16", "float32".
         Type of the arithmetic under autocast; weights stay float32. float16 scales the loss.
-    device_batch_size : int
+    device_batch_size
         Examples in a batch, at least 1.
-    target_examples_per_step : int
+    target_examples_per_step
         Examples in an optimizer step, a multiple of `device_batch_size`; 0 means one batch.
-    learning_rate : float
+    learning_rate
         Base rate, above 0. The three rates below derive from it where they are -1.
-    matrix_lr, embedding_lr, unembedding_lr : float
+    matrix_lr, embedding_lr, unembedding_lr
         Rate of the block matrices (Muon), the token embedding and the output head (AdamW);
         above 0, or -1: `learning_rate` times 1, `embedding_lr_mult`, `unembedding_lr_mult`.
         The two AdamW rates are nominal: the optimizer multiplies them by (width / 768)^-1/2.
-    attention_lr, mlp_lr : float
+    attention_lr, mlp_lr
         Rates of the attention and of the feed-forward matrices in place of `matrix_lr`; above 0,
         or -1: as `matrix_lr`. They are parts of the group `matrix`, and trained with it.
-    embedding_lr_mult, unembedding_lr_mult : float
+    embedding_lr_mult, unembedding_lr_mult
         Above 0.
-    trainable_param_groups : tuple of str
+    trainable_param_groups
         Groups of `GROUPS` that are trained, sorted. Given as names or aliases, in a list or in
         one string with commas.
-    weight_decay : float
+    weight_decay
         Decoupled decay of the AdamW groups, 0 or more. Muon has none.
-    init_lr_frac : float
+    init_lr_frac
         Scales every rate, in (0, 1].
-    warmup_frac, final_lr_frac : float
+    warmup_frac, final_lr_frac
         Share of the steps that warm up, and share of the rate left at the end of the cosine;
         in [0, 1].
-    num_tokens : int
+    num_tokens
         Budget of supervised tokens, at least 1; decides the number of steps.
-    num_iterations : int
+    num_iterations
         Number of steps in place of the budget, at least 1; -1 means use the budget.
-    seed : int
+    seed
         Seeds the order of the examples where `shuffle` is set, 0 or more. Nothing else in a
         fine-tune is random.
-    deterministic : bool
+    deterministic
         Only algorithms that give the same bits every time; one thread on a CPU.
-    shuffle : bool
+    shuffle
         A new order of the examples each epoch, in place of the order they came in.
-    gradient_checkpointing : bool
+    gradient_checkpointing
         Keep no activations inside the blocks and compute them again in the backward pass: less
         memory, about a third more time, the same numbers.
 
@@ -121,11 +122,11 @@ class Recipe:
 
     @classmethod
     def from_mapping(cls, settings: Mapping[str, Any]) -> Self:
-        """Recipe from a parsed file or command line; what is not given keeps its default.
+        """Make a recipe from a parsed file or command line; other fields keep their defaults.
 
         Parameters
         ----------
-        settings : mapping of str to value
+        settings
             Keys with underscores or dashes; ``trainable`` is short for
             ``trainable_param_groups``. Numbers may be of either kind, or text, as long as the
             value fits: ``5e5`` is an integer, ``1`` a fraction.
@@ -148,11 +149,11 @@ class Recipe:
 
     @staticmethod
     def numeric_fields() -> dict[str, type]:
-        """Name and kind (int or float) of every setting that has a numeric axis."""
+        """Return the name and kind (int or float) of every setting that has a numeric axis."""
         return {name: kind for name, kind in _TYPES.items() if kind in (int, float)}
 
     def with_values(self, values: Mapping[str, float]) -> Self:
-        """Copy with other values, kept to the last bit.
+        """Return a copy with other values, exact to the last bit.
 
         Raises
         ------
@@ -165,7 +166,8 @@ class Recipe:
         return dataclasses.replace(self, **values)
 
     def group_lrs(self) -> dict[str, float]:
-        """Learning rate of each group of `GROUPS`, before width, warm-up and `init_lr_frac`.
+        """Return the learning rate of each group of `GROUPS`, before width, warm-up and
+        `init_lr_frac`.
 
         Where a part of `matrix` has its own rate, those of both `PARTS` come after.
         """
@@ -182,11 +184,11 @@ class Recipe:
 
     @property
     def accumulation(self) -> int:
-        """Batches in an optimizer step, at least 1."""
+        """Return the number of batches in an optimizer step, at least 1."""
         return max(1, self.target_examples_per_step // self.device_batch_size)
 
     def batch_key(self) -> tuple[int, int | None]:
-        """What of the recipe decides the batches: recipes with equal keys can share them.
+        """Return the fields that determine the batches: recipes with equal keys can share them.
 
         Returns
         -------
@@ -196,12 +198,13 @@ class Recipe:
         return self.device_batch_size, self.seed if self.shuffle else None
 
     def stack_key(self) -> tuple[Any, ...]:
-        """What must be equal for fine-tunes to advance side by side: all but rates and decay."""
+        """Return the fields that must be equal in one stack: all but rates and decay."""
         rest = {name: getattr(self, name) for name in _TYPES if name not in _OF_A_COPY}
         return (*rest.values(), *self.batch_key())
 
     def to_dict(self) -> dict[str, Any]:
-        """Settings in canonical form, of plain JSON types; equal recipes give equal dicts.
+        """Return the settings in canonical form as plain JSON types; equal recipes give equal
+        dicts.
 
         `attention_lr` and `mlp_lr` are left out where they are not given: points are named by this,
         and names that were made before there were such settings stay as they are.

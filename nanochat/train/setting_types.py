@@ -1,4 +1,4 @@
-"""Settings as they are written in files and on command lines, made into the types they have."""
+"""Conversion of settings from files and command lines to their types."""
 
 import math
 from typing import Any
@@ -7,16 +7,17 @@ from nanochat.errors import NanochatError
 
 
 def coerce(name: str, value: Any, kind: type) -> Any:
-    """Value of a setting in its type.
+    """Convert the value of a setting to its type.
 
     Parameters
     ----------
-    name : str
+    name
         For the message.
-    value : object
+    value
         Numbers may be of either kind, or text, as long as the value fits: ``5e5`` is an integer,
         ``1`` a fraction.
-    kind : {int, float, bool, str}
+    kind
+        One of int, float, bool, str.
 
     Raises
     ------
@@ -32,7 +33,7 @@ def coerce(name: str, value: Any, kind: type) -> Any:
 
 
 def _number(name: str, value: Any, kind: type) -> int | float:
-    # Below 2^53 a whole number is the same as a float, which is what an axis gives.
+    # Below 2^53 a float holds every whole number exactly; an axis gives floats.
     wanted = "a whole number below 2^53" if kind is int else "a finite number"
     try:
         # YAML 1.1 reads 5e5 as text; True is an int to Python but no number to a person.

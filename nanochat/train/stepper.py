@@ -20,20 +20,18 @@ from nanochat.train.recipe import Recipe
 
 
 class Stepper:
-    """Trains a model in place, again and again, without building anything anew.
+    """Trainer of a model in place, reused for many fine-tunes without new allocations.
 
     Parameters
     ----------
-    model : GPT
+    model
         Plain, or a stack of copies (`GPT.stack`) of every group that the recipes train.
-    recipes : sequence of Recipe
-        One, or one for each copy: of the same `Recipe.stack_key`.
-    kernels : Kernels
+    recipes
+        One recipe, or one for each copy, with equal `Recipe.stack_key`.
 
     Attributes
     ----------
-    stacked : bool
-    copies : int
+    copies
         That are trained now: all there are, or the first ones.
     """
 
@@ -68,17 +66,17 @@ class Stepper:
         self._scaler = self._new_scaler()
 
     def reset(self, recipes: Sequence[Recipe]) -> None:
-        """Begin again with other rates: optimizer states as new, weights as they are put.
+        """Start a fine-tune with other rates: optimizer states are reset, weights are not.
 
         Parameters
         ----------
-        recipes : sequence of Recipe
+        recipes
             At most as many as there are copies; the first copies take them.
         """
         self._check(recipes)
         self._narrow(len(recipes))
         reset_optimizers(self.optimizers)
-        if self._recorded is not None:  # the decay is a number in what was recorded
+        if self._recorded is not None:  # the recorded step holds the decay as a constant
             decays = [recipe.weight_decay for recipe in recipes]
             if decays != self._decays:
                 self._recorded = RecordedSteps(self._whole_step, self._recorded.capture)
@@ -89,7 +87,7 @@ class Stepper:
         self._scaler = self._new_scaler()
 
     def accumulate(self, batches: Sequence[Batch]) -> Tensor:
-        """Mean loss of the batches, whose gradient is left on the parameters.
+        """Return the mean loss of the batches and leave its gradient on the parameters.
 
         Returns
         -------
@@ -103,12 +101,12 @@ class Stepper:
         return total
 
     def update(self, *factors: float) -> None:
-        """One step of every optimizer, each copy at its factor times its rates."""
+        """Step every optimizer, each copy at its factor times its rates."""
         set_lr_factor(self.optimizers, *factors)
         self._update()
 
     def step(self, batches: Sequence[Batch], *factors: float) -> Tensor:
-        """Both, without a look at the loss in between; where steps are recorded, by a replay.
+        """Accumulate and update without reading the loss; recorded steps are replayed.
 
         Returns
         -------
@@ -140,7 +138,7 @@ class Stepper:
             self._scaler.update()
 
     def keep(self, chosen: Sequence[int]) -> None:
-        """Go on with these copies only, in this order (ascending)."""
+        """Keep these copies only, in ascending order."""
         index = torch.tensor(chosen, device=self.device)
         for whole in self._whole.values():
             whole[: len(chosen)] = whole[index]
@@ -148,7 +146,7 @@ class Stepper:
         self._narrow(len(chosen))
 
     def _check(self, recipes: Sequence[Recipe]) -> None:
-        """Refuse what cannot be computed by this stepper."""
+        """Raise for recipes that this stepper cannot compute."""
         alike = {(each.dtype, each.trainable_param_groups) for each in [self.recipe, *recipes]}
         if len(alike) > 1:
             raise NanochatError(f"a stepper has one dtype and one set of groups, not {alike}")
@@ -170,7 +168,7 @@ class Stepper:
         self.copies = copies
 
     def _one(self, batch: Batch, parts: int) -> Tensor:
-        """Loss of a batch; the gradient of a share of it is added to the parameters'."""
+        """Return the loss of a batch and add the gradient of a share of it to the parameters."""
         if self.kernels.full_logits:
             return self._as_the_source(batch, parts)
         dtype = getattr(torch, self.recipe.dtype)
@@ -201,14 +199,14 @@ class Stepper:
 
 
 def batch_loss(model: GPT, inputs: Tensor, targets: Tensor, recipe: Recipe) -> Tensor:
-    """Mean cross-entropy of a batch on the model's device, in the recipe's arithmetic.
+    """Return the mean cross-entropy of a batch, in the recipe's arithmetic.
 
     Parameters
     ----------
-    model : GPT
-    inputs, targets : int64 tensor (B, T)
+    inputs, targets
+        int64 tensor (B, T).
         On the device of the model.
-    recipe : Recipe
+    recipe
         Only its dtype is used.
 
     Returns
@@ -221,5 +219,5 @@ def batch_loss(model: GPT, inputs: Tensor, targets: Tensor, recipe: Recipe) -> T
 
 
 def autocast(device: torch.device, dtype: torch.dtype) -> torch.autocast:
-    """Products in `dtype`; what it would be without for float32."""
+    """Compute products in `dtype` inside a block; no change for float32."""
     return torch.autocast(device.type, dtype=dtype, enabled=dtype != torch.float32)

@@ -27,7 +27,6 @@ def assign_rates(optimizers: Iterable[Optimizer], width: int, *recipes: Recipe) 
 
     Parameters
     ----------
-    optimizers
     width
         Width of the model.
     *recipes
@@ -57,7 +56,6 @@ def lr_factor(step: int, total_steps: int, recipe: Recipe) -> float:
         0 to `total_steps` - 1.
     total_steps
         At least 1.
-    recipe
 
     Returns
     -------
@@ -78,7 +76,6 @@ def set_lr_factor(optimizers: Iterable[Optimizer], *factors: float) -> None:
 
     Parameters
     ----------
-    optimizers
     *factors
         One factor, or one for each of the copies that are still trained.
     """

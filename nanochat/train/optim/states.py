@@ -20,7 +20,6 @@ def keep_copies(optimizers: Iterable[Optimizer], chosen: Sequence[int]) -> None:
 
     Parameters
     ----------
-    optimizers
     chosen
         Numbers of copies, ascending.
     """

@@ -1,4 +1,4 @@
-"""Sizes against published models, the source's table, and what torch really keeps."""
+"""Sizes against published models, fractal-llm's table, and what torch really keeps."""
 
 import dataclasses
 import itertools
