@@ -32,9 +32,9 @@ def export_command(
 
     No value is rounded and every dtype is kept.
     """
-    from nanochat.sources.load import load_model
+    from nanochat.sources.load import ModelSource
 
-    checkpoint, tokenizer = load_model(model, step=step, tag=model_tag, stage=source_stage)
+    checkpoint, tokenizer = ModelSource(model, step, model_tag, source_stage).load()
     if format is Format.nanochat:
         write_nanochat(out, checkpoint, tokenizer)
     else:

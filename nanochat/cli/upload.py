@@ -57,7 +57,7 @@ def read_local_model(
     Parameters
     ----------
     step, tag, stage
-        Checkpoint to choose where there are several (`nanochat.sources.load.resolve_model`).
+        Checkpoint to choose where there are several (`nanochat.sources.load.ModelSource`).
 
     Raises
     ------
@@ -65,7 +65,7 @@ def read_local_model(
         For a folder without a complete model.
     """
     from nanochat.sharing.upload import LocalModel
-    from nanochat.sources.load import read_model, resolve_model
+    from nanochat.sources.load import ModelSource, read_model
 
-    resolved = resolve_model(str(folder), step=step, tag=tag, stage=stage)
+    resolved = ModelSource(str(folder), step, tag, stage).resolve()
     return LocalModel(folder, resolved.checkpoint_dir, *read_model(resolved))

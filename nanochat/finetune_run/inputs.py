@@ -5,15 +5,15 @@ from dataclasses import dataclass
 
 import torch
 
-from nanochat.data.conversations import Conversation, load_conversations
-from nanochat.data.examples import Examples, tokenize_conversations
+from nanochat.data.conversations import Conversation
+from nanochat.data.examples import Examples
+from nanochat.data.source import DataSource
 from nanochat.errors import NanochatError
 from nanochat.finetune_run.samples import COUNT, LONGEST, Sample, make_samples
 from nanochat.finetune_run.settings import Settings
 from nanochat.model.checkpoint import build_model
 from nanochat.model.config import GPTConfig
 from nanochat.model.gpt import GPT
-from nanochat.sources.load import load_model
 from nanochat.tokenizer.tokenizer import Tokenizer
 from nanochat.train.batches import Batches, make_batches
 from nanochat.train.kernels import PLAIN, Kernels
@@ -70,13 +70,7 @@ def load_run_inputs(
         Where any of it is missing or does not fit together.
     """
     device = _device(settings)
-    checkpoint, tokenizer = load_model(
-        settings.model,
-        step=None if settings.model_step < 0 else settings.model_step,
-        tag=settings.model_tag or None,
-        stage=settings.source_stage or None,
-        tokenizer=settings.tokenizer_artifact or None,
-    )
+    checkpoint, tokenizer = settings.model_source.load()
     config = checkpoint.config
     model = build_model(config, checkpoint.state).to(device)
     count = sum(param.numel() for param in model.parameters())
@@ -86,17 +80,15 @@ def load_run_inputs(
     )
     # A folder of shards is read as far as the budget goes; a number of steps is no budget.
     budget = budget or (recipe.num_tokens if recipe.num_iterations < 0 else None)
-    conversations = load_conversations(
-        settings.data_source, settings.split, _limit(settings), num_tokens=budget
-    )
-    examples = _tokenize(conversations, tokenizer, settings, config, settings.data_source)
-    say(f"data: {settings.data_source}: {_describe(examples, settings)}")
+    data = settings.training_data
+    examples = _tokenize(data, data.conversations(budget), tokenizer, config, data.name)
+    say(f"data: {data.name}: {_describe(examples, settings)}")
     watched = _watching(settings, recipe, say)
     validation, samples = None, []
     pad_id = tokenizer.special["<|assistant_end|>"]
     if watched:
-        source = settings.val_data or settings.data_source
-        held_out = _tokenize(watched, tokenizer, settings, config, f"{source} ({VALIDATION})")
+        name = settings.val_data or data.name
+        held_out = _tokenize(data, watched, tokenizer, config, f"{name} ({VALIDATION})")
         if settings.eval_batches:
             validation = make_batches(held_out, recipe, pad_id, device)
         if settings.visualize or settings.logged:
@@ -117,20 +109,20 @@ def load_run_inputs(
 
 
 def _tokenize(
+    data: DataSource,
     conversations: list[Conversation],
     tokenizer: Tokenizer,
-    settings: Settings,
     config: GPTConfig,
-    source: str,
+    name: str,
 ) -> Examples:
     try:
-        examples = tokenize_conversations(conversations, tokenizer, settings.max_seq_len)
+        examples = data.tokenise(conversations, tokenizer)
     except NanochatError as error:
-        raise NanochatError(f"{source}: {error}") from error
+        raise NanochatError(f"{name}: {error}") from error
     longest = int(examples.lengths.max()) - 1  # the last token is only predicted
     if longest > config.reach:
         raise NanochatError(
-            f"{source}: a conversation has {longest + 1:,} tokens, and this model reaches "
+            f"{name}: a conversation has {longest + 1:,} tokens, and this model reaches "
             f"{config.reach:,}; give --max-seq-len {config.reach} or less"
         )
     return examples
@@ -146,10 +138,6 @@ def _device(settings: Settings) -> torch.device:
 
 def _device_name(device: torch.device) -> str:
     return torch.cuda.get_device_name(device) if device.type == "cuda" else "the CPU"
-
-
-def _limit(settings: Settings) -> int | None:
-    return None if settings.limit < 0 else settings.limit
 
 
 def _describe(examples: Examples, settings: Settings) -> str:
@@ -169,9 +157,9 @@ def _watching(settings: Settings, recipe: Recipe, say: Say) -> list[Conversation
     # Twice the number needed, as some may have nothing to predict; a split can be very long.
     limit = 2 * max(COUNT * 10, settings.eval_batches * recipe.device_batch_size)
     if settings.val_data:
-        return load_conversations(settings.val_data, VALIDATION, limit)
+        return DataSource(settings.val_data, VALIDATION, limit).conversations()
     try:
-        return load_conversations(settings.data_source, VALIDATION, limit)
+        return DataSource(settings.data_source, VALIDATION, limit).conversations()
     except NanochatError as error:
         say(f"no validation ({error}); --val-data names other conversations, --eval-every 0 none")
         return []

@@ -7,9 +7,11 @@ import dataclasses
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
+from nanochat.data.source import DataSource
 from nanochat.errors import NanochatError, unknown_name
+from nanochat.sources.load import ModelSource
 from nanochat.train.recipe import Recipe
 from nanochat.train.setting_types import coerce
 
@@ -102,6 +104,39 @@ class Settings:
             )
         if re.search(r"[^\w.-]", self.run, re.ASCII) or not self.run:
             raise NanochatError(f"run must be letters, digits, '.', '_' or '-', not {self.run!r}")
+
+    @classmethod
+    def of_sources(cls, model: ModelSource, data: DataSource, **others: Any) -> Self:
+        """Make settings from a model source, a data source, and other fields by name."""
+        return cls(
+            model=model.name,
+            model_step=-1 if model.step is None else model.step,
+            model_tag=model.tag or "",
+            source_stage=model.stage or "",
+            tokenizer_artifact=model.tokenizer or "",
+            data=data.name,
+            split=data.split,
+            limit=-1 if data.limit is None else data.limit,
+            max_seq_len=data.max_seq_len,
+            **others,
+        )
+
+    @property
+    def model_source(self) -> ModelSource:
+        """Return the source of the model that is fine-tuned."""
+        return ModelSource(
+            self.model,
+            step=None if self.model_step < 0 else self.model_step,
+            tag=self.model_tag or None,
+            stage=self.source_stage or None,
+            tokenizer=self.tokenizer_artifact or None,
+        )
+
+    @property
+    def training_data(self) -> DataSource:
+        """Return the source of the conversations to train on."""
+        limit = None if self.limit < 0 else self.limit
+        return DataSource(self.data_source, self.split, limit, self.max_seq_len)
 
     @property
     def data_source(self) -> str:

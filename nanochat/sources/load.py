@@ -66,6 +66,36 @@ def check_source(source: str) -> None:
         raise NanochatError(f"model {source!r}: unknown scheme ({_FORMS})")
 
 
+@dataclass(frozen=True)
+class ModelSource:
+    """Source of a model, and the choice of one of its checkpoints.
+
+    Attributes
+    ----------
+    name
+        A folder, ``preset:NAME``, ``hf:owner/name[@revision]``, or
+        ``wandb:entity/project/name:version``.
+    step, tag, stage
+        Checkpoint to choose where there are several (`nanochat.files.checkpoint_layout.choose`).
+    tokenizer
+        Source of the tokenizer where it is not beside the model (`resolve_model`).
+    """
+
+    name: str
+    step: int | None = None
+    tag: str | None = None
+    stage: str | None = None
+    tokenizer: str | None = None
+
+    def resolve(self) -> ModelFolder:
+        """Find the folders of the model (`resolve_model`)."""
+        return _resolve(self)
+
+    def load(self) -> "tuple[Checkpoint, Tokenizer]":
+        """Load the weights and the tokenizer of the model (`load_model`)."""
+        return read_model(_resolve(self))
+
+
 def resolve_model(
     source: str,
     *,
@@ -95,7 +125,7 @@ def resolve_model(
     NanochatError
         For a model that is not resolved; the message names what was tried.
     """
-    return _resolve(source, step, tag, stage, tokenizer)
+    return _resolve(ModelSource(source, step, tag, stage, tokenizer))
 
 
 def resolve_tokenizer(source: str) -> Path:
@@ -137,7 +167,7 @@ def load_model(
     NanochatError
         Also where a file is damaged, of a later generation, or the tokenizer of another model.
     """
-    return read_model(_resolve(source, step, tag, stage, tokenizer))
+    return read_model(_resolve(ModelSource(source, step, tag, stage, tokenizer)))
 
 
 def read_model(folder: ModelFolder) -> "tuple[Checkpoint, Tokenizer]":
@@ -152,18 +182,22 @@ def read_model(folder: ModelFolder) -> "tuple[Checkpoint, Tokenizer]":
     return checkpoint, tokenizer
 
 
-def _resolve(
-    source: str, step: int | None, tag: str | None, stage: str | None, tokenizer: str | None
-) -> ModelFolder:
-    listing = _list(source)
+def _resolve(source: ModelSource) -> ModelFolder:
+    listing = _list(source.name)
     try:
-        layout = choose(listing.paths, stage=stage, tag=tag, step=step, changed=listing.changed)
+        layout = choose(
+            listing.paths,
+            stage=source.stage,
+            tag=source.tag,
+            step=source.step,
+            changed=listing.changed,
+        )
     except NanochatError as error:
-        raise NanochatError(f"model {source!r}: {error}{_also(listing.hint)}") from error
+        raise NanochatError(f"model {source.name!r}: {error}{_also(listing.hint)}") from error
     # Before the weights are fetched: a tokenizer that is nowhere should not cost a download.
-    elsewhere = _tokenizer_elsewhere(source, layout, tokenizer)
+    elsewhere = _tokenizer_elsewhere(source.name, layout, source.tokenizer)
     for text in filter(None, [listing.warning, *layout.notes]):
-        warnings.warn(f"model {source!r}: {text}", stacklevel=3)
+        warnings.warn(f"model {source.name!r}: {text}", stacklevel=3)
     root = listing.fetch(layout.files)
     checkpoints = root / layout.checkpoint_dir
     if layout.prefix:

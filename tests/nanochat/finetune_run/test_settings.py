@@ -7,8 +7,10 @@ from typing import Any
 
 import pytest
 
+from nanochat.data.source import DataSource
 from nanochat.errors import NanochatError
 from nanochat.finetune_run.settings import RECIPE_HELP, SETTING_HELP, Settings, parse_settings
+from nanochat.sources.load import ModelSource
 from nanochat.train.recipe import Recipe
 
 PRESET = {"preset": "tiny"}
@@ -109,3 +111,19 @@ def test_bad_settings_are_one_line(given: dict[str, Any], message: str) -> None:
 def test_settings_load_no_torch() -> None:
     code = "import nanochat.finetune_run.settings, sys; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("model", "data"),
+    [
+        (ModelSource("folder"), DataSource("hf:a/b@abc")),
+        (
+            ModelSource("folder", step=0, tag="d4", stage="mid", tokenizer="other"),
+            DataSource("stdlib_qa", "validation", limit=5, max_seq_len=64),
+        ),
+    ],
+)
+def test_sources_survive_settings(model: ModelSource, data: DataSource) -> None:
+    settings = Settings.of_sources(model, data, eval_every=0)
+    assert (settings.model_source, settings.training_data) == (model, data)
+    assert settings.eval_every == 0

@@ -1,0 +1,57 @@
+"""Source of the conversations that a model is trained or validated on."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from nanochat.data.conversations import Conversation
+    from nanochat.data.examples import Examples
+    from nanochat.tokenizer.tokenizer import Tokenizer
+
+
+@dataclass(frozen=True)
+class DataSource:
+    """Conversations of a data source, and the part of them that is used.
+
+    Importing this loads nothing else, so that settings and specs are quick to check.
+
+    Attributes
+    ----------
+    name
+        Source in a form of `nanochat.data.conversations.load_conversations`.
+    split
+    limit
+        Number of conversations to use, from the first; all of them where None.
+    max_seq_len
+        Tokens kept of a conversation, at least 2.
+    """
+
+    name: str
+    split: str = "train"
+    limit: int | None = None
+    max_seq_len: int = 1024
+
+    def conversations(self, num_tokens: int | None = None) -> "list[Conversation]":
+        """Load and check the conversations.
+
+        Parameters
+        ----------
+        num_tokens
+            Supervised tokens that a folder of shards must hold (`load_conversations`).
+        """
+        from nanochat.data.conversations import load_conversations
+
+        return load_conversations(self.name, self.split, self.limit, num_tokens)
+
+    def tokenise(
+        self, conversations: "Sequence[Conversation]", tokenizer: "Tokenizer"
+    ) -> "Examples":
+        """Tokenise conversations, each cut to `max_seq_len`."""
+        from nanochat.data.examples import tokenize_conversations
+
+        return tokenize_conversations(conversations, tokenizer, self.max_seq_len)
+
+    def examples(self, tokenizer: "Tokenizer", num_tokens: int | None = None) -> "Examples":
+        """Load the conversations and tokenise them."""
+        return self.tokenise(self.conversations(num_tokens), tokenizer)
