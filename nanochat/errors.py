@@ -23,7 +23,7 @@ def unknown_name(kind: str, given: str, allowed: Iterable[str]) -> NanochatError
     Returns
     -------
     NanochatError
-        To be raised; its message holds the nearest allowed name, if one is near, and the list.
+        Error to raise; its message holds the nearest allowed name, if any, and the list.
     """
     names = sorted(allowed)
     near = difflib.get_close_matches(given, names, n=1, cutoff=0.5)

@@ -16,7 +16,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
-_PLAIN_SECONDS = 5.0  # between two lines where there is no terminal to draw a bar on
+_PLAIN_SECONDS = 5.0  # seconds between two lines where there is no terminal for a bar
 _TOKENIZER = (
     "Counts the tokens: an encoding of tiktoken (fetched once), a folder with a tokenizer, or a "
     "model (folder, preset:NAME, hf:owner/name)."

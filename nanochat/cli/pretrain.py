@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-_PLAIN_EVERY = 50  # steps between two lines where there is no terminal to draw a bar on
+_PLAIN_EVERY = 50  # steps between two lines where there is no terminal for a bar
 
 
 def pretrain_command(

@@ -30,7 +30,7 @@ def load_conversations(
         ``hf:owner/name[:config][@revision]``. A row is ``{"messages": [...]}``, whatever else it
         holds; in JSONL it may also be the bare list, and empty lines are passed over.
     split
-        Which part; ``validation``, ``val`` and ``valid`` are one. Without meaning for a file.
+        Split to read; ``validation``, ``val`` and ``valid`` are equal. Ignored for a file.
         Shards are the ``train`` split of their folder.
     limit
         Read this many conversations at most.

@@ -93,7 +93,7 @@ def tokenize_conversations(
     kept: list[tuple[list[int], list[int]]] = []
     truncated = skipped = 0
     for messages in conversations:
-        # One more than is kept tells a conversation that was cut from one that just fits.
+        # One token more than is kept shows if a conversation was cut or just fits.
         ids, mask = tokenizer.render_conversation(messages, max_seq_len + 1)
         truncated += len(ids) > max_seq_len
         ids, mask = ids[:max_seq_len], mask[:max_seq_len]

@@ -18,7 +18,7 @@ from nanochat.files.atomic import write_atomically
 _TEXT = [("role", pa.string()), ("content", pa.string())]
 _PARTS = ("parts", pa.list_(pa.struct([("type", pa.string()), ("text", pa.string())])))
 TEXT_MESSAGES = pa.list_(pa.struct(_TEXT))
-_ROWS = 1024  # of a row group: what a reader that wants the first few has to decode
+_ROWS = 1024  # rows of a row group, which a reader of the first few rows must decode
 
 Conversation = Sequence[Mapping[str, Any]]
 

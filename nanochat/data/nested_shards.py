@@ -26,7 +26,7 @@ class About:
     budget, supervised_tokens, rows
         Requested tokens, tokens present (at least `budget`), conversations.
     source, split
-        Where the conversations came from.
+        Data source and split of the conversations.
     tokenizer
         `Tokenizer.fingerprint` of the tokenizer that counted.
     max_seq_len
@@ -104,7 +104,7 @@ def write_shards(
     for conversation in conversations:
         _, mask = tokenizer.render_conversation(conversation, max_seq_len)
         taken.append(conversation)
-        counts.append(sum(mask[1:]))  # nothing comes before the first token, so it is no target
+        counts.append(sum(mask[1:]))  # the first token has no predecessor, so it is no target
         total += counts[-1]
         while pending and pending[0] <= total:
             held = {"budget": pending.pop(0), "supervised_tokens": total, "rows": len(taken)}

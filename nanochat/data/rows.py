@@ -28,7 +28,7 @@ def read_rows(
         A JSONL or Parquet file, a folder with ``<split>.jsonl`` or ``<split>.parquet``, or
         ``hf:owner/name[:config][@revision]``.
     split
-        Which part; without meaning for a file.
+        Split to read; ignored for a file.
     columns
         The columns wanted, where rows have them; the others of a Parquet file are not even read.
     streaming
@@ -95,7 +95,7 @@ def hub_dataset(
         found = every[name].column_names or ()
         wanted = [each for each in columns or () if each in found]
         if streaming and wanted and hasattr(builder.config, "columns"):
-            # Parquet: the other columns, page images say, are not even sent.
+            # Parquet: other columns, such as page images, are not sent.
             builder = _builder(source, columns=wanted, batch_size=_BATCH)
             return with_retries(lambda: builder.as_streaming_dataset(split=name))
         if streaming:
@@ -118,13 +118,13 @@ def _builder(source: str, **more: Any) -> Any:
     from datasets.packaged_modules.cache.cache import Cache
 
     repository, config, revision = _parse(source)
-    if Path(repository).is_dir():  # which datasets would take instead
+    if Path(repository).is_dir():  # datasets would read this folder instead
         repository = f"hf://datasets/{repository}"
     with _one_line(source):
         builder = with_retries(
             lambda: load_dataset_builder(repository, config, revision=revision, **more)
         )
-    if isinstance(builder, Cache):  # what datasets falls back to for any revision
+    if isinstance(builder, Cache):  # the fallback of datasets, for any revision
         commit = str(builder.hash)
         if revision is not None and not (len(revision) >= 7 and commit.startswith(revision)):
             raise NanochatError(
@@ -162,7 +162,7 @@ def _one_line(source: str) -> Iterator[None]:
         # A missing data set: datasets then reports a local folder, which is misleading.
         cause = _root(error) if type(error) is FileNotFoundError else error
         reason = " ".join(str(cause).split()) or type(cause).__name__
-        if isinstance(error.__cause__, StopIteration):  # how datasets trips over an empty file
+        if isinstance(error.__cause__, StopIteration):  # the error of datasets for an empty file
             reason = "its first file is empty"
         needs = (
             "; a private or gated one needs `hf auth login` or HF_TOKEN"
@@ -201,7 +201,7 @@ def _lines(path: Path) -> Iterator[tuple[str, Any]]:
 def _parsed(where: str, text: str) -> Any:
     try:
         return json.loads(text)
-    except (ValueError, RecursionError) as error:  # the latter: brackets a thousand deep
+    except (ValueError, RecursionError) as error:  # RecursionError: brackets a thousand deep
         raise NanochatError(f"{where}: not JSON ({error})") from error
 
 

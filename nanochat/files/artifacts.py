@@ -18,7 +18,7 @@ from nanochat.files.listing import Listing, list_whole_folder
 from nanochat.files.retry import is_network_fault, with_retries
 
 FORM = "wandb:entity/project/name:version"
-# Parts become names of folders: none may be "..".
+# Parts become folder names: none may be "..".
 _NAME = re.compile(r"([\w-][\w.-]*)/([\w-][\w.-]*)/([\w-][\w.-]*):([\w-][\w.-]*)", re.ASCII)
 _VERSION = re.compile(r"v\d+")
 _NO_NETWORK = ("offline", "disabled", "dryrun")
@@ -44,7 +44,7 @@ def split_artifact(source: str) -> ArtifactName:
     Raises
     ------
     NanochatError
-        Where the form is wrong. Nothing is looked up.
+        For a wrong form. No request is sent.
     """
     match = _NAME.fullmatch(source.removeprefix("wandb:"))
     if not match:
@@ -88,7 +88,7 @@ def _ask(name: ArtifactName) -> tuple[Any, list[str]]:
     """Ask W&B for the artifact and its paths."""
     import wandb
 
-    # W&B's client tries again by itself for as long as its time-out allows.
+    # W&B's client retries by itself until its time-out.
     entity, project, collection, version = name
     artifact = wandb.Api().artifact(f"{entity}/{project}/{collection}:{version}")
     return artifact, sorted(artifact.manifest.entries)
@@ -99,17 +99,17 @@ def _download(source: str, artifact: Any, folder: Path, files: Sequence[str]) ->
 
     folder.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(folder.with_name(f".{folder.name}.lock")):
-        # A folder with a hole in it was not made here, or not to its end: nothing of it is trusted.
+        # An incomplete folder was made elsewhere or interrupted: none of its files are trusted.
         if not all(_is_whole(folder / file, artifact.manifest.entries[file]) for file in files):
             building = folder.with_name(f".{folder.name}.tmp")
-            shutil.rmtree(building, ignore_errors=True)  # of a process that was killed
+            shutil.rmtree(building, ignore_errors=True)  # left by a killed process
             try:
                 _fetch(artifact, building, files)
             except Exception as error:
                 if refusal := _refusal(source, error):
                     raise refusal from error
                 raise
-            for file in files:  # the weights come last: where they are, the rest is
+            for file in files:  # the weights come last: if they exist, all files do
                 (folder / file).parent.mkdir(parents=True, exist_ok=True)
                 (building / file).replace(folder / file)
             sync_folder(folder)
@@ -119,7 +119,7 @@ def _download(source: str, artifact: Any, folder: Path, files: Sequence[str]) ->
 
 def _fetch(artifact: Any, folder: Path, files: Sequence[str]) -> None:
     for file in files:
-        # One at a time, and straight into the folder: W&B's own cache would keep a second copy.
+        # One file at a time, directly into the folder: W&B's cache would keep a second copy.
         with_retries(
             lambda file=file: artifact.download(root=str(folder), path_prefix=file, skip_cache=True)
         )

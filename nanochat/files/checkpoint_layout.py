@@ -53,7 +53,7 @@ class _Place:
 
     folder: str
     prefix: str
-    stage: str  # "" where neither a folder nor a file tells it
+    stage: str  # "" where neither the folder nor the file names it
     tag: str  # "" where there is none
     steps: tuple[int, ...]
 

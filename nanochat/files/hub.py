@@ -22,7 +22,7 @@ def split_revision(source: str) -> tuple[str, str | None]:
     Raises
     ------
     NanochatError
-        Where the form is wrong. Nothing is looked up.
+        For a wrong form. No request is sent.
     """
     repository, at, revision = source.removeprefix("hf:").partition("@")
     if not _REPOSITORY.fullmatch(repository) or (at and not revision):
@@ -40,7 +40,7 @@ def list_repository(source: str) -> Listing:
     Raises
     ------
     NanochatError
-        Where the hub refuses, or cannot be asked and nothing is cached.
+        If the hub refuses, or cannot be reached and nothing is cached.
     """
     from huggingface_hub import HfApi
 

@@ -19,13 +19,13 @@ class Listing:
     paths
         Relative, with forward slashes.
     fetch
-        Gets some of `paths`, and returns the folder that they lie in, each of them whole.
+        Function of some of `paths` that returns the folder with these files, each complete.
     changed
         When a path was last changed, in seconds, where that is known.
     warning
         Warning to show before the files are used; empty for none.
     hint
-        What an error about missing files should add; empty for nothing.
+        Addition to an error about missing files; empty for none.
     """
 
     paths: Sequence[str]

@@ -15,8 +15,8 @@ _log = logging.getLogger(__name__)
 
 ATTEMPTS = 4  # the first one and three more
 FIRST_WAIT = 2.0  # seconds; doubles each time
-# Seconds after which no more attempts are begun: some clients already try for half a minute by
-# themselves where there is no network at all.
+# Seconds after which no attempt is started: without a network some clients retry for half a minute
+# themselves.
 PATIENCE = 30.0
 _TRANSIENT = frozenset({408, 425, 429, 500, 502, 503, 504})
 

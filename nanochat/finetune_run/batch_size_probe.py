@@ -19,7 +19,7 @@ class Attempt:
     fits
         The run came to its end with finite losses.
     outcome
-        How it ended.
+        End of the run, in words.
     last
         Nothing larger is worth trying.
     """
@@ -47,7 +47,7 @@ def probe_batch_size(
     out
         Each try has ``batch_<size>`` in it.
     on_attempt
-        Gets each attempt when it ends.
+        Called with each attempt when it ends.
 
     Returns
     -------
@@ -78,7 +78,7 @@ def _judge(size: int, child: Child) -> Attempt:
         if "memory" not in child.reason.lower():
             raise NanochatError(f"batch {size}: failed, and not for lack of memory: {child.reason}")
         return Attempt(size, False, child.reason, last=True)
-    if not child.fields["stable"]:  # no matter of memory: a larger batch may do
+    if not child.fields["stable"]:  # not a matter of memory: a larger batch may be stable
         return Attempt(size, False, child.fields["error"], last=False)
     assert child.content is not None
     examples = child.content["repro"]["examples"]

@@ -57,17 +57,17 @@ def load_run_inputs(
     Parameters
     ----------
     say
-        Gets each line to show.
+        Called with each line to show.
     budget
         Supervised tokens that a folder of shards must hold, where the recipe's own budget is not
         what decides.
     kernels
-        That the batches are made for.
+        Kernels that the batches are made for.
 
     Raises
     ------
     NanochatError
-        Where any of it is missing or does not fit together.
+        Where model, tokenizer or data are missing or do not match.
     """
     device = _device(settings)
     checkpoint, tokenizer = settings.model_source.load()
@@ -78,7 +78,7 @@ def load_run_inputs(
         f"model: {settings.model}, step {checkpoint.step}: {config.n_layer} blocks, width "
         f"{config.n_embd}, {count:,} parameters, on {_device_name(device)}"
     )
-    # A folder of shards is read as far as the budget goes; a number of steps is no budget.
+    # A folder of shards is read up to the budget; a number of steps is no budget.
     budget = budget or (recipe.num_tokens if recipe.num_iterations < 0 else None)
     data = settings.training_data
     examples = _tokenize(data, data.conversations(budget), tokenizer, config, data.name)

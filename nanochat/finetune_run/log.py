@@ -35,7 +35,7 @@ class RunLog:
     Parameters
     ----------
     say
-        Gets each line.
+        Called with each line.
 
     Attributes
     ----------

@@ -66,7 +66,7 @@ def repro_check(
     gpus
         Names of the GPUs (as in CUDA_VISIBLE_DEVICES) that runs take, one each; empty for none.
     on_end
-        Gets number and outcome of each run when it ends.
+        Called with the number and the outcome of each run when it ends.
     """
 
     free: queue.Queue[str] = queue.Queue()

@@ -73,7 +73,7 @@ def _processor() -> str:
 def _git_commit(folder: Path) -> str | None:
     """Return the commit of the code, with ``+`` if files have changed; None if installed."""
     try:
-        # Only a repository that has this very package: an environment may lie inside another one's.
+        # Only a repository with this package: an environment may lie inside another repository.
         _git(folder, "ls-files", "--error-unmatch", "errors.py")
         commit = _git(folder, "rev-parse", "HEAD")
         return commit + ("+" if _git(folder, "status", "--porcelain", "-uno", ".") else "")

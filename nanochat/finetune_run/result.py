@@ -33,12 +33,12 @@ def result_fields(
     Parameters
     ----------
     result
-        Of the steps that were made, if an error ended the run.
+        Result of the finished steps, if an error ended the run.
     effective_lrs
         Rate of each group of `Recipe.group_lrs` as the optimizer has it; 0 for one that is not
         trained.
     error
-        What ended the run, if anything but divergence did.
+        Error that ended the run; None for divergence and for a normal end.
     """
     ended = error is not None or result.diverged_step is not None
     judged = judge(

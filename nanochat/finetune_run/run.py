@@ -73,7 +73,7 @@ class Finetuned:
     answers
         Answers to the sample questions; None without samples.
     model_folder
-        Where the fine-tuned model was saved.
+        Folder of the saved fine-tuned model; None if it was not saved.
     """
 
     fields: dict[str, Any]
@@ -99,7 +99,7 @@ def run_finetune(
     out
         Made if needed.
     say
-        Gets each line to show.
+        Called with each line to show.
     kernels
         Kernels that the inputs were loaded for.
 
@@ -129,7 +129,7 @@ def run_finetune(
         except BaseException as error:
             conclude(_cut_short(log, inputs, recipe), error)
             raise
-        # At once: what comes after may be interrupted, and the training must not be lost by that.
+        # At once: later steps may be interrupted, and the training must not be lost then.
         fields = conclude(result)
         folder = _save(path.with_suffix(""), settings, inputs, fields, tracker, say)
         answers = log.after()
@@ -143,7 +143,7 @@ def make_folder(out: Path) -> Path:
     Raises
     ------
     NanochatError
-        Where it cannot be made or written to.
+        If the folder cannot be created or written to.
     """
     try:
         out.mkdir(parents=True, exist_ok=True)

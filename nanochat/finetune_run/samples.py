@@ -13,7 +13,7 @@ from nanochat.train.recipe import Recipe
 
 COUNT = 5
 LONGEST = 250  # tokens of an answer
-MARGIN = 20  # tokens an answer may be longer than the one expected
+MARGIN = 20  # tokens that an answer may have beyond the expected one
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Sample:
     question, expected
         Last words of the user, and the answer that was left out.
     max_new_tokens
-        How long an answer may become.
+        Largest length of an answer.
     """
 
     prompt: list[int]
@@ -56,7 +56,9 @@ def make_samples(
         if messages[-1]["role"] != "assistant":
             continue
         asked, _ = tokenizer.render_conversation(messages[:-1], max_seq_len)
-        if len(asked) == max_seq_len:  # it may have been cut, and there is no room for the start
+        if (
+            len(asked) == max_seq_len
+        ):  # the prompt may have been cut, and leaves no room for the answer's first token
             continue
         expected = _text(messages[-1]["content"])
         length = min(LONGEST, len(tokenizer.encode(expected)) + MARGIN)

@@ -219,7 +219,7 @@ def parse_settings(
         place[name] = value
     for variable, alias in VARIABLES.items():
         name, value = _from_alias(alias, (environment or {}).get(variable, ""))
-        # A revision belongs to the data set of the environment, not to one that was given.
+        # A revision from the environment belongs to its data set, not to one of `given`.
         foreign = variable == "DATASET_REVISION" and "data" in own
         if (environment or {}).get(variable) and name not in own and not foreign:
             own[name] = _checked(variable, name, value)

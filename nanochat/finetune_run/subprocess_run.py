@@ -11,7 +11,7 @@ from typing import Any
 from nanochat.errors import NanochatError
 from nanochat.finetune_run.result import PREFIX
 
-BAD_INPUT = 2  # what `nanochat` ends with where the input is at fault
+BAD_INPUT = 2  # exit status of `nanochat` for bad input
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ def finetune_in_child(
     Raises
     ------
     NanochatError
-        What it said, where the input is at fault.
+        For bad input, with the message of the command.
     """
     out.mkdir(parents=True, exist_ok=True)
     arguments = [f"--{name.replace('_', '-')}={_word(value)}" for name, value in given.items()]
@@ -79,7 +79,7 @@ def finetune_in_child(
     reason = lines[-1].removeprefix("error: ") if lines else ""
     if code == BAD_INPUT:
         raise NanochatError(reason)
-    # An empty one is of a run that was killed before it came to its end.
+    # An empty file is left by a run that was killed before its end.
     found = [path.read_bytes() for path in sorted(out.glob(f"{PREFIX}*.json"))]
     return Child(code, json.loads(found[-1]) if found and found[-1] else None, reason)
 

@@ -23,9 +23,9 @@ from nanochat.files.atomic import write_atomically
 from nanochat.model.generations import later_tensors, later_windows
 from nanochat.model.gpt import GPT, GPTConfig
 
-_COMPILED = "_orig_mod."  # what torch.compile puts before every key
+_COMPILED = "_orig_mod."  # prefix that torch.compile adds to every key
 VOCABULARY = ("transformer.wte.weight", "lm_head.weight")
-# Of a config that is read: these cost memory and time before a tensor proves them wrong.
+# Limits of a config from a file: these fields cost memory and time before the tensors are read.
 LIMITS = {"sequence_len": 2**17, "n_layer": 2**10}
 
 
@@ -103,7 +103,7 @@ def save_checkpoint(
     content = {**meta, "step": step, "model_config": asdict(model.config)}
     text = json.dumps(content, indent=2) + "\n"
     state = weights(model)
-    meta_path.unlink(missing_ok=True)  # an old one must not vouch for new weights
+    meta_path.unlink(missing_ok=True)  # an old meta file must not go with new weights
     write_atomically(model_path, lambda file: torch.save(state, file))
     write_atomically(meta_path, lambda file: file.write(text.encode()))
     return meta_path
@@ -153,7 +153,7 @@ def load_checkpoint(folder: Path, step: int | None = None) -> Checkpoint:
     meta, config = _read_meta(meta_path)
     state = _read_tensors(model_path)
     check_state(model_path, config, state)
-    # After the weights, which tell the generation better.
+    # After the weights, which show the generation more precisely.
     if reason := later_windows(meta["model_config"].get("window_pattern", "L")):
         raise NanochatError(f"{meta_path}: {reason}")
     return Checkpoint(state, config, chosen, meta)
@@ -189,7 +189,7 @@ def _read_tensors(path: Path) -> dict[str, Tensor]:
         asked = re.search(r"GLOBAL ([\w.]+)", str(error))
         reason = f"it asks for {asked[1]}" if asked else "it is damaged, or holds more"
         raise NanochatError(f"{path} is refused: {reason}; only plain tensors are read") from error
-    except Exception as error:  # a damaged file raises nearly anything
+    except Exception as error:  # a damaged file raises errors of many types
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise NanochatError(f"{path} cannot be read: {reason}") from error
     if not isinstance(loaded, dict) or not all(torch.is_tensor(v) for v in loaded.values()):

@@ -6,7 +6,7 @@ from typing import Any, Self
 from nanochat.errors import NanochatError
 
 ROPE_REACH = 10  # length of the rotary table in units of sequence_len
-LARGEST = 10**9  # of any number of a shape: beyond it there is no machine to plan for
+LARGEST = 10**9  # limit of any number of a shape: no machine holds a larger model
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ _MIXING = ("resid_lambdas", "x0_lambdas")
 _GATE = ("ve_gate",)
 _VALUES = ("value_embeds", *_GATE)
 _SMEAR = ("smear_gate", "smear_lambda", "backout_lambda")
-_GATE_CHANNELS: dict[tuple[int, ...], int] = {(32,): 2, (12,): 3}  # to the generation
+_GATE_CHANNELS: dict[tuple[int, ...], int] = {(32,): 2, (12,): 3}  # shape to generation
 
 _DATES = {
     1: "11 to 15 January 2026",
@@ -31,7 +31,7 @@ _SINCE_1 = "residual scalars, sliding windows"
 _SINCE_3 = f"{_SINCE_1}, value embeddings (gate 3σ of 12 channels), rope base 100,000"
 _NEEDS = {
     1: _SINCE_1,
-    # From 2 to 8 March the cap was 20, with the very same keys.
+    # From 2 to 8 March the cap was 20, with equal keys.
     2: f"{_SINCE_1}, value embeddings (gate 2σ of 32 channels), a soft cap of 15 or 20 (not told)",
     3: f"{_SINCE_3}, queries and keys times 1.15",
     4: f"{_SINCE_3}, queries and keys times 1.2, smear, backout",

@@ -111,7 +111,7 @@ class _Block(nn.Module):
         copies: int = 1,
     ) -> Tensor:
         mixed = self.attn(_norm(x), rotary)
-        if positions is not None:  # what follows looks at one position at a time
+        if positions is not None:  # the layers below treat each position by itself
             x, mixed = _take(x, positions, copies), _take(mixed, positions, copies)
         x = x + self.attn.c_proj(mixed)
         return x + self.mlp(_norm(x))
@@ -128,7 +128,7 @@ class GPT(nn.Module):
     Attributes
     ----------
     gradient_checkpointing
-        Whether the activations inside blocks are computed again in the backward pass rather than
+        If the activations inside blocks are computed again in the backward pass rather than
         kept.
     """
 
@@ -263,7 +263,7 @@ class GPT(nn.Module):
             last = positions is not None and block is self.blocks[-1]
             arguments = (x, rotary, positions, copies) if last else (x, rotary)
             if self.gradient_checkpointing and torch.is_grad_enabled():
-                # Nothing in a block is random, so there is no generator to put back.
+                # Nothing in a block is random, so no generator state must be restored.
                 x = checkpoint(block, *arguments, use_reentrant=False, preserve_rng_state=False)
             else:
                 x = block(*arguments)
@@ -273,7 +273,7 @@ class GPT(nn.Module):
         """Return the tables for queries and keys, made once for all blocks."""
         device = self.cos.device.type
         narrow = torch.is_autocast_enabled(device) and torch.get_autocast_dtype(device)
-        # They hold bfloat16 values; a mixed product would convert them again and again.
+        # They hold bfloat16 values; a mixed product would convert them at every use.
         dtype = torch.bfloat16 if narrow == torch.bfloat16 else torch.float32
         return {
             heads: tuple(
@@ -295,7 +295,7 @@ class GPT(nn.Module):
         copies
             At least 1.
         groups
-            Of ``embedding``, ``matrix`` (the blocks) and ``unembedding``.
+            Some of ``embedding``, ``matrix`` (the blocks) and ``unembedding``.
         """
         parts = {"embedding": self.wte, "matrix": self.blocks, "unembedding": self.lm_head}
         for group in groups:

@@ -67,7 +67,7 @@ def head_loss(
         is trained.
     weight
         float32 tensor (rows, d) or (K, rows, d).
-        Of the head, one for all or one for each copy.
+        Weight of the head, one for all copies or one for each.
     targets
         int64 tensor (N,).
         Next-token ids; -1 for a position that only fills a shape and does not count.
@@ -76,13 +76,13 @@ def head_loss(
         Supervised positions.
     scale
         float32 tensor ().
-        What the gradients are multiplied with: for micro-batches and for float16.
+        Factor of the gradients, for micro-batches and for float16.
     vocab
         Rows of the weight that are tokens.
     dtype
-        Of the products with the weight. All else is float32.
+        Type of the products with the weight. All else is float32.
     wants
-        Whether the gradients of the states and of the weight are needed.
+        Flags: gradient of the states needed, gradient of the weight needed.
     cells
         Logits at a time, of `CELLS` for the device by default.
     """
@@ -91,7 +91,7 @@ def head_loss(
     states, rows = hidden.to(dtype), stack[:, :vocab].to(dtype)
     cells = cells or CELLS.get(hidden.device.type, CELLS["cuda"])
     length = max(1, min(positions, cells // vocab))
-    # On a CPU copy by copy: products of several may add in another order than those of one.
+    # On a CPU copy by copy: products of several copies may sum in another order than one's.
     several = hidden.is_cuda and length == positions
     width = max(1, cells // (length * vocab)) if several else 1
     loss = torch.zeros(copies, device=hidden.device)

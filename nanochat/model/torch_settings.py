@@ -23,7 +23,7 @@ def isolated(device: torch.device, deterministic: bool) -> Iterator[None]:
     Parameters
     ----------
     device
-        Where the block computes.
+        Device on which the block computes.
     deterministic
         Inside: deterministic algorithms only, no TF32, no cuDNN benchmark; on a CPU one thread,
         because the order of a sum depends on the number of threads. Otherwise on a GPU any
@@ -45,7 +45,7 @@ def isolated(device: torch.device, deterministic: bool) -> Iterator[None]:
 
 def _be_deterministic(device: torch.device) -> None:
     torch.use_deterministic_algorithms(True)
-    # It would fill every new tensor with NaN, for code that reads memory it has not written.
+    # Torch would fill every new tensor with NaN, to expose reads of unwritten memory.
     _deterministic.fill_uninitialized_memory = False
     torch.backends.cudnn.benchmark = False
     torch.backends.cudnn.deterministic = True
@@ -94,7 +94,7 @@ def _restore(saved: tuple) -> None:
 
 
 _MMAP_THRESHOLD, _TRIM_THRESHOLD = -3, -1  # of glibc's malloc.h
-_LARGEST = 32 << 20  # that glibc takes
+_LARGEST = 32 << 20  # largest value that glibc accepts
 _KEPT = 1 << 30
 
 

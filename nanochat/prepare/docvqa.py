@@ -23,7 +23,7 @@ MAX_TOKENS = 1750
 MAX_ANSWER_CHARS = 150
 REASONS = ("no_answer", "long_answer", "too_long")
 _LIBRARY = "https://www.industrydocuments.ucsf.edu/docs/"
-_PAGES = 32  # that a worker gets at a time
+_PAGES = 32  # pages that a worker gets at a time
 
 
 @dataclass(frozen=True)
@@ -35,9 +35,9 @@ class Limits:
     tokenizer
         It counts.
     max_tokens
-        Of a rendered conversation, special tokens included, at least 2.
+        Tokens of a rendered conversation, special tokens included, at least 2.
     max_answer_chars
-        Of an answer, at least 1.
+        Characters of an answer, at least 1.
     """
 
     tokenizer: Tokenizer
@@ -65,7 +65,7 @@ class Summary:
     matches
         Conversations by how the answer was found: ``exact``, ``fuzzy``, ``none``.
     tokens
-        Of all conversations, rendered.
+        Tokens of all rendered conversations.
     """
 
     rows: int = 0
@@ -100,7 +100,7 @@ def prepare_docvqa(
     Parameters
     ----------
     source, split
-        Of `read_rows`; rows as `parse_row` reads them.
+        Source and split of `read_rows`; rows as `parse_row` reads them.
     out_path
         ``.jsonl`` or ``.parquet``; there whole or not at all. A row has ``messages``, ``match``,
         ``page`` (int or null), ``question_id`` and ``document_id`` (text or null).

@@ -7,7 +7,7 @@ EXACT, FUZZY, NONE = "exact", "fuzzy", "none"
 KINDS = (EXACT, FUZZY, NONE)
 # Share of characters, in percent, that must agree for a fuzzy match: one misread letter in seven.
 FUZZY_SCORE = 85.0
-# A line much shorter than the answer matches a piece of it all too easily.
+# A line much shorter than the answer matches a part of it too easily.
 _SHORTEST = 0.8
 
 
@@ -74,7 +74,7 @@ def _where(texts: Sequence[str], score: Callable[[str], float], least: float) ->
         (line,): value for line, value in enumerate(scores) if value >= least
     }
     for line in range(len(texts) - 1):
-        if max(scores[line : line + 2]) < least:  # else the pair matches because one of them does
+        if max(scores[line : line + 2]) < least:  # else one of the two lines matches by itself
             value = score(f"{texts[line]} {texts[line + 1]}")
             if value >= least:
                 hits[line, line + 1] = value

@@ -107,7 +107,7 @@ def _lines(where: str, row: Mapping[str, Any]) -> tuple[str, ...]:
         for page in pages
         for line in _records(where, "lines", _need(f"{where}, ocr_results", page, "lines"))
     ]
-    # A line break within a line would make two of it in the prompt.
+    # A line break within a line would make it two lines of the prompt.
     tidy = (" ".join(str(text).split()) for text in texts)
     return tuple(text for text in tidy if text)
 
@@ -148,7 +148,7 @@ def _opened(where: str, key: str, given: Any) -> Any:
         return given
     try:
         return json.loads(given) if given.strip() else None
-    except (ValueError, RecursionError) as error:  # the latter: brackets a thousand deep
+    except (ValueError, RecursionError) as error:  # RecursionError: brackets a thousand deep
         raise NanochatError(f"{where}: {key} is not JSON ({error})") from error
 
 

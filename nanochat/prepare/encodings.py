@@ -23,7 +23,7 @@ def load_tokenizer(source: str) -> Tokenizer:
     Raises
     ------
     NanochatError
-        Where it is none of these, or cannot be fetched.
+        If the source is none of these, or cannot be fetched.
     """
     import tiktoken
 
@@ -31,7 +31,7 @@ def load_tokenizer(source: str) -> Tokenizer:
     if source in names:
         try:
             return from_encoding(with_retries(lambda: tiktoken.get_encoding(source)))
-        except OSError as error:  # what its HTTP client raises
+        except OSError as error:  # the error of its HTTP client
             raise NanochatError(
                 f"tokenizer {source!r} could not be fetched ({type(error).__name__});"
                 " without a network use one that is there: --tokenizer FOLDER"

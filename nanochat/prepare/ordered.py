@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-_job: tuple[Callable[[Any, Any], Any], Any] | None = None  # of this process, if it is a worker
+_job: tuple[Callable[[Any, Any], Any], Any] | None = None  # job of this process, if it is a worker
 
 
 def ordered_map(

@@ -31,7 +31,7 @@ def push_dataset(
     repository
         ``owner/name``; made if it does not exist.
     token
-        Of the hub; else the one that ``hf auth login`` keeps, or HF_TOKEN.
+        Token of the hub; else the one that ``hf auth login`` keeps, or HF_TOKEN.
     private
         Make the repository private. One that exists is not changed, and refused if it is public.
 
@@ -87,7 +87,7 @@ def _card(api: Any, name: str, splits: list[str]) -> str:
         card = DatasetCard(Path(path).read_text(encoding="utf-8"), ignore_metadata_errors=True)
     except EntryNotFoundError:
         card = DatasetCard(_CARD.format(name=name))
-    except ValueError as error:  # YAML that is none, text that is not UTF-8
+    except ValueError as error:  # bad YAML, or text that is not UTF-8
         reason = " ".join(str(error).split())[:200]
         raise NanochatError(f"{name}: its README.md cannot be read ({reason})") from error
     every = card.data.to_dict().get("configs") or []
@@ -96,7 +96,9 @@ def _card(api: Any, name: str, splits: list[str]) -> str:
     files = [{"split": split, "path": f"data/{split}.parquet"} for split in splits]
     default = {"config_name": "default", "data_files": [*files, *kept]}
     card.data["configs"] = [default, *(each for each in every if not _is_default(each))]
-    card.data.pop("dataset_info", None)  # sizes of earlier files, held against the new ones
+    card.data.pop(
+        "dataset_info", None
+    )  # sizes of earlier files, which would be checked against the new ones
     return str(card)
 
 

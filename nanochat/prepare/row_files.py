@@ -12,7 +12,7 @@ from nanochat.files.atomic import write_atomically
 if TYPE_CHECKING:
     import pyarrow as pa
 
-_ROWS = 1024  # of a row group
+_ROWS = 1024  # rows of a row group
 
 
 def write_jsonl(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:

@@ -28,7 +28,7 @@ TOKENIZER_FILES = ("tokenizer.pkl", "token_bytes.pt", "tokenizer.json")
 def token_bytes(tokenizer: Tokenizer) -> Tensor:
     """Return the number of bytes of each token: int32 (V,), 0 for the special tokens.
 
-    What bits per byte are counted with. The length of the token itself, which need not be UTF-8
+    Bits per byte are computed from it. It is the length of the token itself, which may not be UTF-8
     on its own; files of nanochat from before July 2026 count three bytes for such a piece.
     """
     counts = torch.zeros(tokenizer.vocab_size, dtype=torch.int32)
@@ -92,7 +92,7 @@ def save_model_folder(
     folder
         Made if needed.
     tokenizer
-        Of the same model.
+        Tokenizer of the model.
     step
         0 to 999,999; becomes part of the names.
     meta
@@ -100,7 +100,7 @@ def save_model_folder(
         ``tokenizer_fingerprint`` are added.
     wte_dtype
         One of "float32", "bfloat16".
-        Of the token embedding. By default the one it has.
+        Type of the token embedding; its own by default.
 
     Returns
     -------
@@ -110,7 +110,7 @@ def save_model_folder(
     Raises
     ------
     NanochatError
-        Where the tokenizer has not as many tokens as the model.
+        If the tokenizer has another number of tokens than the model.
     """
     check_size(tokenizer, source)
     folder = Path(folder)

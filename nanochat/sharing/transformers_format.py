@@ -26,7 +26,7 @@ GENERATION = "generation_config.json"
 EXPORTED = (CONFIG, WEIGHTS, GENERATION, "tokenizer.json", "tokenizer_config.json")
 
 _ARCHITECTURE = "NanoChatForCausalLM"
-_INSIDE = {  # of a block
+_INSIDE = {  # names in a block
     "attn.c_q": "self_attn.q_proj",
     "attn.c_k": "self_attn.k_proj",
     "attn.c_v": "self_attn.v_proj",
@@ -34,7 +34,7 @@ _INSIDE = {  # of a block
     "mlp.c_fc": "mlp.fc1",
     "mlp.c_proj": "mlp.fc2",
 }
-# What this model does and no setting of it changes; also transformers' defaults.
+# Fixed properties of this model; also transformers' defaults.
 _FIXED = {
     "hidden_act": "relu2",
     "attention_dropout": 0.0,
@@ -43,7 +43,7 @@ _FIXED = {
     "final_logit_softcapping": SOFT_CAP,
     "tie_word_embeddings": False,
 }
-_SHAPE = {  # their names for ours
+_SHAPE = {  # names of transformers to names of GPTConfig
     "max_position_embeddings": "sequence_len",
     "vocab_size": "vocab_size",
     "num_hidden_layers": "n_layer",
@@ -65,7 +65,7 @@ def export_transformers(source: Checkpoint | GPT, tokenizer: Tokenizer, folder: 
     Parameters
     ----------
     tokenizer
-        Of the same model.
+        Tokenizer of the model.
     folder
         Created if needed. Files with the names of `EXPORTED` are replaced.
 
@@ -77,7 +77,7 @@ def export_transformers(source: Checkpoint | GPT, tokenizer: Tokenizer, folder: 
     Raises
     ------
     NanochatError
-        Where the tokenizer has not as many tokens as the model.
+        If the tokenizer has another number of tokens than the model.
     """
     from safetensors.torch import save_file
 
@@ -152,7 +152,7 @@ def _config(config: GPTConfig, named: Mapping[str, Tensor]) -> dict[str, Any]:
         "rope_parameters": {"rope_type": "default", "rope_theta": float(ROPE_BASE)},
         "initializer_range": 0.02,
         "use_cache": True,
-        # In which transformers loads the model; the file itself may hold narrower ones beside.
+        # The dtype in which transformers loads the model; the file may hold narrower ones too.
         "dtype": str(widest).removeprefix("torch."),
     }
 

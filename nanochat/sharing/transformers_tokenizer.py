@@ -79,7 +79,7 @@ def export_tokenizer(tokenizer: Tokenizer, folder: Path, longest: int) -> None:
     spelt = {token: "".join(letters[byte] for byte in token) for token in tokenizer.ranks}
     merges = [(spelt[left], spelt[right]) for left, right in _merges(tokenizer.ranks)]
     vocab = {spelt[token]: rank for token, rank in tokenizer.ranks.items()}
-    # As tiktoken: a piece that is a token is that token, however it would be merged.
+    # As in tiktoken: a piece that is a token is that token, whatever its merges give.
     pipeline = Pipeline(models.BPE(vocab=vocab, merges=merges, ignore_merges=True))
     split = pre_tokenizers.Split(Regex(tokenizer.pattern), "isolated")
     by_bytes = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)

@@ -100,7 +100,7 @@ def upload_model(
     repo
         ``owner/name``; made if it does not exist.
     token
-        With the right to write; else HF_TOKEN, or the one that ``hf auth login`` keeps.
+        Token with the right to write; else HF_TOKEN, or the one that ``hf auth login`` keeps.
     private
         Make the repository private. One that exists is not changed, and refused if it is public.
     message

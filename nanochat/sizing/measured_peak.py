@@ -48,7 +48,7 @@ def _measure_here(shape: GPTConfig, batch_size: int) -> Measured:
             f"a step at batch {batch_size:,} takes an estimated {estimate / GB:,.1f} GB on the "
             f"{device}; {free / GB:,.1f} GB are free"
         )
-    # The first use of every part of torch takes memory that is not the model's.
+    # Every part of torch takes memory of its own at its first use.
     _train(GPTConfig(8, 8, 1, 1, 1, 8), 1, device)
     if device == "cuda":
         torch.cuda.reset_peak_memory_stats()
@@ -109,7 +109,7 @@ def free_memory() -> int:
     try:
         group = Path("/sys/fs/cgroup")
         limit, used = (int((group / f"memory.{name}").read_text()) for name in ("max", "current"))
-        cache = _field(group / "memory.stat", "inactive_file")  # is given up when it is needed
+        cache = _field(group / "memory.stat", "inactive_file")  # the kernel frees it on demand
     except (OSError, KeyError, ValueError):  # in no container, or "max": no limit
         return free
     return min(free, max(0, limit - used + cache))

@@ -27,9 +27,9 @@ class Assumptions:
     title
         Short name.
     weight, gradient
-        Of a parameter and of its gradient.
+        Bytes of a parameter and of its gradient.
     cast
-        Of a second copy of each block parameter, kept for the step; 0 if none.
+        Bytes of a second copy of each block parameter, kept for the step; 0 if none.
     block, block_kv
         Kept for the backward pass by a block, per token, for each channel of the width, and of the
         keys.
@@ -38,9 +38,9 @@ class Assumptions:
     overhead
         Added share of the blocks' bytes.
     accumulates
-        Whether all gradients, of batches before, are there when the loss is taken; else the head's.
+        If all gradients, of earlier batches, exist at the loss; else only the head's.
     logit
-        Of each logit that is there when the loss is taken back.
+        Bytes of each logit that exists in the backward pass of the loss.
     chunk
         Logits that are there at a time, at least those of a token; None for all.
     head

@@ -16,9 +16,9 @@ GB = 1e9
 CHINCHILLA_RATIO = 20
 """Tokens per parameter of a compute-optimal training: Hoffmann et al., 2022, arXiv:2203.15556."""
 
-CHARS_PER_TOKEN = 4.8  # of nanochat's own tokenizer, on FineWeb-Edu
+CHARS_PER_TOKEN = 4.8  # measured with nanochat's tokenizer on FineWeb-Edu
 CHARS_PER_SHARD = 250_000_000
-BYTES_PER_SHARD = 100_000_000  # as fetched, compressed
+BYTES_PER_SHARD = 100_000_000  # download size, compressed
 
 RUNTIME = 2_600_000_000
 """Bytes that a training took on fractal-llm's GPU beyond its estimate: CUDA context 1 to 1.5 GB,

@@ -38,7 +38,7 @@ class ModelFolder:
     tokenizer_dir
         Folder with ``tokenizer.json`` or ``tokenizer.pkl``.
     step
-        Which of the folder's checkpoints it is.
+        Step of the checkpoint in that folder.
     """
 
     checkpoint_dir: Path
@@ -115,7 +115,7 @@ def resolve_model(
         A folder; ``preset:NAME`` (made on first use); ``hf:owner/name[@revision]``;
         ``wandb:entity/project/name:version``.
     step, tag, stage
-        Which checkpoint, where there are several (`nanochat.files.checkpoint_layout.choose`).
+        Checkpoint to choose where there are several (`nanochat.files.checkpoint_layout.choose`).
     tokenizer
         Source of the tokenizer, or a folder that has one. If not given: the one beside the model;
         else the source in the variable TOKENIZER_ARTIFACT; else ``tokenizer`` in `base_dir`.
@@ -134,7 +134,7 @@ def resolve_tokenizer(source: str) -> Path:
     Raises
     ------
     NanochatError
-        Where the source has none.
+        If the source has no tokenizer.
     """
     listing = _list(source)
     folder = find_tokenizer(listing.paths)
@@ -194,7 +194,7 @@ def _resolve(source: ModelSource) -> ModelFolder:
         )
     except NanochatError as error:
         raise NanochatError(f"model {source.name!r}: {error}{_also(listing.hint)}") from error
-    # Before the weights are fetched: a tokenizer that is nowhere should not cost a download.
+    # Before the weights are fetched: a missing tokenizer should not cost a download.
     elsewhere = _tokenizer_elsewhere(source.name, layout, source.tokenizer)
     for text in filter(None, [listing.warning, *layout.notes]):
         warnings.warn(f"model {source.name!r}: {text}", stacklevel=3)

@@ -20,7 +20,7 @@ def check_pair(checkpoint: Checkpoint, tokenizer: Tokenizer, folder: Path) -> No
     Parameters
     ----------
     folder
-        Where the tokenizer was read from.
+        Folder from which the tokenizer was read.
 
     Raises
     ------
@@ -47,7 +47,7 @@ def _check_bytes(folder: Path, tokenizer: Tokenizer) -> None:
         counts = torch.load(path, map_location="cpu", weights_only=True)
         silent = set(torch.nonzero(counts == 0).flatten().tolist())
         length = len(counts)
-    except Exception as error:  # a damaged file raises nearly anything
+    except Exception as error:  # a damaged file raises errors of many types
         raise NanochatError(f"{path} cannot be read; without it the model loads too") from error
     if length != tokenizer.vocab_size:
         raise NanochatError(

@@ -132,7 +132,7 @@ class Tokenizer:
             As `check_conversation` demands; a system message is put before
             the first user's text, with a blank line between.
         max_tokens
-            What lies beyond is cut off.
+            Tokens beyond this number are cut off.
 
         Returns
         -------
@@ -253,7 +253,7 @@ class _EncodingUnpickler(pickle.Unpickler):
 def _published_state(path: Path) -> dict[str, Any]:
     """Return the fields of the pickled encoding; NanochatError for any other pickle."""
 
-    class StandIn:  # made anew for each file, so that no pickle can leave anything on it
+    class StandIn:  # one class a file, so that no pickle can change the next one's
         state: dict[str, Any] | None = None
 
         def __setstate__(self, state: dict[str, Any]) -> None:
@@ -261,7 +261,7 @@ def _published_state(path: Path) -> dict[str, Any]:
 
     try:
         loaded = _EncodingUnpickler(io.BytesIO(path.read_bytes()), StandIn).load()
-    except Exception as error:  # a broken pickle raises nearly anything
+    except Exception as error:  # a broken pickle raises errors of many types
         raise NanochatError(f"{path} is refused: {error}") from error
     state = getattr(loaded, "state", None) if type(loaded) is StandIn else None
     if not isinstance(state, dict):

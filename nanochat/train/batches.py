@@ -69,9 +69,9 @@ class Batches:
     pad_id
         Token that fills rows up to the longest of the batch.
     device
-        Where the tensors are kept.
+        Device of the tensors.
     kernels
-        Whether shapes must repeat: then rows have the length of a `bucket`, the
+        If its shapes must repeat, rows have the length of a `bucket`, the
         last batch of an epoch has as many rows as the others, and what fills them is not
         supervised: the loss is the same.
     reach

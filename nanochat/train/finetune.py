@@ -110,7 +110,7 @@ def finetune(
         Called after each step. It may read the model, but must leave it as it is; its time is
         counted.
     kernels
-        What the batches were made for as well.
+        Kernels that the batches were made for, too.
 
     Returns
     -------
@@ -145,7 +145,7 @@ def finetune_side_by_side(
     stepper
         Reset for these recipes, or new.
     recipes
-        Of one `Recipe.stack_key`, one for each copy.
+        One recipe for each copy, with equal `Recipe.stack_key`.
     on_step
         For one recipe: as in `finetune`, with `lag` 0.
     lag
@@ -204,7 +204,7 @@ def _steps(
     on_step: Callable[[StepReport], None] | None,
 ) -> list[int]:
     """Run steps until the budget is spent or all copies have diverged; returns their tokens."""
-    copies = list(range(len(recipes)))  # those that are still trained
+    copies = list(range(len(recipes)))  # copies that are still trained
     parts = recipes[0].accumulation
     tokens: list[int] = []
     seen = 0

@@ -20,7 +20,7 @@ class Preset:
     warmdown_frac
         Share of the steps over which the rate falls to 0, in (0, 1].
     seed
-        Of the first weights.
+        Seed of the initial weights.
     data
         Source of the text (`nanochat.data.conversations.load_conversations`).
     """

@@ -27,7 +27,7 @@ from nanochat.train.optim.schedule import set_lr_factor
 from nanochat.train.presets import Preset, get_preset
 from nanochat.train.recipe import Recipe
 
-CODE_VERSION = 1  # raise it when a change here gives another model
+CODE_VERSION = 1  # to be raised when a change here gives another model
 Progress = Callable[[int, int, float], None]
 
 
@@ -89,7 +89,7 @@ def _is_done(folder: Path, key: str) -> bool:
     try:
         meta = checkpoints / f"meta_{find_checkpoint(checkpoints):06d}.json"
         return json.loads(meta.read_bytes()).get("preset_key") == key
-    except (OSError, ValueError):  # NanochatError is one too: there is no checkpoint
+    except (OSError, ValueError):  # ValueError includes NanochatError: no checkpoint
         return False
 
 

@@ -223,7 +223,7 @@ _OF_A_COPY = {
     *("learning_rate", "matrix_lr", "embedding_lr", "unembedding_lr", "attention_lr", "mlp_lr"),
     *("embedding_lr_mult", "unembedding_lr_mult", "weight_decay"),
     *("init_lr_frac", "warmup_frac", "final_lr_frac"),
-    "seed",  # in `batch_key` where it matters
+    "seed",  # `batch_key` has it where examples are shuffled
 }
 
 

@@ -22,7 +22,7 @@ def coerce(name: str, value: Any, kind: type) -> Any:
     Raises
     ------
     NanochatError
-        Where the value does not fit the type.
+        If the value does not fit the type.
     """
     if kind is int or kind is float:
         return _number(name, value, kind)
@@ -36,7 +36,7 @@ def _number(name: str, value: Any, kind: type) -> int | float:
     # Below 2^53 a float holds every whole number exactly; an axis gives floats.
     wanted = "a whole number below 2^53" if kind is int else "a finite number"
     try:
-        # YAML 1.1 reads 5e5 as text; True is an int to Python but no number to a person.
+        # YAML 1.1 reads 5e5 as text; True is an int in Python, but users mean no number by it.
         number = math.nan if isinstance(value, bool) else float(value)
     except (TypeError, ValueError, OverflowError):
         number = math.nan

@@ -32,7 +32,7 @@ class Stepper:
     Attributes
     ----------
     copies
-        That are trained now: all there are, or the first ones.
+        Copies that are trained now: all of them, or the first ones.
     """
 
     def __init__(self, model: GPT, recipes: Sequence[Recipe], kernels: Kernels = PLAIN) -> None:
@@ -50,10 +50,10 @@ class Stepper:
         self._recorded = RecordedSteps(self._whole_step) if recorded else None
         self._decays = [recipe.weight_decay for recipe in recipes]
         self.copies = len(recipes)
-        # All copies: a parameter itself holds those that are still trained.
+        # Views of all copies: the parameter holds only those that are still trained.
         self._whole = {p: p.detach() for p in model.parameters() if p.requires_grad}
         self.stacked = any(param.dim() == 3 for param in self._whole)
-        # AdamW takes each copy by itself, and with it its part of the gradient.
+        # AdamW takes each copy by itself, with its part of the gradient.
         self._views = adamw_copies(model, self.optimizers) if self.stacked else []
         self._states: Callable[..., Tensor] = model.states
         if kernels.compile:
@@ -157,7 +157,7 @@ class Stepper:
             )
 
     def _new_scaler(self) -> torch.amp.GradScaler:
-        # float16 has so narrow a range that gradients are scaled into it.
+        # float16 has a narrow range: gradients are scaled into it.
         return torch.amp.GradScaler(self.device.type, enabled=self.recipe.dtype == "float16")
 
     def _narrow(self, copies: int) -> None:
