@@ -91,9 +91,9 @@ def _option(
     dashed = name.replace("_", "-")
     flag = kind is bool
     names = _NAMES.get(name, (f"--{dashed}/--no-{dashed}" if flag else f"--{dashed}",))
-    shown = ",".join(default) if isinstance(default, tuple) else str(default)
-    if not flag and shown and default != DERIVED:
-        help = f"{help} [{shown}]"
+    default_text = ",".join(default) if isinstance(default, tuple) else str(default)
+    if not flag and default_text and default != DERIVED:
+        help = f"{help} [{default_text}]"
     option = typer.Option(
         *names,
         help=help,

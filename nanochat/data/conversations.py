@@ -53,8 +53,8 @@ def load_conversations(
         Where the source or the split does not exist, has a bad row (named by file and row), or has
         none.
     """
-    every = iter_conversations(source, split, num_tokens, streaming)
-    conversations = list(itertools.islice(every, limit))
+    stream = iter_conversations(source, split, num_tokens, streaming)
+    conversations = list(itertools.islice(stream, limit))
     if not conversations:
         raise NanochatError(f"{source}: no conversations")
     return conversations

@@ -134,8 +134,8 @@ def list_shards(folder: Path) -> list[tuple[Path, About]]:
     NanochatError
         For a file named like a shard that is none.
     """
-    found = [(path, _read_about(path)) for path in folder.glob(_PATTERN)]
-    return sorted(found, key=lambda each: (each[1].supervised_tokens, each[1].budget))
+    shards = [(path, _read_about(path)) for path in folder.glob(_PATTERN)]
+    return sorted(shards, key=lambda each: (each[1].supervised_tokens, each[1].budget))
 
 
 def pick_shard(folder: Path, num_tokens: int | None = None) -> Path:

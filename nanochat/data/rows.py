@@ -65,13 +65,13 @@ def find_file(source: str, split: str) -> Path:
 
 def _file_of_split(path: Path, split: str) -> Path:
     for name in _spellings(split):
-        found = [
+        files = [
             each for each in (path / f"{name}{suffix}" for suffix in SUFFIXES) if each.exists()
         ]
-        if len(found) > 1:
-            raise NanochatError(f"{path} has {found[0].name} and {found[1].name}: name one of them")
-        if found:
-            return found[0]
+        if len(files) > 1:
+            raise NanochatError(f"{path} has {files[0].name} and {files[1].name}: name one of them")
+        if files:
+            return files[0]
     there = sorted(each.name for each in path.iterdir() if each.suffix in SUFFIXES)
     raise NanochatError(
         f"{path} has no {split}.jsonl or {split}.parquet (there are: {', '.join(there) or 'none'})"
@@ -88,18 +88,18 @@ def hub_dataset(
     """
     builder = _builder(source)
     with _one_line(source):
-        every = with_retries(builder.as_streaming_dataset)
-        name = next((each for each in _spellings(split) if each in every), None)
+        splits = with_retries(builder.as_streaming_dataset)
+        name = next((each for each in _spellings(split) if each in splits), None)
         if name is None:
-            raise NanochatError(f"{source} has no split {split!r} (there are: {', '.join(every)})")
-        found = every[name].column_names or ()
-        wanted = [each for each in columns or () if each in found]
+            raise NanochatError(f"{source} has no split {split!r} (there are: {', '.join(splits)})")
+        present = splits[name].column_names or ()
+        wanted = [each for each in columns or () if each in present]
         if streaming and wanted and hasattr(builder.config, "columns"):
             # Parquet: other columns, such as page images, are not sent.
             builder = _builder(source, columns=wanted, batch_size=_BATCH)
             return with_retries(lambda: builder.as_streaming_dataset(split=name))
         if streaming:
-            rows = every[name]
+            rows = splits[name]
         else:
             with_retries(builder.download_and_prepare)
             rows = builder.as_dataset(split=name)

@@ -144,9 +144,9 @@ def _places(paths: Sequence[str]) -> list[_Place]:
     steps: dict[tuple[str, str], list[int]] = {}
     for path in paths:
         folder, _, name = path.rpartition("/")
-        found = _MODEL.fullmatch(name)
-        if found and _join(folder, f"{found[1] or ''}meta_{found[2]}.json") in known:
-            steps.setdefault((folder, found[1] or ""), []).append(int(found[2]))
+        match = _MODEL.fullmatch(name)
+        if match and _join(folder, f"{match[1] or ''}meta_{match[2]}.json") in known:
+            steps.setdefault((folder, match[1] or ""), []).append(int(match[2]))
     places = []
     for (folder, prefix), complete in steps.items():
         kind = _stage_and_tag(folder)

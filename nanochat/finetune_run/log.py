@@ -80,14 +80,14 @@ class RunLog:
         )
         self._say(f"parameters: {', '.join(groups)}")
         with isolated(self._device, self._recipe.deterministic):
-            found = diagnose(self._inputs.model, self._inputs.batches, self._recipe)
+            diagnostics = diagnose(self._inputs.model, self._inputs.batches, self._recipe)
             self._before = self._answers()
         self._say(
-            f"first batch: loss {found.initial_loss:.4f}, "
-            f"{100 * found.supervised_share:.1f} % of the tokens supervised, "
-            f"{100 * found.padded_share:.1f} % of the positions padding"
+            f"first batch: loss {diagnostics.initial_loss:.4f}, "
+            f"{100 * diagnostics.supervised_share:.1f} % of the tokens supervised, "
+            f"{100 * diagnostics.padded_share:.1f} % of the positions padding"
         )
-        values = {f"diagnostic/{name}": value for name, value in asdict(found).items()}
+        values = {f"diagnostic/{name}": value for name, value in asdict(diagnostics).items()}
         values |= {f"model/params_{group}": count for group, count in counts.items()}
         self._tracker.summary(values)
         if self._before:
@@ -115,8 +115,8 @@ class RunLog:
             **{f"train/lr_{group}": lr for group, lr in lrs.items()},
             "train/tokens_seen": report.tokens_seen,
         }
-        every = self._settings.eval_every
-        if finite and every and (number % every == 0 or last):
+        interval = self._settings.eval_every
+        if finite and interval and (number % interval == 0 or last):
             values |= self._validate(number, report.planned_steps)
         self._tracker.log(values, number)
 

@@ -55,14 +55,14 @@ def make_samples(
             break
         if messages[-1]["role"] != "assistant":
             continue
-        asked, _ = tokenizer.render_conversation(messages[:-1], max_seq_len)
+        question_ids, _ = tokenizer.render_conversation(messages[:-1], max_seq_len)
         if (
-            len(asked) == max_seq_len
+            len(question_ids) == max_seq_len
         ):  # the prompt may have been cut, and leaves no room for the answer's first token
             continue
         expected = _text(messages[-1]["content"])
         length = min(LONGEST, len(tokenizer.encode(expected)) + MARGIN)
-        prompt = [*asked, tokenizer.special["<|assistant_start|>"]]
+        prompt = [*question_ids, tokenizer.special["<|assistant_start|>"]]
         samples.append(Sample(prompt, messages[-2]["content"], expected, length))
     return samples
 

@@ -80,8 +80,8 @@ def finetune_in_child(
     if code == BAD_INPUT:
         raise NanochatError(reason)
     # An empty file is left by a run that was killed before its end.
-    found = [path.read_bytes() for path in sorted(out.glob(f"{PREFIX}*.json"))]
-    return Child(code, json.loads(found[-1]) if found and found[-1] else None, reason)
+    results = [path.read_bytes() for path in sorted(out.glob(f"{PREFIX}*.json"))]
+    return Child(code, json.loads(results[-1]) if results and results[-1] else None, reason)
 
 
 def _word(value: Any) -> str:

@@ -117,12 +117,12 @@ def find_checkpoint(folder: Path, step: int | None = None) -> int:
     NanochatError
         Where there is none with both of its files.
     """
-    found = _complete_steps(Path(folder))
-    if step is None and found:
-        return found[-1]
-    if step is None or step not in found:
+    steps = _complete_steps(Path(folder))
+    if step is None and steps:
+        return steps[-1]
+    if step is None or step not in steps:
         wanted = "model_*.pt with its meta_*.json" if step is None else f"step {step}"
-        have = f"; it has steps {found}" if found else ""
+        have = f"; it has steps {steps}" if steps else ""
         raise NanochatError(f"no checkpoint in {folder}: {wanted} is missing{have}")
     return step
 
@@ -186,8 +186,8 @@ def _read_tensors(path: Path) -> dict[str, Tensor]:
         loaded = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     except pickle.UnpicklingError as error:
         # Torch's own text advises to switch the protection off.
-        asked = re.search(r"GLOBAL ([\w.]+)", str(error))
-        reason = f"it asks for {asked[1]}" if asked else "it is damaged, or holds more"
+        name = re.search(r"GLOBAL ([\w.]+)", str(error))
+        reason = f"it asks for {name[1]}" if name else "it is damaged, or holds more"
         raise NanochatError(f"{path} is refused: {reason}; only plain tensors are read") from error
     except Exception as error:  # a damaged file raises errors of many types
         reason = (str(error).splitlines() or [type(error).__name__])[0]

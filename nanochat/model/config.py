@@ -111,5 +111,5 @@ class GPTConfig:
 def check_number(name: str, value: Any) -> None:
     """Raise unless `value` is a whole number from 1 to `LARGEST`."""
     if type(value) is not int or not 1 <= value <= LARGEST:
-        shown = f"{value:,}" if type(value) is int else repr(value)
-        raise NanochatError(f"{name} must be from 1 to {LARGEST:,}, not {shown}")
+        text = f"{value:,}" if type(value) is int else repr(value)
+        raise NanochatError(f"{name} must be from 1 to {LARGEST:,}, not {text}")

@@ -53,15 +53,13 @@ def later_tensors(shapes: Mapping[str, tuple[int, ...]]) -> str | None:
         A clause that starts with the key at fault; None where no key is of a later generation,
         which does not mean that the weights fit generation 0.
     """
-    if found := _having(shapes, _SMEAR):
-        return _refusal(found[0], 4)
-    if found := _having(shapes, _VALUES):
+    if keys := _having(shapes, _SMEAR):
+        return _refusal(keys[0], 4)
+    if keys := _having(shapes, _VALUES):
         channels = {shapes[key][-1:] for key in _having(shapes, _GATE)}
-        return _refusal(
-            found[0], _GATE_CHANNELS.get(channels.pop()) if len(channels) == 1 else None
-        )
-    if found := _having(shapes, _MIXING):
-        return _refusal(found[0], 1)
+        return _refusal(keys[0], _GATE_CHANNELS.get(channels.pop()) if len(channels) == 1 else None)
+    if keys := _having(shapes, _MIXING):
+        return _refusal(keys[0], 1)
     return None
 
 

@@ -168,8 +168,8 @@ def make_example(
     order = by_need(len(page.lines), answer_lines)
 
     def conversation(count: int) -> list[dict[str, str]]:
-        shown = [page.lines[line] for line in sorted(order[:count])]
-        prompt = user_text(shown, page.number, page.document, question.text)
+        chosen_lines = [page.lines[line] for line in sorted(order[:count])]
+        prompt = user_text(chosen_lines, page.number, page.document, question.text)
         return [{"role": "user", "content": prompt}, {"role": "assistant", "content": answer}]
 
     def tokens(count: int) -> int:

@@ -28,7 +28,7 @@ def find_answer(lines: Sequence[str], answer: str) -> tuple[str, list[int]]:
     -------
     kind : str
         ``exact``, ``fuzzy`` or ``none``.
-    found : list of int
+    holding : list of int
         Numbers of the lines, from 0: the best match first, then by distance to it.
     """
     from rapidfuzz import fuzz
@@ -39,17 +39,17 @@ def find_answer(lines: Sequence[str], answer: str) -> tuple[str, list[int]]:
         return NONE, []
     whole_word = re.compile(rf"(?<!\w){re.escape(wanted)}(?!\w)")
     for holds in (lambda text: bool(whole_word.search(text)), lambda text: wanted in text):
-        found = _where(texts, lambda text, holds=holds: 100.0 * holds(text), 100.0)
-        if found:
-            return EXACT, found
+        holding = _where(texts, lambda text, holds=holds: 100.0 * holds(text), 100.0)
+        if holding:
+            return EXACT, holding
 
     def resemblance(text: str) -> float:
         if len(text) < _SHORTEST * len(wanted):
             return 0.0
         return fuzz.partial_ratio(wanted, text, score_cutoff=FUZZY_SCORE)
 
-    found = _where(texts, resemblance, FUZZY_SCORE)
-    return (FUZZY, found) if found else (NONE, [])
+    holding = _where(texts, resemblance, FUZZY_SCORE)
+    return (FUZZY, holding) if holding else (NONE, [])
 
 
 def by_need(count: int, answer_lines: Sequence[int]) -> list[int]:

@@ -78,8 +78,8 @@ def parse_row(where: str, row: Any) -> Page:
 def _questions(where: str, row: Mapping[str, Any]) -> tuple[Question, ...]:
     if row.get("questions") is None:
         return (_question(where, row),)
-    every = _records(where, "questions", _opened(where, "questions", row["questions"]))
-    return tuple(_question(f"{where}, question {n}", each) for n, each in enumerate(every, 1))
+    questions = _records(where, "questions", _opened(where, "questions", row["questions"]))
+    return tuple(_question(f"{where}, question {n}", each) for n, each in enumerate(questions, 1))
 
 
 def _question(where: str, given: Mapping[str, Any]) -> Question:

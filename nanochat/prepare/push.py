@@ -90,12 +90,12 @@ def _card(api: Any, name: str, splits: list[str]) -> str:
     except ValueError as error:  # bad YAML, or text that is not UTF-8
         reason = " ".join(str(error).split())[:200]
         raise NanochatError(f"{name}: its README.md cannot be read ({reason})") from error
-    every = card.data.to_dict().get("configs") or []
-    listed = [file for each in every if _is_default(each) for file in each.get("data_files", [])]
+    configs = card.data.to_dict().get("configs") or []
+    listed = [file for each in configs if _is_default(each) for file in each.get("data_files", [])]
     kept = [each for each in listed if isinstance(each, dict) and each.get("split") not in splits]
     files = [{"split": split, "path": f"data/{split}.parquet"} for split in splits]
     default = {"config_name": "default", "data_files": [*files, *kept]}
-    card.data["configs"] = [default, *(each for each in every if not _is_default(each))]
+    card.data["configs"] = [default, *(each for each in configs if not _is_default(each))]
     card.data.pop(
         "dataset_info", None
     )  # sizes of earlier files, which would be checked against the new ones

@@ -165,8 +165,8 @@ class Batches:
 
     def _padded(self, length: int) -> int:
         """Return the bucket of a length, or the model's reach if it is less."""
-        found = bucket(length)
-        return found if self.reach is None else max(length, min(found, self.reach))
+        size = bucket(length)
+        return size if self.reach is None else max(length, min(size, self.reach))
 
     def _members(self, index: int) -> NDArray[np.int64]:
         epoch, batch = divmod(index, self.per_epoch)

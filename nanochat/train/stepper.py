@@ -175,7 +175,7 @@ class Stepper:
         with autocast(self.device, dtype):
             states = self._states(batch.inputs, batch.positions)
         head = self.model.lm_head.weight
-        found = head_loss(
+        output = head_loss(
             states.detach(),
             head.detach(),
             batch.targets,
@@ -185,11 +185,11 @@ class Stepper:
             dtype=dtype,
             wants=(states.requires_grad, head.requires_grad),
         )
-        if found.hidden is not None:
-            states.backward(found.hidden)
-        if found.weight is not None:
-            head.grad = found.weight if head.grad is None else head.grad.add_(found.weight)
-        return found.loss
+        if output.hidden is not None:
+            states.backward(output.hidden)
+        if output.weight is not None:
+            head.grad = output.weight if head.grad is None else head.grad.add_(output.weight)
+        return output.loss
 
     def _as_the_source(self, batch: Batch, parts: int) -> Tensor:
         loss = batch_loss(self.model, batch.inputs, batch.labels, self.recipe)
