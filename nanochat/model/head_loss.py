@@ -20,7 +20,7 @@ CELLS = {"cpu": 1 << 18, "cuda": 1 << 27}
 
 @dataclass(frozen=True)
 class HeadLoss:
-    """What the head gives a step.
+    """Loss and gradients of the head for a step.
 
     Attributes
     ----------
