@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 import fractal_ray
+from fractal_ray import testing
 from fractal_ray.version import VERSION
 
 NAMES = [
@@ -74,13 +75,16 @@ def test_importing_the_package_takes_less_than_a_tenth_of_a_second() -> None:
     assert best < 0.1
 
 
-@pytest.mark.parametrize("name", [name for name in NAMES if name not in ("__version__", "Sweep")])
+WITH_EXAMPLE = [name for name in NAMES if name not in ("__version__", "Sweep")]
+
+
+@pytest.mark.parametrize("name", [*WITH_EXAMPLE, "check_planner", "check_workload"])
 def test_the_example_of_a_public_name_runs(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(REPOSITORY)
-    example = doctest.DocTestFinder(recurse=False).find(
-        getattr(fractal_ray, name), name, module=False, globs={}
-    )
+    finder = doctest.DocTestFinder(recurse=False)
+    room = testing if name.startswith("check_") else fractal_ray
+    example = finder.find(getattr(room, name), name, module=False, globs={})
     report: list[str] = []
     ran = doctest.DocTestRunner(verbose=False).run(example[0], out=report.append)
-    assert ran.attempted, f"fractal_ray.{name} has no example in its docstring"
+    assert ran.attempted, f"{room.__name__}.{name} has no example in its docstring"
     assert not ran.failed, "".join(report)
