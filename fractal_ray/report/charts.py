@@ -1,7 +1,7 @@
 """Charts of the page as plain plotly data: the scaling of a border, and D from frame to frame.
 
-Grey lines are the smooth sets of the verification sheet, measured by the same estimator in the same
-stages: what a border must leave before it is rough.
+Grey lines are the smooth sets of the verification sheet, measured by the frame's estimator in the
+frame's stages. A rough border must differ from them.
 """
 
 import math
@@ -14,7 +14,7 @@ from fractal_ray.figures.nesting import magnification
 from fractal_ray.report.facts import Facts
 
 Chart = dict[str, Any]
-"""``id``, ``alt`` (what a reader who cannot see it needs), and plotly's ``data`` and ``layout``."""
+"""``id``, ``alt`` (a text for readers who cannot see it), and plotly's ``data`` and ``layout``."""
 
 _MAIN: Final = "#0072B2"  # of Okabe and Ito, as in the figures
 _FIT: Final = "#D55E00"
@@ -25,22 +25,23 @@ _OURS: Final = "this border"
 def scaling(
     number: int, estimate: Estimate, smooth: Mapping[str, Estimate], *, dimension: bool
 ) -> list[Chart]:
-    """What was measured at each scale with the line through it, and D from scale to scale.
+    """Chart the values measured at each scale with the fitted line, and D from scale to scale.
 
     Parameters
     ----------
     number
-        Of the frame.
+        Number of the frame.
     estimate
-        The recommended one of its sheet.
+        The recommended estimate of the frame's sheet.
     smooth
-        The same estimator on smooth sets.
+        Estimates of smooth sets by the recommended estimator.
     dimension
-        Whether the sheet gives one; else what was measured is shown, and no slope of it.
+        True if the sheet gives a dimension. Otherwise only the measured values are drawn, without
+        a slope.
     """
-    every = [*((name, null, _SMOOTH) for name, null in smooth.items()), (_OURS, estimate, _MAIN)]
-    counts = [_counts(each, name, color) for name, each, color in every]
-    slopes = [_slopes(each, name, color) for name, each, color in every]
+    series = [*((name, null, _SMOOTH) for name, null in smooth.items()), (_OURS, estimate, _MAIN)]
+    counts = [_counts(each, name, color) for name, each, color in series]
+    slopes = [_slopes(each, name, color) for name, each, color in series]
     if dimension and estimate.value is not None and estimate.fit_scales is not None:
         counts.append(_line(estimate))
         slopes.append(_flat(estimate))
@@ -80,19 +81,19 @@ def scaling(
 
 
 def against_zoom(facts: Facts) -> list[Chart]:
-    """D of every frame that has one, by how narrow it is; nothing for fewer than two."""
-    given = [frame for frame in facts.frames if frame.analysis.dimension is not None]
-    if len(given) < 2:
+    """Chart D of every frame with a dimension against its magnification; nothing below two."""
+    measured = [frame for frame in facts.frames if frame.analysis.dimension is not None]
+    if len(measured) < 2:
         return []
     first = facts.frames[0].data.lattice.frame
-    intervals = [frame.interval or (math.nan, math.nan) for frame in given]
-    values = [frame.analysis.dimension or math.nan for frame in given]
+    intervals = [frame.interval or (math.nan, math.nan) for frame in measured]
+    values = [frame.analysis.dimension or math.nan for frame in measured]
     trace = {
         "type": "scatter",
         "mode": "markers",
-        "x": [magnification(first, frame.data.lattice.frame) for frame in given],
+        "x": [magnification(first, frame.data.lattice.frame) for frame in measured],
         "y": values,
-        "text": [f"frame {frame.number}" for frame in given],
+        "text": [f"frame {frame.number}" for frame in measured],
         "error_y": {
             "type": "data",
             "symmetric": False,
@@ -143,7 +144,7 @@ def _trace(x: Any, y: Any, name: str, color: str, hover: str) -> dict[str, Any]:
 
 
 def _line(estimate: Estimate) -> dict[str, Any]:
-    """Through the middle of the scales that were fitted, with the slope of the dimension."""
+    """Draw a line through the middle of the fitted scales, with the slope of the dimension."""
     assert estimate.value is not None
     assert estimate.fit_scales is not None
     coarse, fine = estimate.fit_scales
@@ -177,9 +178,9 @@ def _fit(x: list[float], y: list[float], name: str) -> dict[str, Any]:
 
 
 def _one_entry_a_name(data: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    seen: set[str] = set()
-    shown = []
+    names: set[str] = set()
+    traces = []
     for trace in data:
-        shown.append({**trace, "showlegend": trace["name"] not in seen})
-        seen.add(trace["name"])
-    return shown
+        traces.append({**trace, "showlegend": trace["name"] not in names})
+        names.add(trace["name"])
+    return traces

@@ -1,4 +1,4 @@
-"""What a sweep has spent, by stage and frame, beside what dense grids would have cost."""
+"""Costs of a sweep by stage and frame, beside the costs of dense grids."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -11,8 +11,8 @@ from fractal_ray.report.facts import Facts
 class Spent:
     """Runs of one stage on one frame.
 
-    `seconds` is the time in training loops over all workers; `first` and `last` are when the first
-    and the last row were made.
+    `seconds` is the time in training loops over all workers; `first` and `last` are the times of
+    the first and the last row.
     """
 
     frame: int
@@ -25,16 +25,16 @@ class Spent:
 
     @property
     def rate(self) -> float | None:
-        """Runs per second of a worker; None where no time was measured."""
+        """Return the runs per second of a worker; None if no time was measured."""
         return self.runs / self.seconds if self.seconds > 0 else None
 
 
 @dataclass(frozen=True)
 class Dense:
-    """Grids over the finest lattices of all frames, had every node been run.
+    """Hypothetical grids over the finest lattices of all frames, with a run at every node.
 
-    `runs` were made on nodes of these lattices; `seconds` is what all `nodes` would have taken at
-    the mean of all runs.
+    `runs` were made on nodes of these lattices; `seconds` is the time of all `nodes` at the mean
+    time of a run.
     """
 
     nodes: int
@@ -43,8 +43,8 @@ class Dense:
 
 
 def spent(facts: Facts) -> list[Spent]:
-    """By frame and stage, in the order of these."""
-    found: dict[tuple[int, str], dict[str, Any]] = {}
+    """Return the runs by frame and stage, in the order of the stages."""
+    rows: dict[tuple[int, str], dict[str, Any]] = {}
     columns = ["frame", "stage", "seconds", "tokens_seen", "created_at"]
     groups = facts.table.select(columns).group_by(["frame", "stage"])
     sums = groups.aggregate(
@@ -57,7 +57,7 @@ def spent(facts: Facts) -> list[Spent]:
         ]
     )
     for row in sums.to_pylist():
-        found[row["frame"], row["stage"]] = row
+        rows[row["frame"], row["stage"]] = row
     return [
         Spent(
             frame,
@@ -68,12 +68,12 @@ def spent(facts: Facts) -> list[Spent]:
             row["created_at_min"],
             row["created_at_max"],
         )
-        for (frame, stage), row in sorted(found.items(), key=_in_order)
+        for (frame, stage), row in sorted(rows.items(), key=_in_order)
     ]
 
 
 def dense(facts: Facts) -> Dense:
-    """What the same lattices would have cost without refinement."""
+    """Return the cost of the frames' finest lattices without refinement."""
     mean = facts.status.seconds / facts.table.num_rows if facts.table.num_rows else 0.0
     nodes = sum(frame.analysis.nodes for frame in facts.frames)
     runs = sum(frame.analysis.measured_nodes for frame in facts.frames)

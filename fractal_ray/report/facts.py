@@ -1,4 +1,4 @@
-"""Everything that a report says, read once from a dataset. The numbers are those of `analyze`."""
+"""Contents of a report, read once from a dataset. The numbers are those of `analyze`."""
 
 from dataclasses import dataclass
 from typing import Any, Final
@@ -15,14 +15,14 @@ from fractal_ray.spec.frames import Lattice
 from fractal_ray.spec.yaml_file import parse_spec
 from fractal_ray.sweep import Sweep
 
-_AGAIN: Final = 3
-"""Times that all is read again where a running sweep has written meanwhile: counts that stand side
-by side are to be of one moment."""
+_MOST_REREADS: Final = 3
+"""Largest number of times that the dataset is read again because a running sweep has written to it
+meanwhile: counts on one page should belong to one moment."""
 
 
 @dataclass(frozen=True)
 class FrameFacts:
-    """A frame: its rows on its lattice, what `analyze` says of it, and its sheet, if it has one."""
+    """Facts of a frame: its rows on its lattice, its analysis, and its sheet or None."""
 
     data: FrameData
     analysis: Analysis
@@ -30,19 +30,19 @@ class FrameFacts:
 
     @property
     def number(self) -> int:
-        """Of the frame."""
+        """Return the number of the frame."""
         return self.data.lattice.frame.id
 
     @property
     def interval(self) -> tuple[float, float] | None:
-        """Of the dimension, 95 %; None where none is given."""
+        """Return the 95 % interval of the dimension; None without a dimension."""
         chosen = self.analysis.estimates.get(self.analysis.recommended or "")
         return None if self.analysis.dimension is None or chosen is None else chosen.interval
 
 
 @dataclass(frozen=True)
 class Facts:
-    """A sweep.
+    """Facts of a sweep.
 
     Parameters
     ----------
@@ -53,16 +53,16 @@ class Facts:
     groups
         Failures grouped by their error.
     writers
-        What the parts say of who wrote them.
+        Versions of fractal-ray and Python that wrote the parts of the dataset.
     frames
         All frames so far, in the order of the stages.
     listed
-        The same as `fractal-ray status --frames` lists them, by number.
+        The frames by number, as `fractal-ray status --frames` lists them.
     frames_file
-        Text of `frames.json` where a frame may be cut elsewhere than its spec's rounded numbers
-        say, as `Sweep.zoom` does; None where the stages alone lead to the frames.
+        Text of `frames.json` if a frame may lie elsewhere than the rounded numbers of its spec say,
+        as after `Sweep.zoom`; None if the stages alone lead to the frames.
     partial
-        Whether parts that cannot be read were left out.
+        True if parts that cannot be read were left out.
     """
 
     sweep: Sweep
@@ -79,30 +79,32 @@ class Facts:
 
     @property
     def location(self) -> str:
-        """Of the dataset, without keys: a page is passed on."""
+        """Return the location of the dataset, without keys, because a page is passed on."""
         return without_secrets(self.sweep.location)
 
     @property
     def changed(self) -> bool:
-        """Whether other settings were asked for than those of the last run."""
+        """Return True if the settings differ from those of the last run."""
         return parse_spec(self.header["spec"]) != self.sweep.spec
 
     @property
     def lattices(self) -> dict[int, Lattice]:
-        """The frames by number."""
+        """Return the frames by number."""
         return {frame.number: frame.data.lattice for frame in self.frames}
 
     @property
     def main(self) -> FrameFacts:
-        """The frame that the first sentence is about: the last with a dimension, else with a sheet,
-        else the first of all."""
-        given = [frame for frame in self.frames if frame.analysis.dimension is not None]
-        judged = [frame for frame in self.frames if frame.sheet is not None]
-        return [*self.frames[:1], *judged[-1:], *given[-1:]][-1]
+        """Return the frame of the first sentence.
+
+        It is the last frame with a dimension, else the last with a sheet, else the first frame.
+        """
+        measured = [frame for frame in self.frames if frame.analysis.dimension is not None]
+        verified = [frame for frame in self.frames if frame.sheet is not None]
+        return [*self.frames[:1], *verified[-1:], *measured[-1:]][-1]
 
 
 def read_facts(sweep: Sweep, *, skip_corrupt: bool = False) -> Facts:
-    """Read what there is.
+    """Read the facts of a sweep from its dataset.
 
     Parameters
     ----------
@@ -114,7 +116,7 @@ def read_facts(sweep: Sweep, *, skip_corrupt: bool = False) -> Facts:
     Raises
     ------
     SweepError
-        Where there is no dataset, or one of another sweep, or one that cannot be read.
+        If there is no dataset, it belongs to another sweep, or it cannot be read.
     """
     header = sweep.header()
     if header is None:
@@ -125,11 +127,11 @@ def read_facts(sweep: Sweep, *, skip_corrupt: bool = False) -> Facts:
     if not sweep.is_of_this_spec():
         raise SweepError(
             f"{sweep.location} holds the data of another sweep: its workload or its axes are not"
-            f" those asked for; report what is there: fractal-ray report {sweep.location}"
+            f" those of this spec; to report the data there: fractal-ray report {sweep.location}"
         )
     store = sweep.store()
     state, facts = store.state(), _read(sweep, header, skip_corrupt)
-    for _ in range(_AGAIN):
+    for _ in range(_MOST_REREADS):
         now = store.state()
         if now == state:
             break

@@ -1,4 +1,4 @@
-"""Frames as the page's maps read them: pictures, a code for every node, values of the runs.
+"""Data of the page's maps: pictures, a code for every node, values of the runs.
 
 The arrays are little-endian, compressed with gzip and written in base64; `page.js` unpacks them.
 """
@@ -22,9 +22,9 @@ from fractal_ray.report.pictures import MOST_PIXELS, View, thumbnail, views
 from fractal_ray.spec.frames import Lattice
 
 MOST_BYTES: Final = 7_000_000
-"""Of all maps of a page, without plotly.js and what is text."""
+"""Largest size of all maps of a page, without plotly.js and texts."""
 _LEAST_BYTES: Final = 500_000
-"""For the values of runs, however large the pictures are."""
+"""Size that the values of runs may take in any case, even beside large pictures."""
 
 INFERRED: Final = 3
 MISSING: Final = 8
@@ -34,23 +34,23 @@ FAILED: Final = 9
 
 
 def pack(array: NDArray[Any]) -> str:
-    """Base64 of the gzipped little-endian bytes."""
+    """Encode an array as base64 of its gzipped little-endian bytes."""
     data = np.ascontiguousarray(array.astype(array.dtype.newbyteorder("<"))).tobytes()
     return pack_bytes(data)
 
 
 def pack_bytes(data: bytes) -> str:
-    """Base64 of gzipped bytes."""
+    """Encode bytes as base64 of their gzip."""
     return base64.b64encode(gzip.compress(data, 9, mtime=0)).decode()
 
 
 def data_uri(png: bytes) -> str:
-    """A picture as the source of an `img`."""
+    """Encode a picture as the source of an `img` element."""
     return f"data:image/png;base64,{base64.b64encode(png).decode()}"
 
 
 def maps(facts: Facts) -> tuple[list[dict[str, Any]], list[str]]:
-    """What the page's maps are drawn from, and sentences on what they leave out.
+    """Collect the data of the page's maps, and sentences about the parts that they leave out.
 
     Returns
     -------
@@ -65,7 +65,7 @@ def maps(facts: Facts) -> tuple[list[dict[str, Any]], list[str]]:
             continue
         used += size
         made.append((frame, drawn))
-    every = _thin_out(facts, made, max(_LEAST_BYTES, MOST_BYTES - used))
+    stride = _thin_out(facts, made, max(_LEAST_BYTES, MOST_BYTES - used))
     for frame, _ in made:
         if max(frame.data.raster.outcome.shape) > MOST_PIXELS:
             ny, nx = frame.data.raster.outcome.shape
@@ -73,9 +73,9 @@ def maps(facts: Facts) -> tuple[list[dict[str, Any]], list[str]]:
                 f"Frame {frame.number} has {nx:,} by {ny:,} nodes and its pictures"
                 f" {MOST_PIXELS:,} pixels a side at most; pointing at it reads every node."
             )
-    if every > 1:
+    if stride > 1:
         notes.append(
-            f"To keep the page small, the values of one run in {every} are in it; of the others it"
+            f"To keep the page small, the values of one run in {stride} are in it; of the others it"
             " has the outcome. The dataset has them all."
         )
     if left:
@@ -90,19 +90,24 @@ def maps(facts: Facts) -> tuple[list[dict[str, Any]], list[str]]:
 
 
 def _thin_out(facts: Facts, made: list[tuple[FrameFacts, dict[str, Any]]], room: int) -> int:
-    """Put in the values of runs: of one in so many, as few as there is room for."""
-    every = 1
+    """Add the values of every `stride`-th run, with the smallest `stride` that fits the room.
+
+    Returns
+    -------
+    The stride.
+    """
+    stride = 1
     while True:
         for frame, drawn in made:
-            drawn["rows"] = _rows(facts, frame, every)
+            drawn["rows"] = _rows(facts, frame, stride)
         size = sum(len(text) for _, drawn in made for text in drawn["rows"].values())
         if size <= room:
-            return every
-        every = max(every + 1, math.ceil(every * size / room))
+            return stride
+        stride = max(stride + 1, math.ceil(stride * size / room))
 
 
 def small_picture(facts: Facts, frame: FrameFacts) -> str:
-    """The label of a frame as a thumbnail."""
+    """Draw the label of a frame as a thumbnail."""
     raster, boundary = frame.data.raster, facts.sweep.spec.label.boundary
     return data_uri(thumbnail(raster, _failed(facts, frame)[0], boundary))
 
@@ -149,29 +154,29 @@ def _view(view: View) -> dict[str, Any]:
 
 
 def _boxes(
-    every: dict[int, Lattice], frame: FrameFacts, ruler: dict[str, Ruler]
+    lattices: dict[int, Lattice], frame: FrameFacts, ruler: dict[str, Ruler]
 ) -> list[dict[str, Any]]:
-    """The frames that lie directly in this one."""
+    """Return the frames that lie directly in this one, as boxes in its units."""
     outer, raster = frame.data.lattice, frame.data.raster
-    found = []
-    for number in every:
-        around = chain(every, number)
+    boxes = []
+    for number in lattices:
+        around = chain(lattices, number)
         if len(around) < 2 or around[-2] is not outer:
             continue
-        shares = [float(share) for share in inside(outer.frame, every[number].frame)]
+        shares = [float(share) for share in inside(outer.frame, lattices[number].frame)]
         box: dict[str, Any] = {"number": number}
         for side, values, ends in (("x", raster.x, shares[:2]), ("y", raster.y, shares[2:])):
             at = ruler[side].positions(values)
             box[side] = [float(at[0] + share * (at[-1] - at[0])) for share in ends]
-        found.append(box)
-    return found
+        boxes.append(box)
+    return boxes
 
 
-def _rows(facts: Facts, frame: FrameFacts, every: int) -> dict[str, Any]:
-    """Values of one in so many of the runs on a frame."""
+def _rows(facts: Facts, frame: FrameFacts, stride: int) -> dict[str, Any]:
+    """Return the values of every `stride`-th run on a frame."""
     nodes, at = _nodes(frame, facts.table)
     run = frame.data.raster.measured.ravel()[nodes]
-    nodes, at = nodes[run][::every], at[run][::every]
+    nodes, at = nodes[run][::stride], at[run][::stride]
     some = facts.table.take(pa.array(at))
     ratio = ratios(some, facts.sweep.spec.label.criterion)
     stored = some.column("ratio").to_numpy()
@@ -189,27 +194,27 @@ def _rows(facts: Facts, frame: FrameFacts, every: int) -> dict[str, Any]:
 
 
 def _float32(values: NDArray[np.float64]) -> NDArray[np.float32]:
-    with np.errstate(over="ignore"):  # a loss beyond float32 reads as infinite, which it nearly is
+    with np.errstate(over="ignore"):  # a loss beyond float32 becomes infinite
         return values.astype(np.float32)
 
 
 def _failed(facts: Facts, frame: FrameFacts) -> tuple[NDArray[np.bool_], dict[str, int]]:
-    """(ny, nx) nodes whose runs failed and that have no outcome; the group of each one's error."""
+    """Return the (ny, nx) nodes without an outcome whose runs failed, and the groups of errors."""
     raster = frame.data.raster
     failed = np.zeros(raster.outcome.shape, dtype=np.bool_)
     names = {group["error"]: number for number, group in enumerate(facts.groups)}
     nodes, at = _nodes(frame, facts.failures)
     errors = facts.failures.column("error").take(pa.array(at)).to_pylist()
-    why = {}
+    groups = {}
     for node, error in zip(nodes.tolist(), errors, strict=True):
         if not raster.known.flat[node]:
             failed.flat[node] = True
-            why[str(node)] = names[error]
-    return failed, why
+            groups[str(node)] = names[error]
+    return failed, groups
 
 
 def _nodes(frame: FrameFacts, table: pa.Table) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Rows on the finest lattice of a frame: ``iy * nx + ix`` of each, and its number."""
+    """Return nodes ``iy * nx + ix`` and row numbers of the rows on a frame's finest lattice."""
     lattice = frame.data.lattice
     cells_x = lattice.frame.cells_x << lattice.level
     cells_y = lattice.frame.cells_y << lattice.level

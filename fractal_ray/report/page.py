@@ -1,7 +1,7 @@
-"""A report: one HTML file with everything in it, which opens from disk without a network.
+"""Report as one HTML file that holds all its data and opens from disk without a network.
 
-What is drawn is in `page.html`, how it looks in `page.css`, what moves in `page.js`. Texts of the
-sweep (names, errors, YAML) are escaped by Jinja; the maps put them in place as text, never as HTML.
+The structure is in `page.html`, the style in `page.css`, the interaction in `page.js`. Jinja
+escapes texts of the sweep (names, errors, YAML); the maps insert them as text, never as HTML.
 """
 
 import shlex
@@ -16,7 +16,7 @@ from fractal_ray.report.maps import maps, pack_bytes
 
 
 def render(facts: Facts) -> str:
-    """The page; the same dataset gives the same bytes."""
+    """Render the page; equal datasets give equal bytes."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
     from plotly.offline import get_plotlyjs
 
@@ -68,5 +68,5 @@ def _shipped(name: str) -> str:
 
 
 def _in_script(data: Any) -> str:
-    """JSON that cannot end the script element that it stands in."""
+    """Format data as JSON that cannot end the script element around it."""
     return to_json(data).replace("<", "\\u003c")

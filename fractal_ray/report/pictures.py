@@ -1,8 +1,8 @@
-"""A frame as small PNG pictures, one for each way of looking at it, each with its legend.
+"""Small PNG pictures of a frame: label, outcome, value, loss and stability, each with its legend.
 
-Nodes that are not known stay transparent: the page has a hatched ground. A node is one pixel, but
-where a lattice is finer than a page needs, or an axis of whole numbers is not evenly spaced, every
-pixel shows the node that it lies in.
+Unknown nodes stay transparent: the page has a hatched ground. A node is one pixel. Where a lattice
+is finer than a page needs, or an axis of whole numbers is not evenly spaced, every pixel shows the
+node that it lies in.
 """
 
 import io
@@ -26,16 +26,16 @@ from fractal_ray.figures.tiles import edges, rulers
 from fractal_ray.plane.boundary import OUTCOME_CODES, UNKNOWN, Raster, labels
 
 MOST_PIXELS: Final = 1025
-"""Along a side."""
+"""Largest number of pixels along a side."""
 FAILED_COLOR: Final = "#303030"
-_UNEVEN: Final = 0.01  # of a step: what an evenly spaced axis may differ from it by rounding
-_STOPS: Final = 13  # colours that a legend's gradient is made of
+_UNEVEN: Final = 0.01  # of a step: largest rounding error of an evenly spaced axis
+_STOPS: Final = 13  # number of colours in a legend's gradient
 _THUMBNAIL: Final = 128
 
 
 @dataclass(frozen=True)
 class Gradient:
-    """A colour scale: CSS colours from the low end to the high one, and what the ends mean."""
+    """Colour scale: CSS colours from the low end to the high one, and the names of the ends."""
 
     colors: tuple[str, ...]
     low: str
@@ -44,18 +44,18 @@ class Gradient:
 
 @dataclass(frozen=True)
 class View:
-    """One way to look at a frame.
+    """Picture of a frame that shows one quantity.
 
     Parameters
     ----------
     key, title
-        For the page's code, and for a reader.
+        Name for the page's code, and title for a reader.
     png
         The picture; its first row of pixels is the frame's high end of y.
     swatches
-        ``(text, CSS colour)``; "hatch" for the page's ground, "none" for a text by itself.
+        ``(text, CSS colour)``; "hatch" for the page's ground, "none" for a text without a colour.
     gradient
-        Where colours stand for numbers.
+        Colour scale, if colours stand for numbers.
     """
 
     key: str
@@ -66,7 +66,7 @@ class View:
 
 
 def views(raster: Raster, failed: NDArray[np.bool_], boundary: str) -> list[View]:
-    """All that apply to a frame.
+    """Draw all views that apply to a frame.
 
     Parameters
     ----------
@@ -77,21 +77,21 @@ def views(raster: Raster, failed: NDArray[np.bool_], boundary: str) -> list[View
         Which label separates yes from no, as in `fractal_ray.plane.boundary.labels`.
     """
     draw = _Brush(raster, failed)
-    found = [_label(draw, boundary), _outcome(draw)]
+    pictures = [_label(draw, boundary), _outcome(draw)]
     if (loss := _loss(draw, boundary)) is not None:
-        found += [_value(draw, boundary), loss]
+        pictures += [_value(draw, boundary), loss]
     if boundary != "stable":
-        found.append(_stability(draw))
-    return found
+        pictures.append(_stability(draw))
+    return pictures
 
 
 def thumbnail(raster: Raster, failed: NDArray[np.bool_], boundary: str) -> bytes:
-    """The label as a PNG of 128 pixels at most."""
+    """Draw the label as a PNG of at most 128 pixels a side."""
     return _label(_Brush(raster, failed, _THUMBNAIL), boundary).png
 
 
 class _Brush:
-    """Paints values of a raster's nodes as a PNG of `most` pixels a side at most."""
+    """Painter of node values as a PNG of at most `most` pixels a side."""
 
     def __init__(self, raster: Raster, failed: NDArray[np.bool_], most: int = MOST_PIXELS) -> None:
         self.raster, self.failed = raster, failed
@@ -100,26 +100,26 @@ class _Brush:
         self._rows = pixels(along_y.positions(raster.y), most)[::-1]
 
     def png(self, shares: NDArray[np.float64], colors: Colormap) -> bytes:
-        """Of (ny, nx) numbers from 0 to 1; NaN is left transparent, but for failed nodes."""
+        """Paint (ny, nx) numbers from 0 to 1; NaN is transparent, failed nodes are dark grey."""
         from PIL import Image
 
         at = np.ix_(self._rows, self._columns)
-        shown, failed = shares[at], self.failed[at]
-        pixels = colors(np.ma.masked_invalid(shown), bytes=True)
-        pixels[np.isnan(shown)] = 0
+        values, failed = shares[at], self.failed[at]
+        pixels = colors(np.ma.masked_invalid(values), bytes=True)
+        pixels[np.isnan(values)] = 0
         pixels[failed] = [*bytes.fromhex(FAILED_COLOR[1:]), 255]
         file = io.BytesIO()
         Image.fromarray(pixels, "RGBA").save(file, "PNG", optimize=True)
         return file.getvalue()
 
     def borrowed(self) -> list[tuple[str, str]]:
-        """Legend of inferred nodes where colours stand for numbers, which only runs have."""
+        """Return the legend of inferred nodes, for colours of numbers, which only runs have."""
         inferred = int((self.raster.known & ~self.raster.measured).sum())
-        said = f"nodes that were not run have the colour of the nearest run ({inferred:,})"
-        return [(said, "none")] if inferred else []
+        text = f"nodes that were not run have the colour of the nearest run ({inferred:,})"
+        return [(text, "none")] if inferred else []
 
     def others(self) -> list[tuple[str, str]]:
-        """Legend of what has no outcome; empty where everything has one."""
+        """Return the legend of nodes without an outcome; empty if all have one."""
         lost = int(self.failed.sum())
         unknown = int((~self.raster.known).sum()) - lost
         missing = [(f"not run yet ({unknown:,})", "hatch")] if unknown else []
@@ -127,14 +127,14 @@ class _Brush:
 
 
 def pixels(positions: NDArray[np.float64], most: int) -> NDArray[np.int64]:
-    """Which node each pixel along an axis shows; all nodes in order where they are evenly spaced.
+    """Return the node that each pixel along an axis shows; evenly spaced nodes get a pixel each.
 
     Parameters
     ----------
     positions
-        (n,) where the nodes are drawn, never decreasing.
+        (n,) positions of the nodes in the picture, never decreasing.
     most
-        Pixels.
+        Largest number of pixels.
     """
     count = positions.size
     even = np.linspace(positions[0], positions[-1], count)
@@ -184,15 +184,15 @@ def _value(draw: _Brush, boundary: str) -> View:
 
 
 def _loss(draw: _Brush, boundary: str) -> View | None:
-    """Final losses of yes nodes, as in the figures; None where there are none."""
+    """Draw the final losses of yes nodes, as in the figures; None if there are none."""
     raster = draw.raster
     yes = labels(raster, boundary) == 1
-    shown = yes & np.isfinite(raster.loss)
-    if not shown.any():
+    finite = yes & np.isfinite(raster.loss)
+    if not finite.any():
         return None
-    low, high = float(raster.loss[shown].min()), float(raster.loss[shown].max())
-    loss = fill_inferred(np.where(shown, raster.loss, np.nan), raster, boundary)
-    # The last of the colours is that of nodes without a loss to show.
+    low, high = float(raster.loss[finite].min()), float(raster.loss[finite].max())
+    loss = fill_inferred(np.where(finite, raster.loss, np.nan), raster, boundary)
+    # The last colour marks nodes without a loss.
     steps = 255
     scaled = (loss - low) / ((high - low) or 1.0) * steps / (steps + 1)
     viridis = matplotlib.colormaps["viridis_r"].resampled(steps)
@@ -208,7 +208,7 @@ def _stability(draw: _Brush) -> View:
     raster = draw.raster
     answer = labels(raster, "stable")
     no, yes = MEASURED_COLORS[1], MEASURED_COLORS[3]
-    # Of inferred nodes the refinement may have left open which it is.
+    # The stability of an inferred node may be open, because the refinement follows one label only.
     kinds = (
         ("stable", answer == 1, yes),
         (NO["stable"], answer == 0, no),

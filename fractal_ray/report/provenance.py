@@ -1,5 +1,5 @@
-"""The sections of a page behind what was found: costs, failures, whose data these are, and how to
-make them again. Plain data for `page.html`."""
+"""Sections of a page after the results, as plain data for `page.html`: costs, failures, the origin
+of the data, and the commands that reproduce them."""
 
 import base64
 import shlex
@@ -17,7 +17,7 @@ from fractal_ray.version import VERSION
 
 
 def cost(facts: Facts) -> dict[str, Any]:
-    """By stage and frame, and what dense grids would have cost."""
+    """Return the costs by stage and frame, and the cost of dense grids."""
     rows = [
         {
             "stage": each.stage,
@@ -38,7 +38,7 @@ def cost(facts: Facts) -> dict[str, Any]:
         "tokens": any(row["tokens"] != "0" for row in rows),
         "seconds": f"{_short(seconds)} worker-seconds",
         "gpu": f"{seconds * gpu / 3600:,.2f} GPU-hours at {gpu:g} GPUs a worker"
-        if gpu and gpu != "auto"  # then it was measured anew by every start, and kept nowhere
+        if gpu and gpu != "auto"  # every start measures "auto" again; no file keeps the result
         else None,
         "rate": _short(facts.table.num_rows / seconds) if seconds else None,
         "nodes": f"{grid.nodes:,}",
@@ -49,7 +49,7 @@ def cost(facts: Facts) -> dict[str, Any]:
 
 
 def failures(facts: Facts) -> list[dict[str, Any]]:
-    """Grouped by their last line, most frequent first."""
+    """Return the failures, grouped by their last line, most frequent first."""
     axes = facts.sweep.spec.axes
     return [
         {
@@ -65,13 +65,13 @@ def failures(facts: Facts) -> list[dict[str, Any]]:
 
 
 def spec_text(facts: Facts) -> str:
-    """The spec as YAML, every setting written out but the keys of a storage."""
+    """Return the spec as YAML with every setting written out, without the keys of a storage."""
     plain = cleaned(facts.sweep.spec.model_dump(mode="json", exclude_none=True))
     return yaml.safe_dump(plain, sort_keys=False, allow_unicode=True, width=90)
 
 
 def provenance(facts: Facts) -> list[tuple[str, str]]:
-    """Whose data these are, who wrote them, where and when."""
+    """Return the origin of the data: dataset, fingerprint, writers, times, hosts and devices."""
     table = facts.table
     versions = Counter(
         f"fractal-ray {each.get('fractal_ray', '?')}, Python {each.get('python', '?')}"
@@ -92,12 +92,12 @@ def provenance(facts: Facts) -> list[tuple[str, str]]:
 
 
 def recipe(facts: Facts) -> list[tuple[str, str]]:
-    """Every setting that is not swept, the defaults too."""
+    """Return every setting that is not swept, including defaults."""
     return [(key, str(value)) for key, value in facts.header.get("recipe", {}).items()]
 
 
 def reproduce(facts: Facts, text: str) -> dict[str, Any]:
-    """The spec as a link to download, the frames of zooms as another, and the commands."""
+    """Return the spec and the frames of zooms as links to download, and the commands."""
     name = f"{facts.sweep.spec.name}.yaml"
     folder = shlex.quote(f"results/{facts.sweep.spec.name}")
     numbers = [frame.number for frame in facts.frames if frame.sheet is not None]
@@ -119,7 +119,7 @@ def reproduce(facts: Facts, text: str) -> dict[str, Any]:
 
 
 def _download(kind: str, text: str) -> str:
-    """A text as a link that is a file."""
+    """Encode a text as a link that downloads it as a file."""
     return f"data:{kind};base64,{base64.b64encode(text.encode()).decode()}"
 
 
@@ -136,5 +136,5 @@ def _counted(names: list[str]) -> str:
 
 
 def _short(number: float) -> str:
-    """Three digits, or all before the point."""
+    """Format a number with three digits, or with all digits before the point."""
     return f"{number:,.0f}" if number >= 100 else f"{number:.3g}"

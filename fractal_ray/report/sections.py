@@ -1,4 +1,4 @@
-"""The sections of a page on what was found: plain data for `page.html`."""
+"""Sections of a page with the results: plain data for `page.html`."""
 
 from typing import Any
 
@@ -14,7 +14,7 @@ from fractal_ray.version import VERSION
 
 
 def head(facts: Facts) -> dict[str, Any]:
-    """Name, finding, counts, and what a reader must know before anything else."""
+    """Return name, finding, counts, and the notes that a reader must see first."""
     spec, status = facts.sweep.spec, facts.status
     notes = words.unfinished(facts)
     if facts.changed:
@@ -40,7 +40,7 @@ def head(facts: Facts) -> dict[str, Any]:
 
 
 def tree(facts: Facts) -> list[dict[str, Any]]:
-    """The frames that lie in no other, each with those in it under `inner`."""
+    """Return the frames that lie in no other frame, each with its inner frames under `inner`."""
     nodes = {frame.number: _frame(facts, frame) for frame in facts.frames}
     roots = []
     for number, node in nodes.items():
@@ -51,32 +51,32 @@ def tree(facts: Facts) -> list[dict[str, Any]]:
 
 
 def dimensions(facts: Facts) -> list[dict[str, Any]]:
-    """Frames with a sheet: the verdict, all estimators, charts, and the sheet's checks."""
+    """Return the frames with a sheet: verdict, all estimators, charts, and the sheet's checks."""
     return [_dimension(facts, frame) for frame in facts.frames if frame.sheet is not None]
 
 
 def unverified(facts: Facts) -> list[int]:
-    """Numbers of the frames without a sheet."""
+    """Return the numbers of the frames without a sheet."""
     return [frame.number for frame in facts.frames if frame.sheet is None]
 
 
 def audits(facts: Facts) -> list[dict[str, Any]]:
-    """What refinement skipped and what its audit says of that, frame by frame."""
-    found = []
+    """Return the skipped nodes of each refinement and the results of its audit, by frame."""
+    rows = []
     for frame in facts.frames:
         audit = frame.analysis.audit
         if audit is None:
             continue
         levels = zip(audit.found, audit.corrected, audit.stderr, strict=True)
-        judged = audit.audited - audit.undecided
+        decided = audit.audited - audit.undecided
         missed = None
         if audit.low is not None and audit.high is not None:
             missed = f"{audit.low:.2%} to {audit.high:.2%}"
-        found.append(
+        rows.append(
             {
                 "frame": frame.number,
                 "skipped": f"{audit.skipped:,}",
-                "audited": f"{judged:,}",
+                "audited": f"{decided:,}",
                 "surprises": f"{audit.surprises:,}",
                 "missed": missed or "nothing is known: none was run",
                 "found": f"{audit.found[-1]:,}",
@@ -84,7 +84,7 @@ def audits(facts: Facts) -> list[dict[str, Any]]:
                 "levels": ", ".join(f"{n:,} → {c:,.0f}" for n, c, _ in levels),
             }
         )
-    return found
+    return rows
 
 
 def _frame(facts: Facts, frame: FrameFacts) -> dict[str, Any]:
@@ -117,10 +117,10 @@ def _dimension(facts: Facts, frame: FrameFacts) -> dict[str, Any]:
         ) from error
     known = {name: null for name, null in smooth.items() if null is not None}
     beside = {**known, **({"label noise": noise} if noise else {})}
-    shown = []
+    scaling_charts = []
     if estimate is not None and any(estimate.measured):
-        given = analysis.dimension is not None
-        shown = charts.scaling(frame.number, estimate, known, dimension=given)
+        has_dimension = analysis.dimension is not None
+        scaling_charts = charts.scaling(frame.number, estimate, known, dimension=has_dimension)
     return {
         "frame": frame.number,
         "open": frame is facts.main,
@@ -134,7 +134,7 @@ def _dimension(facts: Facts, frame: FrameFacts) -> dict[str, Any]:
         "nulls": [{**_row(each), "data": name} for name, each in beside.items()],
         "null_method": "" if estimate is None else estimate.method,
         "checks": checks,
-        "charts": shown,
+        "charts": scaling_charts,
     }
 
 
@@ -158,5 +158,5 @@ def _number(frame: FrameFacts) -> str:
 
 
 def _warnings(facts: Facts) -> list[str]:
-    every = [warning for frame in facts.frames for warning in frame.analysis.warnings]
-    return [f"{warning[0].upper()}{warning[1:]}." for warning in dict.fromkeys(every)]
+    warnings = [warning for frame in facts.frames for warning in frame.analysis.warnings]
+    return [f"{warning[0].upper()}{warning[1:]}." for warning in dict.fromkeys(warnings)]

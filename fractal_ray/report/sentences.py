@@ -1,4 +1,4 @@
-"""What was found, in sentences: of the whole sweep, of a verification sheet check by check."""
+"""Results in sentences: the finding of the whole sweep, and each check of a verification sheet."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -19,7 +19,7 @@ from fractal_ray.dimension.result import Estimate
 from fractal_ray.figures.style import NO
 from fractal_ray.report.facts import Facts
 
-_SAID: Final = {
+_VERDICT_SENTENCES: Final = {
     FRACTAL: "the border{} is rough down to the finest scale",
     SMOOTH: "the border{} cannot be told from a smooth curve",
     UNRESOLVED: "these runs cannot say how rough the border{} is",
@@ -30,9 +30,9 @@ _UNSURE: Final = "the checks that a dimension of the border{} needs are not comp
 
 @dataclass(frozen=True)
 class Check:
-    """A line of a verification sheet: what was looked at, what was found, what had to hold.
+    """Line of a verification sheet: name of a check, its result and its requirement.
 
-    `passed` is None where a check decides nothing by itself.
+    `passed` is None if a check decides nothing by itself.
     """
 
     name: str
@@ -42,16 +42,16 @@ class Check:
 
 
 def finding(facts: Facts) -> str:
-    """How much is yes and what is known of the border, in one sentence, and the verdict."""
+    """Return the share of yes, the result on the border, and the verdict, in two sentences."""
     if not facts.frames or not facts.table.num_rows:
         return "Nothing has been run to its end yet, so there is nothing to say."
     whole, boundary = facts.frames[0].analysis, facts.sweep.spec.label.boundary
     share = whole.yes_ratio or 0.0
     if whole.unknown_nodes:
-        said = f"Of the nodes that are known so far {share:.1%} are {boundary}"
+        sentence = f"Of the nodes that are known so far {share:.1%} are {boundary}"
     else:
-        said = f"{share:.1%} of the axes' plane is {boundary}, the rest is {NO[boundary]}"
-    return f"{said}; {_border(facts)}. Verdict: {facts.main.analysis.verdict}."
+        sentence = f"{share:.1%} of the axes' plane is {boundary}, the rest is {NO[boundary]}"
+    return f"{sentence}; {_border(facts)}. Verdict: {facts.main.analysis.verdict}."
 
 
 def _border(facts: Facts) -> str:
@@ -61,18 +61,18 @@ def _border(facts: Facts) -> str:
         return "no border is seen"
     if frame.sheet is None:
         return "whether its border is rough was not verified, so no dimension is given"
-    said = _SAID.get(verdict, _UNSURE).format(
+    sentence = _VERDICT_SENTENCES.get(verdict, _UNSURE).format(
         f" in frame {frame.number}" if len(facts.frames) > 1 else ""
     )
-    given = ""
+    addition = ""
     if dimension is not None and frame.interval is not None:
         low, high = frame.interval
-        given = f", with a dimension of {dimension:.2f} (95 %: {low:.2f} to {high:.2f})"
-    return f"{said}{given}"
+        addition = f", with a dimension of {dimension:.2f} (95 %: {low:.2f} to {high:.2f})"
+    return f"{sentence}{addition}"
 
 
 def unfinished(facts: Facts) -> list[str]:
-    """What is still to be run, as sentences; empty where the sweep has ended."""
+    """Return sentences on the points still to be run; empty if the sweep has ended."""
     said = []
     status = facts.status
     if status.planned is not None and status.points < status.planned:
@@ -91,15 +91,15 @@ def unfinished(facts: Facts) -> list[str]:
 
 
 def checks(sheet: dict[str, Any]) -> list[Check]:
-    """A kept verification sheet (docs/storage.md) line by line."""
+    """Return the checks of a stored verification sheet (docs/storage.md)."""
     evidence = sheet["evidence"]
     cells, unknown = evidence["boundary_cells"], evidence["unknown_cells"]
-    found = [_values(AxisValues(**each)) for each in evidence["values"]]
-    found += [_flips(LabelCheck(**each), census=evidence["census"]) for each in evidence["flips"]]
-    found += [Check(check, "not run", "to be run", passed=False) for check in evidence["missing"]]
+    lines = [_values(AxisValues(**each)) for each in evidence["values"]]
+    lines += [_flips(LabelCheck(**each), census=evidence["census"]) for each in evidence["flips"]]
+    lines += [Check(check, "not run", "to be run", passed=False) for check in evidence["missing"]]
     correlation = evidence["reading"]["correlation"]
     if correlation is not None:
-        found.append(
+        lines.append(
             Check(
                 "neighbouring labels know of each other",
                 f"correlation {correlation:.2f}",
@@ -107,7 +107,7 @@ def checks(sheet: dict[str, Any]) -> list[Check]:
                 correlation >= RESOLVED_FROM,
             )
         )
-    found += [
+    lines += [
         Check(
             "failed runs leave few cells open",
             f"{unknown:,} cells open, {cells:,} boundary cells",
@@ -123,10 +123,10 @@ def checks(sheet: dict[str, Any]) -> list[Check]:
     ]
     if evidence["growth"]:
         counts = ", ".join(f"{count:,}" for count in evidence["growth"])
-        found.append(Check("boundary cells by level, coarse to fine", counts, "", passed=None))
+        lines.append(Check("boundary cells by level, coarse to fine", counts, "", passed=None))
     if evidence["reading"]["dimension"] is not None and evidence["reading"]["smooth"]:
         low, high = evidence["reading"]["smooth"]
-        found.append(
+        lines.append(
             Check(
                 "box count of the finest lattice beside smooth curves",
                 f"{evidence['reading']['verdict']}",
@@ -134,7 +134,7 @@ def checks(sheet: dict[str, Any]) -> list[Check]:
                 passed=None,
             )
         )
-    return found
+    return lines
 
 
 def _values(values: AxisValues) -> Check:
@@ -147,32 +147,31 @@ def _values(values: AxisValues) -> Check:
 
 
 def _flips(flips: LabelCheck, *, census: bool) -> Check:
-    what, _, said = str(flips).partition(": ")
+    name, _, result = str(flips).partition(": ")
     if flips.check == "dtype":
-        asked = "decides nothing: says whether the border belongs to the arithmetic"
-        return Check(what, said, asked, passed=None)
-    asked = f"not surely above {MOST_FLIPS:.0%}" + (
+        requirement = "decides nothing: says whether the border belongs to the arithmetic"
+        return Check(name, result, requirement, passed=None)
+    requirement = f"not surely above {MOST_FLIPS:.0%}" + (
         "" if census else f", surely below {SURE_BELOW:.0%}"
     )
     low, high = flips.low or 0.0, 1.0 if flips.high is None else flips.high
     lost = flips.failed > MOST_LOST * (flips.runs + flips.failed)
-    return Check(
-        what, said, asked, low <= MOST_FLIPS and (census or high <= SURE_BELOW) and not lost
-    )
+    passed = low <= MOST_FLIPS and (census or high <= SURE_BELOW) and not lost
+    return Check(name, result, requirement, passed)
 
 
 def estimate_of(kept: dict[str, Any] | None) -> Estimate | None:
-    """An estimate as a sheet keeps it."""
+    """Rebuild an estimate from a stored sheet; None from None."""
     return None if kept is None else Estimate(**kept)
 
 
 def day(written: str | None) -> str:
-    """Of an ISO date in UTC, as rows and headers keep it."""
+    """Format an ISO date in UTC, as rows and headers hold it."""
     return "never" if written is None else f"{datetime.fromisoformat(written):%Y-%m-%d %H:%M} UTC"
 
 
 def duration(seconds: float) -> str:
-    """Of so many seconds, in the unit that a reader would choose."""
+    """Format a number of seconds in the largest suitable unit."""
     for size, unit in ((86_400.0, "days"), (3600.0, "h"), (60.0, "min")):
         if seconds >= 2 * size:
             return f"{seconds / size:,.1f} {unit}"

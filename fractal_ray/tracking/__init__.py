@@ -1,11 +1,11 @@
-"""Sweeps followed in Weights & Biases (docs/tracking.md).
+"""Tracking of sweeps in Weights & Biases (docs/tracking.md).
 
 with tracked(sweep) as tracker:
     progress = sweep.run("local", view=tracker)
     result, raster = analyze(sweep)
     tracker.end(result, raster, progress, "figures/map.png")
 
-Nothing of wandb runs in this process, so nothing of it can stop or slow a sweep.
+wandb runs in a process of its own, so it can neither stop nor slow a sweep.
 """
 
 import os
@@ -30,31 +30,31 @@ def _warn(text: str) -> None:
 @contextmanager
 def tracked(
     sweep: "Sweep",
-    asked: bool | None = None,
+    enabled: bool | None = None,
     *,
     note: Callable[[str], None] = lambda text: None,
     warn: Callable[[str], None] = _warn,
 ) -> Iterator[Tracker]:
-    """The tracker of a sweep, for the time that it runs.
+    """Track a sweep while the ``with`` block runs.
 
     Parameters
     ----------
     sweep
-        Its spec says whether and where it is tracked, and the environment what the spec leaves
-        open.
-    asked
-        True or False decides whether; None leaves it to the spec.
+        Its spec decides if and where it is tracked; environment variables supply settings that the
+        spec leaves open.
+    enabled
+        True or False overrides the spec; None follows the spec.
     note
-        Called with one line: where the runs are.
+        Called with one line: the place of the runs.
     warn
-        Called with one line, once, where W&B does not work.
+        Called once, with one line, if W&B does not work.
 
     Raises
     ------
     SweepError
-        For a `WANDB_MODE` that does not exist; no fault of W&B's is ever raised.
+        For a `WANDB_MODE` that does not exist. Faults of W&B are never raised.
     """
-    target = find_target(sweep.spec, asked, os.environ)
+    target = find_target(sweep.spec, enabled, os.environ)
     if target is None:
         yield Tracker()
         return

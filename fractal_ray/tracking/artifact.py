@@ -1,4 +1,4 @@
-"""What of a sweep's folder goes to W&B."""
+"""Files of a sweep's folder that go to W&B as an artifact."""
 
 import json
 from pathlib import Path
@@ -22,15 +22,15 @@ def add_dataset(artifact: Any, store: Store, *, copied: bool) -> None:
     artifact
         A new `wandb.Artifact`.
     store
-        A dataset on a disk is added file by file, its `sweep.json` without the keys that a
-        storage may be written with; of one elsewhere only the place is named, in
+        A dataset on a local disk is added file by file, its `sweep.json` without the keys that a
+        storage URI may hold. Of a remote dataset only the location is added, in
         ``location.txt``.
     copied
-        Whether W&B takes copies of the files now: it may be long before they are sent, and the
-        sweep may go on before.
+        True if W&B copies the files now: they may be sent much later, and the sweep may be
+        resumed in the meantime.
     """
     if not isinstance(store.filesystem, LocalFileSystem):
-        # A reference of W&B's would need the library of each kind of storage.
+        # A W&B reference would need the library of each kind of storage.
         with artifact.new_file("location.txt") as file:
             file.write(without_secrets(store.location) + "\n")
         return

@@ -1,4 +1,4 @@
-"""What follows a sweep from outside: one more view of its progress, told once how it ended."""
+"""Base class of trackers: a view of a sweep's progress that also receives its result."""
 
 from typing import TYPE_CHECKING
 
@@ -10,27 +10,27 @@ if TYPE_CHECKING:
 
 
 class Tracker:
-    """A view of a sweep. This one keeps nothing: it is for sweeps that are not tracked."""
+    """View of a sweep. This base class keeps nothing: it serves sweeps that are not tracked."""
 
     def __call__(self, progress: Progress) -> None:
-        """Take a state of the running sweep; returns at once."""
+        """Receive a state of the running sweep; returns at once."""
 
     def end(self, result: "Analysis", raster: "Raster", progress: Progress, figure: str) -> None:
-        """Take what a sweep that has ended shows.
+        """Receive the result of a sweep that has ended.
 
         Parameters
         ----------
         result, raster
-            Of `fractal_ray.analysis.summary.analyze`.
+            Results of `fractal_ray.analysis.summary.analyze`.
         progress
             The last state.
         figure
-            The map as a picture, a path within the sweep's folder.
+            Path of the map's picture within the sweep's folder.
         """
 
 
 def both(first: View, second: View) -> View:
-    """Two views as one."""
+    """Combine two views into one."""
 
     def view(progress: Progress) -> None:
         first(progress)

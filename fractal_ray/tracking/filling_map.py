@@ -1,4 +1,4 @@
-"""The small map of a running sweep as a picture."""
+"""Small map of a running sweep as a picture."""
 
 from collections.abc import Sequence
 from typing import Final
@@ -11,7 +11,7 @@ from fractal_ray.figures.style import MISSING_COLOR, OUTCOME_COLORS
 from fractal_ray.plane.boundary import OUTCOME_CODES, UNKNOWN
 
 _WIDTH: Final = 480
-"""Pixels that a map is wide, about."""
+"""Approximate width of a map in pixels."""
 _COLORS: Final = {
     UNKNOWN: MISSING_COLOR,
     **{code: OUTCOME_COLORS[outcome] for outcome, code in OUTCOME_CODES.items()},
@@ -19,12 +19,12 @@ _COLORS: Final = {
 
 
 def map_picture(rows: Sequence[Sequence[int]]) -> NDArray[np.uint8]:
-    """Colours of a map's bins, y upwards.
+    """Paint the bins of a map, y upwards.
 
     Parameters
     ----------
     rows
-        Codes of outcomes, lowest y first, -1 where nothing is known (`Progress.map`).
+        Codes of outcomes, lowest y first, -1 for unknown bins (`Progress.map`).
 
     Returns
     -------

@@ -1,4 +1,4 @@
-"""Runs of their own for some of a sweep's points, with the keys of a single fine-tune (T10)."""
+"""W&B runs for a sample of a sweep's points, with the keys of a single fine-tune (T10)."""
 
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -13,7 +13,7 @@ from fractal_ray.spec.workloads import NanochatSpec
 from fractal_ray.tracking.summary import drawn
 from nanochat.train.recipe import PARTS, Recipe
 
-# What decides how many steps a run has.
+# Recipe values that decide the number of steps of a run.
 _BUDGET = frozenset(
     ("num_tokens", "num_iterations", "device_batch_size", "target_examples_per_step")
 )
@@ -22,27 +22,27 @@ _BUDGET = frozenset(
 def point_runs(
     spec: SweepSpec, table: pa.Table, count: int
 ) -> Iterator[tuple[dict[str, Any], list[tuple[int, dict[str, float]]], dict[str, Any]]]:
-    """Configuration, ``(step, values)`` in order, and summary of `count` points that are drawn.
+    """Yield configuration, ``(step, values)`` in order, and summary of `count` drawn points.
 
     Parameters
     ----------
     spec
-        Its label decides what the runs showed.
+        Its label decides the outcomes of the runs.
     table
         All rows of `points/`.
     count
-        Points; all of them where there are fewer.
+        Number of points; all points if there are fewer.
     """
     longest = max(table.column("steps").to_pylist(), default=0)
     chosen = drawn(table, count)
     criterion = spec.label.criterion
-    judged = zip(outcomes(chosen, criterion), ratios(chosen, criterion).tolist(), strict=True)
-    for row, (outcome, ratio) in zip(chosen.to_pylist(), judged, strict=True):
+    labels = zip(outcomes(chosen, criterion), ratios(chosen, criterion).tolist(), strict=True)
+    for row, (outcome, ratio) in zip(chosen.to_pylist(), labels, strict=True):
         swept = {spec.axes.x.param: row["x"], spec.axes.y.param: row["y"]}
-        told = ("point_id", "stage", "frame", "level", "ix", "iy", "seed", "host", "device")
-        config = {**swept, **{name: row[name] for name in told}}
+        columns = ("point_id", "stage", "frame", "level", "ix", "iy", "seed", "host", "device")
+        config = {**swept, **{name: row[name] for name in columns}}
         stable = outcome is not Outcome.DIVERGED
-        # A run that diverged was to be as long as the others, unless an axis decides the length.
+        # A diverged run was planned as long as the others, unless an axis decides the length.
         planned = row["steps"] if stable else 0 if _BUDGET & {*swept} else longest
         rates = _rates(spec, swept, planned)
         history = [
@@ -63,20 +63,21 @@ def point_runs(
 
 
 def _steps(row: dict[str, Any]) -> list[int]:
-    """Steps of the stored losses, from 1: all of them, or the first one and the last few."""
-    kept, made = len(row["losses"]), row["steps"]
+    """Return the steps of the stored losses, from 1: all steps, or the first and the last few."""
+    stored, steps = len(row["losses"]), row["steps"]
     if row["diverged_step"] is not None:
-        return list(range(1, kept + 1))  # the finite ones come first
-    return [*range(1, min(kept, 1) + 1), *range(made - kept + 2, made + 1)]
+        return list(range(1, stored + 1))  # the finite losses come first
+    return [*range(1, min(stored, 1) + 1), *range(steps - stored + 2, steps + 1)]
 
 
 def _rates(
     spec: SweepSpec, swept: dict[str, float], planned: int
 ) -> Callable[[int], dict[str, float]]:
-    """Learning rates by step, from 1; none where the number of planned steps is not known (0).
+    """Return a function from a step, from 1, to its learning rates.
 
-    Those of embedding and head are not among them: the optimizer scales them by the width of the
-    model, which a dataset does not know. Their nominal values are in the configuration.
+    It returns no rates if the number of planned steps is not known (0). The rates of embedding and
+    head are not among them: the optimizer scales them by the width of the model, which a dataset
+    does not hold. Their nominal values are in the configuration.
     """
     if not isinstance(spec.workload, NanochatSpec) or not planned:
         return lambda step: {}
@@ -84,9 +85,9 @@ def _rates(
 
     recipe = Recipe.from_mapping(spec.workload.recipe).with_values(swept)
     full = recipe.group_lrs()
-    told = [part for part in PARTS if part in full] or ["matrix"]
+    groups = [part for part in PARTS if part in full] or ["matrix"]
     trained = "matrix" in recipe.trainable_param_groups
-    lrs = {"lr": recipe.learning_rate, **{f"lr_{g}": full[g] if trained else 0.0 for g in told}}
+    lrs = {"lr": recipe.learning_rate, **{f"lr_{g}": full[g] if trained else 0.0 for g in groups}}
 
     def rates(step: int) -> dict[str, float]:
         factor = lr_factor(step - 1, planned, recipe)

@@ -1,6 +1,7 @@
-"""The runs of a sweep in W&B: one for each stage, one that sums it up, some for single points.
+"""W&B runs of a sweep: one for each stage, one with the summary, some for single points.
 
-The process beside a sweep has this (`sender.py`): it may raise, and wait for a server.
+This code runs in the process beside a sweep (`sender.py`), so it may raise and may wait for a
+server.
 """
 
 import io
@@ -26,23 +27,23 @@ from fractal_ray.tracking.points import point_runs
 from fractal_ray.tracking.summary import dataset_id, results_table, run_id
 
 IMAGE_SECONDS: Final = 60.0
-"""Between two pictures of the map of a stage."""
+"""Seconds between two pictures of a stage's map."""
 _COUNTS: Final = ("done", "total", "reused", "running", "failures", "gave_up", "slots", "seconds")
 
 
 class Runs:
-    """What is open in W&B.
+    """The open W&B runs of one sweep.
 
     Parameters
     ----------
     setup
         The first message of `WandbTracker`.
     folder
-        Where wandb's own files go.
+        Folder of wandb's own files.
     say
         Called with a line for the user.
     clock
-        Seconds, monotonic; a test moves it.
+        Monotonic clock in seconds; tests replace it.
     """
 
     def __init__(
@@ -67,7 +68,7 @@ class Runs:
     # A stage each ---------------------------------------------------------------------------
 
     def state(self, state: Mapping[str, Any]) -> None:
-        """Log the counts of a running sweep, and its map every now and then, to its stage."""
+        """Log the counts of a running sweep, and its map every `IMAGE_SECONDS`, to its stage."""
         stage = state["stage"]
         if self._last is not None and self._last["stage"] != stage:
             self._leave(self._last, stage)
@@ -76,18 +77,18 @@ class Runs:
         self._last = state
 
     def close(self, exit_code: int) -> None:
-        """Finish what is open."""
+        """Finish the open runs."""
         while self._open:
             self._open.popitem()[1].finish(exit_code=exit_code)
 
     def _leave(self, last: Mapping[str, Any], stage: str) -> None:
-        """Show how a stage has ended, and finish the runs of stages that cannot come again."""
+        """Log the last state of a stage, and finish the runs of stages that cannot come again."""
         self._log_state(last, picture=True)
         for name in [name for name in self._open if self._turns(name) != self._turns(stage)]:
             self._open.pop(name).finish()
 
     def _turns(self, stage: str) -> int:
-        """What is the same for stages that take turns: those of a chain of zooms."""
+        """Return a number that stages share if they take turns, as those of a chain of zooms do."""
         index = _index(stage)
         base = self._spec.base(index)
         return base if self._spec.stages[base].zoom is not None else index
@@ -112,13 +113,13 @@ class Runs:
 
     def _log_missed(self, table: pa.Table) -> None:
         """Log stages that began and ended between two states, from their rows."""
-        shown = outcomes(table, self._spec.label.criterion)
-        stages, made = table.column("stage").to_pylist(), table.column("created_at").to_pylist()
-        now = {stage for stage, when in zip(stages, made, strict=True) if when >= self._since}
+        row_outcomes = outcomes(table, self._spec.label.criterion)
+        stages, times = table.column("stage").to_pylist(), table.column("created_at").to_pylist()
+        new = {stage for stage, made in zip(stages, times, strict=True) if made >= self._since}
         failed = self._store.read_failures(skip_corrupt=True).column("stage").to_pylist()
-        for stage in sorted(now - self._begun, key=_index):
+        for stage in sorted(new - self._begun, key=_index):
             until = _index(stage)
-            pairs = zip(stages, shown, strict=True)
+            pairs = zip(stages, row_outcomes, strict=True)
             counts = Counter(outcome for name, outcome in pairs if _index(name) <= until)
             values = {f"outcomes/{outcome.value}": counts[outcome] for outcome in Outcome}
             values["sweep/done"] = done = counts.total()
@@ -133,14 +134,14 @@ class Runs:
         self._log_missed(table)
         self.close(0)
         self._log_summary(table, summary, figure)
-        for config, history, told in point_runs(self._spec, table, self._target["sampled"]):
+        for config, history, summed in point_runs(self._spec, table, self._target["sampled"]):
             part = f"point {config['point_id'][:12]}"
             run = self._start(part, "point", config)
             first = run.step
             for step, values in history:
-                if step >= first:  # those before are in the run since an earlier end
+                if step >= first:  # earlier steps were logged by an earlier end of the sweep
                     run.log(values, step=step)
-            run.summary.update(told)
+            run.summary.update(summed)
             run.finish()
 
     def _log_summary(self, table: pa.Table, summary: Mapping[str, Any], figure: str) -> None:
@@ -185,12 +186,12 @@ class Runs:
 
 
 def _index(stage: str) -> int:
-    """Number of a stage in the spec, ``"2:refine"``."""
+    """Return the number of a stage from its name in the dataset, such as ``"2:refine"``."""
     return int(stage.partition(":")[0])
 
 
 def _config(setup: Mapping[str, Any]) -> dict[str, Any]:
-    """The spec and what the dataset is of, without keys."""
+    """Return the configuration of all runs: the spec and the dataset's identity, without keys."""
     header = cleaned(setup["header"])
     return {
         "spec": header["spec"],

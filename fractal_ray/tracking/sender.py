@@ -1,7 +1,7 @@
 """The process beside a sweep that talks to W&B: ``python -m fractal_ray.tracking.sender``.
 
-It reads JSON objects from standard input, one a line: how to begin, states of the sweep, and how it
-ended. It says on standard output what a user should know. It never outlives its sweep for long.
+It reads JSON objects from standard input, one a line: the setup, states of the sweep, and the end
+of the sweep. It writes messages for the user to standard output. It ends soon after its sweep.
 """
 
 import json
@@ -13,36 +13,36 @@ from pathlib import Path
 from typing import Any, Final
 
 STOP_SECONDS: Final = 15.0
-"""For the end of runs after a fault, or of a sweep that has gone without a word."""
+"""Seconds to finish runs after a fault, or after a sweep that ended without a message."""
 DEFAULTS: Final = {
     "WANDB_CONSOLE": "off",
     "WANDB_SILENT": "true",
     "WANDB_INIT_TIMEOUT": "30",
 }
-"""Settings of wandb where the environment has none; its own wait for a server is 90 s."""
+"""Settings of wandb that the environment may override; wandb itself waits 90 s for a server."""
 _TIME_IS_UP = 3
 
 Say = Callable[..., None]
 
 
 def main() -> None:
-    """Serve one sweep, and end."""
-    # What wandb and its service print is for nobody, and a pipe that they hold would never close.
-    told = os.fdopen(os.dup(1), "w")
+    """Serve one sweep, then end the process."""
+    # The output of wandb and its service is dropped; a pipe that they hold would never close.
+    output = os.fdopen(os.dup(1), "w")
     silent = os.open(os.devnull, os.O_WRONLY)
     os.dup2(silent, 1)
     os.dup2(silent, 2)
 
     def say(text: str, *, trouble: bool = False) -> None:
-        print(json.dumps({"text": text, "trouble": trouble}), file=told, flush=True)
+        print(json.dumps({"text": text, "trouble": trouble}), file=output, flush=True)
 
     try:
         serve(map(json.loads, sys.stdin), say)
     except Exception as error:
-        said = str(error).strip().splitlines()
-        say(f"{type(error).__name__}: {said[0] if said else ''}", trouble=True)
-    # Past wandb's hook at the end of the interpreter, which waits for a server that may be gone:
-    # the runs are finished.
+        lines = str(error).strip().splitlines()
+        say(f"{type(error).__name__}: {lines[0] if lines else ''}", trouble=True)
+    # The runs are finished. This skips wandb's hook at the end of the interpreter, which waits for
+    # a server that may be gone.
     os._exit(0)
 
 
@@ -75,14 +75,14 @@ def serve(messages: Iterable[dict[str, Any]], say: Say) -> None:
 
 
 def files_folder(location: str) -> Path:
-    """Where wandb's own files go, in a folder ``wandb``: beside the dataset if that is local."""
+    """Return the parent of wandb's folder ``wandb``: the dataset's folder if that is local."""
     if "WANDB_DIR" in os.environ:
         return Path(os.environ["WANDB_DIR"])
     return Path.cwd() if "://" in location else Path(location)
 
 
 def _give_up_after(seconds: float, folder: Path, say: Say) -> None:
-    """End this process then, whatever wandb waits for."""
+    """End this process after `seconds`, even if wandb still waits."""
 
     def give_up() -> None:
         say(

@@ -1,6 +1,6 @@
-"""What the summary run of a sweep holds: numbers of its map, and a row for every point.
+"""Contents of a sweep's summary run: numbers of its map, and a row for every point.
 
-Keys are fractal-llm's where it has them (features T21 and 1.5).
+Keys that fractal-llm has too have its names (features T21 and 1.5).
 """
 
 import hashlib
@@ -20,7 +20,7 @@ from fractal_ray.plane.outcome import Outcome
 from fractal_ray.spec.sweep_spec import SweepSpec
 
 MOST_ROWS: Final = 10_000
-"""Rows of the results table; W&B's charts show no more."""
+"""Largest number of rows of the results table; W&B's charts show no more."""
 
 TABLE_COLUMNS: Final = (
     "point_id",
@@ -35,16 +35,16 @@ TABLE_COLUMNS: Final = (
     "tokens_seen",
     "runtime_s",
 )
-"""Of the results table; x and y are named by what they sweep."""
+"""Columns of the results table; x and y get the names of the swept parameters."""
 
 
 def summary_values(result: Analysis, raster: Raster, progress: Progress) -> dict[str, Any]:
-    """Numbers of a sweep that has ended, those of its last frame under ``fractal/``.
+    """Return the numbers of a sweep that has ended, those of its last frame under ``fractal/``.
 
-    A dimension is among them only where the frame's verification sheet gives one. The ratios are
-    shares of the nodes whose label is known: runs may leave open whether an inferred node is
-    stable, and `fractal/stability_unknown_nodes` says of how many. `fractal/boundary_pixels` is as
-    fractal-llm counts it (features D8), which needs all labels.
+    They include a dimension only if the frame's verification sheet gives one. The ratios are shares
+    of the nodes whose label is known: runs may leave open whether an inferred node is stable, and
+    `fractal/stability_unknown_nodes` is the number of such nodes. `fractal/boundary_pixels` is
+    counted as by fractal-llm (features D8), which needs all labels.
     """
     values: dict[str, Any] = {
         "fractal/frame": result.frame,
@@ -57,7 +57,7 @@ def summary_values(result: Analysis, raster: Raster, progress: Progress) -> dict
         "sweep/spent": progress.spent,
         **{f"outcomes/{name}": count for name, count in result.outcomes.items()},
     }
-    if result.verdict != UNVERIFIED:  # or they say how to verify
+    if result.verdict != UNVERIFIED:  # reasons of an unverified frame tell how to verify it
         values["fractal/reasons"] = "; ".join(result.reasons)
     if result.verified and result.dimension is not None:
         values["fractal/dimension"] = result.dimension
@@ -65,9 +65,9 @@ def summary_values(result: Analysis, raster: Raster, progress: Progress) -> dict
         if interval is not None:
             values["fractal/dimension_low"], values["fractal/dimension_high"] = interval
     trainable, stable = labels(raster, "trainable"), labels(raster, "stable")
-    for name, given in (("converged", trainable), ("stability", stable)):
-        if (known := given != UNKNOWN).any():
-            values[f"fractal/{name}_ratio"] = float((given[known] == 1).mean())
+    for name, node_labels in (("converged", trainable), ("stability", stable)):
+        if (known := node_labels != UNKNOWN).any():
+            values[f"fractal/{name}_ratio"] = float((node_labels[known] == 1).mean())
     values["fractal/stability_unknown_nodes"] = int((stable == UNKNOWN).sum())
     if (trainable != UNKNOWN).all():
         values["fractal/boundary_pixels"] = fractal_llm(trainable == 1).boundary_pixels
@@ -75,9 +75,10 @@ def summary_values(result: Analysis, raster: Raster, progress: Progress) -> dict
 
 
 def drawn(table: pa.Table, count: int) -> pa.Table:
-    """`count` rows of a table, or all: those whose hash of `point_id` is smallest.
+    """Draw `count` rows of a table: those with the smallest hashes of `point_id`.
 
-    Which these are depends on the points alone, not on the order or the place in which they ran.
+    The choice depends on the points alone, not on the order or the place in which they ran. A table
+    with fewer rows is returned whole.
     """
     ids = table.column("point_id").to_pylist()
     ranks = np.array([hashlib.blake2b(each.encode(), digest_size=8).digest() for each in ids], "S8")
@@ -85,11 +86,11 @@ def drawn(table: pa.Table, count: int) -> pa.Table:
 
 
 def results_table(spec: SweepSpec, table: pa.Table) -> dict[str, Any]:
-    """`columns` and `data`: all points, or `MOST_ROWS` of them that are drawn."""
+    """Return `columns` and `data` of the results table: all points, or `MOST_ROWS` drawn ones."""
     table = drawn(table, MOST_ROWS)
     criterion = spec.label.criterion
-    # Under the label that is in force now.
-    judged = zip(outcomes(table, criterion), ratios(table, criterion).tolist(), strict=True)
+    # Outcomes under the current label, which may differ from the label of the runs.
+    labelled = zip(outcomes(table, criterion), ratios(table, criterion).tolist(), strict=True)
     rows = [
         [
             row["point_id"],
@@ -105,7 +106,7 @@ def results_table(spec: SweepSpec, table: pa.Table) -> dict[str, Any]:
             row["seconds"],
         ]
         for row, (outcome, ratio) in zip(
-            table.drop_columns("losses").to_pylist(), judged, strict=True
+            table.drop_columns("losses").to_pylist(), labelled, strict=True
         )
     ]
     swept = {"x": spec.axes.x.param, "y": spec.axes.y.param}
@@ -113,15 +114,15 @@ def results_table(spec: SweepSpec, table: pa.Table) -> dict[str, Any]:
 
 
 def run_id(dataset: str, part: str) -> str:
-    """Name of a W&B run that is the same whenever and wherever this dataset goes on."""
+    """Return the id of a W&B run; a dataset that is resumed elsewhere or later gets it again."""
     return hashlib.blake2b(f"{dataset}\n{part}".encode(), digest_size=8).hexdigest()
 
 
 def dataset_id(header: dict[str, Any]) -> str:
-    """One dataset's name: of `sweep.json`, what stays the same from run to run.
+    """Return an id of a dataset, made from the parts of `sweep.json` that no run changes.
 
-    The time alone will not do: several sweeps may be started in one second.
+    The time of creation alone is not enough: several sweeps may be started in one second.
     """
-    kept = {key: header.get(key) for key in ("created_at", "fingerprint", "recipe", "axes")}
-    text = json.dumps([header["spec"]["name"], kept], sort_keys=True)
+    constants = {key: header.get(key) for key in ("created_at", "fingerprint", "recipe", "axes")}
+    text = json.dumps([header["spec"]["name"], constants], sort_keys=True)
     return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()

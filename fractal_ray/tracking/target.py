@@ -1,4 +1,4 @@
-"""Where the runs of a sweep go in W&B: what the spec says, then the environment, then a default.
+"""Target of a sweep's runs in W&B: settings of the spec, then the environment, then defaults.
 
 The command line changes the spec (`--set tracking.wandb.project=...`), so it comes first.
 """
@@ -24,13 +24,13 @@ _MODES = {
 
 @dataclass(frozen=True)
 class Target:
-    """Where runs go. `entity` None is the account's own; `sampled` points have a run each."""
+    """Target of W&B runs. `entity` None is the account's own; `sampled` points get a run each."""
 
     project: str
     entity: str | None
     group: str
     prefix: str
-    """How the names of the runs begin."""
+    """Prefix of the names of the runs."""
     tags: tuple[str, ...]
     mode: str
     """"online" or "offline"."""
@@ -38,53 +38,53 @@ class Target:
 
 
 def find_target(
-    spec: SweepSpec, asked: bool | None, environment: Mapping[str, str]
+    spec: SweepSpec, enabled: bool | None, environment: Mapping[str, str]
 ) -> Target | None:
-    """Where a sweep is tracked; None where it is not.
+    """Return the target of a sweep's runs; None for a sweep that is not tracked.
 
     Parameters
     ----------
     spec
-        Its `tracking.wandb` says that it is, and where.
-    asked
-        True and False decide it whatever the spec says; None leaves it to the spec.
+        A sweep with a section `tracking.wandb` is tracked, at the place that the section names.
+    enabled
+        True and False override the spec; None follows it.
     environment
-        Variables that stand in for what the spec leaves open (docs/tracking.md). `WANDB_MODE`
-        "disabled" decides it like False.
+        Variables that supply settings which the spec leaves open (docs/tracking.md). `WANDB_MODE`
+        "disabled" has the effect of False.
 
     Raises
     ------
     SweepError
-        Where `WANDB_MODE` is none of W&B's.
+        If `WANDB_MODE` is not a mode of W&B.
     """
-    given = spec.tracking.wandb if spec.tracking else None
-    if asked is False or (given is None and not asked):
+    settings = spec.tracking.wandb if spec.tracking else None
+    if enabled is False or (settings is None and not enabled):
         return None
-    given = given or WandbSpec()
+    settings = settings or WandbSpec()
     mode = environment.get("WANDB_MODE", "").lower()
     if mode not in _MODES:
         allowed = ", ".join(sorted(filter(None, _MODES)))
         raise SweepError(
             f"WANDB_MODE is {mode!r}; allowed: {allowed}. To run without W&B: --no-tracking"
         )
-    wanted = given.mode or _MODES[mode]
-    if "disabled" in (_MODES[mode], wanted):
+    target_mode = settings.mode or _MODES[mode]
+    if "disabled" in (_MODES[mode], target_mode):
         return None
 
     def first(*names: str) -> str | None:
         return next((environment[name] for name in names if environment.get(name)), None)
 
-    tags = given.tags
+    tags = settings.tags
     if tags is None:
         text = first("WANDB_TAGS", "FINETUNE_WANDB_TAGS") or ""
         tags = tuple(tag.strip() for tag in text.split(",") if tag.strip()) or TAGS
     of_sweep = (spec.workload.kind, spec.axes.x.param, spec.axes.y.param)
     return Target(
-        project=given.project or first("WANDB_PROJECT") or PROJECT,
-        entity=given.entity or first("WANDB_ENTITY"),
-        group=given.group or first("WANDB_RUN_GROUP", "GRID_SWEEP_ID") or spec.name,
+        project=settings.project or first("WANDB_PROJECT") or PROJECT,
+        entity=settings.entity or first("WANDB_ENTITY"),
+        group=settings.group or first("WANDB_RUN_GROUP", "GRID_SWEEP_ID") or spec.name,
         prefix=first("WANDB_RUN_PREFIX", "RUN_PREFIX") or spec.name,
         tags=tuple(dict.fromkeys([*tags, *of_sweep])),
-        mode=wanted,
-        sampled=given.sampled,
+        mode=target_mode,
+        sampled=settings.sampled,
     )

@@ -1,8 +1,8 @@
-"""A sweep's side of W&B: its states go to a process beside it that does all that wandb does.
+"""Tracker that sends the states of a sweep to a process beside it, which talks to W&B.
 
 wandb has a service process of its own, threads, hooks at the end of the interpreter, and calls that
-wait for a server. In a process of its own, which is ended when it takes too long, none of that can
-stop, slow or outlive a sweep. What is sent: one JSON object a line (`sender.py` has the other end).
+wait for a server. In a separate process, which is ended when it takes too long, none of these can
+stop, slow or outlive a sweep. Messages are JSON objects, one a line; `sender.py` receives them.
 """
 
 import json
@@ -29,26 +29,26 @@ if TYPE_CHECKING:
     from fractal_ray.plane.boundary import Raster
 
 STATE_SECONDS: Final = 5.0
-"""Between two states of one stage that are sent."""
+"""Seconds between two states of one stage that are sent."""
 STOP_SECONDS: Final = 15.0
-"""For the end of a sweep that was stopped."""
+"""Seconds for the end of a sweep that was stopped."""
 END_SECONDS: Final = 60.0
-"""For the end of any other, and beyond that a second for each MB of data and `RUN_SECONDS` for each
-point with a run of its own."""
+"""Seconds for the end of any other sweep, plus a second for each MB of data and `RUN_SECONDS` for
+each point with a run of its own."""
 RUN_SECONDS: Final = 5.0
 _GRACE = 10.0  # seconds
-_WAITING = 64  # states; more are dropped while wandb does not come to take them
+_WAITING = 64  # states in the queue; further states are dropped while wandb is busy
 
 
 class WandbTracker(Tracker):
-    """A view that sends what it sees; after the first fault it says so and does nothing more.
+    """View that sends the states of a sweep; after a first fault it warns once and stops sending.
 
     Parameters
     ----------
     sweep
-        What is tracked.
+        The tracked sweep.
     target
-        Where.
+        Place of its runs.
     note, warn
         Called with one line, as in `tracked`.
     """
@@ -64,7 +64,7 @@ class WandbTracker(Tracker):
         self._note, self._warn = note, warn
         self._since = datetime.now(UTC)
         self._last: Progress | None = None
-        self._held = False  # whether the last state was not sent
+        self._held = False  # True while the last state has not been sent
         self._sent_at = 0.0
         self._box: queue.Queue[dict[str, Any] | None] = queue.Queue(_WAITING)
         self._process: subprocess.Popen[str] | None = None
@@ -72,23 +72,23 @@ class WandbTracker(Tracker):
         self._over = self._finishing = self._warned = False
 
     def __call__(self, progress: Progress) -> None:
-        """Take a state of the running sweep; returns at once."""
+        """Receive a state of the running sweep; returns at once."""
         self._guarded(self._follow, progress)
 
     def end(self, result: "Analysis", raster: "Raster", progress: Progress, figure: str) -> None:
-        """Send the summary, and wait until W&B has everything or its time is up."""
+        """Send the summary, and wait until W&B has all data or the time is over."""
         self._guarded(self._end, result, raster, progress, figure)
 
     def close(self, exit_code: int) -> None:
-        """End the runs of a sweep whose end was not told; after `end` nothing is left to do."""
-        self._over = False  # what was begun is ended, also after a fault
+        """End the runs of a sweep that has no result; after `end` nothing is left to do."""
+        self._over = False  # runs that were begun are ended, also after a fault
         if self._process is not None and not self._finishing:
             message = {"kind": "stop", "exit_code": exit_code, "seconds": STOP_SECONDS}
             self._guarded(self._finish, message)
         self._over = True
 
     def _guarded(self, call: Callable[..., None], *arguments: Any) -> None:
-        """What goes wrong here is no fault of the sweep's: said once, and then left alone."""
+        """Call a function; warn of its first error and ignore later calls, so the sweep goes on."""
         if self._over:
             return
         try:
@@ -106,12 +106,12 @@ class WandbTracker(Tracker):
     def _follow(self, progress: Progress) -> None:
         last, self._last = self._last, progress
         if progress.done == progress.reused and not progress.failures:
-            return  # Nothing has run: a stage that an earlier run of the sweep has finished.
+            return  # Nothing has run in this stage: an earlier run of the sweep finished it.
         due = time.monotonic() - self._sent_at >= STATE_SECONDS or progress.finished
         if last is not None and last.stage != progress.stage:
             due = True
             if self._held:
-                self._send(last)  # how its stage has ended
+                self._send(last)  # the last state of its stage
         self._held = not due
         if due:
             self._send(progress)
@@ -123,7 +123,7 @@ class WandbTracker(Tracker):
             state = {**asdict(progress), "rate": progress.rate, "eta": progress.eta}
             self._box.put_nowait({"kind": "state", **state})
         except queue.Full:
-            pass  # wandb waits for its server; a later state holds all that this one does
+            pass  # wandb waits for its server; a later state replaces this one
 
     def _end(self, result: "Analysis", raster: "Raster", progress: Progress, figure: str) -> None:
         from fractal_ray.tracking.summary import summary_values
@@ -137,13 +137,13 @@ class WandbTracker(Tracker):
         self._over = True
 
     def _finish(self, message: dict[str, Any]) -> None:
-        """Send the last message and wait for the end of the process, but not for long."""
+        """Send the last message and wait a limited time for the end of the process."""
         assert self._process is not None
         self._finishing = True
         try:
             for each in (message, None):
                 self._box.put(each, timeout=1.0)
-            # It ends itself in time; this is for one that cannot even do that.
+            # The process ends itself in time; the limit here is for one that hangs.
             self._process.wait(message["seconds"] + _GRACE)
         except (queue.Full, subprocess.TimeoutExpired):
             self._trouble("it does not answer, and was ended")
@@ -163,9 +163,9 @@ class WandbTracker(Tracker):
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             text=True,
-            # Not the service of runs that this process may have open: it would outlive ours.
+            # Without the service of runs that this process may have open: it would outlive them.
             env={key: value for key, value in os.environ.items() if key != "WANDB_SERVICE"},
-            start_new_session=True,  # Ctrl-C is for the sweep, which then says how its runs ended
+            start_new_session=True,  # Ctrl-C goes to the sweep only, which then ends its runs
         )
         self._box.put_nowait(setup)
         for work in (self._write, self._read):
@@ -190,18 +190,18 @@ class WandbTracker(Tracker):
                     stream.write(f"{to_json(message)}\n")
                     stream.flush()
         except OSError:
-            pass  # it has ended; why, `_read` tells
+            pass  # the process has ended; `_read` reports the reason
 
     def _read(self) -> None:
         assert self._process is not None and self._process.stdout is not None
         with self._process.stdout as stream:
             for line in stream:
-                said = json.loads(line)
-                (self._trouble if said["trouble"] else self._note)(said["text"])
+                message = json.loads(line)
+                (self._trouble if message["trouble"] else self._note)(message["text"])
         if self._process.wait() > 0:
             self._trouble(f"its process has ended with {self._process.returncode}")
 
 
 def _size(folder: Path) -> int:
-    """Bytes of the files in a local folder; 0 for one that is elsewhere, which is not copied."""
+    """Return the bytes of a local folder's files; 0 for a remote folder, which is not copied."""
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
