@@ -1,4 +1,4 @@
-"""Draw D against zoom, steps or threshold (`fractal_ray.analysis.series`), gaps included."""
+"""Figure of D against zoom, steps or threshold (`fractal_ray.analysis.series`), with its gaps."""
 
 import textwrap
 from collections import Counter
@@ -22,7 +22,7 @@ _MEANING: Final[dict[Against, str]] = {
 }
 
 _WIDEST: Final = 26
-"""Letters in a line of a reason."""
+"""Largest number of letters in a line of a reason."""
 
 
 def against_figure(
@@ -33,14 +33,14 @@ def against_figure(
     Parameters
     ----------
     entries
-        Of `analysis/series.py`. Without a sheet of just these labels a dimension is hollow; an
-        entry without one lies in the strip below, in the row that says why.
+        Entries of `analysis/series.py`. A dimension is hollow if no sheet verifies the labels of
+        its entry. An entry without a dimension lies in the strip below, in the row of its reason.
     against
-        What the series runs over.
+        Variable of the series.
     title
         Heading.
     own
-        Marked on the axis: the threshold or the steps of the sweep itself.
+        Threshold or steps of the sweep itself, marked on the axis.
 
     Raises
     ------
@@ -51,16 +51,16 @@ def against_figure(
         raise SweepError("the series is empty: nothing to draw")
     at = [1 / entry.width if entry.width else entry.at for entry in entries]
     places = _side_by_side(at) if against == "zoom" else at
-    given = [k for k, entry in enumerate(entries) if _value(entry) is not None]
+    measured = [k for k, entry in enumerate(entries) if _value(entry) is not None]
     reasons = list(dict.fromkeys(_reason(e) for e in entries if _value(e) is None))
     with shared_style():
-        figure = new_figure((9, 7), title, _note(entries, len(given)))
+        figure = new_figure((9, 7), title, _note(entries, len(measured)))
         heights = [8, 0.35 + 0.7 * len(reasons)] if reasons else [1]
         axes, *strip = figure.subplots(
             len(heights), 1, sharex=True, height_ratios=heights, squeeze=False
         )[:, 0]
-        _dimensions(axes, entries, places, given)
-        for k in given if against == "zoom" else ():
+        _dimensions(axes, entries, places, measured)
+        for k in measured if against == "zoom" else ():
             above = (places[k], _interval(entries[k])[1])
             axes.annotate(
                 str(entries[k].frame), above, (0, 6), textcoords="offset points", ha="center"
@@ -76,10 +76,10 @@ def against_figure(
 
 
 def _dimensions(
-    axes: Axes, entries: Sequence[Entry], places: list[float], given: list[int]
+    axes: Axes, entries: Sequence[Entry], places: list[float], measured: list[int]
 ) -> None:
     for verified, face in ((True, LINE_COLOR), (False, "white")):
-        drawn = [k for k in given if entries[k].verified == verified]
+        drawn = [k for k in measured if entries[k].verified == verified]
         if not drawn:
             continue
         values = np.array([_value(entries[k]) for k in drawn])
@@ -89,18 +89,18 @@ def _dimensions(
             [places[k] for k in drawn], values, np.abs(reach - values[:, None]).T, fmt="o",
             color=LINE_COLOR, mfc=face, ms=7, capsize=4, label=f"D, 95 %, {name} ({len(drawn)})",
         )  # fmt: skip
-    low = min((_interval(entries[k])[0] for k in given), default=1.0)
+    low = min((_interval(entries[k])[0] for k in measured), default=1.0)
     axes.set_ylim(min(0.9, low - 0.05), 2.05)
     axes.axhline(1, color="black", linewidth=0.8, linestyle=":")
     axes.set_ylabel("dimension of the border")
-    if given:
+    if measured:
         axes.legend(loc="best")
     else:
         axes.text(0.5, 0.5, "no dimension is given", transform=axes.transAxes, ha="center")
 
 
 def _without(axes: Axes, entries: Sequence[Entry], places: list[float], reasons: list[str]) -> None:
-    """A row of crosses for each reason why there is no dimension."""
+    """Draw a row of crosses for each reason for a missing dimension."""
     for place, entry in zip(places, entries, strict=True):
         if _value(entry) is None:
             axes.plot(place, reasons.index(_reason(entry)), "x", color=MARK_COLOR, clip_on=False)
@@ -123,7 +123,7 @@ def _place_axis(axes: Axes, last: Axes, against: Against, places: list[float]) -
 
 
 def _side_by_side(at: list[float]) -> list[float]:
-    """Frames that are equally narrow, a little apart."""
+    """Place equally narrow frames a little apart."""
     groups = {place: [k for k, other in enumerate(at) if other == place] for place in at}
     apart = min(0.25, 1.2 / max(len(group) for group in groups.values()))
     return [
@@ -137,7 +137,7 @@ def _value(entry: Entry) -> float | None:
 
 
 def _interval(entry: Entry) -> tuple[float, float]:
-    """Where there is none, the value twice: no bar."""
+    """Return an entry's interval; without one the value twice, which draws no bar."""
     assert entry.estimate is not None and entry.estimate.value is not None
     return entry.estimate.interval or (entry.estimate.value, entry.estimate.value)
 
@@ -148,8 +148,8 @@ def _reason(entry: Entry) -> str:
     return entry.note
 
 
-def _note(entries: Sequence[Entry], given: int) -> str:
+def _note(entries: Sequence[Entry], measured: int) -> str:
     unverified = sum(not e.verified for e in entries if _value(e) is not None)
     if unverified:
-        return f"{unverified} of {given} dimensions are unverified (hollow)"
+        return f"{unverified} of {measured} dimensions are unverified (hollow)"
     return ""

@@ -1,4 +1,4 @@
-"""Empty figures, and figures and movies written to files.
+"""Functions that make empty figures and write figures and movies to files.
 
 Figures are plain `matplotlib.figure.Figure` objects on an Agg canvas, without pyplot, so they can
 be made in any thread and need no screen.
@@ -20,11 +20,12 @@ from fractal_ray.errors import SweepError
 from fractal_ray.figures.style import shared_style
 
 FORMATS: Final = {".png": {}, ".svg": {"Date": None}, ".pdf": {"CreationDate": None}}
-"""Suffixes that `save` writes, each with the metadata to leave out: same figure, same bytes."""
+"""Suffixes that `save` writes, each with the metadata to leave out, so equal figures give equal
+bytes."""
 
 
 def new_figure(inches: tuple[float, float], title: str, note: str = "") -> Figure:
-    """An empty figure with a heading and its second line."""
+    """Make an empty figure with a heading and its second line."""
     figure = Figure(figsize=inches, layout="constrained")
     FigureCanvasAgg(figure)
     figure.suptitle(f"{title}\n{note}" if note else title)
@@ -32,7 +33,7 @@ def new_figure(inches: tuple[float, float], title: str, note: str = "") -> Figur
 
 
 def color_patch(name: str, color: Any) -> Patch:
-    """Legend entry of a colour."""
+    """Make the legend entry of a colour."""
     return Patch(facecolor=color, edgecolor="black", linewidth=0.5, label=name)
 
 
@@ -71,12 +72,12 @@ def save(figure: Figure, path: str | os.PathLike[str], *, dpi: int = 150) -> Pat
 
 @contextmanager
 def whole_file(target: Path) -> Iterator[Path]:
-    """A path to write to, renamed to `target` at the end: whole or not at all.
+    """Open a temporary path that is renamed to `target` at the end; missing folders are made.
 
     Raises
     ------
     SweepError
-        If it cannot be written. Missing folders are made.
+        If the file cannot be written.
     """
     part = target.with_name(f".{target.name}.{uuid.uuid4().hex}.part")
     try:

@@ -1,6 +1,7 @@
-"""The figures of a sweep by name: the one place that says how each is drawn from its dataset.
+"""Catalog of figures by name: it decides how each figure is drawn from a sweep's dataset.
 
-Nothing heavy is imported before a figure is drawn, so the command line can list them.
+Modules such as matplotlib are imported only when a figure is drawn, so the command line can list
+the figures quickly.
 """
 
 import functools
@@ -27,26 +28,26 @@ KINDS: Final = {
     "stability": "which points diverged",
     "outcomes": "the three outcomes, with the boundary cells outlined",
     "boundary": "the boundary cells",
-    "measured": "what was run and what was inferred",
-    "zooms": "where the frames of zooms lie, by default in the first",
+    "measured": "nodes that were run and nodes that were inferred",
+    "zooms": "the places of the frames of zooms, by default in the first frame",
     "rank": "how fast runs converge or diverge, as arXiv 2402.06184 colours it",
     "convergence": "after how many steps the outcome no longer changes",
     "curves": "loss curves along a line across the frame",
     "levels": "boundary cells over the levels of a refinement",
-    "scaling": "what each estimator counted at each scale; with a verification sheet its fit",
+    "scaling": "the counts of each estimator at each scale; with a verification sheet its fit",
     "against-zoom": "the dimension of every frame",
     "against-steps": "the dimension, had training stopped earlier",
     "against-threshold": "the dimension under other thresholds of the label",
 }
-"""Every kind of figure, and what it shows."""
+"""Kinds of figures with their descriptions."""
 
 FILLABLE: Final = (
     "panels", "panels4", "heatmap", "loss", "stability", "outcomes", "zooms", "rank", "convergence"
 )  # fmt: skip
-"""Maps whose missing points may be painted like their neighbours."""
+"""Kinds of maps whose missing points may be painted like their neighbours."""
 
 FINE: Final = ("heatmap", "loss", "stability", "boundary", "scaling")
-"""Those that fractal-llm writes with 300 pixels of an inch."""
+"""Kinds of figures that fractal-llm writes with 300 pixels per inch."""
 
 _AGAINST: Final[dict[str, Literal["zoom", "steps", "threshold"]]] = {
     "against-zoom": "zoom",
@@ -58,21 +59,21 @@ Colors = Literal["source", "safe"]
 
 
 def title_of(sweep: "Sweep", frame: int | None = None) -> str:
-    """The heading of a figure: sweep, workload, and the frame where it is not the first."""
+    """Return the heading of a figure: sweep, workload, and the frame unless it is the first."""
     number = sweep.lattice(frame).frame.id
-    which = f", frame {number}" if number else ""
-    return f"{sweep.spec.name}: {sweep.spec.workload.title}{which}"
+    suffix = f", frame {number}" if number else ""
+    return f"{sweep.spec.name}: {sweep.spec.workload.title}{suffix}"
 
 
 def frame_of(sweep: "Sweep", kind: str, frame: int | None = None) -> int | None:
-    """The frame that a kind draws, given the one asked for; None stands for the last, or all."""
+    """Return the frame that a kind draws for the frame of a user; None means the last, or all."""
     if kind == "against-zoom":
         return None
     return min(sweep.lattices()) if kind == "zooms" and frame is None else frame
 
 
 def dpi_of(kind: str) -> int:
-    """Pixels of an inch that a kind is written with, unless told otherwise."""
+    """Return the default pixels per inch of a kind."""
     return 300 if kind in FINE else 150
 
 
@@ -95,25 +96,28 @@ def draw(
     kind
         One of `KINDS`.
     frame
-        Its number; None: the last, or for "zooms" the first. "against-zoom" shows them all.
+        Number of the frame; None: the last, or for "zooms" the first. "against-zoom" shows all
+        frames.
     colors
-        "source": those of the work that a colouring comes from; "safe": told apart in every common
-        colour blindness, as all other figures are anyway.
+        "source": the colours of the publication or program that a figure comes from; "safe":
+        colours that differ in every common form of colour blindness, as those of all other figures
+        do.
     fill
-        Of maps: paint points without an outcome like the nearest that has one. They carry dots,
-        and heading and legend say how many; labels, counts and dimensions never see them.
+        For maps: paint points without an outcome in the colour of the nearest point with one. They
+        carry dots, and heading and legend give their number. Labels, counts and dimensions ignore
+        the painted points.
     line
-        Of "curves": which, as `fractal_ray.figures.profile.line_of` takes it.
+        For "curves": the line, as for `fractal_ray.figures.profile.line_of`.
     force
-        Of "scaling" and "against-...": dimensions without a verification sheet too, marked.
+        For "scaling" and "against-...": draw dimensions without a verification sheet too, marked.
     skip_corrupt
         Leave out parts of the dataset that cannot be read instead of raising.
 
     Raises
     ------
     SweepError
-        For a kind that does not exist, an option that it does not have, and a dataset that cannot
-        give it: the message says why.
+        For a kind that does not exist, an option that the kind does not have, or a dataset without
+        the data for the figure. The message gives the reason.
     """
     if kind not in KINDS:
         raise SweepError(
@@ -125,9 +129,9 @@ def draw(
         "--force": (force, ("scaling", *_AGAINST)),
         "--frame": (frame is not None, tuple(each for each in KINDS if each != "against-zoom")),
     }
-    for option, (given, of) in takes.items():
-        if given and kind not in of:
-            raise SweepError(f"{option} is of the figures {', '.join(of)}, not of {kind!r}")
+    for option, (is_set, kinds) in takes.items():
+        if is_set and kind not in kinds:
+            raise SweepError(f"{option} is of the figures {', '.join(kinds)}, not of {kind!r}")
     scene = _Scene(sweep, frame_of(sweep, kind, frame), colors, fill, line, force, skip_corrupt)
     return _draw(scene, kind)
 
@@ -142,14 +146,14 @@ def draw_all(
     force: bool = False,
     skip_corrupt: bool = False,
 ) -> Iterator[tuple[str, "Figure | SweepError"]]:
-    """Every kind in its turn: its figure, or why this dataset cannot give it.
+    """Draw every kind in turn; yield its figure, or the error if the dataset lacks its data.
 
     Parameters are those of `draw`, and go to the kinds that have them.
 
     Raises
     ------
     SweepError
-        For a frame or a line that is not there.
+        For a frame or a line that does not exist.
     """
     sweep.lattice(frame)
     scene = _Scene(sweep, frame, colors, fill, line, force, skip_corrupt)
@@ -158,20 +162,20 @@ def draw_all(
 
         line_of(scene.data, line)
     for kind in KINDS:
-        shown = scene
+        kind_scene = scene
         if frame_of(sweep, kind, frame) != frame:
-            shown = replace(scene, frame=frame_of(sweep, kind, frame))
+            kind_scene = replace(scene, frame=frame_of(sweep, kind, frame))
         if kind not in FILLABLE and fill:
-            shown = replace(shown, fill=False)
+            kind_scene = replace(kind_scene, fill=False)
         try:
-            yield kind, _draw(shown, kind)
+            yield kind, _draw(kind_scene, kind)
         except SweepError as error:
             yield kind, error
 
 
 @dataclass(frozen=True)
 class _Scene:
-    """What was asked for, and the dataset, read once."""
+    """Options of a figure, and the dataset, read once."""
 
     sweep: "Sweep"
     frame: int | None
@@ -193,7 +197,7 @@ class _Scene:
 
     @functools.cached_property
     def raster(self) -> "Raster":
-        """The frame's map, to be painted as was asked."""
+        """Return the frame's map, filled if the options say so."""
         from fractal_ray.figures.tiles import Filled
 
         return Filled(**vars(self.data.raster)) if self.fill else self.data.raster
@@ -263,14 +267,14 @@ def _of_rows(scene: _Scene, rows: "Rows") -> "Floats":
 def _zooms(scene: _Scene) -> "Figure":
     from fractal_ray.figures.zoom_boxes import zoom_boxes
 
-    every = scene.sweep.lattices()
-    if all(lattice.zoom is None for lattice in every.values()):
+    lattices = scene.sweep.lattices()
+    if all(lattice.zoom is None for lattice in lattices.values()):
         raise SweepError(
             f"{scene.sweep.location} has no frames of zooms to show: its spec has no stage zoom, or"
             " none has been reached yet"
         )
     number, boundary = scene.data.lattice.frame.id, scene.sweep.spec.label.boundary
-    return zoom_boxes(scene.raster, every, number, title=scene.title, boundary=boundary)
+    return zoom_boxes(scene.raster, lattices, number, title=scene.title, boundary=boundary)
 
 
 def _levels(scene: _Scene) -> "Figure":
@@ -292,14 +296,17 @@ def _scaling(scene: _Scene) -> "Figure":
     from fractal_ray.figures.scaling_plots import scaling_figure
 
     _finished(scene)
-    found, sheet = scene.data.estimates(), read_sheet(scene.data)
+    estimates, sheet = scene.data.estimates(), read_sheet(scene.data)
     verified = sheet is not None and sheet["dimension"] is not None
     note = f"verdict: {UNVERIFIED if sheet is None else sheet['verdict']}"
     if not verified:
         note += "; dimensions are not verified" if scene.force else "; no dimension is given"
-    shown = verified or scene.force
     return scaling_figure(
-        found, title=scene.title, note=note, dimensions=shown, recommended=best(found)
+        estimates,
+        title=scene.title,
+        note=note,
+        dimensions=verified or scene.force,
+        recommended=best(estimates),
     )
 
 

@@ -1,7 +1,7 @@
-"""One number from -1 to 1 for every node of a map: what it is coloured by.
+"""Colouring of maps: a number from -1 to 1 for every node, and the colour maps of these numbers.
 
-Nodes without an answer are NaN and are drawn as missing. A node of a refined lattice that was not
-run has a label but no loss: it takes the number of the nearest run with that label, and a legend
+Nodes without a label are NaN and are drawn as missing. A node of a refined lattice that was not
+run has a label but no loss: it takes the number of the nearest run with its label, and a legend
 says so.
 """
 
@@ -21,13 +21,13 @@ Colors = Literal["source", "safe"]
 
 
 def colormap(shade: Palette, colors: Colors = "source") -> Colormap:
-    """Colours of -1 to 1.
+    """Return the colour map of the numbers from -1 to 1.
 
     "source": red to blue for labels, red to green for stability (features V2), fractal-llm's
     twelve stops for values (V1), and Spectral for ranks (the notebook of arXiv 2402.06184).
-    "safe", told apart in every common colour
-    blindness: vermilion and blue of Okabe and Ito for labels, else ColorBrewer's orange over white
-    to purple. Labels have two colours and none between.
+    "safe": vermilion and blue of Okabe and Ito for labels, else ColorBrewer's orange over white to
+    purple. These differ in every common form of colour blindness. Labels have two colours and none
+    between.
     """
     if shade in ("label", "stability"):
         no_and_yes = ListedColormap([MEASURED_COLORS[1], MEASURED_COLORS[3]])
@@ -39,7 +39,7 @@ def colormap(shade: Palette, colors: Colors = "source") -> Colormap:
 
 
 def label_map(raster: Raster, boundary: str = "trainable") -> NDArray[np.float64]:
-    """(ny, nx) float64: 1 where the label is yes, -1 where it is no, NaN where unknown."""
+    """Return (ny, nx) float64: 1 where the label is yes, -1 where it is no, NaN where unknown."""
     label = labels(raster, boundary)
     return np.where(label == 1, 1.0, np.where(label == 0, -1.0, np.nan))
 
@@ -52,7 +52,7 @@ def value_map(raster: Raster, boundary: str = "trainable") -> NDArray[np.float64
     raster
         Outcomes and losses of a frame.
     boundary
-        Which label separates yes from no, as in `fractal_ray.plane.boundary.labels`.
+        Label that separates yes from no, as in `fractal_ray.plane.boundary.labels`.
 
     Returns
     -------

@@ -1,4 +1,4 @@
-"""Maps of whole loss curves: the paper's rank colouring, and how soon a run shows what it is."""
+"""Maps of whole loss curves: the ranks of arXiv 2402.06184, and steps until outcomes settle."""
 
 import matplotlib
 import numpy as np
@@ -39,7 +39,7 @@ def rank_figure(
     title
         Heading.
     boundary
-        Which label the sign of `measure` stands for.
+        Label that the sign of `measure` stands for.
     colors
         As in `fractal_ray.figures.coloring.colormap`.
     """
@@ -60,7 +60,7 @@ def rank_figure(
 def settled_map(
     raster: Raster, steps: NDArray[np.float64], *, title: str, boundary: str = "trainable"
 ) -> Figure:
-    """Draw after how many steps runs show the outcome that they end with, 9 x 7 in.
+    """Draw the number of steps after which runs show their final outcome, 9 x 7 in.
 
     Parameters
     ----------
@@ -71,7 +71,7 @@ def settled_map(
     title
         Heading.
     boundary
-        Whose boundary cells are outlined.
+        Label whose boundary cells are outlined.
     """
     with shared_style():
         figure = new_figure((9, 7), title)
@@ -81,8 +81,8 @@ def settled_map(
         if known.any():
             norm = LogNorm(max(1, steps[known].min()), max(2, steps[known].max()))
             look = matplotlib.colormaps["cividis"]
-            shown = np.where(known, steps, 1.0)
-            tiles = draw_tiles(axes, raster, shown, known, cmap=look, norm=norm)
+            values = np.where(known, steps, 1.0)
+            tiles = draw_tiles(axes, raster, values, known, cmap=look, norm=norm)
             meaning = "steps after which the outcome no longer changes"
             bar = figure.colorbar(tiles, ax=axes, shrink=0.8, label=meaning)
             bar.locator = LogLocator(subs=(1, 2, 5))

@@ -1,4 +1,4 @@
-"""Numbers made of whole loss curves, on a frame's lattice."""
+"""Measures of whole loss curves, on a frame's lattice."""
 
 from collections.abc import Callable, Iterator
 
@@ -22,14 +22,14 @@ _AT_ONCE = 4096
 
 
 def measures(spec: SweepSpec, table: pa.Table) -> Floats:
-    """Convergence measure of every row (`workloads/mlp_measure.py`), below 0 for label yes.
+    """Return the convergence measure of every row (`workloads/mlp/measure.py`); yes is below 0.
 
     Parameters
     ----------
     spec
         Its label decides which runs count as converged.
     table
-        Rows of `points/`; the longest run is taken for a whole one.
+        Rows of `points/`; the longest run counts as complete.
 
     Returns
     -------
@@ -44,13 +44,13 @@ def measures(spec: SweepSpec, table: pa.Table) -> Floats:
     yes = np.array([is_yes(each, boundary) for each in outcomes(table, spec.label.criterion)])
     steps = _longest(table)
     with np.errstate(invalid="ignore"):
-        found = [measure(curves, steps, yes[rows]) for rows, curves in _curves(table, steps)]
-    # A run without one finite loss is the fastest to diverge.
-    return np.nan_to_num(np.concatenate(found), nan=0.0, posinf=np.inf, neginf=-np.inf)
+        chunks = [measure(curves, steps, yes[rows]) for rows, curves in _curves(table, steps)]
+    # A run without a finite loss counts as the fastest to diverge.
+    return np.nan_to_num(np.concatenate(chunks), nan=0.0, posinf=np.inf, neginf=-np.inf)
 
 
 def settled(spec: SweepSpec, table: pa.Table) -> Floats:
-    """Steps after which every row shows the outcome that it has, wherever it is stopped from then.
+    """Return the steps after which each row shows its final outcome, even if it is stopped there.
 
     Parameters
     ----------
@@ -67,17 +67,17 @@ def settled(spec: SweepSpec, table: pa.Table) -> Floats:
     SweepError
         As `measures`.
     """
-    found = [
+    chunks = [
         _settled(curves, spec.label.criterion) for _, curves in _curves(table, _longest(table))
     ]
     at = table.column("diverged_step").to_numpy()
-    return np.where(np.isnan(at), np.concatenate(found), at + 1.0)
+    return np.where(np.isnan(at), np.concatenate(chunks), at + 1.0)
 
 
 def on_lattice(
     spec: SweepSpec, lattice: Lattice, table: pa.Table, raster: Raster, rows: Rows
 ) -> Floats:
-    """Numbers of rows on a frame's finest lattice.
+    """Put a measure of rows on a frame's finest lattice.
 
     Parameters
     ----------
@@ -91,7 +91,7 @@ def on_lattice(
 
     Returns
     -------
-    (ny, nx) float64, NaN where unknown; inferred nodes as in `shades.fill_inferred`.
+    (ny, nx) float64, NaN where unknown; inferred nodes as in `coloring.fill_inferred`.
     """
     frame, level = lattice.frame, lattice.level
     cells = frame.cells_x << level, frame.cells_y << level
@@ -102,22 +102,22 @@ def on_lattice(
     if here.any():
         values[iy[here], ix[here]] = rows(spec, table.filter(pa.array(here)))
     # Addresses that share a value (an integer axis) share the run.
-    every = np.ix_(
+    nodes = np.ix_(
         frame.y.addresses(raster.y, cells[1]),
         frame.x.addresses(raster.x, cells[0]),
     )
     return fill_inferred(
-        np.where(raster.measured, values[every], np.nan), raster, spec.label.boundary
+        np.where(raster.measured, values[nodes], np.nan), raster, spec.label.boundary
     )
 
 
 def _longest(table: pa.Table) -> int:
-    """Steps of a whole run; refuses rows whose curves are not whole."""
+    """Return the steps of a complete run; refuse rows with incomplete curves."""
     steps = table.column("steps").to_numpy()
-    kept = np.array(table.column("losses").combine_chunks().value_lengths())
-    if not kept.any():
+    lengths = np.array(table.column("losses").combine_chunks().value_lengths())
+    if not lengths.any():
         raise SweepError("this figure needs loss curves, and the runs of this dataset have none")
-    if (kept < steps).any():
+    if (lengths < steps).any():
         raise SweepError(
             "this figure needs whole loss curves, and the runs of this dataset kept only parts of"
             " theirs (workload.kept_losses)"
@@ -126,7 +126,7 @@ def _longest(table: pa.Table) -> int:
 
 
 def _curves(table: pa.Table, steps: int) -> Iterator[tuple[slice, Floats]]:
-    """A few thousand rows at a time: (rows, steps) losses, NaN after the end of a curve."""
+    """Yield `_AT_ONCE` rows at a time: (rows, steps) losses, NaN after the end of a curve."""
     losses = table.column("losses").combine_chunks()
     offsets, flat = losses.offsets.to_numpy(), losses.values.to_numpy(zero_copy_only=False)
     for start in range(0, table.num_rows, _AT_ONCE):

@@ -1,4 +1,4 @@
-"""Two maps on their common lattice, and where they differ."""
+"""Figure of two maps on their common lattice, and of the nodes where they differ."""
 
 from dataclasses import replace
 from typing import Final
@@ -21,49 +21,51 @@ _SAME: Final = ("#FFFFFF", BLANK_COLOR)
 _FLIPS: Final = (OUTCOME_COLORS[Outcome.DIVERGED], OUTCOME_COLORS[Outcome.TRAINED])
 
 
-def difference_figure(found: Comparison, *, colors: Colors = "source") -> Figure:
+def difference_figure(comparison: Comparison, *, colors: Colors = "source") -> Figure:
     """Draw the labels of A, those of B, and the flips by direction, 18 x 6 in.
 
     Parameters
     ----------
-    found
+    comparison
         The comparison.
     colors
-        Of the labels, as in `fractal_ray.figures.coloring.colormap`. Flips are vermilion (yes in A
-        alone) and blue (yes in B alone) in either case, on white and grey.
+        Colours of the labels, as in `fractal_ray.figures.coloring.colormap`. Flips are vermilion
+        (yes in A alone) and blue (yes in B alone) in either case, on white and grey.
     """
-    boundary = found.label["boundary"]
+    boundary = comparison.label["boundary"]
     with shared_style():
-        title = f"{found.a.name} and {found.b.name}"
-        figure = new_figure((18, 6), title, f"labels agree on {found.agree}")
+        title = f"{comparison.a.name} and {comparison.b.name}"
+        figure = new_figure((18, 6), title, f"labels agree on {comparison.agree}")
         panels = figure.subplots(1, 3)
         look = colormap("label", colors)
-        sides = (found.a, found.b)
-        for axes, raster, letter, side in zip(panels[:2], found.rasters, "AB", sides, strict=True):
+        sides = (comparison.a, comparison.b)
+        for axes, raster, letter, side in zip(
+            panels[:2], comparison.rasters, "AB", sides, strict=True
+        ):
             label_panel(axes, raster, boundary, look)
             axes.set_title(f"{letter}: {side.name}, frame {side.frame}")
-        _flips_panel(panels[2], found, boundary)
+        _flips_panel(panels[2], comparison, boundary)
         return figure
 
 
-def _flips_panel(axes: Axes, found: Comparison, boundary: str) -> None:
-    """Where labels agree, and where they flip which way."""
-    before, after = (labels(raster, boundary) for raster in found.rasters)
+def _flips_panel(axes: Axes, comparison: Comparison, boundary: str) -> None:
+    """Draw the nodes with equal labels, and the flips by direction."""
+    before, after = (labels(raster, boundary) for raster in comparison.rasters)
     kind = np.select([before == after, before > after], [np.where(before == 1, 1, 0), 2], default=3)
     both = (before != UNKNOWN) & (after != UNKNOWN)
-    # A raster that knows what both do: its ground is hatched where one of them does not.
-    first = found.rasters[0]
+    # A raster of the nodes that both know: its ground is hatched where one of them does not.
+    first = comparison.rasters[0]
     outcome = np.where(both, first.outcome, UNKNOWN).astype(np.int8)
-    shown = replace(first, outcome=outcome, inferred=None)
-    set_frame(axes, shown)
-    every = [*_SAME, *_FLIPS]
-    norm = BoundaryNorm(np.arange(len(every) + 1) - 0.5, len(every))
-    draw_tiles(axes, shown, kind, both, cmap=ListedColormap(every), norm=norm)
+    common = replace(first, outcome=outcome, inferred=None)
+    set_frame(axes, common)
+    colors = [*_SAME, *_FLIPS]
+    norm = BoundaryNorm(np.arange(len(colors) + 1) - 0.5, len(colors))
+    draw_tiles(axes, common, kind, both, cmap=ListedColormap(colors), norm=norm)
     axes.set_title("Difference")
     names = [f"both {NO[boundary]}", f"both {boundary}", f"{boundary} in A alone"]
     names.append(f"{boundary} in B alone")
     handles = [
         color_patch(f"{name} ({np.count_nonzero(both & (kind == code)):,})", color)
-        for code, (name, color) in enumerate(zip(names, every, strict=True))
+        for code, (name, color) in enumerate(zip(names, colors, strict=True))
     ]
-    legend_below(axes, [*handles, *missing_patch(shown)])
+    legend_below(axes, [*handles, *missing_patch(common)])

@@ -1,4 +1,4 @@
-"""Maps of a frame: what trained, how low the loss went, where the border runs."""
+"""Maps of a frame: labels, final losses, outcomes, measured nodes, and shares of seeds."""
 
 import numpy as np
 from matplotlib.colors import BoundaryNorm, ListedColormap
@@ -91,7 +91,7 @@ def outcome_map(
     title, note
         Heading of the figure and its second line.
     boundary
-        Whose boundary cells are outlined, as in `fractal_ray.plane.boundary.labels`.
+        Label whose boundary cells are outlined, as in `fractal_ray.plane.boundary.labels`.
     """
     cells = boundary_cells(labels(raster, boundary))
     with shared_style():
@@ -120,7 +120,7 @@ def outcome_map(
 def measured_map(
     raster: Raster, *, title: str, boundary: str = "trainable", note: str = ""
 ) -> Figure:
-    """Draw which nodes were run and which have the label of their cell, 9 x 7 in.
+    """Draw the nodes that were run and those with the label of their cell, 9 x 7 in.
 
     Parameters
     ----------
@@ -129,7 +129,7 @@ def measured_map(
     title, note
         Heading of the figure and its second line.
     boundary
-        Which label is shown, as in `fractal_ray.plane.boundary.labels`.
+        Label of the map, as in `fractal_ray.plane.boundary.labels`.
     """
     answer = labels(raster, boundary)
     # In the order of the names and of the colours.
@@ -156,7 +156,7 @@ def measured_map(
 def share_map(
     raster: Raster, share: NDArray[np.float64], *, title: str, colors: Colors = "source"
 ) -> Figure:
-    """Draw the share of seeds that say yes, 8 x 6 in.
+    """Draw the share of seeds whose label is yes, 8 x 6 in.
 
     Parameters
     ----------
@@ -175,7 +175,7 @@ def share_map(
         axes = figure.subplots()
         set_frame(axes, raster)
         known = np.isfinite(share)
-        shown = np.where(known, share, 0.0)
-        tiles = draw_tiles(axes, raster, shown, known, cmap=look, vmin=0, vmax=1)
+        values = np.where(known, share, 0.0)
+        tiles = draw_tiles(axes, raster, values, known, cmap=look, vmin=0, vmax=1)
         figure.colorbar(tiles, ax=axes, shrink=0.8, label="share of seeds that say yes")
         return figure

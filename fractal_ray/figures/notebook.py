@@ -1,7 +1,7 @@
-"""What a sweep shows of itself in a notebook: its points, a frame's map, its dimension, all of it.
+"""Views of a sweep in a notebook: its points, a frame's map, its dimension, and a summary.
 
-The methods of `fractal_ray.sweep.Sweep` lead here, so that only who looks loads pandas and
-matplotlib.
+The methods of `fractal_ray.sweep.Sweep` call this module at use, so that pandas and matplotlib are
+loaded only for a view.
 """
 
 import base64
@@ -31,16 +31,16 @@ _ORDER = ["frame", "level", "iy", "ix"]
 
 @dataclass(frozen=True, repr=False)
 class Map:
-    """The outcomes of a frame on its finest lattice; a notebook shows it as a picture.
+    """Outcomes of a frame on its finest lattice; a notebook shows them as a picture.
 
     Parameters
     ----------
     name, frame
-        Of the sweep, and the frame's number.
+        Name of the sweep, and the frame's number.
     boundary
-        "trainable" or "stable": which labels and boundary cells are meant.
+        "trainable" or "stable": the label of `labels` and `boundary_cells`.
     raster
-        Outcomes, losses and axis values, (ny, nx); what was run and what follows from that.
+        Outcomes, losses and axis values, (ny, nx); nodes that were run and inferred nodes.
     """
 
     name: str
@@ -50,27 +50,27 @@ class Map:
 
     @property
     def labels(self) -> NDArray[np.int8]:
-        """(ny, nx): 1 (yes), 0 (no), -1 (not known)."""
+        """Return the labels, (ny, nx): 1 (yes), 0 (no), -1 (not known)."""
         return labels(self.raster, self.boundary)
 
     @property
     def boundary_cells(self) -> BoundaryCells:
-        """The cells whose corners disagree."""
+        """Return the cells whose corners disagree."""
         return boundary_cells(self.labels)
 
     @property
     def title(self) -> str:
-        """Sweep and frame."""
+        """Return the names of sweep and frame."""
         return f"{self.name}, frame {self.frame}" if self.frame else self.name
 
     def figure(self) -> "Figure":
-        """The picture."""
+        """Draw the picture."""
         from fractal_ray.figures.maps import outcome_map
 
         return outcome_map(self.raster, title=self.title, boundary=self.boundary)
 
     def __repr__(self) -> str:
-        """Its size, and what is known of it."""
+        """Return the size of the map and the numbers of its nodes, as one line."""
         raster, cells = self.raster, self.boundary_cells
         ny, nx = raster.outcome.shape
         run, known = int(raster.measured.sum()), int(raster.known.sum())
@@ -84,20 +84,20 @@ class Map:
 
 @dataclass(frozen=True, repr=False)
 class Dimension:
-    """What may be said of a border's dimension.
+    """Dimension of a border with its verdict.
 
     Parameters
     ----------
     name, frame
-        Of the sweep, and the frame's number.
+        Name of the sweep, and the frame's number.
     value, interval
         The dimension and its 95 % interval; None unless a verification sheet allows one.
     method
         The estimator and its range of scales, in words; None like `value`.
     verdict
-        Of the sheet, or "unverified".
+        Verdict of the sheet, or "unverified".
     reasons
-        Of the verdict; without a sheet, what to do for one.
+        Reasons of the verdict; without a sheet, the command that makes one.
     """
 
     name: str
@@ -110,14 +110,14 @@ class Dimension:
 
     @property
     def line(self) -> str:
-        """Number and verdict, on one line."""
+        """Return number and verdict as one line."""
         if self.value is None:
             return f"no dimension: {self.verdict}"
         within = "" if self.interval is None else " (95 %: {:.3f} to {:.3f})".format(*self.interval)
         return f"D = {self.value:.3f}{within}: {self.verdict}"
 
     def __repr__(self) -> str:
-        """All of it."""
+        """Return all fields as text."""
         lines = [f"{self.name}, frame {self.frame}: {self.line}", *self.reasons]
         return "\n  ".join([*lines, self.method] if self.method else lines)
 
@@ -127,7 +127,7 @@ class Dimension:
 
 
 def points_of(sweep: Sweep) -> "DataFrame":
-    """All evaluations as a frame of pandas; `Sweep.points` describes it."""
+    """Return all evaluations as a pandas DataFrame; `Sweep.points` describes it."""
     table = _rows(sweep, None).table
     criterion, boundary = sweep.spec.label.criterion, sweep.spec.label.boundary
     shown = outcomes(table, criterion)
@@ -162,7 +162,7 @@ def figure_of(sweep: Sweep, kind: str, frame: int | None, **options: Any) -> "Fi
 
 
 def page_of(sweep: Sweep) -> str:
-    """Counts, stages, a small map and the dimension, as HTML without scripts."""
+    """Return counts, stages, a small map and the dimension, as HTML without scripts."""
     spec = sweep.spec
     stages = ", ".join(stage.name for stage in spec.stages)
     axes = f"{spec.axes.x.param} × {spec.axes.y.param}"
@@ -181,14 +181,14 @@ def page_of(sweep: Sweep) -> str:
     below = f"frame {number}, the last of {frames}: " if frames > 1 else ""
     cells = f"{analysis.boundary_cells:,} boundary cells ({escape(analysis.boundary)})"
     lines += [f"{below}{cells}", escape(_dimension(data, analysis).line)]
-    shown = Map(spec.name, number, spec.label.boundary, data.raster)
-    picture = base64.b64encode(_png(shown.figure(), dpi=50)).decode()
-    image = f'<img alt="{escape(shown.title)}" src="data:image/png;base64,{picture}">'
+    small_map = Map(spec.name, number, spec.label.boundary, data.raster)
+    picture = base64.b64encode(_png(small_map.figure(), dpi=50)).decode()
+    image = f'<img alt="{escape(small_map.title)}" src="data:image/png;base64,{picture}">'
     return "<br>".join([*lines, image])
 
 
 def _dimension(data: FrameData, analysis: Analysis) -> Dimension:
-    # Without `force` there are estimates only where a sheet allows a number.
+    # Without `force` there are estimates only if a sheet allows a number.
     chosen = analysis.estimates.get(analysis.recommended or "")
     reasons = analysis.reasons
     if data.replayed is None or data.replayed.unfinished:
@@ -205,8 +205,10 @@ def _dimension(data: FrameData, analysis: Analysis) -> Dimension:
 
 
 def _let_notebooks_show(figure: type) -> None:
-    """Register matplotlib's figures with IPython, which else does that for figures of pyplot only,
-    and with the first of them."""
+    """Register matplotlib's figures with IPython.
+
+    IPython itself does so only for figures of pyplot, when the first of them is made.
+    """
     if "IPython" not in sys.modules:
         return
     from IPython.core.getipython import get_ipython

@@ -1,4 +1,4 @@
-"""One map each: value, final loss, label. Figures put them side by side."""
+"""Panels of a figure, a map each: value, final loss, label."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -19,7 +19,7 @@ from fractal_ray.plane.boundary import UNKNOWN, Raster, labels
 
 
 def value_panel(figure: Figure, axes: Axes, raster: Raster, boundary: str, colors: Colors) -> None:
-    """Label and loss as one number from -1 to 1 (`shades.value_map`)."""
+    """Draw label and loss as one number from -1 to 1 (`coloring.value_map`)."""
     set_frame(axes, raster)
     values, look = value_map(raster, boundary), colormap("value", colors)
     either = draw_either(axes, raster, boundary)
@@ -34,18 +34,18 @@ def value_panel(figure: Figure, axes: Axes, raster: Raster, boundary: str, color
 
 
 def loss_panel(figure: Figure, axes: Axes, raster: Raster, boundary: str) -> None:
-    """Final loss of the runs whose label is yes."""
+    """Draw the final loss of the runs whose label is yes."""
     answer = labels(raster, boundary)
     set_frame(axes, raster)
     axes.set_title(f"Final loss of {boundary} points")
     blank = raster.known & ~((answer == 1) & np.isfinite(raster.loss))
-    shown = raster.known & ~blank
+    with_loss = raster.known & ~blank
     draw_tiles(axes, raster, np.zeros(answer.shape), blank, cmap=ListedColormap([BLANK_COLOR]))
-    # Values outside `shown` may be infinite, which would spoil the colour scale.
-    loss = np.where(shown, raster.loss, 0.0)
+    # Values outside `with_loss` may be infinite, which would spoil the colour scale.
+    loss = np.where(with_loss, raster.loss, 0.0)
     look: dict[str, Any] = {"cmap": matplotlib.colormaps["viridis_r"]}
-    if shown.any():
-        tiles = draw_tiles(axes, raster, loss, shown, **look)
+    if with_loss.any():
+        tiles = draw_tiles(axes, raster, loss, with_loss, **look)
         figure.colorbar(tiles, ax=axes, shrink=0.8, label="final loss")
     else:
         reason = "no loss recorded" if (answer == 1).any() else f"no {boundary} point"
@@ -56,7 +56,7 @@ def loss_panel(figure: Figure, axes: Axes, raster: Raster, boundary: str) -> Non
 
 
 def label_panel(axes: Axes, raster: Raster, boundary: str, look: Colormap) -> None:
-    """Yes or no, in the colours of the ends of `look`."""
+    """Draw the labels in the colours of the two ends of `look`."""
     answer = labels(raster, boundary)
     set_frame(axes, raster)
     either = draw_either(axes, raster, boundary)
@@ -71,9 +71,9 @@ def label_panel(axes: Axes, raster: Raster, boundary: str, look: Colormap) -> No
 
 
 def draw_either(axes: Axes, raster: Raster, boundary: str) -> list[Patch]:
-    """Paint inferred nodes that may have either label grey; their legend entry, if there are any.
+    """Paint inferred nodes that may have either label grey; return their legend entry, if any.
 
-    The refinement has followed the border of another label, and no run decides theirs.
+    The refinement has followed the border of another label, and no run decides their label.
     """
     either = raster.known & (labels(raster, boundary) == UNKNOWN)
     if not either.any():
@@ -84,7 +84,7 @@ def draw_either(axes: Axes, raster: Raster, boundary: str) -> list[Patch]:
 
 
 def legend_below(axes: Axes, handles: Sequence[Artist]) -> None:
-    """Put a legend under a panel, clear of its axis title; nothing for no entries."""
+    """Put a legend under a panel, clear of its axis title; draw none without entries."""
     if handles:
         # In units of the panel's height, below an axis title of one line or two.
         below = -0.18 if "\n" in axes.get_xlabel() else -0.13

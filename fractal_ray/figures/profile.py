@@ -21,16 +21,16 @@ _FORMS: Final = "x=VALUE, y=VALUE or transect=NUMBER"
 
 @dataclass(frozen=True)
 class Line:
-    """Runs in their order along a line.
+    """Runs of a line, in their order along it.
 
     Parameters
     ----------
     name
-        Which line, for a heading.
+        Name of the line, for a heading.
     along
-        What changes along it: the title of an axis.
+        Quantity that changes along the line: the title of an axis.
     positions
-        (n,) float64 where the runs lie on that axis, increasing.
+        (n,) float64 positions of the runs on that axis, increasing.
     shown
         Outcome of each run.
     rows
@@ -47,14 +47,14 @@ class Line:
     border: NDArray[np.float64]
 
 
-def line_of(data: FrameData, asked: str | None) -> Line:
+def line_of(data: FrameData, option: str | None) -> Line:
     """Read the runs of a line.
 
     Parameters
     ----------
     data
         The frame.
-    asked
+    option
         ``x=VALUE`` or ``y=VALUE``: the column or row nearest to a value of the axis;
         ``transect=NUMBER``: a line, from 0, of the frame's stage `transects`. None: the row with
         the most flips of the label, the lowest of several.
@@ -62,26 +62,26 @@ def line_of(data: FrameData, asked: str | None) -> Line:
     Raises
     ------
     SweepError
-        If it is none of these, lies outside the frame, or no run lies on it.
+        If the option is none of these, or the line lies outside the frame or has no runs.
     """
-    if asked is None:
+    if option is None:
         return _across(data, "y", _row_with_most_flips(data.labels()))
-    kind, _, text = asked.partition("=")
+    kind, _, text = option.partition("=")
     try:
         number = int(text) if kind == "transect" else float(text)
     except ValueError:
         kind, number = "", 0
     if kind not in ("x", "y", "transect"):
-        raise SweepError(f"--line {asked}: give {_FORMS}, such as y=0.01")
+        raise SweepError(f"--line {option}: give {_FORMS}, such as y=0.01")
     if kind == "transect":
         return _transect(data, int(number))
     return _across(data, kind, _nearest(data.raster, kind, float(number)))
 
 
-def _row_with_most_flips(given: NDArray[np.int8]) -> int:
-    known = (given[:, 1:] != UNKNOWN) & (given[:, :-1] != UNKNOWN)
-    flips = (known & (given[:, 1:] != given[:, :-1])).sum(axis=1)
-    return int(flips.argmax()) if flips.any() else len(given) // 2
+def _row_with_most_flips(node_labels: NDArray[np.int8]) -> int:
+    known = (node_labels[:, 1:] != UNKNOWN) & (node_labels[:, :-1] != UNKNOWN)
+    flips = (known & (node_labels[:, 1:] != node_labels[:, :-1])).sum(axis=1)
+    return int(flips.argmax()) if flips.any() else len(node_labels) // 2
 
 
 def _nearest(raster: Raster, side: str, value: float) -> int:
@@ -98,27 +98,32 @@ def _nearest(raster: Raster, side: str, value: float) -> int:
 
 
 def _across(data: FrameData, side: str, index: int) -> Line:
-    """The column (`side` "x") or row number `index`."""
+    """Read the runs of the column (`side` "x") or row number `index`."""
     raster, column = data.raster, side == "x"
     ruler = rulers(raster)[1 if column else 0]
     fixed, value = (raster.x_name, raster.x) if column else (raster.y_name, raster.y)
     # Of nodes that share a value (an integer axis) the first has the runs.
     index = int(np.searchsorted(value, value[index]))
     at = (slice(None), index) if column else (index, slice(None))
-    every = ruler.positions(raster.y if column else raster.x)
+    positions = ruler.positions(raster.y if column else raster.x)
     ix, iy = _addresses(data.lattice, data.table)
     rows = np.flatnonzero((ix if column else iy) == index)
     rows = rows[raster.measured[iy[rows], ix[rows]]]
     order = (iy if column else ix)[rows]
     rows, order = rows[np.argsort(order)], np.sort(order)
-    given = data.labels()[at]
+    node_labels = data.labels()[at]
     name = f"{fixed} = {value[index]:.6g}"
     if not rows.size:
         raise SweepError(f"no run of this frame lies on the line {name}; take another --line")
     of_code = {code: outcome for outcome, code in OUTCOME_CODES.items()}
     shown = [of_code[int(code)] for code in raster.outcome[at][order]]
     return Line(
-        name, ruler.label, every[order], shown, data.table.take(rows), _border(every, given)
+        name,
+        ruler.label,
+        positions[order],
+        shown,
+        data.table.take(rows),
+        _border(positions, node_labels),
     )
 
 
@@ -142,18 +147,18 @@ def _transect(data: FrameData, number: int) -> Line:
     table = table.take(rows)
     shown = outcomes(table, data.sweep.spec.label.criterion)
     label = label_of(data.sweep)
-    given = np.array([label(each) for each in shown], dtype=np.int8)
+    node_labels = np.array([label(each) for each in shown], dtype=np.int8)
     frame, cells = planner.frame, 1 << UNIT_BITS
     ends = [
         f"({frame.x.value(x, cells):.4g}, {frame.y.value(y, cells):.4g})"
         for x, y in planner.chords[number]
     ]
     name = f"line {number} of the stage transects, from {ends[0]} to {ends[1]}"
-    return Line(name, "share of the line", share, shown, table, _border(share, given))
+    return Line(name, "share of the line", share, shown, table, _border(share, node_labels))
 
 
 def _addresses(lattice: Lattice, table: pa.Table) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """On the finest lattice; -1 for rows that do not lie on it."""
+    """Return the addresses of rows on the finest lattice; -1 for rows that do not lie on it."""
     frame, level = lattice.frame, lattice.level
     ix = frame.x.addresses(table.column("x").to_numpy(), frame.cells_x << level)
     iy = frame.y.addresses(table.column("y").to_numpy(), frame.cells_y << level)
@@ -161,8 +166,8 @@ def _addresses(lattice: Lattice, table: pa.Table) -> tuple[NDArray[np.int64], ND
     return np.where(off, -1, ix), np.where(off, -1, iy)
 
 
-def _border(positions: NDArray[np.float64], given: NDArray[np.int8]) -> NDArray[np.float64]:
-    known = given != UNKNOWN
-    positions, given = positions[known], given[known]
-    flips = np.flatnonzero(given[1:] != given[:-1])
+def _border(positions: NDArray[np.float64], node_labels: NDArray[np.int8]) -> NDArray[np.float64]:
+    known = node_labels != UNKNOWN
+    positions, node_labels = positions[known], node_labels[known]
+    flips = np.flatnonzero(node_labels[1:] != node_labels[:-1])
     return (positions[flips] + positions[flips + 1]) / 2

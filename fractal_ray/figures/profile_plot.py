@@ -1,4 +1,4 @@
-"""Loss curves along a line across the frame, and what they end at."""
+"""Figure of the loss curves along a line across the frame, and of their final losses."""
 
 from typing import Final, Literal
 
@@ -18,7 +18,8 @@ from fractal_ray.figures.style import OUTCOME_COLORS, OUTCOME_NAMES, shared_styl
 from fractal_ray.plane.outcome import Criterion, Outcome
 
 MOST_CURVES: Final = 64
-"""So many are told apart, hardly; of more, those beside the border and others evenly are drawn."""
+"""Largest number of curves in a figure, because more cannot be distinguished. Of a longer line, the
+curves beside the border and evenly spaced others are drawn."""
 
 _DASHES: Final[dict[Outcome, Literal["-", "--", ":"]]] = {
     Outcome.TRAINED: "-",
@@ -28,18 +29,18 @@ _DASHES: Final[dict[Outcome, Literal["-", "--", ":"]]] = {
 
 
 def curves_figure(line: Line, criterion: Criterion, *, title: str, boundary: str) -> Figure:
-    """Draw the loss curves of a line, and where each ends along it, 14 x 6 in.
+    """Draw the loss curves of a line, and the final loss of each along the line, 14 x 6 in.
 
     Parameters
     ----------
     line
         Runs in their order, with their loss curves.
     criterion
-        What outcomes are made by: its threshold is drawn.
+        Criterion of the outcomes; its threshold is drawn.
     title
         Heading.
     boundary
-        Whose border is marked, in black lines.
+        Label whose border is marked, in black lines.
 
     Raises
     ------
@@ -81,7 +82,7 @@ def _whole_curves(line: Line) -> list[NDArray[np.float64]]:
 
 
 def _beside_border(line: Line) -> NDArray[np.bool_]:
-    """(n,) bool, the last run before and the first behind each place of the border."""
+    """Return (n,) bool: the last run before and the first behind each place of the border."""
     behind = np.searchsorted(line.positions, line.border)
     beside = np.zeros(line.positions.size, dtype=bool)
     beside[np.r_[behind - 1, behind].clip(0, beside.size - 1).astype(int)] = True
@@ -110,7 +111,7 @@ def _curves(
     highest = [float(curve.max(initial=-np.inf)) for curve in curves]
     trained = [h for h, each in zip(highest, line.shown, strict=True) if each is Outcome.TRAINED]
     first = max(float(curve[0]) for curve in curves if curve.size)
-    # Runs that do not train may reach 1e38; what the others do would be one line at the bottom.
+    # Runs that do not train may reach 1e38; all others would be one line at the bottom.
     top = 1.1 * min(max(highest), max([3 * first, *trained]))
     for k in drawn.tolist():
         curve, outcome = curves[k], line.shown[k]
@@ -150,18 +151,18 @@ def _ends(
     criterion: Criterion,
     boundary: str,
 ) -> None:
-    """Mean of the last losses over the first, along the line; diverged runs at the top."""
+    """Draw the mean of the last losses over the first, along the line; diverged runs at the top."""
     ratios = np.array([criterion.ratio(curve) for curve in curves])
     diverged = np.array([outcome is Outcome.DIVERGED for outcome in line.shown])
     limit = 3 * criterion.threshold
-    given = (ratios < limit) & ~diverged
-    highest = max([criterion.threshold, *ratios[given]])
-    lowest = min([criterion.threshold, *ratios[given]])
+    within = (ratios < limit) & ~diverged
+    highest = max([criterion.threshold, *ratios[within]])
+    lowest = min([criterion.threshold, *ratios[within]])
     room = max(highest - lowest, 0.1)
     top = highest + 0.15 * room
     for outcome, color in OUTCOME_COLORS.items():
         where = np.array([each is outcome for each in line.shown])
-        y = np.where(where & given, ratios, top)
+        y = np.where(where & within, ratios, top)
         marker = "x" if outcome is Outcome.DIVERGED else "o"
         edge = None if outcome is Outcome.DIVERGED else "black"
         axes.scatter(line.positions[where], y[where], marker=marker, c=color, edgecolors=edge,
@@ -171,7 +172,7 @@ def _ends(
         axes.axvline(at, color="black", linewidth=min(1.2, 20 / line.border.size))
     axes.set_ylim(lowest - 0.1 * room, top + 0.1 * room)
     axes.set_xlabel(line.along)
-    above = f"\n(above {limit:.3g}: at the top)" if (~given & ~diverged).any() else ""
+    above = f"\n(above {limit:.3g}: at the top)" if (~within & ~diverged).any() else ""
     axes.set_ylabel(f"mean of the last {criterion.window} losses / first{above}")
     names = {
         "border": Line2D([], [], color="black", label=f"border, {boundary} ({line.border.size})"),

@@ -1,8 +1,8 @@
-"""Where the values of an axis are drawn, and in which units its ticks count.
+"""Rulers: the positions of an axis's values in a picture, and the units of its ticks.
 
-Pictures are drawn in the units of their ticks, so that ticks are round numbers in them. A deep
-frame may be narrower than float64 can say at its place: its nodes are drawn at their exact
-differences from a round origin, which the axis's title gives in full.
+Pictures are drawn in the units of their ticks, so that ticks are round numbers. A deep frame may be
+narrower than the spacing of float64 at its place: its nodes are drawn at their exact differences
+from a round origin, which the axis's title gives in full.
 """
 
 import math
@@ -20,12 +20,12 @@ _TEN: Final = DECIMAL.ln(Decimal(10))
 
 @dataclass(frozen=True)
 class Ruler:
-    """An axis of a picture: ``position = (coordinate - origin) / unit``.
+    """Axis of a picture: ``position = (coordinate - origin) / unit``.
 
     Parameters
     ----------
     name
-        Of the swept parameter.
+        Name of the swept parameter.
     scale
         "log": coordinates are log10 of values; "linear": values.
     origin, unit
@@ -38,7 +38,7 @@ class Ruler:
     unit: Decimal
 
     def positions(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Where values are drawn: as exact as float64 has their differences."""
+        """Return the positions of values, as exact as their differences in float64."""
         if not self.origin:
             return _coordinates(values, self.scale) / float(self.unit)
         first = float(values[0])
@@ -48,7 +48,7 @@ class Ruler:
         return self._position(_exact(first, self.scale)) + apart / float(self.unit)
 
     def position_at(self, coordinate: Decimal) -> float:
-        """Return where a coordinate (of `plane/cut_axis.py`; on "log" its logarithm) is drawn."""
+        """Return the position of a coordinate of `plane/cut_axis.py` (on "log": a logarithm)."""
         return self._position(
             DECIMAL.divide(coordinate, _TEN) if self.scale == "log" else coordinate
         )
@@ -58,7 +58,7 @@ class Ruler:
 
     @property
     def label(self) -> str:
-        """Title of the axis; a second line says what its ticks count, where they must count."""
+        """Return the title of the axis; a second line gives the origin and unit of its ticks."""
         label = f"log10({self.name})" if self.scale == "log" else self.name
         if self.unit == 1:
             return label
@@ -68,17 +68,17 @@ class Ruler:
 
 
 def ruler(values: NDArray[np.float64], name: str, scale: str) -> Ruler:
-    """The ruler of an axis with these values, (n,), never decreasing, above 0 on a log scale."""
+    """Make the ruler of (n,) values that never decrease and are above 0 on a log scale."""
     low, high = _exact(float(values[0]), scale), _exact(float(values[-1]), scale)
     return Ruler(name, scale, *tick_units(low, high))
 
 
 def tick_units(low: Decimal, high: Decimal) -> tuple[Decimal, Decimal]:
-    """Origin and unit in which ticks between `low` and `high` are short round numbers.
+    """Return origin and unit in which ticks between `low` and `high` are short round numbers.
 
-    (0, 1) unless the range is a thousand times narrower than its values (a deep zoom: an origin in
-    the middle, so ticks go from -5 to 5 at most), or the values are below 1e-3 or from 1e5 on. Ours
-    rather than matplotlib's own offset, which it prints across the axis label.
+    They are (0, 1) unless the range is a thousand times narrower than its values (a deep zoom: the
+    origin lies in the middle, so ticks go from -5 to 5 at most), or the values are below 1e-3 or
+    from 1e5 on. This replaces matplotlib's offset, which is printed across the axis label.
     """
     size, span = max(abs(low), abs(high)), high - low
     if 0 < span < size / 1000:

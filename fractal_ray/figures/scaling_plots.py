@@ -1,7 +1,7 @@
-"""What estimators of a dimension counted at each scale, and the lines through it.
+"""Figures of the counts of dimension estimators at each scale, and of their fitted lines.
 
-A dimension is drawn where a verification sheet allows one: without it these are counts, and neither
-a slope nor a line to read one off.
+A dimension is drawn only if a verification sheet allows one. Otherwise the figures show counts,
+without a slope or a line.
 """
 
 from collections.abc import Mapping
@@ -28,7 +28,7 @@ _MEASURED: Final[dict[str, str]] = {
 
 
 def scaling_figure(
-    found: Mapping[Data, Estimate],
+    estimates: Mapping[Data, Estimate],
     *,
     title: str,
     note: str,
@@ -39,28 +39,28 @@ def scaling_figure(
 
     Parameters
     ----------
-    found
-        By the data that they rest on.
+    estimates
+        Estimates by the data that they use.
     title, note
-        Heading and its second line, which says what stands behind the dimensions.
+        Heading and its second line, which gives the evidence for the dimensions.
     dimensions
-        Whether dimensions may be shown: fits, slopes and intervals. Else the counts alone are.
+        True to draw dimensions: fits, slopes and intervals. False draws the counts alone.
     recommended
-        Which of them to believe.
+        Data of the recommended estimate.
 
     Raises
     ------
     SweepError
         If nothing was counted at any scale.
     """
-    shown = {data: each for data, each in found.items() if any(m > 0 for m in each.measured)}
-    if not shown:
+    counted = {data: each for data, each in estimates.items() if any(m > 0 for m in each.measured)}
+    if not counted:
         raise SweepError("no estimator of this frame met a border: nothing to draw")
     rows = 2 if dimensions else 1
     with shared_style():
-        figure = new_figure((max(7, 5.2 * len(shown)), 4.2 * rows), title, note)
-        panels = figure.subplots(rows, len(shown), squeeze=False)
-        for column, (data, estimate) in enumerate(shown.items()):
+        figure = new_figure((max(7, 5.2 * len(counted)), 4.2 * rows), title, note)
+        panels = figure.subplots(rows, len(counted), squeeze=False)
+        for column, (data, estimate) in enumerate(counted.items()):
             counts = panels[0, column]
             _counts(counts, estimate, _MEASURED[data])
             star = "\n(recommended)" if dimensions and data == recommended else ""
@@ -72,16 +72,16 @@ def scaling_figure(
 
 
 def levels_figure(audit: AuditReport, *, title: str, boundary: str) -> Figure:
-    """Draw how many boundary cells each level has, and how many with what was missed, 8 x 6 in.
+    """Draw the number of boundary cells by level, with and without missed cells, 8 x 6 in.
 
     Parameters
     ----------
     audit
-        Of a refinement.
+        Audit of a refinement.
     title
         Heading.
     boundary
-        Whose cells they are.
+        Label of the boundary cells.
     """
     levels = np.arange(len(audit.found))
     found, corrected = np.array(audit.found, float), np.array(audit.corrected)
@@ -114,7 +114,7 @@ def levels_figure(audit: AuditReport, *, title: str, boundary: str) -> Figure:
 
 
 def _counts(axes: Axes, estimate: Estimate, meaning: str) -> None:
-    """Measured over scale, coarse scales on the left, as estimators list them."""
+    """Draw the measured values over scale, coarse scales on the left, as estimators list them."""
     scales, measured = np.array(estimate.scales), np.array(estimate.measured)
     seen = measured > 0
     inside = seen & _fitted(estimate)
@@ -157,14 +157,14 @@ def _fit(axes: Axes, estimate: Estimate) -> None:
 
 
 def _slopes(axes: Axes, estimate: Estimate) -> None:
-    """The dimension from each scale to the next, over the interval as a band."""
+    """Draw the dimension from each scale to the next, over the interval as a band."""
     scales = np.array(estimate.scales)
     between = np.sqrt(scales[:-1] * scales[1:])
     inside = _fitted(estimate)
     for where, face in ((inside[:-1] & inside[1:], LINE_COLOR), (..., "white")):
-        shown = np.array(estimate.local_slopes)[where]
+        slopes = np.array(estimate.local_slopes)[where]
         zorder = 3 if face == LINE_COLOR else 2
-        axes.plot(between[where], shown, "o", color=LINE_COLOR, mfc=face, zorder=zorder)
+        axes.plot(between[where], slopes, "o", color=LINE_COLOR, mfc=face, zorder=zorder)
     axes.set_ylim(-0.1, 2.1)
     if estimate.value is not None and estimate.fit_scales is not None:
         if estimate.interval is not None:
@@ -185,7 +185,7 @@ def _scale_axis(axes: Axes, estimate: Estimate) -> None:
 
 
 def _fitted(estimate: Estimate) -> np.ndarray:
-    """(k,) bool, which scales entered the fit."""
+    """Return (k,) bool: True for the scales of the fit."""
     scales = np.array(estimate.scales)
     if estimate.fit_scales is None:
         return np.zeros(scales.size, dtype=bool)

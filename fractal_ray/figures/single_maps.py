@@ -1,4 +1,4 @@
-"""fractal-llm's set of single figures (features V5), 9 x 7 in each."""
+"""Single figures of fractal-llm (features V5), 9 x 7 in each."""
 
 from typing import Final
 
@@ -24,7 +24,7 @@ from fractal_ray.figures.tiles import (
 from fractal_ray.plane.boundary import UNKNOWN, Raster, boundary_cells, labels
 
 LOSS_CAP: Final = 20.0
-"""Losses above are drawn as this."""
+"""Largest loss of a map; losses above it are drawn as this value."""
 
 
 def heat_map(raster: Raster, *, title: str, boundary: str, colors: Colors = "source") -> Figure:
@@ -37,7 +37,7 @@ def heat_map(raster: Raster, *, title: str, boundary: str, colors: Colors = "sou
     title
         Heading.
     boundary
-        Which label, as in `fractal_ray.plane.boundary.labels`.
+        Label of the map, as in `fractal_ray.plane.boundary.labels`.
     colors
         As in `fractal_ray.figures.coloring.colormap`.
     """
@@ -48,7 +48,7 @@ def heat_map(raster: Raster, *, title: str, boundary: str, colors: Colors = "sou
 
 
 def stability_map(raster: Raster, *, title: str, colors: Colors = "source") -> Figure:
-    """Draw which points diverged; parameters as in `heat_map`."""
+    """Draw the points that diverged; parameters as in `heat_map`."""
     with shared_style():
         figure = new_figure((9, 7), title)
         label_panel(figure.subplots(), raster, "stable", colormap("stability", colors))

@@ -1,6 +1,6 @@
-"""Colours and settings that all figures share.
+"""Colours and settings of all figures.
 
-Nothing here touches matplotlib's global state for good: `shared_style` lends the settings for the
+matplotlib's global state is not changed for good: `shared_style` applies the settings for the
 length of a ``with`` block, one thread at a time.
 """
 
@@ -38,27 +38,30 @@ OUTCOME_COLORS: Final = {
     Outcome.NOT_IMPROVED: "#F0E442",
     Outcome.DIVERGED: "#D55E00",
 }
-"""Blue, yellow and vermilion of Okabe and Ito: told apart in every common colour blindness."""
+"""Blue, yellow and vermilion of Okabe and Ito, which differ in every common form of colour
+blindness."""
 
 OUTCOME_NAMES: Final = {
     Outcome.TRAINED: "trained",
     Outcome.NOT_IMPROVED: "not improved",
     Outcome.DIVERGED: "diverged",
 }
-"""Outcomes as legends write them."""
+"""Names of outcomes in legends."""
 
 NO: Final = {"trainable": "not trainable", "stable": "diverged"}
-"""What a point without a label yes is called."""
+"""Names of points whose label is not yes."""
 
 MEASURED_COLORS: Final = ("#F2C6A5", "#D55E00", "#B3D4E8", "#0072B2")
-"""No and yes as in `OUTCOME_COLORS`, pale where inferred: no, no that was run, yes, yes run."""
+"""Colours of no inferred, no run, yes inferred and yes run: as in `OUTCOME_COLORS`, inferred ones
+pale."""
 
 CODE_COLORS: Final = {
     **{code: OUTCOME_COLORS[outcome] for outcome, code in OUTCOME_CODES.items()},
     NOT_TRAINED: MEASURED_COLORS[0],
     NOT_DIVERGED: MEASURED_COLORS[2],
 }
-"""Of codes in `Raster.outcome`, in order; pale where an inferred node may have either of two."""
+"""Colours of the codes in `Raster.outcome`, in order; pale for inferred nodes with two possible
+outcomes."""
 
 CODE_NAMES: Final = {
     code: " or ".join(OUTCOME_NAMES[outcome] for outcome in possible)
@@ -67,10 +70,10 @@ CODE_NAMES: Final = {
 
 LINE_COLOR: Final = "#0072B2"
 MARK_COLOR: Final = "#D55E00"
-"""Of numbers in diagrams, and of what is laid over them: blue and vermilion as above."""
+"""Colours of numbers in diagrams, and of marks over them: blue and vermilion as above."""
 
 BLANK_COLOR: Final = "#D9D9D9"
-"""Points that are known and that a panel has nothing to say about."""
+"""Colour of known points that a panel has no value for."""
 
 MISSING_COLOR: Final = "#F7F7F7"
 MISSING_HATCH: Final = "////"
@@ -86,7 +89,7 @@ _SETTINGS: Final[dict[Any, Any]] = {
     "legend.fontsize": 11,
     "legend.frameon": False,
     "savefig.dpi": 150,
-    # Without a salt an SVG of the same figure differs from run to run.
+    # Without a salt the SVG of one figure differs from run to run.
     "svg.hashsalt": "fractal-ray",
 }
 _ONE_AT_A_TIME = threading.RLock()
@@ -94,7 +97,7 @@ _ONE_AT_A_TIME = threading.RLock()
 
 @contextmanager
 def shared_style() -> Iterator[None]:
-    """Draw or save with the shared settings, then put the caller's back.
+    """Apply the shared settings, then restore those of the caller.
 
     matplotlib keeps its settings in one global, so the block is held by one thread at a time.
     """

@@ -1,7 +1,7 @@
-"""Drawing values on a frame's lattice: points as tiles, axes in real or logarithmic units.
+"""Functions that draw values on a frame's lattice: points as tiles, axes in real or log units.
 
-Every tile is centred on its point and reaches half way to its neighbours; points without an answer
-let a hatched ground show through, unless a `Filled` raster asks for their neighbours' colours.
+Every tile is centred on its point and reaches half way to its neighbours. Points without a value
+let a hatched ground show through, unless a `Filled` raster gives them their neighbours' colours.
 """
 
 from typing import Any
@@ -30,21 +30,22 @@ _DOT: dict[str, Any] = {
 
 
 class Filled(Raster):
-    """A raster whose points without an outcome are painted like the nearest point that has one.
+    """Raster whose points without an outcome are painted like the nearest point with one.
 
-    features V4, for the picture only: outcomes, labels, counts and boundary cells stay those of the
-    points that were run. Every painted point carries a dot, and the legend says how many there are.
+    Features V4. The paint is for the picture only: outcomes, labels, counts and boundary cells stay
+    those of the points that were run. Every painted point carries a dot, and the legend gives their
+    number.
     """
 
 
 def filled(raster: Raster) -> int:
-    """How many points are painted like their neighbours; 0 without `Filled`, or with no outcome."""
+    """Count the points painted like their neighbours; 0 without `Filled` or without outcomes."""
     known = int(raster.known.sum())
     return raster.known.size - known if isinstance(raster, Filled) and known else 0
 
 
 def edges(centres: NDArray[np.float64]) -> NDArray[np.float64]:
-    """(n,) tile centres -> (n + 1,) tile edges: midpoints, and as far out again at either end.
+    """Return the (n + 1,) edges of tiles with (n,) centres: midpoints, extended at both ends.
 
     A single point, or a row of points that share one value, gets a tile of width 1.
     """
@@ -55,7 +56,7 @@ def edges(centres: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def rulers(raster: Raster) -> tuple[Ruler, Ruler]:
-    """The rulers that a raster is drawn by, along x and along y."""
+    """Return the rulers of a raster, along x and along y."""
     return (
         ruler(raster.x, raster.x_name, raster.x_scale),
         ruler(raster.y, raster.y_name, raster.y_scale),
@@ -126,8 +127,8 @@ def paint_cells(
 ) -> None:
     """Paint the (ny - 1, nx - 1) cells that are set; a cell spans four points."""
     x, y = _positions(raster)
-    shown = np.ma.masked_array(where, mask=~where)
-    axes.pcolorfast(x, y, shown, zorder=zorder, cmap=ListedColormap([color]))
+    cells = np.ma.masked_array(where, mask=~where)
+    axes.pcolorfast(x, y, cells, zorder=zorder, cmap=ListedColormap([color]))
 
 
 def limit_to_cells(axes: Axes, raster: Raster) -> None:
@@ -138,7 +139,7 @@ def limit_to_cells(axes: Axes, raster: Raster) -> None:
 
 
 def missing_patch(raster: Raster) -> list[Artist]:
-    """Legend entry for points without an outcome; empty if there are none."""
+    """Return the legend entry for points without an outcome; empty if there are none."""
     if count := filled(raster):
         return [Line2D([], [], label=f"not known, painted\nlike the nearest ({count:,})", **_DOT)]
     missing = int(raster.known.size - raster.known.sum())
@@ -146,7 +147,7 @@ def missing_patch(raster: Raster) -> list[Artist]:
 
 
 def inferred_patch(raster: Raster) -> list[Patch]:
-    """Legend entry for nodes that were not run and take a run's number; empty if there are none."""
+    """Return the legend entry for nodes with the number of a nearby run; empty without any."""
     inferred = int(np.count_nonzero(raster.known & ~raster.measured))
     name = f"not run, value of the nearest run ({inferred:,})"
     return [Patch(label=name, facecolor="none", linewidth=0)] if inferred else []

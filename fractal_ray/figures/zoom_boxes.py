@@ -1,4 +1,4 @@
-"""The frames of a sweep's zooms as boxes on the map of the frame that they lie in (features V7)."""
+"""Figure of the frames of zooms as boxes on the map of the frame around them (features V7)."""
 
 from collections.abc import Mapping
 
@@ -17,7 +17,8 @@ from fractal_ray.plane.cut_axis import ends
 from fractal_ray.spec.frames import Lattice
 
 _SMALLEST = 150.0
-"""Frames so many times narrower than the map are not drawn: nothing would be seen of them."""
+"""Largest ratio of the map's width to a frame's; narrower frames are too small to be seen and are
+not drawn."""
 
 _NAME = (0.1, 0.045)
 """Width and height of a frame's number, in shares of the map's sides."""
@@ -25,7 +26,7 @@ _NAME = (0.1, 0.045)
 
 def zoom_boxes(
     raster: Raster,
-    every: Mapping[int, Lattice],
+    lattices: Mapping[int, Lattice],
     number: int,
     *,
     title: str,
@@ -37,20 +38,20 @@ def zoom_boxes(
     ----------
     raster
         Outcomes of the frame.
-    every
+    lattices
         All frames of the sweep by number.
     number
-        Of the frame.
+        Number of the frame.
     title
         Heading.
     boundary
-        Whose boundary cells are outlined, as in `fractal_ray.figures.maps.outcome_map`.
+        Label whose boundary cells are outlined, as in `fractal_ray.figures.maps.outcome_map`.
     """
-    outer = every[number].frame
+    outer = lattices[number].frame
     inner = [
         lattice.frame
-        for each, lattice in every.items()
-        if outer in (around.frame for around in chain(every, each)[:-1])
+        for each, lattice in lattices.items()
+        if outer in (around.frame for around in chain(lattices, each)[:-1])
     ]
     inner.sort(key=lambda frame: (magnification(outer, frame), frame.id))
     shown = [frame for frame in inner if magnification(outer, frame) <= _SMALLEST]

@@ -1,11 +1,11 @@
-"""A map in a notebook on which a dragged rectangle is run: each drag makes a new sweep.
+"""Interactive map for notebooks: a rectangle dragged on it is run as a new sweep.
 
     %matplotlib widget
     from fractal_ray.figures.zoom_map import ZoomMap
     ZoomMap(sweep, engine="local")
 
 Dragging needs ipympl (`pip install -e '.[notebook]'`); under any other backend of matplotlib the
-map is a picture, and `Sweep.zoom` does the same from a cell.
+map is a picture, and `Sweep.zoom` runs a rectangle from a cell.
 """
 
 import textwrap
@@ -25,11 +25,11 @@ if TYPE_CHECKING:
     from matplotlib.backend_bases import MouseEvent
     from matplotlib.widgets import RectangleSelector
 
-_SMALLEST = 0.005  # of a side: less is a click, not a rectangle
+_SMALLEST = 0.005  # of a side: a smaller rectangle counts as a click
 
 
 class ZoomMap:
-    """The map of a frame; a rectangle that is dragged on it is run and becomes the map.
+    """Map of a frame; a rectangle that is dragged on it is run and becomes the map.
 
     Parameters
     ----------
@@ -38,7 +38,7 @@ class ZoomMap:
     frame
         Number of the frame to begin with; None for the last.
     how
-        Goes to `Sweep.zoom` with every rectangle: `points`, `levels`, `storage`, `engine`, ...
+        Options of `Sweep.zoom` for every rectangle: `points`, `levels`, `storage`, `engine`, ...
     """
 
     def __init__(self, sweep: Sweep, frame: int | None = None, **how: Any) -> None:
@@ -52,22 +52,22 @@ class ZoomMap:
 
     @property
     def sweep(self) -> Sweep:
-        """The sweep whose map is shown."""
+        """Return the sweep of the current map."""
         return self._shown[-1][0]
 
     @property
     def frame(self) -> int:
-        """The number of the frame that is shown."""
+        """Return the number of the frame of the current map."""
         return self._shown[-1][1]
 
     def back(self) -> None:
-        """Show the map before."""
+        """Show the previous map again."""
         if len(self._shown) > 1:
             self._shown.pop()
             self._draw()
 
     def selected(self, press: "MouseEvent", release: "MouseEvent") -> None:
-        """Run the rectangle between two events and show it; what the selector calls."""
+        """Run the rectangle between two events and show it; the selector calls this."""
         frame = self.sweep.lattice(self.frame).frame
         x = _range(frame.x, self._rulers[0], (press.xdata, release.xdata))
         y = _range(frame.y, self._rulers[1], (press.ydata, release.ydata))
@@ -88,15 +88,15 @@ class ZoomMap:
     def _draw(self) -> None:
         from matplotlib.widgets import RectangleSelector
 
-        shown, axes = self.sweep.map(self.frame), self._axes
-        self._rulers = rulers(shown.raster)
+        current, axes = self.sweep.map(self.frame), self._axes
+        self._rulers = rulers(current.raster)
         if self._selector is not None:
             self._selector.disconnect_events()  # the box that it draws goes with the old map
         axes.clear()
-        label_panel(axes, shown.raster, shown.boundary, colormap("label", "safe"))
-        # Kept, because a selector that nothing refers to stops answering.
+        label_panel(axes, current.raster, current.boundary, colormap("label", "safe"))
+        # The reference is needed: a selector without one stops answering.
         self._selector = RectangleSelector(axes, self.selected, useblit=True)
-        self._say(shown.title)
+        self._say(current.title)
 
     def _say(self, text: str) -> None:
         self._axes.set_title("\n".join(textwrap.wrap(text, 70)), fontsize=10)
@@ -105,10 +105,10 @@ class ZoomMap:
 
 
 def _range(
-    axis: Axis, along: Ruler, given: tuple[float | None, float | None]
+    axis: Axis, along: Ruler, places: tuple[float | None, float | None]
 ) -> tuple[float, float] | None:
-    """The values between two places of a picture; None for a click, or a place off the map."""
-    first, last = given
+    """Return the values between two places of a picture; None for a click or off the map."""
+    first, last = places
     if first is None or last is None:
         return None
     # A ruler is affine in the axis's own coordinate, in which shares of a frame count.

@@ -1,10 +1,10 @@
-"""The way of a zoom movie's camera: from the axes down a chain of frames (features V6).
+"""Path of a zoom movie's camera: from the axes down a chain of frames (features V6).
 
-A camera goes from frame to frame. Its window is kept in shares of the frame that it is in, taken
-from the exact ends of the frames (`chains.inside`), so that the way is as smooth at a width of
-1e-14 as at 1. In the axes' own coordinates every step narrows the window by the same factor (softer
-at its ends where the camera holds), around the point that both frames have at the same place, so it
-never leaves the wider one.
+The camera goes from frame to frame. Its window is given in shares of the current frame, taken from
+the exact ends of the frames (`nesting.inside`), so that the path is as smooth at a width of 1e-14
+as at 1. In the axes' own coordinates every step narrows the window by one constant factor (softer
+at the ends where the camera holds), around the point whose place is equal in both frames, so the
+window never leaves the wider frame.
 """
 
 import itertools
@@ -21,22 +21,22 @@ Box = tuple[float, float, float, float]
 
 @dataclass(frozen=True)
 class Timing:
-    """The six numbers of a movie.
+    """Timing and size of a movie.
 
     Parameters
     ----------
     hold
-        Pictures that every frame stands still for.
+        Number of pictures during which a frame stands still.
     zoom
-        Pictures of the way to the next frame, at least 1.
+        Number of pictures from one frame to the next, at least 1.
     crossfade
-        How many of these, at the end, fade from one frame to the next; at most `zoom`.
+        Number of these pictures, at the end, that fade over to the next frame; at most `zoom`.
     fps
         Pictures a second, 1 to 50 (a GIF counts in hundredths of a second).
     pad
-        What is shown around a frame that is held, in shares of its sides.
+        Margin around a frame that stands still, in shares of its sides.
     width
-        Of the pictures, in pixels.
+        Width of the pictures in pixels.
     """
 
     hold: int = 12
@@ -47,7 +47,7 @@ class Timing:
     width: int = 900
 
     def check(self) -> None:
-        """Raise SweepError for numbers that make no movie."""
+        """Raise SweepError if the crossfade is longer than the zoom."""
         if self.crossfade > self.zoom:
             raise SweepError(
                 f"crossfade ({self.crossfade}) are the last of the pictures of a zoom"
@@ -57,18 +57,18 @@ class Timing:
 
 @dataclass(frozen=True)
 class View:
-    """One picture: the way from frame number `frame` of a chain to the next.
+    """Picture on the path from frame number `frame` of a chain to the next.
 
     Parameters
     ----------
     frame
-        From 0.
+        Number of the frame, from 0.
     window
-        Of the camera, in shares of that frame.
+        Window of the camera, in shares of that frame.
     fade
-        0 for that frame alone to 1 for the next.
+        0 for that frame alone, up to 1 for the next frame alone.
     times
-        For how many pictures it stands.
+        Number of pictures during which this one stands.
     """
 
     frame: int
@@ -78,12 +78,12 @@ class View:
 
 
 def views(boxes: Sequence[Box], timing: Timing) -> Iterator[View]:
-    """The pictures of a movie.
+    """Yield the views of a movie.
 
     Parameters
     ----------
     boxes
-        Where every frame but the first lies in the one before.
+        Place of every frame but the first in the one before it.
     """
     whole = (0.0, 0.0, 1.0, 1.0)
     first, later = max(1, timing.hold), timing.hold
@@ -101,12 +101,12 @@ def views(boxes: Sequence[Box], timing: Timing) -> Iterator[View]:
 
 
 def length(frames: int, timing: Timing) -> int:
-    """Pictures of a movie through so many frames."""
+    """Return the number of pictures of a movie through `frames` frames."""
     return max(1, timing.hold) + (frames - 1) * (timing.zoom + timing.hold)
 
 
 def boxes_of(chain: Sequence[Frame]) -> list[Box]:
-    """Where every frame of a chain but the first lies in the one before."""
+    """Return the place of every frame of a chain but the first in the one before it."""
     boxes = []
     for outer, inner in itertools.pairwise(chain):
         left, right, low, high = inside(outer, inner)
@@ -115,7 +115,7 @@ def boxes_of(chain: Sequence[Frame]) -> list[Box]:
 
 
 def _between(box: Box, share: float) -> Box:
-    """The window at a share of the way from a frame to a box in it."""
+    """Return the window at a share of the path from a frame to a box in it."""
     (left, right), (top, bottom) = (
         _along(box[0], box[2], share),
         _along(box[1], box[3], share),
@@ -126,7 +126,7 @@ def _between(box: Box, share: float) -> Box:
 def _along(low: float, high: float, share: float) -> tuple[float, float]:
     ratio = high - low
     width = ratio**share
-    fixed = low / (1 - ratio)  # at the same place in both
+    fixed = low / (1 - ratio)  # the point whose place is equal in both
     return fixed * (1 - width), fixed * (1 - width) + width
 
 

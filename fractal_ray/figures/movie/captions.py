@@ -1,4 +1,4 @@
-"""The strip under the pictures of a movie: where it is, how deep, and what colours mean."""
+"""Strip under the pictures of a movie: place, depth and meaning of the colours."""
 
 from decimal import Decimal
 from pathlib import Path
@@ -15,18 +15,18 @@ _LINES = 4
 
 
 class Captions:
-    """Draws the strip.
+    """Painter of the strip.
 
     Parameters
     ----------
     title
-        Cut where it is too long.
+        Title of the movie; a long one is cut.
     meaning
-        What -1 and 1 are, and the colouring between them.
+        Names of -1 and of 1, and a note on the colours between them.
     colors
-        Of -1 to 1.
+        Colour map of the numbers from -1 to 1.
     width
-        Of the pictures, in pixels.
+        Width of the pictures in pixels.
     """
 
     def __init__(
@@ -49,11 +49,11 @@ class Captions:
         Parameters
         ----------
         picture
-            As high as the map and `height` together.
+            A picture as high as the map and `height` together.
         frame, window
-            What is shown, in shares of the frame from its upper left corner.
+            The frame, and the window in shares of it from its upper left corner.
         deep
-            How many times narrower that is than the first frame.
+            Ratio of the first frame's width to the window's.
         """
         pen = ImageDraw.Draw(picture)
         left, top = self._line // 2, picture.height - self.height + self._line // 3
@@ -64,8 +64,8 @@ class Captions:
         x = _range(frame.x, window[0], window[2])
         y = _range(frame.y, 1 - window[3], 1 - window[1])
         for number, text in ((1, x), (2, y)):
-            shown = self._fitting(text, self._width - 2 * left)
-            pen.text((left, top + number * self._line), shown, "black", self._font)
+            line = self._fitting(text, self._width - 2 * left)
+            pen.text((left, top + number * self._line), line, "black", self._font)
         self._legend(picture, pen, left, top + 3 * self._line)
 
     def _legend(self, picture: Image.Image, pen: ImageDraw.ImageDraw, left: int, top: int) -> None:
@@ -84,7 +84,7 @@ class Captions:
 
 
 def _range(axis: Axis, start: float, stop: float) -> str:
-    """Where a window begins on an axis and how wide it is, with as many digits as that needs."""
+    """Format the start and the width of a window on an axis, with the digits that it needs."""
     low, high = ends(axis)
     width = DECIMAL.subtract(high, low)
     name = axis.param

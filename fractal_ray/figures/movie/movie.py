@@ -1,4 +1,4 @@
-"""A sweep's zoom movie: its frames, its colouring and its captions put together."""
+"""Zoom movie of a sweep: frames, colouring and captions together."""
 
 from collections.abc import Iterator
 
@@ -20,7 +20,7 @@ from fractal_ray.sweep import Sweep
 
 
 class Movie:
-    """Down a chain of a sweep's frames.
+    """Movie down a chain of a sweep's frames.
 
     Parameters
     ----------
@@ -30,8 +30,8 @@ class Movie:
         Number of the frame at which the movie ends; None for the last that no other lies in.
     timing
     shade
-        "label"; "value": label and loss in one; "rank": how fast runs converged or diverged. Values
-        and ranks are those of each frame by itself.
+        "label"; "value": label and loss in one number; "rank": speed of convergence or divergence.
+        Values and ranks are computed for each frame by itself.
     colors
         As in `fractal_ray.figures.coloring.colormap`.
     title
@@ -39,7 +39,7 @@ class Movie:
     Raises
     ------
     SweepError
-        If there are no two frames that lie in each other and hold points.
+        If no two frames lie in each other and hold points.
     """
 
     def __init__(
@@ -55,9 +55,9 @@ class Movie:
     ) -> None:
         timing.check()
         self._sweep, self._table, self._timing, self._shade = sweep, table, timing, shade
-        self.others = innermost(every := sweep.lattices())
+        self.others = innermost(lattices := sweep.lattices())
         number = self.others[-1] if frame is None else sweep.lattice(frame).frame.id
-        self.chain = [each for each in chain(every, number) if _has_rows(each, table)]
+        self.chain = [each for each in chain(lattices, number) if _has_rows(each, table)]
         if len(self.chain) < 2:
             raise SweepError(
                 "a movie goes through frames that lie in each other; frame"
@@ -71,7 +71,7 @@ class Movie:
         self.length = length(len(self.chain), timing)
 
     def pictures(self) -> Iterator[tuple[Image.Image, int]]:
-        """RGB pictures of `size`, and for how many pictures' time each stands."""
+        """Yield RGB pictures of `size`, each with the number of pictures during which it stands."""
         frames = [lattice.frame for lattice in self.chain]
         boxes = boxes_of(frames)
         cells = [(each.frame.cells_x << each.level, each.frame.cells_y << each.level)
@@ -83,8 +83,8 @@ class Movie:
             picture = Image.new("RGB", self.size, "white")
             picture.paste(painter.paint(view), (0, 0))
             frame = frames[view.frame]
-            shown = (view.window[2] - view.window[0]) / (1 + 2 * self._timing.pad)
-            deep = magnification(frames[0], frame) / shown
+            share = (view.window[2] - view.window[0]) / (1 + 2 * self._timing.pad)
+            deep = magnification(frames[0], frame) / share
             self._captions.draw(picture, frame, view.window, deep)
             yield picture, view.times
 

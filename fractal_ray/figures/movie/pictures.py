@@ -1,4 +1,4 @@
-"""The pictures of a zoom movie: what its camera sees of frames that lie in each other."""
+"""Pictures of a zoom movie: the view of its camera on frames that lie in each other."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -12,16 +12,17 @@ from PIL import Image
 from fractal_ray.figures.movie.camera import Box, View
 
 Shades = Callable[[int], NDArray[np.float64]]
-"""Number of a frame in its chain -> (ny, nx) float64 from -1 to 1, NaN where unknown."""
+"""Function from a frame's number in its chain to (ny, nx) float64 from -1 to 1, NaN where unknown.
+"""
 
 _GREYS = (247, 150)
-_LEAST = 1e-3  # of a node; what a picture shows of a frame far around it may be less
+_LEAST = 1e-3  # of a node; a picture may show less of a frame far around it
 _AROUND = 3
-"""Of so many frames around one, parts are shown beside it."""
+"""Number of outer frames of which parts are shown beside a frame."""
 
 
 class Painter:
-    """Paints views.
+    """Painter of views.
 
     Parameters
     ----------
@@ -32,7 +33,7 @@ class Painter:
     shades
         The numbers of each frame.
     colors
-        Of -1 to 1.
+        Colour map of the numbers from -1 to 1.
     size
         Width and height of a picture in pixels.
     """
@@ -51,7 +52,7 @@ class Painter:
         self._picture = lru_cache(maxsize=2 + _AROUND)(lambda number: tiles(shades(number), colors))
 
     def paint(self, view: View) -> Image.Image:
-        """An RGB picture; white beyond the axes, grey stripes where nothing is known."""
+        """Paint an RGB picture; white beyond the axes, grey stripes where nodes are unknown."""
         canvas = Image.new("RGB", self._size, "white")
         self._paint(canvas, view.frame, view.window, _AROUND)
         if view.fade:
@@ -81,7 +82,7 @@ class Painter:
 
 
 def tiles(shades: NDArray[np.float64], colors: Colormap) -> tuple[Image.Image, Image.Image | None]:
-    """(ny, nx) numbers -> an RGB image, a pixel a node, y upwards; and where nothing is known."""
+    """Paint (ny, nx) numbers as an RGB image, a pixel a node, y upwards, and a mask of unknowns."""
     known = ~np.isnan(shades)
     rgba = colors((np.where(known, shades, 0.0) + 1) / 2, bytes=True)
     image = Image.fromarray(np.ascontiguousarray(rgba[::-1, :, :3]))
@@ -91,7 +92,7 @@ def tiles(shades: NDArray[np.float64], colors: Colormap) -> tuple[Image.Image, I
 
 
 def _enlarged(image: Image.Image, box: Box, size: tuple[int, int]) -> Image.Image:
-    """Part of an image at another size: its pixels as squares, or their means where they are small.
+    """Resize part of an image: large pixels become squares, small ones are averaged.
 
     Cut to whole pixels first, because Pillow keeps the ends of a part as float32.
     """
@@ -108,7 +109,7 @@ def _hatching(size: tuple[int, int]) -> Image.Image:
 
 
 def _span(low: float, high: float, cells: int, pixels: int) -> tuple[int, int, float, float] | None:
-    """Pixels of a picture that a lattice covers, from and to; and its nodes there, from and to.
+    """Return the range of a picture's pixels that a lattice covers, and of the nodes there.
 
     Nodes are tiles that reach half a cell beyond the frame.
     """

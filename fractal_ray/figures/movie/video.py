@@ -1,4 +1,4 @@
-"""Pictures written to a GIF or an MP4 one after the other: none but the last is kept in memory."""
+"""Writers of GIF and MP4 files that keep only the last picture in memory."""
 
 import contextlib
 import itertools
@@ -19,7 +19,7 @@ from fractal_ray.errors import SweepError
 from fractal_ray.figures.canvas import whole_file
 
 Add = Callable[[Image.Image, int], None]
-"""Takes an RGB picture and for how many pictures' time it stands."""
+"""Function of an RGB picture and the number of pictures during which it stands."""
 
 FORMATS: Final = (".gif", ".mp4")
 """Suffixes that `open_video` writes."""
@@ -40,13 +40,13 @@ def open_video(path: Path, size: tuple[int, int], fps: int, colors: Colormap) ->
     fps
         Pictures a second.
     colors
-        What a GIF's 256 colours are chosen for.
+        Colour map that a GIF's 256 colours are chosen for.
 
     Raises
     ------
     SweepError
-        If the suffix is another, the file cannot be written, or an MP4 is asked for and there is
-        no ffmpeg, or it fails.
+        If the suffix is another, the file cannot be written, or an MP4 is requested and ffmpeg is
+        missing or fails.
     """
     kind = path.suffix.lower()
     if kind not in FORMATS:
@@ -58,24 +58,24 @@ def open_video(path: Path, size: tuple[int, int], fps: int, colors: Colormap) ->
 
 
 def has_ffmpeg() -> bool:
-    """Whether an MP4 can be written."""
+    """Return True if an MP4 can be written."""
     return shutil.which("ffmpeg") is not None
 
 
 @contextmanager
 def _gif(path: Path, size: tuple[int, int], fps: int, colors: Colormap) -> Iterator[Add]:
     chosen = palette(colors)
-    shown = 0
+    written = 0
     with path.open("wb") as file:
         # 0xF7: a palette of 256 colours for all pictures.
         file.write(b"GIF89a" + struct.pack("<HHBBB", *size, 0xF7, 0, 0))
         file.write(bytes(chosen.getpalette() or ()) + _LOOP)
 
         def add(picture: Image.Image, times: int) -> None:
-            nonlocal shown
-            # In whole hundredths of a second that add up to the right time.
-            hundredths = round((shown + times) * 100 / fps) - round(shown * 100 / fps)
-            shown += times
+            nonlocal written
+            # Whole hundredths of a second that add up to the exact time.
+            hundredths = round((written + times) * 100 / fps) - round(written * 100 / fps)
+            written += times
             indexed = picture.quantize(palette=chosen, dither=Image.Dither.NONE)
             for data in GifImagePlugin.getdata(indexed, duration=10 * hundredths):
                 file.write(data)
@@ -85,9 +85,9 @@ def _gif(path: Path, size: tuple[int, int], fps: int, colors: Colormap) -> Itera
 
 
 def palette(colors: Colormap) -> Image.Image:
-    """256 colours: greys, those of a colour map, its ends mixed, and any two of it mixed.
+    """Return 256 colours: greys, a colour map, mixtures of its ends, and mixtures of its colours.
 
-    The same for every picture, because colours that were chosen for each would flicker.
+    All pictures use them, because colours that were chosen for each picture would flicker.
     """
     of_map = colors(np.linspace(0, 1, 128))[:, :3]
     greys = np.repeat(np.linspace(0, 1, 12)[:, None], 3, axis=1)
@@ -118,8 +118,8 @@ def _mp4(path: Path, size: tuple[int, int], fps: int) -> Iterator[Add]:
     command += ["-f", "rawvideo", "-pix_fmt", "rgb24", "-s", shape, "-r", str(fps), "-i", "-"]
     # yuv420p: what browsers play. The index first, so that it starts before it is loaded.
     command += ["-pix_fmt", "yuv420p", "-movflags", "+faststart", "-f", "mp4", str(path)]
-    with tempfile.TemporaryFile() as said:
-        running = subprocess.Popen(command, stdin=subprocess.PIPE, stderr=said)
+    with tempfile.TemporaryFile() as errors:
+        running = subprocess.Popen(command, stdin=subprocess.PIPE, stderr=errors)
         assert running.stdin is not None
         pipe = running.stdin
 
@@ -140,5 +140,5 @@ def _mp4(path: Path, size: tuple[int, int], fps: int) -> Iterator[Add]:
             with contextlib.suppress(OSError):
                 pipe.close()
         if failed:
-            said.seek(0)
-            raise SweepError(f"ffmpeg failed: {said.read().decode(errors='replace').strip()}")
+            errors.seek(0)
+            raise SweepError(f"ffmpeg failed: {errors.read().decode(errors='replace').strip()}")
