@@ -147,7 +147,7 @@ def map_of(sweep: Sweep, frame: int | None) -> Map:
 
 
 def dimension_of(sweep: Sweep, frame: int | None) -> Dimension:
-    """What `analyze` allows to be said of a frame, the last one if not given."""
+    """Return the dimension that `analyze` allows for a frame, by default the last."""
     data = _rows(sweep, frame)
     return _dimension(data, analyze_frame(data))
 
