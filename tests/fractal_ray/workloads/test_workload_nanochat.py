@@ -217,7 +217,7 @@ def test_published_windows_below_float32_are_refused(
 def test_a_probe_takes_the_largest_batch_and_the_longest_rows(
     prepared: Prepared, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import nanochat.data.conversations
+    import nanochat.train.batches
 
     seen = []
 
@@ -225,8 +225,8 @@ def test_a_probe_takes_the_largest_batch_and_the_longest_rows(
         seen.append(examples)
         return make_batches(examples, *rest)
 
-    make_batches = nanochat.data.conversations.make_batches
-    monkeypatch.setattr(nanochat.data.conversations, "make_batches", noting)
+    make_batches = nanochat.train.batches.make_batches
+    monkeypatch.setattr(nanochat.train.batches, "make_batches", noting)
     workload = make()
     result = workload.two_largest_steps(prepared.shared, "cpu")
     assert result.steps == 2
