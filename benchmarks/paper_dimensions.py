@@ -19,8 +19,8 @@ from pathlib import Path
 
 import numpy as np
 
-from fractal_ray.analysis.verify.kept_sheet import gather, keep, read_frame, sample_of
-from fractal_ray.analysis.verify.label_checks import run_checks
+from fractal_ray.analysis.frame_data import read_frame
+from fractal_ray.analysis.verify.kept_sheet import gather, keep, sample_of
 from fractal_ray.analysis.verify.sheet import FRACTAL, Sheet
 from fractal_ray.dimension import published as compat
 from fractal_ray.dimension.published import Published
@@ -66,13 +66,13 @@ def measured(name: str, pick: str, storage: str) -> list[Frame]:
     sweep.run(engine="local")
     table = sweep.table()
     frames, times, checks = [], 1.0, 0
-    for number, lattice in sweep.lattices().items():
+    for number, lattice in sweep.frames.items():
         if lattice.zoom is None:
             continue
         data = read_frame(sweep, number, table=table)
         sample = sample_of(data, CHECKED)
         if sample.points:
-            run_checks(sweep, lattice, sample, engine="local")
+            sweep.run_checks(lattice.frame.id, sample, engine="local")
         sheet = gather(data, sample)
         checks += sum(check.runs for check in sheet.evidence.flips)
         keep(data, sheet)

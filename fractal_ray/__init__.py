@@ -19,11 +19,10 @@ from fractal_ray.version import VERSION as __version__
 
 if TYPE_CHECKING:
     from fractal_ray.errors import SweepError, SweepStoppedError
-    from fractal_ray.loading import load
     from fractal_ray.plane.axes import Axis, Frame, Point
     from fractal_ray.plane.outcome import RunRecord
     from fractal_ray.planners.base import Planner
-    from fractal_ray.sweep import Sweep
+    from fractal_ray.sweep import Sweep, load
     from fractal_ray.workloads.base import Prepared, Runner, Workload
 
 __all__ = [
@@ -54,7 +53,7 @@ _MODULES: Final = {
     "SweepError": "fractal_ray.errors",
     "SweepStoppedError": "fractal_ray.errors",
     "Workload": "fractal_ray.workloads.base",
-    "load": "fractal_ray.loading",
+    "load": "fractal_ray.sweep",
 }
 """Module that defines each public name."""
 

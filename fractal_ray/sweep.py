@@ -1,4 +1,4 @@
-"""A sweep: a spec plus the dataset that it fills. What the command line and notebooks use.
+"""A sweep as users hold it: a spec, its dataset, and the methods that run it.
 
 import fractal_ray
 sweep = fractal_ray.load("sweeps/quickstart.yaml")
@@ -6,78 +6,68 @@ sweep.run(engine="local")
 sweep.points
 """
 
-import functools
-import platform
-from collections.abc import Callable
-from dataclasses import replace
+import warnings
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-import fractal_ray
-from fractal_ray.analysis.rasters import fill_raster
-from fractal_ray.dataset.driver_lease import hold_lease
-from fractal_ray.dataset.frames_file import read_zooms
-from fractal_ray.dataset.header import (
-    HEADER,
-    check_fingerprint,
-    own_header,
-    read_header,
-    write_header,
-)
+from fractal_ray.analysis.sweep_data import SweepData
+from fractal_ray.dataset.header import HEADER, read_header
 from fractal_ray.dataset.store import Store, inside
 from fractal_ray.engine.budget import Budget
-from fractal_ray.engine.dispatcher import Dispatcher
-from fractal_ray.engine.dispatcher_spec import DispatcherSpec
 from fractal_ray.engine.progress import Progress, View
-from fractal_ray.errors import SweepError
-from fractal_ray.plane.boundary import Raster
-from fractal_ray.plane.zoom import Zoom
-from fractal_ray.planners.program import Program
-from fractal_ray.spec.frames import Lattice, lattices, stage_of
-from fractal_ray.spec.planning import make_program
+from fractal_ray.engine.run import NO_BUDGET, EngineName, RunOptions, no_view, run_sweep
+from fractal_ray.engine.workload_of import workload_of
+from fractal_ray.errors import SweepError, nearest
+from fractal_ray.spec.frames import Lattice
 from fractal_ray.spec.sweep_spec import SweepSpec
-from fractal_ray.spec.workloads import MapSpec, MlpSpec, NanochatSpec
 from fractal_ray.spec.yaml_file import load_spec, parse_spec
+from fractal_ray.workloads.base import Workload
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from pandas import DataFrame
 
+    from fractal_ray.analysis.verify.label_checks import Sample
+    from fractal_ray.analysis.verify.sheet import Sheet
     from fractal_ray.figures.notebook import Dimension, Map
-    from fractal_ray.workloads.base import Workload
+    from fractal_ray.plane.boundary import Raster
 
-NO_BUDGET = Budget()
-ProgramMaker = Callable[[list[Zoom]], Program]
-EngineName = Literal["ray", "local"]
+_SPECS = (".yaml", ".yml")
 
 
-def _no_view(progress: Progress) -> None:
-    """Watch nothing."""
-
-
-class Sweep:
-    """A spec and its dataset.
+class Sweep(SweepData):
+    """A spec and its dataset, with what runs and shows them.
 
     Parameters
     ----------
     spec
         The validated spec.
     workload
-        What runs a point; None for the one that the spec names.
+        The object that runs a point; None for the workload that the spec names.
+    location
+        Folder or URI of the dataset; None for the folder `spec.name` in `spec.storage`.
+    skip_corrupt
+        Leave out parts of the dataset that cannot be read instead of raising.
     """
 
-    def __init__(self, spec: SweepSpec, workload: "Workload | None" = None) -> None:
-        self.spec = spec
-        self._workload = workload
-        self._program: ProgramMaker = functools.partial(make_program, spec)
-        self._compared: str | None = None  # dataset with whose runs these are compared
-        self.location = inside(spec.storage, spec.name)
+    def __init__(
+        self,
+        spec: SweepSpec,
+        workload: Workload | None = None,
+        *,
+        location: str | None = None,
+        skip_corrupt: bool = False,
+    ) -> None:
+        super().__init__(spec, location or inside(spec.storage, spec.name), workload, skip_corrupt)
 
     @classmethod
-    def open(cls, path: str | Path, overrides: tuple[str, ...] = ()) -> "Sweep":
-        """Open a sweep from its YAML, or from the folder that its dataset is in.
+    def open(
+        cls, path: str | Path, overrides: tuple[str, ...] = (), *, skip_corrupt: bool = False
+    ) -> "Sweep":
+        """Open a sweep from its YAML, or from the folder of its dataset.
 
         Raises
         ------
@@ -86,57 +76,15 @@ class Sweep:
         """
         remote = "://" in str(path)
         if not remote and not Path(path).is_dir():
-            return cls(load_spec(path, overrides))
+            return cls(load_spec(path, overrides), skip_corrupt=skip_corrupt)
         if any(override.startswith("storage=") for override in overrides):
             raise SweepError(f"{path} is a dataset's folder; --storage goes with a spec's YAML")
         header = read_header(Store(str(path)))
         if header is None:
             raise SweepError(f"{path} holds no sweep: there is no {HEADER} in it")
-        sweep = cls(parse_spec(header["spec"], overrides, origin=f"{path}/{HEADER}"))
-        sweep.location = str(path) if remote else str(Path(path).absolute())
-        return sweep
-
-    def beside(self, location: str, program: "ProgramMaker", of: "Sweep") -> "Sweep":
-        """The same runs of other points: `program` decides which, into a dataset of their own.
-
-        They are to be compared with those of the sweep `of`, and are refused where those had
-        another fingerprint.
-        """
-        other = Sweep(self.spec, self._workload)
-        other.location, other._program, other._compared = location, program, of.location
-        return other
-
-    def with_spec(self, spec: SweepSpec) -> "Sweep":
-        """The same workload under another spec."""
-        return Sweep(spec, self._workload)
-
-    def in_other_dtype(self) -> "Sweep | None":
-        """The same sweep computed in another dtype; None where its workload knows only one."""
-        return self._with_runs(self.spec.workload.in_other_dtype())
-
-    def in_deterministic_mode(self) -> "Sweep | None":
-        """The same sweep with runs that repeat to the bit; None where they do, or may not be told
-        to."""
-        asked = self.spec.workload
-        return self._with_runs(
-            asked.in_deterministic_mode() if isinstance(asked, NanochatSpec) else None
-        )
-
-    def _with_runs(self, workload: NanochatSpec | MlpSpec | None) -> "Sweep | None":
-        """The same sweep of other runs; None without them, or where an object runs the points."""
-        if workload is None or self._workload is not None:
-            return None
-        return Sweep(self.spec.model_copy(update={"workload": workload}))
-
-    def is_of_this_spec(self) -> bool:
-        """Whether the folder holds a dataset of this workload on these axes."""
-        theirs = read_header(self.store())
-        ours = self.spec.model_dump(mode="json")
-        return theirs is not None and all(
-            theirs["spec"].get(part) == ours[part] for part in ("workload", "axes")
-        )
-
-    # Running --------------------------------------------------------------------------------
+        spec = parse_spec(header["spec"], overrides, origin=f"{path}/{HEADER}")
+        location = str(path) if remote else str(Path(path).absolute())
+        return cls(spec, location=location, skip_corrupt=skip_corrupt)
 
     def run(
         self,
@@ -144,9 +92,9 @@ class Sweep:
         *,
         address: str | None = None,
         num_cpus: int | None = None,
-        view: View = _no_view,
+        view: View = no_view,
         say: Callable[[str], None] = lambda text: None,
-        skip_corrupt: bool = False,
+        skip_corrupt: bool | None = None,
         keep_going: bool = False,
         budget: Budget = NO_BUDGET,
     ) -> Progress:
@@ -163,11 +111,12 @@ class Sweep:
         view, say
             Called with the progress, and with one line before each slow step.
         skip_corrupt
-            Count the points of parts that cannot be read as not run, instead of raising.
+            Count the points of parts that cannot be read as not run, instead of raising; None: as
+            the sweep was opened.
         keep_going
-            Leave out points that fail alike at every attempt, instead of ending the sweep.
+            Leave out points that fail with one error at every attempt, instead of ending the sweep.
         budget
-            Where to stop cleanly; what earlier runs of this sweep spent counts.
+            Limit at which the run stops cleanly; earlier runs of this sweep count.
 
         Returns
         -------
@@ -177,171 +126,111 @@ class Sweep:
         Raises
         ------
         SweepError
-            For a mistake in what was asked: nothing was run, and no data were touched.
+            For a mistake in the request: nothing was run, and no data were changed.
         SweepStoppedError
-            When the sweep cannot go on; what was finished is in the dataset.
+            When the sweep cannot go on; all finished points are in the dataset.
         """
-        workload = self.workload()
-        if isinstance(self.spec.workload, NanochatSpec):
-            say("loading the model and tokenising the data")
-        prepared = workload.prepare()
-        if self._compared is not None:
-            check_fingerprint(Store(self._compared), prepared.fingerprint)
-        store = self.store()
-        header = own_header(self.spec, store, prepared.fingerprint, workload.recipe)
-        with hold_lease(store) as token:
-            dispatcher = self._dispatcher_spec(
-                prepared.fingerprint, workload, skip_corrupt, keep_going, budget, token
-            )
-            complete = _progress_if_complete(dispatcher)
-            write_header(store, header)
-            if complete is not None:
-                view(complete)
-                return complete
-            if engine == "local":
-                from fractal_ray.engine.local import run_local
+        skip = self.skip_corrupt if skip_corrupt is None else skip_corrupt
+        options = RunOptions(engine, address, num_cpus, view, say, skip, keep_going, budget)
+        return run_sweep(self.spec, self.location, self.workload(), options)
 
-                device = "cuda" if self.spec.resources.gpu else "cpu"
-                return run_local(dispatcher, workload, prepared, device=device, view=view)
-            from fractal_ray.engine.cluster.run import run_on_ray
+    def workload(self) -> Workload:
+        """Return the workload that runs the points: the object given, or the one of the spec."""
+        return self.given_workload or workload_of(self.spec)
 
-            return run_on_ray(
-                dispatcher,
-                workload,
-                prepared,
-                self.spec.resources,
-                address=address,
-                num_cpus=num_cpus,
-                trials=self.spec.trials,
-                tables=None if store.is_remote else Path(self.location) / "tune",
-                view=view,
-                say=say,
-            )
+    def run_checks(
+        self, frame: int | None, sample: "Sample", engine: EngineName = "ray", **options: Any
+    ) -> list[Progress]:
+        """Run the checks of a sample of border points that are not in their datasets yet.
 
-    def workload(self) -> "Workload":
-        """What runs a point: the one given, or the one that the spec names."""
-        if self._workload is not None:
-            return self._workload
-        asked = self.spec.workload
-        if isinstance(asked, MapSpec):
-            from fractal_ray.workloads.maps.workload import MapWorkload
-
-            return MapWorkload(asked.set, asked.parameters)
-        if isinstance(asked, MlpSpec):
-            from fractal_ray.workloads.mlp.workload import MlpWorkload
-
-            return MlpWorkload.from_spec(self.spec)
-        from fractal_ray.workloads.nanochat.workload import NanochatWorkload
-
-        return NanochatWorkload.from_spec(self.spec)
-
-    def _dispatcher_spec(
-        self,
-        fingerprint: str,
-        workload: "Workload",
-        skip_corrupt: bool,
-        keep_going: bool,
-        budget: Budget,
-        token: str,
-    ) -> DispatcherSpec:
-        spec = self.spec
-        lease = spec.resources.lease_seconds
-        tile = spec.points_per_tile if isinstance(spec.points_per_tile, int) else None
-        together = spec.resources.points_per_trial
-        return DispatcherSpec(
-            program=self._program,
-            location=self.location,
-            metadata={
-                "axes": spec.axes.model_dump(),
-                "label": spec.label.model_dump(),
-                "fingerprint": fingerprint,
-                "fractal_ray": fractal_ray.__version__,
-                "python": platform.python_version(),
-            },
-            fingerprint=fingerprint,
-            recipe=dict(workload.recipe),
-            x_param=spec.axes.x.param,
-            y_param=spec.axes.y.param,
-            criterion=spec.label.criterion,
-            points_per_tile=1 if spec.trials == "points" else tile,
-            together=1 if together == "auto" else together,
-            skip_corrupt=skip_corrupt,
-            keep_going=keep_going,
-            lease_seconds=None if lease == "auto" else lease,
-            homogeneous=spec.resources.homogeneous,
-            storage_patience=spec.resources.storage_patience,
-            budget=budget,
-            token=token,
-        )
-
-    # Reading --------------------------------------------------------------------------------
-
-    def store(self) -> Store:
-        """The dataset."""
-        return Store(self.location)
-
-    def header(self) -> dict[str, Any] | None:
-        """`sweep.json`: whose data these are (docs/storage.md); None before the first run.
-
-        Raises
-        ------
-        SweepError
-            When it is damaged.
-        """
-        return read_header(self.store())
-
-    def table(self, *, skip_corrupt: bool = False) -> pa.Table:
-        """All evaluations, one row a point (docs/storage.md lists the columns)."""
-        return self.store().read(skip_corrupt=skip_corrupt)
-
-    def lattices(self) -> dict[int, Lattice]:
-        """All frames so far by number, those of a zoom in the order in which they were chosen."""
-        return lattices(self.spec, read_zooms(self.store()))
-
-    def lattice(self, frame: int | None = None) -> Lattice:
-        """A frame and its finest lattice; by default that of the last frame.
-
-        Raises
-        ------
-        SweepError
-            If there is no such frame, or not yet.
-        """
-        every = self.lattices()
-        if frame is None:
-            return every[max(every, key=lambda number: (stage_of(number), number))]
-        if frame not in every:
-            raise SweepError(
-                f"there is no frame {frame}; {self.location} has"
-                f" {', '.join(str(number) for number in every)}"
-            )
-        return every[frame]
-
-    def raster(
-        self,
-        table: pa.Table | None = None,
-        *,
-        frame: int | None = None,
-        coarse: bool = False,
-    ) -> Raster:
-        """The finest lattice of a frame with outcomes under the spec's label.
+        Points that fail are missing from the evidence, however many they are.
 
         Parameters
         ----------
-        table
-            Rows to draw from; None reads the dataset.
         frame
             Number of the frame; None for the last.
-        coarse
-            Its grid instead.
+        sample
+            Points at its border (`analysis.verify.kept_sheet.sample_of`).
+        engine, options
+            As in `run`.
         """
-        lattice = self.lattice(frame)
-        if coarse:
-            lattice = replace(lattice, level=0, refinement=None)
-        table = self.table() if table is None else table
-        failures = self.store().read_failures(skip_corrupt=True)
-        return fill_raster(self.spec, lattice, table, failures)[0]
+        from fractal_ray.analysis.verify.label_checks import check_runs
 
-    # Looking --------------------------------------------------------------------------------
+        how = RunOptions(engine=engine, keep_going=True, **options)
+        return [
+            run_sweep(
+                runs.data.spec,
+                runs.data.location,
+                Sweep(runs.data.spec, self.given_workload).workload(),
+                how,
+                program=runs.program,
+                compared_with=self.location,
+            )
+            for runs in check_runs(self, self.frame(frame), sample)
+        ]
+
+    def verify(
+        self,
+        frame: int | None = None,
+        *,
+        points: int = 200,
+        seed: int = 0,
+        engine: EngineName = "ray",
+        **options: Any,
+    ) -> "Sheet":
+        """Check the labels at a frame's border, and keep the verification sheet beside the dataset.
+
+        Parameters
+        ----------
+        frame
+            Number of the frame; None for the last.
+        points
+            Boundary points to check; all, where there are fewer.
+        seed
+            Seed of the draw of these points.
+        engine, options
+            As in `run`.
+
+        Raises
+        ------
+        SweepError
+            While the frame is not finished.
+        """
+        from fractal_ray.analysis.frame_data import read_frame
+        from fractal_ray.analysis.verify.kept_sheet import gather, keep, sample_of
+
+        data = read_frame(self, frame)
+        sample = sample_of(data, points, seed)
+        if sample.points:
+            self.run_checks(data.lattice.frame.id, sample, engine, **options)
+        sheet = gather(data, sample)
+        keep(data, sheet)
+        return sheet
+
+    def zoom(
+        self,
+        x: tuple[float, float],
+        y: tuple[float, float],
+        *,
+        frame: int | None = None,
+        points: int = 33,
+        levels: int = 0,
+        storage: str | None = None,
+        name: str | None = None,
+        **options: Any,
+    ) -> "Sweep":
+        """Run a rectangle of a frame on a lattice of its own, as a new sweep beside this one.
+
+        Parameters are those of `analysis.rectangle.begin_rectangle`, and those of `run`.
+        """
+        from fractal_ray.analysis.rectangle import begin_rectangle
+
+        spec = begin_rectangle(
+            self, x, y, frame=frame, points=points, levels=levels, storage=storage, name=name
+        )
+        closer = Sweep(spec, self.given_workload)
+        closer.run(**options)
+        return closer
 
     @property
     def points(self) -> "DataFrame":
@@ -355,34 +244,53 @@ class Sweep:
         return points_of(self)
 
     def map(self, frame: int | None = None) -> "Map":
-        """The outcomes of a frame (the last one if not given), which a notebook shows."""
+        """Return the outcomes of a frame (the last by default), which a notebook shows."""
         from fractal_ray.figures.notebook import map_of
 
         return map_of(self, frame)
 
     def dimension(self, frame: int | None = None) -> "Dimension":
-        """What the verification sheet of a frame allows to be said; no number without one."""
+        """Return the dimension that a frame's verification sheet allows; no number without one."""
         from fractal_ray.figures.notebook import dimension_of
 
         return dimension_of(self, frame)
 
     def figure(self, kind: str, *, frame: int | None = None, **options: Any) -> "Figure":
-        """A figure of a frame by its kind; `fractal_ray.figures.catalog.draw` lists them."""
+        """Draw a figure of a frame by its kind; `figures.catalog.KINDS` lists the kinds."""
         from fractal_ray.figures.notebook import figure_of
 
         return figure_of(self, kind, frame, **options)
 
-    def zoom(self, x: tuple[float, float], y: tuple[float, float], **how: Any) -> "Sweep":
-        """Run a rectangle of a frame on a lattice of its own, as a new sweep beside this one.
+    def raster(
+        self, table: pa.Table | None = None, *, frame: int | None = None, coarse: bool = False
+    ) -> "Raster":
+        """Return the finest lattice of a frame with outcomes under the spec's label.
 
-        `x` and `y` are (low, high) in real values; `analysis/rectangle.py` has the rest.
+        Parameters
+        ----------
+        table
+            Rows to draw from; None reads the dataset.
+        frame
+            Number of the frame; None for the last.
+        coarse
+            Return its grid instead.
         """
-        from fractal_ray.analysis.rectangle import look_closer
+        from fractal_ray.analysis.frame_data import read_frame
 
-        return look_closer(self, x, y, **how)
+        return read_frame(self, frame, table=table, coarse=coarse).raster
+
+    def lattices(self) -> dict[int, Lattice]:
+        """Return `frames`; the name of that property in version 0.1."""
+        _warn_renamed("Sweep.lattices()", "Sweep.frames")
+        return self.frames
+
+    def lattice(self, frame: int | None = None) -> Lattice:
+        """Return `frame(number)`; the name of that method in version 0.1."""
+        _warn_renamed("Sweep.lattice(number)", "Sweep.frame(number)")
+        return self.frame(frame)
 
     def __repr__(self) -> str:
-        """Which sweep, and where."""
+        """Return the sweep's name and the place of its dataset."""
         return f"<sweep {self.spec.name} in {self.location}>"
 
     def _repr_html_(self) -> str:
@@ -391,7 +299,50 @@ class Sweep:
         return page_of(self)
 
 
-def _progress_if_complete(spec: DispatcherSpec) -> Progress | None:
-    """The last state of a sweep that has nothing left to run or to spend: it needs no cluster."""
-    dispatcher = Dispatcher(spec)
-    return dispatcher.close() if dispatcher.take(0) == "stop" else None
+def load(path: str | Path, *settings: str) -> Sweep:
+    """Open a sweep; `fractal_ray.load` has the parameters."""
+    if "://" not in str(path):
+        path = Path(path).expanduser()
+        _check(path)
+    return Sweep.open(path, settings)
+
+
+def _check(path: Path) -> None:
+    if path.is_dir():
+        if not (path / HEADER).is_file():
+            raise SweepError(_no_sweep_in(path))
+    elif not path.exists():
+        raise SweepError(f"there is nothing at {path}{_sweeps_beside(path)}")
+    elif path.suffix not in _SPECS:
+        raise SweepError(
+            f"{path} is neither the folder of a dataset nor a spec (.yaml); a sweep's folder is the"
+            f" one with {HEADER} in it{_sweeps_beside(path)}"
+        )
+
+
+def _no_sweep_in(path: Path) -> str:
+    if sweeps := _sweeps_in(path):
+        return f"{path} holds several sweeps, not one; take one of {_listed(sweeps)}"
+    what = "is empty" if not any(path.iterdir()) else f"holds no sweep: there is no {HEADER} in it"
+    return f"{path} {what}; fill a folder by: fractal-ray run SPEC.yaml"
+
+
+def _sweeps_beside(path: Path) -> str:
+    """Return the end of a message: the sweeps in the folder where one was looked for."""
+    sweeps = _sweeps_in(path.parent)
+    if not sweeps:
+        return "; load takes the folder of a dataset, <storage>/<name>, or a spec's YAML"
+    close = nearest(str(path), [str(each) for each in sweeps])
+    return f"; sweeps there: {_listed(sweeps)}{close}"
+
+
+def _sweeps_in(folder: Path) -> list[Path]:
+    return sorted(header.parent for header in folder.glob(f"*/{HEADER}"))
+
+
+def _listed(paths: Iterable[Path]) -> str:
+    return ", ".join(map(str, paths))
+
+
+def _warn_renamed(old: str, new: str) -> None:
+    warnings.warn(f"{old} is now {new}", DeprecationWarning, stacklevel=3)

@@ -14,15 +14,17 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
 from fractions import Fraction
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from fractal_ray.analysis.verify.kept_sheet import read_frame
+from fractal_ray.analysis.frame_data import read_frame
+from fractal_ray.analysis.sweep_data import SweepData
 from fractal_ray.dataset.frames_file import FILE, to_bytes
 from fractal_ray.dataset.header import write_header
+from fractal_ray.dataset.store import inside
 from fractal_ray.errors import SweepError
 from fractal_ray.plane.axes import Axis, Frame
 from fractal_ray.plane.cut_axis import (
@@ -34,13 +36,11 @@ from fractal_ray.plane.cut_axis import (
     share_at,
     value_at,
 )
+from fractal_ray.plane.frame_numbers import PER_STAGE
 from fractal_ray.plane.zoom import Zoom
-from fractal_ray.spec.frames import PER_STAGE, Lattice
+from fractal_ray.spec.frames import Lattice
 from fractal_ray.spec.sweep_spec import SweepSpec
 from fractal_ray.spec.yaml_file import parse_spec
-
-if TYPE_CHECKING:
-    from fractal_ray.sweep import Sweep
 
 Range = tuple[float, float]
 
@@ -50,8 +50,8 @@ _ON_NODE: Final = Fraction(1, 10**6)
 """Of a lattice step: what is nearer to a node is meant to be on it."""
 
 
-def look_closer(
-    sweep: "Sweep",
+def begin_rectangle(
+    sweep: SweepData,
     x: Range,
     y: Range,
     *,
@@ -60,32 +60,30 @@ def look_closer(
     levels: int = 0,
     storage: str | None = None,
     name: str | None = None,
-    **how: Any,
-) -> "Sweep":
-    """Run a rectangle of a frame on a lattice of its own.
+) -> SweepSpec:
+    """Begin a sweep of a rectangle of a frame, with the runs that lie on its lattice.
 
     Parameters
     ----------
     sweep
         A finished sweep; it is only read.
     x, y
-        (low, high) of the rectangle in real values, inside the frame. What is run is the smallest
-        frame around it with the old one's proportions and corners on nodes.
+        (low, high) of the rectangle in real values, inside the frame. The frame that is run is the
+        smallest one around it with the old one's proportions and corners on nodes.
     frame
         Number of the frame that it lies in; None for the last.
     points
         Nodes along a side, at least.
     levels
-        How often the border in it is refined.
+        Levels to which the border in it is refined.
     storage, name
-        The new sweep's; beside the old one, and made from the frame, so that the same call finds
-        what it has run before.
-    how
-        Goes to `Sweep.run`: `engine`, `address`, ...
+        The new sweep's; by default beside the old one, under a name made from the frame, so that
+        the same call finds the runs of an earlier one.
 
     Returns
     -------
-    The new sweep, run. Its last frames are the rectangle's.
+    SweepSpec
+        The spec of the new sweep, whose dataset is begun. Its last frames are the rectangle's.
 
     Raises
     ------
@@ -93,7 +91,7 @@ def look_closer(
         For a rectangle that is no part of the frame, axes of whole numbers, a sweep that is not
         finished, or a lattice finer than the arithmetic.
     """
-    lattice = sweep.lattice(frame)
+    lattice = sweep.frame(frame)
     _check(sweep, lattice, x, y, points)
     spec = sweep.spec
     kept = next(
@@ -104,17 +102,17 @@ def look_closer(
     made = _cut_out(lattice, x, y, points, kept * PER_STAGE)
     zoom = _zoom_to(made, root, spec.label.model_dump())
     storage = storage or sweep.location.rpartition("/")[0]
-    other = sweep.with_spec(_spec_with(spec, kept, zoom, levels, storage, name))
-    theirs, stages = other.header(), other.spec.model_dump(mode="json")["stages"]
+    new_spec = _spec_with(spec, kept, zoom, levels, storage, name)
+    other = SweepData(new_spec, inside(storage, new_spec.name))
+    theirs, stages = other.header(), new_spec.model_dump(mode="json")["stages"]
     if theirs is None:
         _begin(sweep, other, kept, Lattice(made, levels), zoom)
     elif theirs["spec"]["stages"] != stages:
         raise SweepError(f"{other.location} holds another sweep; take another name or storage")
-    other.run(**how)
-    return other
+    return new_spec
 
 
-def _check(sweep: "Sweep", lattice: Lattice, x: Range, y: Range, points: int) -> None:
+def _check(sweep: SweepData, lattice: Lattice, x: Range, y: Range, points: int) -> None:
     for side, axis, given in (("x", lattice.frame.x, x), ("y", lattice.frame.y, y)):
         if axis.integer:
             raise SweepError(
@@ -136,7 +134,7 @@ def _is_range(given: object) -> bool:
     return pair.shape == (2,) and all(isinstance(end, numbers.Real) for end in pair)
 
 
-def _check_finished(sweep: "Sweep", frames: Iterable[int]) -> None:
+def _check_finished(sweep: SweepData, frames: Iterable[int]) -> None:
     table = sweep.table()
     for number in frames:
         replayed = read_frame(sweep, number, table=table).replayed
@@ -233,7 +231,7 @@ def _spec_with(
     return parse_spec(changed, origin=f"the zoom of {spec.name}")
 
 
-def _begin(sweep: "Sweep", other: "Sweep", kept: int, lattice: Lattice, zoom: Zoom) -> None:
+def _begin(sweep: SweepData, other: SweepData, kept: int, lattice: Lattice, zoom: Zoom) -> None:
     """Give a new sweep the old one's rows that it needs; the header last: it says all is there."""
     table, frame = sweep.table(), lattice.frame
     wide, high = frame.cells_x << lattice.level, frame.cells_y << lattice.level

@@ -15,13 +15,14 @@ import pyarrow as pa
 
 from fractal_ray.dimension.audit import AuditReport, audit_report
 from fractal_ray.plane.axes import Point
+from fractal_ray.plane.frame_numbers import sampler_id
 from fractal_ray.plane.outcome import Outcome
 from fractal_ray.planners.base import Planner, Result
 from fractal_ray.planners.grid import GridPlanner
 from fractal_ray.planners.pairs import PairPlanner
 from fractal_ray.planners.refine import RefinePlanner
 from fractal_ray.planners.transects import TransectPlanner
-from fractal_ray.spec.frames import Lattice, sampler_id
+from fractal_ray.spec.frames import Lattice
 from fractal_ray.spec.planning import refinement_of, sampler_of
 from fractal_ray.spec.sweep_spec import SweepSpec
 
@@ -143,7 +144,7 @@ def _drive(planner: Planner, answers: Answers) -> list[Result] | None:
 
 def _samplers(spec: SweepSpec, frame_id: int) -> Iterator[int]:
     """Numbers of the stages with lines or pairs on a frame."""
-    from fractal_ray.spec.frames import stage_of
+    from fractal_ray.plane.frame_numbers import stage_of
 
     base = stage_of(frame_id)
     for index in range(base + 1, len(spec.stages)):

@@ -15,8 +15,10 @@ import numpy as np
 import pyarrow as pa
 
 from fractal_ray.analysis.estimates import best, estimates
+from fractal_ray.analysis.frame_data import grid_of, read_frame
 from fractal_ray.analysis.replay import answers_of, replay
-from fractal_ray.analysis.verify.kept_sheet import label_of, read_frame, read_sheet
+from fractal_ray.analysis.sweep_data import SweepData, label_of
+from fractal_ray.analysis.verify.kept_sheet import read_sheet
 from fractal_ray.analysis.verify.reading import RESOLVED_FROM, UNRESOLVED, neighbour_correlation
 from fractal_ray.dataset.relabel import outcomes
 from fractal_ray.dimension.result import Estimate
@@ -24,7 +26,6 @@ from fractal_ray.errors import SweepError
 from fractal_ray.plane.boundary import boundary_cells
 from fractal_ray.plane.outcome import Criterion, Outcome
 from fractal_ray.planners.inferred_labels import labels_of
-from fractal_ray.sweep import Sweep
 
 Against = Literal["zoom", "steps", "threshold"]
 
@@ -68,7 +69,7 @@ class Entry:
         return f"{self.at:g}: {self.boundary_cells:,} boundary cells; {found}"
 
 
-def against_zoom(sweep: Sweep, *, force: bool = False, skip_corrupt: bool = False) -> list[Entry]:
+def against_zoom(sweep: SweepData, *, force: bool = False) -> list[Entry]:
     """D of every frame, wide ones first; frames without a verification sheet give none.
 
     Parameters
@@ -76,11 +77,9 @@ def against_zoom(sweep: Sweep, *, force: bool = False, skip_corrupt: bool = Fals
     sweep
     force
         Give it all the same.
-    skip_corrupt
-        Leave out parts that cannot be read instead of raising.
     """
-    table = sweep.table(skip_corrupt=skip_corrupt)
-    every = sweep.lattices()
+    table = sweep.table()
+    every = sweep.frames
     entries = []
     for number, lattice in every.items():
         data = read_frame(sweep, number, table=table)
@@ -101,12 +100,11 @@ def against_zoom(sweep: Sweep, *, force: bool = False, skip_corrupt: bool = Fals
 
 
 def against_steps(
-    sweep: Sweep,
+    sweep: SweepData,
     frame: int | None = None,
     steps: Sequence[int] = (),
     *,
     force: bool = False,
-    skip_corrupt: bool = False,
 ) -> list[Entry]:
     """D of one frame if training had stopped after fewer steps.
 
@@ -117,7 +115,7 @@ def against_steps(
         Its number; the last by default.
     steps
         At least 1 each; none: halvings of the longest run, down to the label's window.
-    force, skip_corrupt
+    force
         As in `against_zoom`.
 
     Raises
@@ -125,7 +123,7 @@ def against_steps(
     SweepError
         If the dataset has no whole loss curves.
     """
-    table = sweep.table(skip_corrupt=skip_corrupt)
+    table = sweep.table()
     longest = max(map(len, table.column("losses").to_pylist()), default=0)
     if not longest or longest < max(table.column("steps").to_pylist(), default=0):
         raise SweepError(f"{sweep.location} has no whole loss curves to cut short")
@@ -138,12 +136,11 @@ def against_steps(
 
 
 def against_threshold(
-    sweep: Sweep,
+    sweep: SweepData,
     frame: int | None = None,
     thresholds: Sequence[float] = (),
     *,
     force: bool = False,
-    skip_corrupt: bool = False,
 ) -> list[Entry]:
     """D of one frame under other thresholds of the label.
 
@@ -159,7 +156,7 @@ def against_threshold(
     SweepError
         If the dataset has no loss curves.
     """
-    table = sweep.table(skip_corrupt=skip_corrupt)
+    table = sweep.table()
     if not any(map(len, table.column("losses").to_pylist())):
         raise SweepError(f"{sweep.location} has no loss curves to label by another threshold")
     label = sweep.spec.label
@@ -183,14 +180,14 @@ def _shortened(table: pa.Table, criterion: Criterion, steps: int) -> list[Outcom
 
 
 def _relabelled(
-    sweep: Sweep,
+    sweep: SweepData,
     frame: int | None,
     table: pa.Table,
     shown: Sequence[tuple[float, list[Outcome]]],
     *,
     force: bool,
 ) -> list[Entry]:
-    lattice = replace(sweep.lattice(frame), level=0, refinement=None)
+    lattice = grid_of(sweep.frame(frame))
     number = lattice.frame.id
     sheet = None if force else read_sheet(read_frame(sweep, number, table=table))
     if not force and (sheet is None or sheet["dimension"] is None):

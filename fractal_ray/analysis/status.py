@@ -5,6 +5,7 @@ import hashlib
 import json
 import math
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -13,14 +14,17 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from fractal_ray.analysis.sweep_data import SweepData
 from fractal_ray.dataset.failures import signature
 from fractal_ray.dataset.frames_file import FILE as ZOOMS
 from fractal_ray.dataset.relabel import outcomes
 from fractal_ray.dataset.store import Store
+from fractal_ray.plane.frame_numbers import stage_of
 from fractal_ray.plane.outcome import Outcome
+from fractal_ray.plane.zoom import Zoom
 from fractal_ray.spec.cost import reckon
 from fractal_ray.spec.stages import StageSpec
-from fractal_ray.sweep import Sweep
+from fractal_ray.spec.sweep_spec import SweepSpec
 
 SUMMARY = "summary.json"
 
@@ -65,7 +69,7 @@ class Status:
         return [*lines, f"last written: {self.last_written}"] if self.last_written else lines
 
 
-def read_status(sweep: Sweep, *, skip_corrupt: bool = False) -> Status:
+def read_status(sweep: SweepData) -> Status:
     """Read the counts, from the summary beside the dataset where that is of just these parts.
 
     Raises
@@ -75,10 +79,10 @@ def read_status(sweep: Sweep, *, skip_corrupt: bool = False) -> Status:
     """
     store = sweep.store()
     key = _key(sweep, store)
-    if not skip_corrupt and (kept := _kept(store, key, sweep.location)):
+    if not sweep.skip_corrupt and (kept := _kept(store, key, sweep.location)):
         return kept
-    status = _count(sweep, store, skip_corrupt)
-    if not skip_corrupt and not store.is_empty():
+    status = _count(sweep, store)
+    if not sweep.skip_corrupt and not store.is_empty():
         counts = {k: v for k, v in status.to_dict().items() if k != "location"}  # it may hold keys
         text = json.dumps({"schema_version": 1, "key": key, "status": counts}, indent=2)
         with contextlib.suppress(OSError):  # a dataset that may only be read is counted each time
@@ -86,7 +90,7 @@ def read_status(sweep: Sweep, *, skip_corrupt: bool = False) -> Status:
     return status
 
 
-def _key(sweep: Sweep, store: Store) -> str:
+def _key(sweep: SweepData, store: Store) -> str:
     """Of what the counts depend on: the parts, the spec, and where zooms went."""
     facts = [store.state(), sweep.location, sweep.spec.model_dump_json(), store.read_text(ZOOMS)]
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
@@ -100,7 +104,7 @@ def _kept(store: Store, key: str, location: str) -> Status | None:
         return None
 
 
-def _count(sweep: Sweep, store: Store, skip_corrupt: bool) -> Status:
+def _count(sweep: SweepData, store: Store) -> Status:
     columns = [
         "x",
         "y",
@@ -111,7 +115,7 @@ def _count(sweep: Sweep, store: Store, skip_corrupt: bool) -> Status:
         "tokens_seen",
         "created_at",
     ]
-    table = store.read(columns, skip_corrupt=skip_corrupt)
+    table = store.read(columns, skip_corrupt=sweep.skip_corrupt)
     counts = Counter(outcomes(table, sweep.spec.label.criterion))
     asked = int(_asked_for(sweep, table).sum())
     refined = any(stage.grid is None for stage in sweep.spec.stages)
@@ -123,7 +127,7 @@ def _count(sweep: Sweep, store: Store, skip_corrupt: bool) -> Status:
         planned=None if refined else reckon(sweep.spec).runs,
         others=table.num_rows - asked,
         outcomes={outcome.value: counts[outcome] for outcome in Outcome},
-        failures=store.read_failures(skip_corrupt=skip_corrupt).num_rows,
+        failures=store.read_failures(skip_corrupt=sweep.skip_corrupt).num_rows,
         seconds=float(np.sum(table.column("seconds").to_numpy())),
         tokens_seen=int(np.sum(table.column("tokens_seen").to_numpy())),
         parts=store.part_count(),
@@ -131,13 +135,13 @@ def _count(sweep: Sweep, store: Store, skip_corrupt: bool) -> Status:
     )
 
 
-def _asked_for(sweep: Sweep, table: pa.Table) -> NDArray[np.bool_]:
+def _asked_for(sweep: SweepData, table: pa.Table) -> NDArray[np.bool_]:
     """Which rows lie on a lattice of the spec."""
     x, y = table.column("x").to_numpy(), table.column("y").to_numpy()
     asked = np.zeros(table.num_rows, dtype=np.bool_)
     if not all(map(_on_known_lattice, sweep.spec.stages)):
         return np.ones(table.num_rows, dtype=np.bool_)
-    for lattice in sweep.lattices().values():
+    for lattice in sweep.frames.values():
         frame, level = lattice.frame, lattice.level
         on_x = frame.x.addresses(x, frame.cells_x << level) >= 0
         asked |= on_x & (frame.y.addresses(y, frame.cells_y << level) >= 0)
@@ -149,12 +153,12 @@ def _on_known_lattice(stage: StageSpec) -> bool:
     return stage.on_lattice and (stage.zoom is None or stage.zoom.pick != "boundary-point")
 
 
-def read_frames(sweep: Sweep, *, skip_corrupt: bool = False) -> list[dict[str, Any]]:
+def read_frames(sweep: SweepData) -> list[dict[str, Any]]:
     """The frames so far: numbers, ranges, where they were cut and by which rule, points run."""
-    table = sweep.store().read(["x", "y"], skip_corrupt=skip_corrupt)
+    table = sweep.store().read(["x", "y"], skip_corrupt=sweep.skip_corrupt)
     x, y = table.column("x").to_numpy(), table.column("y").to_numpy()
     listed = []
-    for number, lattice in sweep.lattices().items():
+    for number, lattice in sweep.frames.items():
         frame, zoom = lattice.frame, lattice.zoom
         cells = frame.cells_x << lattice.level, frame.cells_y << lattice.level
         on = (frame.x.addresses(x, cells[0]) >= 0) & (frame.y.addresses(y, cells[1]) >= 0)
@@ -192,11 +196,11 @@ def _range(frame: dict[str, Any], side: str) -> str:
 _POINTS_SHOWN = 5
 
 
-def failure_groups(sweep: Sweep, *, skip_corrupt: bool = False) -> list[dict[str, Any]]:
+def failure_groups(sweep: SweepData) -> list[dict[str, Any]]:
     """Failures grouped by their error, numbers in it apart, most frequent first: each with its
     latest traceback, the first points and all hosts that it was met on, and how many points were
     given up for it."""
-    table = sweep.store().read_failures(skip_corrupt=skip_corrupt)
+    table = sweep.store().read_failures(skip_corrupt=sweep.skip_corrupt)
     groups: dict[str, dict[str, Any]] = {}
     for row in table.to_pylist():
         empty = {"error": row["error"], "count": 0, "gave_up": 0, "points": [], "hosts": []}
@@ -210,3 +214,27 @@ def failure_groups(sweep: Sweep, *, skip_corrupt: bool = False) -> list[dict[str
             group["hosts"].append(host)
         group["kind"], group["traceback"] = row["kind"], row["traceback"]
     return sorted(groups.values(), key=lambda group: -group["count"])
+
+
+def notes_on_zooms(spec: SweepSpec, zooms: Sequence[Zoom]) -> list[str]:
+    """Return notes on frames: fewer than there could be, or chosen by another label."""
+    said = []
+    for index, stage in enumerate(spec.stages):
+        if stage.zoom is None:
+            continue
+        made = sum(stage_of(zoom.frame.id) == index for zoom in zooms)
+        if made < (most := spec.frames(index)):
+            said.append(
+                f"stage {index}, a zoom, has {made} of up to {most} frames so far; it chooses none"
+                " where it finds no border, or no room for another window"
+            )
+    label = spec.label.model_dump()
+    others = [zoom for zoom in zooms if dict(zoom.label) != label]
+    if others:
+        was = others[0].label
+        what = ", ".join(f"{key} {was.get(key)!r}" for key in label if was.get(key) != label[key])
+        said.append(
+            f"{len(others)} of {len(zooms)} frames were chosen where the border of another label"
+            f" ran: {what}"
+        )
+    return said

@@ -10,9 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fractal_ray.analysis.estimates import best
-from fractal_ray.analysis.verify.kept_sheet import FrameData, read_frame, read_sheet
+from fractal_ray.analysis.frame_data import FrameData, read_frame
+from fractal_ray.analysis.status import notes_on_zooms
+from fractal_ray.analysis.sweep_data import SweepData
+from fractal_ray.analysis.verify.kept_sheet import read_sheet
 from fractal_ray.analysis.verify.sheet import UNVERIFIED
-from fractal_ray.dataset.frames_file import notes, read_zooms
+from fractal_ray.dataset.frames_file import read_zooms
 from fractal_ray.dataset.relabel import outcomes
 from fractal_ray.dimension import published as compat
 from fractal_ray.dimension.audit import AuditReport
@@ -20,7 +23,6 @@ from fractal_ray.dimension.result import Estimate
 from fractal_ray.errors import SweepError
 from fractal_ray.plane.boundary import UNKNOWN, Raster, boundary_cells, labels
 from fractal_ray.plane.outcome import Outcome
-from fractal_ray.sweep import Sweep
 
 
 @dataclass(frozen=True)
@@ -118,12 +120,11 @@ def _audit_lines(audit: AuditReport) -> list[str]:
 
 
 def analyze(
-    sweep: Sweep,
+    sweep: SweepData,
     *,
     frame: int | None = None,
     force: bool = False,
     published: Sequence[str] = (),
-    skip_corrupt: bool = False,
 ) -> tuple[Analysis, Raster]:
     """Measure the boundary on a frame of a sweep.
 
@@ -137,10 +138,8 @@ def analyze(
         Give dimensions of a frame without a verification sheet; they are marked.
     published
         Names of published estimators to apply as well (`dimension/compat.py`).
-    skip_corrupt
-        Leave out parts that cannot be read instead of raising.
     """
-    data = read_frame(sweep, frame, skip_corrupt=skip_corrupt)
+    data = read_frame(sweep, frame)
     return analyze_frame(data, force=force, published=published), data.raster
 
 
@@ -180,7 +179,7 @@ def analyze_frame(
         recommended=chosen,
         estimates={str(data): estimate for data, estimate in found.items()},
         published=_published(published, yes),
-        warnings=tuple(notes(spec, read_zooms(sweep.store()))),
+        warnings=tuple(notes_on_zooms(spec, read_zooms(sweep.store()))),
         audit=data.replayed.audit if data.replayed else None,
     )
 
@@ -195,6 +194,6 @@ def _published(names: Sequence[str], given: NDArray[np.int8]) -> tuple[compat.Pu
     return tuple(compat.estimate(name, given == 1) for name in names)
 
 
-def _how_to_verify(sweep: Sweep) -> tuple[str, ...]:
+def _how_to_verify(sweep: SweepData) -> tuple[str, ...]:
     command = f"fractal-ray verify {shlex.quote(sweep.location)}"
     return (f"no dimension is given without a verification sheet; make one: {command}",)

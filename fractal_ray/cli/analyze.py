@@ -62,13 +62,11 @@ def analyze(
     """Measure the boundary, and its dimension where a verification sheet allows it."""
     from fractal_ray.analysis.summary import analyze as measure
 
-    sweep = open_sweep(sweep_path, settings, storage)
+    sweep = open_sweep(sweep_path, settings, storage, skip_corrupt=skip_corrupt)
     if against is not None:
-        _series(sweep, against, frame, force=force, as_json=as_json, skip_corrupt=skip_corrupt)
+        _series(sweep, against, frame, force=force, as_json=as_json)
         return
-    result, _ = measure(
-        sweep, frame=frame, force=force, published=published, skip_corrupt=skip_corrupt
-    )
+    result, _ = measure(sweep, frame=frame, force=force, published=published)
     print(to_json(result.to_dict()) if as_json else "\n".join(result.lines()))
 
 
@@ -79,15 +77,14 @@ def _series(
     *,
     force: bool,
     as_json: bool,
-    skip_corrupt: bool,
 ) -> None:
     from fractal_ray.analysis.series import against_steps, against_threshold, against_zoom
 
     if against is Against.ZOOM:
-        entries = against_zoom(sweep, force=force, skip_corrupt=skip_corrupt)
+        entries = against_zoom(sweep, force=force)
     else:
         measure = against_steps if against is Against.STEPS else against_threshold
-        entries = measure(sweep, frame, force=force, skip_corrupt=skip_corrupt)
+        entries = measure(sweep, frame, force=force)
     if as_json:
         print(to_json([entry.to_dict() for entry in entries]))
         return

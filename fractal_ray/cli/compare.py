@@ -56,10 +56,9 @@ def compare(
     from fractal_ray.analysis.compare.sweeps import compare as measure
 
     comparison = measure(
-        open_sweep(a, settings, None),
-        open_sweep(b, settings, None),
+        open_sweep(a, settings, None, skip_corrupt=skip_corrupt),
+        open_sweep(b, settings, None, skip_corrupt=skip_corrupt),
         frame=frame,
-        skip_corrupt=skip_corrupt,
     )
     print(to_json(comparison.to_dict()) if as_json else "\n".join(comparison.lines()))
     if output is not None:

@@ -17,7 +17,7 @@ from fractal_ray.cli.options import (
 from fractal_ray.dataset.plain_json import to_json
 
 if TYPE_CHECKING:
-    from fractal_ray.sweep import Sweep
+    from fractal_ray.analysis.sweep_data import SweepData
 
 
 def ensemble(
@@ -34,16 +34,16 @@ def ensemble(
     skip_corrupt: SkipOption = False,
 ) -> None:
     """Combine several seeds of one sweep: where labels agree, and the border without noise."""
-    from fractal_ray.analysis.verify.kept_sheet import read_frame
+    from fractal_ray.analysis.frame_data import read_frame
     from fractal_ray.dimension.ensemble import combine
     from fractal_ray.errors import SweepError
     from fractal_ray.figures.canvas import save
     from fractal_ray.figures.maps import share_map
 
-    opened = [open_sweep(path, [], None) for path in sweeps]
+    opened = [open_sweep(path, [], None, skip_corrupt=skip_corrupt) for path in sweeps]
     if len(opened) < 2:
         raise SweepError(f"an ensemble needs two sweeps or more; given {len(opened)}")
-    read = [read_frame(sweep, frame, skip_corrupt=skip_corrupt) for sweep in opened]
+    read = [read_frame(sweep, frame) for sweep in opened]
     first = read[0].raster
     settings = {_settings_but_seed(each.sweep) for each in read}
     locations = {each.sweep.location for each in read}
@@ -69,7 +69,7 @@ def ensemble(
             print(f"figure: {path}")
 
 
-def _settings_but_seed(sweep: "Sweep") -> str:
+def _settings_but_seed(sweep: "SweepData") -> str:
     """Return the settings that the sweeps of an ensemble share: all but the seed, as JSON."""
     workload = sweep.spec.workload.model_dump(mode="json")
     for part in (workload, workload.get("recipe", {}), workload.get("parameters", {})):

@@ -94,10 +94,10 @@ def movie(
     from fractal_ray.figures.movie.movie import Movie
     from fractal_ray.figures.movie.video import has_ffmpeg
 
-    sweep = open_sweep(sweep_path, settings, storage)
+    sweep = open_sweep(sweep_path, settings, storage, skip_corrupt=skip_corrupt)
     film = Movie(
         sweep,
-        sweep.table(skip_corrupt=skip_corrupt),
+        sweep.table(),
         frame,
         timing=Timing(hold, zoom, crossfade, fps, pad, width),
         shade=shade.value,

@@ -86,11 +86,13 @@ def overrides(settings: list[str], storage: str | None) -> tuple[str, ...]:
     return (*settings, f"storage={json.dumps(storage)}") if storage else tuple(settings)
 
 
-def open_sweep(path: str, settings: list[str], storage: str | None) -> "Sweep":
+def open_sweep(
+    path: str, settings: list[str], storage: str | None, *, skip_corrupt: bool = False
+) -> "Sweep":
     """Open the sweep of a YAML file or of a dataset's folder, with changed settings."""
     from fractal_ray.sweep import Sweep
 
-    return Sweep.open(path, overrides(settings, storage))
+    return Sweep.open(path, overrides(settings, storage), skip_corrupt=skip_corrupt)
 
 
 def note_on_repeats(spec: "SweepSpec") -> str | None:

@@ -160,7 +160,7 @@ def _boundary_cells_of_the_grid(spec: "SweepSpec") -> int | None:
     sweep = Sweep(spec)
     if not sweep.is_of_this_spec():
         return None
-    raster = sweep.raster(sweep.table(skip_corrupt=True), frame=0, coarse=True)
+    raster = sweep.raster(sweep.store().read(skip_corrupt=True), frame=0, coarse=True)
     if not raster.known.all():
         return None
     return boundary_cells(labels(raster, spec.label.boundary)).n_mixed

@@ -86,14 +86,13 @@ def plot(
     """Draw the map, or another figure."""
     from fractal_ray.figures.catalog import draw, frame_of
 
-    sweep = open_sweep(sweep_path, settings, storage)
+    sweep = open_sweep(sweep_path, settings, storage, skip_corrupt=skip_corrupt)
     options = {
         "frame": frame,
         "colors": colors.value,
         "fill": fill,
         "line": line,
         "force": force,
-        "skip_corrupt": skip_corrupt,
     }
     if figure == EVERY:
         _draw_all(sweep, out, dpi, options)

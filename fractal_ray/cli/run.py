@@ -74,7 +74,7 @@ def run(
     from fractal_ray.tracking import tracked
     from fractal_ray.tracking.base import both
 
-    sweep = open_sweep(spec, settings, storage)
+    sweep = open_sweep(spec, settings, storage, skip_corrupt=skip_corrupt)
     budget = Budget(budget_points, budget_gpu_hours, sweep.spec.resources.cards)
     budget.check()
 
@@ -87,12 +87,11 @@ def run(
                 engine.value,
                 address=address,
                 num_cpus=num_cpus,
-                skip_corrupt=skip_corrupt,
                 keep_going=keep_going,
                 budget=budget,
                 **{**how, "view": both(how["view"], tracker)},
             )
-        _report(sweep, progress, tracker, as_json=as_json, skip_corrupt=skip_corrupt)
+        _report(sweep, progress, tracker, as_json=as_json)
     if progress.spent:
         print(
             f"stopped at the budget of {progress.spent}; the same command with a larger one, or"
@@ -123,12 +122,11 @@ def _report(
     tracker: "Tracker",
     *,
     as_json: bool,
-    skip_corrupt: bool,
 ) -> None:
     from fractal_ray.analysis.summary import analyze
     from fractal_ray.figures.maps import three_panel
 
-    result, raster = analyze(sweep, skip_corrupt=skip_corrupt)
+    result, raster = analyze(sweep)
     drawn = three_panel(raster, title=title_of(sweep), label=sweep.spec.label.boundary)
     name = f"{sweep.spec.name}.png"
     figure = keep_figure(sweep, drawn, name)

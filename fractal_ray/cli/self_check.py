@@ -5,8 +5,8 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any, Final
 
-from fractal_ray.analysis.verify.kept_sheet import gather, read_frame, sample_of
-from fractal_ray.analysis.verify.label_checks import run_checks
+from fractal_ray.analysis.frame_data import read_frame
+from fractal_ray.analysis.verify.kept_sheet import gather, sample_of
 from fractal_ray.analysis.verify.reading import UNRESOLVED
 from fractal_ray.analysis.verify.sheet import FRACTAL, SMOOTH, Sheet
 from fractal_ray.spec.yaml_file import parse_spec
@@ -105,5 +105,5 @@ def sheet_of(name: str, folder: str, levels: int = 3, lines: int = 32) -> Sheet:
     sweep.run(engine="local")
     data = read_frame(sweep)
     sample = sample_of(data)
-    run_checks(sweep, data.lattice, sample, engine="local")
+    sweep.run_checks(data.lattice.frame.id, sample, engine="local")
     return gather(data, sample)

@@ -53,10 +53,10 @@ def status(
         return
     from fractal_ray.analysis.status import failure_groups, frame_line, read_frames, read_status
 
-    sweep = open_sweep(sweep_path, settings, storage)
-    state = read_status(sweep, skip_corrupt=skip_corrupt)
-    groups = failure_groups(sweep, skip_corrupt=skip_corrupt) if errors else []
-    listed = read_frames(sweep, skip_corrupt=skip_corrupt) if frames else []
+    sweep = open_sweep(sweep_path, settings, storage, skip_corrupt=skip_corrupt)
+    state = read_status(sweep)
+    groups = failure_groups(sweep) if errors else []
+    listed = read_frames(sweep) if frames else []
     if as_json:
         sections = {"errors": groups} if errors else {}
         sections |= {"frames": listed} if frames else {}

@@ -47,8 +47,8 @@ def follow(
         With code 130 at Ctrl-C, with code 1 if the complete sweep has points that were given up.
     """
     try:
-        sweep = _begun(path, settings, storage, interval)
-        last = _show(sweep, interval, as_json=as_json, skip_corrupt=skip_corrupt)
+        sweep = _begun(path, settings, storage, interval, skip_corrupt)
+        last = _show(sweep, interval, as_json=as_json)
     except KeyboardInterrupt:
         raise typer.Exit(130) from None
     if last.gave_up:
@@ -73,10 +73,10 @@ def check_watch(*, watch: bool, errors: bool, frames: bool, interval: float | No
         raise SweepError(f"--every takes 0.1 to 86400 seconds; given {interval:g}")
 
 
-def _show(sweep: "Sweep", interval: float, *, as_json: bool, skip_corrupt: bool) -> "Progress":
+def _show(sweep: "Sweep", interval: float, *, as_json: bool) -> "Progress":
     from fractal_ray.engine.watch import Watch
 
-    watch = Watch(sweep, skip_corrupt=skip_corrupt)
+    watch = Watch(sweep)
     with _view(sweep.spec.name, as_json=as_json) as view:
         while True:
             progress = watch.look()
@@ -86,16 +86,18 @@ def _show(sweep: "Sweep", interval: float, *, as_json: bool, skip_corrupt: bool)
             time.sleep(interval)
 
 
-def _begun(path: str, settings: list[str], storage: str | None, interval: float) -> "Sweep":
+def _begun(
+    path: str, settings: list[str], storage: str | None, interval: float, skip_corrupt: bool
+) -> "Sweep":
     """Return the sweep as soon as its dataset exists."""
+    from fractal_ray.dataset.header import HEADER
     from fractal_ray.dataset.store import Store
     from fractal_ray.errors import SweepError
-    from fractal_ray.sweep import HEADER
 
     # A spec's YAML names the place of its dataset; any other path is the dataset's own.
     sweep = None
     if "://" not in path and (Path(path).is_file() or Path(path).suffix in (".yaml", ".yml")):
-        sweep = open_sweep(path, settings, storage)
+        sweep = open_sweep(path, settings, storage, skip_corrupt=skip_corrupt)
     place = path if sweep is None else sweep.location
     store = Store(place)
     if store.read_text(HEADER) is None:
@@ -104,7 +106,7 @@ def _begun(path: str, settings: list[str], storage: str | None, interval: float)
         while store.read_text(HEADER) is None:
             time.sleep(interval)
     if sweep is None:
-        return open_sweep(path, settings, storage)
+        return open_sweep(path, settings, storage, skip_corrupt=skip_corrupt)
     if not sweep.is_of_this_spec():
         raise SweepError(
             f"{place} holds runs of other axes or another workload than {path} says; to watch the"

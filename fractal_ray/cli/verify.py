@@ -22,7 +22,7 @@ from fractal_ray.cli.progress import watched
 from fractal_ray.dataset.plain_json import to_json
 
 if TYPE_CHECKING:
-    from fractal_ray.analysis.verify.kept_sheet import FrameData
+    from fractal_ray.analysis.frame_data import FrameData
     from fractal_ray.analysis.verify.label_checks import Sample
 
 
@@ -58,8 +58,8 @@ def verify(
     has deterministic: false, in deterministic mode; sends a smooth curve, a bowl and noise through
     the stages of the sweep; and keeps the verification sheet beside the dataset.
     """
-    from fractal_ray.analysis.verify.kept_sheet import gather, keep, read_frame, sample_of
-    from fractal_ray.analysis.verify.label_checks import run_checks
+    from fractal_ray.analysis.frame_data import read_frame
+    from fractal_ray.analysis.verify.kept_sheet import gather, keep, sample_of
     from fractal_ray.errors import SweepError
 
     if self_test:
@@ -67,17 +67,16 @@ def verify(
         return
     if sweep_path is None:
         raise SweepError("verify needs a sweep: its YAML, or the folder of its dataset")
-    sweep = open_sweep(sweep_path, settings, storage)
-    data = read_frame(sweep, frame, skip_corrupt=skip_corrupt)
+    sweep = open_sweep(sweep_path, settings, storage, skip_corrupt=skip_corrupt)
+    data = read_frame(sweep, frame)
     sample = sample_of(data, points, seed)
     if plan:
         _say_plan(data, sample, as_json=as_json)
         return
     if sample.points:
         with watched(sweep, quiet=quiet, as_json=as_json) as how:
-            run_checks(
-                sweep,
-                data.lattice,
+            sweep.run_checks(
+                data.lattice.frame.id,
                 sample,
                 engine=engine.value,
                 address=address,

@@ -17,8 +17,8 @@ from fractal_ray.plane.axes import Point
 from fractal_ray.plane.identity import PointIdentity
 
 if TYPE_CHECKING:
+    from fractal_ray.analysis.sweep_data import SweepData
     from fractal_ray.spec.sweep_spec import SweepSpec
-    from fractal_ray.sweep import Sweep
 
 
 @dataclass(frozen=True)
@@ -96,7 +96,7 @@ def _nearest(table: pa.Table, point: str) -> int:
     return int(distance.argmin())
 
 
-def rerun(sweep: "Sweep", point: str, out: Path, say: Callable[[str], None]) -> Rerun:
+def rerun(sweep: "SweepData", point: str, out: Path, say: Callable[[str], None]) -> Rerun:
     """Run a point of a `nanochat` sweep again and keep its model.
 
     Parameters

@@ -13,7 +13,9 @@ from datetime import datetime
 
 import pyarrow as pa
 
+from fractal_ray.analysis.sweep_data import SweepData
 from fractal_ray.dataset.frames_file import read_zooms
+from fractal_ray.dataset.header import HEADER
 from fractal_ray.dataset.relabel import outcomes
 from fractal_ray.dataset.store import Store
 from fractal_ray.engine.progress import Progress
@@ -23,7 +25,6 @@ from fractal_ray.plane.axes import Point
 from fractal_ray.plane.outcome import Outcome
 from fractal_ray.plane.zoom import Zoom
 from fractal_ray.spec.planning import make_program
-from fractal_ray.sweep import HEADER, Sweep
 
 _PORTION = 10_000  # points asked for at a time, so that a large grid is not held as points
 _PATIENCE = 60.0  # seconds without a row before that is said; long runs get more
@@ -38,22 +39,19 @@ class Watch:
     ----------
     sweep
         What is run, and where its dataset is.
-    skip_corrupt
-        Leave out parts that cannot be read instead of raising.
     clock
         Seconds, monotonic; a test moves it.
     """
 
     def __init__(
         self,
-        sweep: Sweep,
+        sweep: SweepData,
         *,
-        skip_corrupt: bool = False,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._spec = sweep.spec
         self._store = Store(sweep.location)
-        self._skip_corrupt = skip_corrupt
+        self._skip_corrupt = sweep.skip_corrupt
         self._seen_parts: dict[str, set[str]] = {"points": set(), "failures": set()}
         self._clock = clock
         self._known: dict[Values, Outcome] = {}

@@ -15,10 +15,10 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from matplotlib.figure import Figure
 
-    from fractal_ray.analysis.verify.kept_sheet import FrameData
+    from fractal_ray.analysis.frame_data import FrameData
+    from fractal_ray.analysis.sweep_data import SweepData
     from fractal_ray.figures.curves import Floats, Rows
     from fractal_ray.plane.boundary import Raster
-    from fractal_ray.sweep import Sweep
 
 KINDS: Final = {
     "panels": "label and loss as one number, final loss, and label, side by side",
@@ -58,18 +58,18 @@ _AGAINST: Final[dict[str, Literal["zoom", "steps", "threshold"]]] = {
 Colors = Literal["source", "safe"]
 
 
-def title_of(sweep: "Sweep", frame: int | None = None) -> str:
+def title_of(sweep: "SweepData", frame: int | None = None) -> str:
     """Return the heading of a figure: sweep, workload, and the frame unless it is the first."""
-    number = sweep.lattice(frame).frame.id
+    number = sweep.frame(frame).frame.id
     suffix = f", frame {number}" if number else ""
     return f"{sweep.spec.name}: {sweep.spec.workload.title}{suffix}"
 
 
-def frame_of(sweep: "Sweep", kind: str, frame: int | None = None) -> int | None:
+def frame_of(sweep: "SweepData", kind: str, frame: int | None = None) -> int | None:
     """Return the frame that a kind draws for the frame of a user; None means the last, or all."""
     if kind == "against-zoom":
         return None
-    return min(sweep.lattices()) if kind == "zooms" and frame is None else frame
+    return min(sweep.frames) if kind == "zooms" and frame is None else frame
 
 
 def dpi_of(kind: str) -> int:
@@ -78,7 +78,7 @@ def dpi_of(kind: str) -> int:
 
 
 def draw(
-    sweep: "Sweep",
+    sweep: "SweepData",
     kind: str,
     *,
     frame: int | None = None,
@@ -86,7 +86,6 @@ def draw(
     fill: bool = False,
     line: str | None = None,
     force: bool = False,
-    skip_corrupt: bool = False,
 ) -> "Figure":
     """Draw a figure of a sweep from its dataset.
 
@@ -110,8 +109,6 @@ def draw(
         For "curves": the line, as for `fractal_ray.figures.profile.line_of`.
     force
         For "scaling" and "against-...": draw dimensions without a verification sheet too, marked.
-    skip_corrupt
-        Leave out parts of the dataset that cannot be read instead of raising.
 
     Raises
     ------
@@ -132,19 +129,18 @@ def draw(
     for option, (is_set, kinds) in takes.items():
         if is_set and kind not in kinds:
             raise SweepError(f"{option} is of the figures {', '.join(kinds)}, not of {kind!r}")
-    scene = _Scene(sweep, frame_of(sweep, kind, frame), colors, fill, line, force, skip_corrupt)
+    scene = _Scene(sweep, frame_of(sweep, kind, frame), colors, fill, line, force)
     return _draw(scene, kind)
 
 
 def draw_all(
-    sweep: "Sweep",
+    sweep: "SweepData",
     *,
     frame: int | None = None,
     colors: Colors = "source",
     fill: bool = False,
     line: str | None = None,
     force: bool = False,
-    skip_corrupt: bool = False,
 ) -> Iterator[tuple[str, "Figure | SweepError"]]:
     """Draw every kind in turn; yield its figure, or the error if the dataset lacks its data.
 
@@ -155,8 +151,8 @@ def draw_all(
     SweepError
         For a frame or a line that does not exist.
     """
-    sweep.lattice(frame)
-    scene = _Scene(sweep, frame, colors, fill, line, force, skip_corrupt)
+    sweep.frame(frame)
+    scene = _Scene(sweep, frame, colors, fill, line, force)
     if line is not None:
         from fractal_ray.figures.profile import line_of
 
@@ -177,21 +173,20 @@ def draw_all(
 class _Scene:
     """Options of a figure, and the dataset, read once."""
 
-    sweep: "Sweep"
+    sweep: "SweepData"
     frame: int | None
     colors: Colors
     fill: bool
     line: str | None
     force: bool
-    skip_corrupt: bool
 
     @functools.cached_property
     def table(self) -> "pa.Table":
-        return self.sweep.table(skip_corrupt=self.skip_corrupt)
+        return self.sweep.table()
 
     @functools.cached_property
     def data(self) -> "FrameData":
-        from fractal_ray.analysis.verify.kept_sheet import read_frame
+        from fractal_ray.analysis.frame_data import read_frame
 
         return read_frame(self.sweep, self.frame, table=self.table)
 
@@ -267,7 +262,7 @@ def _of_rows(scene: _Scene, rows: "Rows") -> "Floats":
 def _zooms(scene: _Scene) -> "Figure":
     from fractal_ray.figures.zoom_boxes import zoom_boxes
 
-    lattices = scene.sweep.lattices()
+    lattices = scene.sweep.frames
     if all(lattice.zoom is None for lattice in lattices.values()):
         raise SweepError(
             f"{scene.sweep.location} has no frames of zooms to show: its spec has no stage zoom, or"
@@ -317,13 +312,13 @@ def _against(scene: _Scene, against: Literal["zoom", "steps", "threshold"]) -> "
     sweep, label = scene.sweep, scene.sweep.spec.label
     title = title_of(sweep, scene.frame)
     if against == "zoom":
-        first = title_of(sweep, min(sweep.lattices()))
-        entries = series.against_zoom(sweep, force=scene.force, skip_corrupt=scene.skip_corrupt)
+        first = title_of(sweep, min(sweep.frames))
+        entries = series.against_zoom(sweep, force=scene.force)
         return against_figure(entries, "zoom", title=first)
     measure, own = series.against_threshold, label.threshold
     if against == "steps":
         measure, own = series.against_steps, None
-    entries = measure(sweep, scene.frame, force=scene.force, skip_corrupt=scene.skip_corrupt)
+    entries = measure(sweep, scene.frame, force=scene.force)
     return against_figure(entries, against, title=title, own=own)
 
 

@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fractal_ray.analysis.frame_data import FrameData, read_frame
 from fractal_ray.analysis.summary import Analysis, analyze_frame
-from fractal_ray.analysis.verify.kept_sheet import FrameData, read_frame
+from fractal_ray.analysis.sweep_data import SweepData
 from fractal_ray.dataset.relabel import outcomes, ratios
 from fractal_ray.dataset.secrets import without_secrets
 from fractal_ray.errors import SweepError
 from fractal_ray.plane.boundary import BoundaryCells, Raster, boundary_cells, is_yes, labels
-from fractal_ray.sweep import Sweep
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -126,7 +126,7 @@ class Dimension:
         return "<br>".join([f"<b>{escape(head)}</b>", *map(escape, rest)])
 
 
-def points_of(sweep: Sweep) -> "DataFrame":
+def points_of(sweep: SweepData) -> "DataFrame":
     """Return all evaluations as a pandas DataFrame; `Sweep.points` describes it."""
     table = _rows(sweep, None).table
     criterion, boundary = sweep.spec.label.criterion, sweep.spec.label.boundary
@@ -140,19 +140,19 @@ def points_of(sweep: Sweep) -> "DataFrame":
     return points.sort_values(_ORDER, kind="stable", ignore_index=True)
 
 
-def map_of(sweep: Sweep, frame: int | None) -> Map:
+def map_of(sweep: SweepData, frame: int | None) -> Map:
     """The map of a frame, the last one if not given."""
     data = _rows(sweep, frame)
     return Map(sweep.spec.name, data.lattice.frame.id, sweep.spec.label.boundary, data.raster)
 
 
-def dimension_of(sweep: Sweep, frame: int | None) -> Dimension:
+def dimension_of(sweep: SweepData, frame: int | None) -> Dimension:
     """Return the dimension that `analyze` allows for a frame, by default the last."""
     data = _rows(sweep, frame)
     return _dimension(data, analyze_frame(data))
 
 
-def figure_of(sweep: Sweep, kind: str, frame: int | None, **options: Any) -> "Figure":
+def figure_of(sweep: SweepData, kind: str, frame: int | None, **options: Any) -> "Figure":
     """A figure by its kind."""
     from fractal_ray.figures.catalog import draw
 
@@ -161,7 +161,7 @@ def figure_of(sweep: Sweep, kind: str, frame: int | None, **options: Any) -> "Fi
     return figure
 
 
-def page_of(sweep: Sweep) -> str:
+def page_of(sweep: SweepData) -> str:
     """Return counts, stages, a small map and the dimension, as HTML without scripts."""
     spec = sweep.spec
     stages = ", ".join(stage.name for stage in spec.stages)
@@ -177,7 +177,7 @@ def page_of(sweep: Sweep) -> str:
     analysis, number = analyze_frame(data), data.lattice.frame.id
     counts = ", ".join(f"{n:,} {escape(name)}" for name, n in analysis.outcomes.items())
     lines.append(f"{analysis.points:,} points: {counts}")
-    frames = len(sweep.lattices())
+    frames = len(sweep.frames)
     below = f"frame {number}, the last of {frames}: " if frames > 1 else ""
     cells = f"{analysis.boundary_cells:,} boundary cells ({escape(analysis.boundary)})"
     lines += [f"{below}{cells}", escape(_dimension(data, analysis).line)]
@@ -223,7 +223,7 @@ def _let_notebooks_show(figure: type) -> None:
         select_figure_formats(shell, {"png"})
 
 
-def _rows(sweep: Sweep, frame: int | None) -> FrameData:
+def _rows(sweep: SweepData, frame: int | None) -> FrameData:
     if sweep.store().is_empty():
         raise SweepError(
             f"nothing of {sweep.spec.name} has been run yet: there is no dataset at"

@@ -7,7 +7,8 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from fractal_ray.analysis.verify.kept_sheet import FrameData, label_of
+from fractal_ray.analysis.frame_data import FrameData
+from fractal_ray.analysis.sweep_data import label_of
 from fractal_ray.dataset.relabel import outcomes
 from fractal_ray.errors import SweepError
 from fractal_ray.figures.tiles import rulers

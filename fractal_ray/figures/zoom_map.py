@@ -10,22 +10,39 @@ map is a picture, and `Sweep.zoom` runs a rectangle from a cell.
 
 import textwrap
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from fractal_ray.errors import SweepError, SweepStoppedError
 from fractal_ray.figures.coloring import colormap
+from fractal_ray.figures.notebook import Map
 from fractal_ray.figures.panels import label_panel
 from fractal_ray.figures.ruler import Ruler
 from fractal_ray.figures.tiles import rulers
 from fractal_ray.plane.axes import Axis
 from fractal_ray.plane.cut_axis import coordinate_at, ends, value_at
-from fractal_ray.sweep import Sweep
+from fractal_ray.spec.frames import Lattice
 
 if TYPE_CHECKING:
     from matplotlib.backend_bases import MouseEvent
     from matplotlib.widgets import RectangleSelector
 
 _SMALLEST = 0.005  # of a side: a smaller rectangle counts as a click
+
+
+class ZoomableSweep(Protocol):
+    """The methods of `fractal_ray.Sweep` that a `ZoomMap` calls."""
+
+    def frame(self, number: int | None = None) -> Lattice:
+        """Return a frame; None for the last."""
+        ...
+
+    def map(self, frame: int | None = None) -> Map:
+        """Return the map of a frame; None for the last."""
+        ...
+
+    def zoom(self, x: tuple[float, float], y: tuple[float, float], **options: Any) -> Self:
+        """Run a rectangle of a frame as a new sweep."""
+        ...
 
 
 class ZoomMap:
@@ -41,17 +58,17 @@ class ZoomMap:
         Options of `Sweep.zoom` for every rectangle: `points`, `levels`, `storage`, `engine`, ...
     """
 
-    def __init__(self, sweep: Sweep, frame: int | None = None, **how: Any) -> None:
+    def __init__(self, sweep: ZoomableSweep, frame: int | None = None, **how: Any) -> None:
         from matplotlib import pyplot
 
         self._how = how
-        self._shown: list[tuple[Sweep, int]] = [(sweep, sweep.lattice(frame).frame.id)]
+        self._shown: list[tuple[ZoomableSweep, int]] = [(sweep, sweep.frame(frame).frame.id)]
         self.figure, self._axes = pyplot.subplots(figsize=(7, 6), layout="constrained")
         self._selector: RectangleSelector | None = None
         self._draw()
 
     @property
-    def sweep(self) -> Sweep:
+    def sweep(self) -> ZoomableSweep:
         """Return the sweep of the current map."""
         return self._shown[-1][0]
 
@@ -68,7 +85,7 @@ class ZoomMap:
 
     def selected(self, press: "MouseEvent", release: "MouseEvent") -> None:
         """Run the rectangle between two events and show it; the selector calls this."""
-        frame = self.sweep.lattice(self.frame).frame
+        frame = self.sweep.frame(self.frame).frame
         x = _range(frame.x, self._rulers[0], (press.xdata, release.xdata))
         y = _range(frame.y, self._rulers[1], (press.ydata, release.ydata))
         if x is None or y is None:
@@ -82,7 +99,7 @@ class ZoomMap:
         except SweepStoppedError:
             self._say("the zoom has stopped; its error is below the map, or in the log")
             raise
-        self._shown.append((closer, closer.lattice().frame.id))
+        self._shown.append((closer, closer.frame().frame.id))
         self._draw()
 
     def _draw(self) -> None:

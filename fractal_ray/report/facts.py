@@ -5,15 +5,16 @@ from typing import Any, Final
 
 import pyarrow as pa
 
+from fractal_ray.analysis.frame_data import FrameData, read_frame
 from fractal_ray.analysis.status import Status, failure_groups, read_frames, read_status
 from fractal_ray.analysis.summary import Analysis, analyze_frame
-from fractal_ray.analysis.verify.kept_sheet import FrameData, read_frame, read_sheet
+from fractal_ray.analysis.sweep_data import SweepData
+from fractal_ray.analysis.verify.kept_sheet import read_sheet
 from fractal_ray.dataset.frames_file import FILE
 from fractal_ray.dataset.secrets import without_secrets
 from fractal_ray.errors import SweepError
 from fractal_ray.spec.frames import Lattice
 from fractal_ray.spec.yaml_file import parse_spec
-from fractal_ray.sweep import Sweep
 
 _MOST_REREADS: Final = 3
 """Largest number of times that the dataset is read again because a running sweep has written to it
@@ -65,7 +66,7 @@ class Facts:
         True if parts that cannot be read were left out.
     """
 
-    sweep: Sweep
+    sweep: SweepData
     header: dict[str, Any]
     table: pa.Table
     failures: pa.Table
@@ -103,15 +104,13 @@ class Facts:
         return [*self.frames[:1], *verified[-1:], *measured[-1:]][-1]
 
 
-def read_facts(sweep: Sweep, *, skip_corrupt: bool = False) -> Facts:
+def read_facts(sweep: SweepData) -> Facts:
     """Read the facts of a sweep from its dataset.
 
     Parameters
     ----------
     sweep
         Only its dataset is read.
-    skip_corrupt
-        Leave out parts that cannot be read instead of raising.
 
     Raises
     ------
@@ -130,38 +129,38 @@ def read_facts(sweep: Sweep, *, skip_corrupt: bool = False) -> Facts:
             f" those of this spec; to report the data there: fractal-ray report {sweep.location}"
         )
     store = sweep.store()
-    state, facts = store.state(), _read(sweep, header, skip_corrupt)
+    state, facts = store.state(), _read(sweep, header)
     for _ in range(_MOST_REREADS):
         now = store.state()
         if now == state:
             break
-        state, facts = now, _read(sweep, header, skip_corrupt)
+        state, facts = now, _read(sweep, header)
     return facts
 
 
-def _read(sweep: Sweep, header: dict[str, Any], skip_corrupt: bool) -> Facts:
+def _read(sweep: SweepData, header: dict[str, Any]) -> Facts:
     store = sweep.store()
-    table = sweep.table(skip_corrupt=skip_corrupt)
+    table = sweep.table()
     return Facts(
         sweep=sweep,
         header=header,
         table=table,
-        failures=store.read_failures(skip_corrupt=skip_corrupt),
-        status=read_status(sweep, skip_corrupt=skip_corrupt),
-        groups=failure_groups(sweep, skip_corrupt=skip_corrupt),
+        failures=store.read_failures(skip_corrupt=sweep.skip_corrupt),
+        status=read_status(sweep),
+        groups=failure_groups(sweep),
         writers=store.facts(),
-        frames=tuple(_frame(sweep, number, table) for number in sweep.lattices()),
-        listed={each["frame"]: each for each in read_frames(sweep, skip_corrupt=skip_corrupt)},
+        frames=tuple(_frame(sweep, number, table) for number in sweep.frames),
+        listed={each["frame"]: each for each in read_frames(sweep)},
         frames_file=store.read_text(FILE) if _cut_by_hand(sweep) else None,
-        partial=skip_corrupt,
+        partial=sweep.skip_corrupt,
     )
 
 
-def _cut_by_hand(sweep: Sweep) -> bool:
+def _cut_by_hand(sweep: SweepData) -> bool:
     zooms = (stage.zoom for stage in sweep.spec.stages)
     return any(zoom is not None and zoom.pick == "center" for zoom in zooms)
 
 
-def _frame(sweep: Sweep, number: int, table: pa.Table) -> FrameFacts:
+def _frame(sweep: SweepData, number: int, table: pa.Table) -> FrameFacts:
     data = read_frame(sweep, number, table=table)
     return FrameFacts(data, analyze_frame(data), read_sheet(data))

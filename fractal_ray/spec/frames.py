@@ -1,29 +1,15 @@
 """The frames of a sweep: those that its spec names, and those that its zooms have chosen.
 
-A grid of stage i fills frame i. The frames of a zoom of stage i are 1000 i, 1000 i + 1, ... in the
-order in which they were chosen; lines and pairs on them have numbers of their own.
+`plane/frame_numbers.py` says how frames are numbered.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
 
 from fractal_ray.plane.axes import Frame
+from fractal_ray.plane.frame_numbers import stage_of
 from fractal_ray.plane.zoom import Zoom
 from fractal_ray.spec.sweep_spec import SweepSpec
-
-PER_STAGE: Final = 1000
-"""Numbers of frames that a stage has for itself."""
-
-
-def stage_of(frame_id: int) -> int:
-    """Number of the stage that a frame's number belongs to."""
-    return frame_id if frame_id < PER_STAGE else frame_id // PER_STAGE
-
-
-def sampler_id(frame_id: int, index: int) -> int:
-    """Number of the frame that lines or pairs of stage number `index` have on a frame."""
-    return index * PER_STAGE + frame_id % PER_STAGE if frame_id >= PER_STAGE else index
 
 
 @dataclass(frozen=True)

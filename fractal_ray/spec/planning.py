@@ -12,6 +12,7 @@ import numpy as np
 
 from fractal_ray.plane.axes import Frame
 from fractal_ray.plane.boundary import is_yes
+from fractal_ray.plane.frame_numbers import PER_STAGE, sampler_id, stage_of
 from fractal_ray.plane.zoom import Centre, Zoom, centre_of, zoom_in, zoom_out
 from fractal_ray.planners.base import Planner
 from fractal_ray.planners.bisect import BisectPlanner, segments_in
@@ -23,7 +24,6 @@ from fractal_ray.planners.refine import RefinePlanner
 from fractal_ray.planners.side_by_side import SideBySide
 from fractal_ray.planners.transects import TransectPlanner
 from fractal_ray.planners.windows import densest, diverse, random_cells
-from fractal_ray.spec.frames import PER_STAGE, sampler_id, stage_of
 from fractal_ray.spec.stages import ZoomStage
 from fractal_ray.spec.sweep_spec import SweepSpec
 

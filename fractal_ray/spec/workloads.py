@@ -1,7 +1,7 @@
 """What a spec says of its workload."""
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import (
     Discriminator,
@@ -99,6 +99,9 @@ class NanochatSpec(Model):
         other = "bfloat16" if dtype == "float32" else "float32"
         return self.model_copy(update={"recipe": {**self.recipe, "dtype": other}})
 
+    loading_note: ClassVar[str] = "loading the model and tokenising the data"
+    """A line that is shown before the workload is prepared; empty where that is quick."""
+
     @property
     def deterministic(self) -> bool:
         """Whether a repeated run gives the same bits."""
@@ -130,8 +133,13 @@ class MapSpec(Model):
         known_set(self.set, self.parameters)
         return self
 
+    loading_note: ClassVar[str] = ""
+
     def in_other_dtype(self) -> None:
         """Sets are evaluated in float64 only."""
+
+    def in_deterministic_mode(self) -> None:
+        """Return None: sets repeat to the bit."""
 
     @property
     def title(self) -> str:
@@ -214,6 +222,11 @@ class MlpSpec(Model):
         data = f"{self.examples} example{'s' if self.examples > 1 else ''}"
         data += f" in batches of {self.batch}" if self.batch else ""
         return f"{self.activation} network of width {self.width} on {data}, {self.steps} steps"
+
+    loading_note: ClassVar[str] = ""
+
+    def in_deterministic_mode(self) -> None:
+        """Return None: networks repeat to the bit."""
 
     def in_other_dtype(self) -> "MlpSpec":
         """The same network in float32, or in float64 if it is in that."""

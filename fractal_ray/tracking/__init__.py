@@ -18,7 +18,7 @@ from fractal_ray.tracking.base import Tracker
 from fractal_ray.tracking.target import find_target
 
 if TYPE_CHECKING:
-    from fractal_ray.sweep import Sweep
+    from fractal_ray.analysis.sweep_data import SweepData
 
 _FAILED, _INTERRUPTED = 1, 255  # W&B calls a run that ends with 255 killed
 
@@ -29,7 +29,7 @@ def _warn(text: str) -> None:
 
 @contextmanager
 def tracked(
-    sweep: "Sweep",
+    sweep: "SweepData",
     enabled: bool | None = None,
     *,
     note: Callable[[str], None] = lambda text: None,

@@ -18,9 +18,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from fractal_ray.analysis.sweep_data import SweepData
+from fractal_ray.dataset.header import HEADER
 from fractal_ray.dataset.plain_json import to_json
 from fractal_ray.engine.progress import Progress
-from fractal_ray.sweep import HEADER, Sweep
 from fractal_ray.tracking.base import Tracker
 from fractal_ray.tracking.target import Target
 
@@ -55,7 +56,7 @@ class WandbTracker(Tracker):
 
     def __init__(
         self,
-        sweep: Sweep,
+        sweep: SweepData,
         target: Target,
         note: Callable[[str], None],
         warn: Callable[[str], None],

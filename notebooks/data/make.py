@@ -15,8 +15,8 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from fractal_ray.flips import run_checks
-from fractal_ray.sheets import gather, keep, read_frame, sample_of
+from fractal_ray.analysis.frame_data import read_frame
+from fractal_ray.analysis.verify.kept_sheet import gather, keep, sample_of
 from fractal_ray.sweep import Sweep
 
 HERE = Path("notebooks/data")
@@ -28,10 +28,10 @@ def make(name: str) -> None:
     """Run a sweep and verify its frames, or go on with it."""
     sweep = Sweep.open(HERE / f"{name}.yaml", (f"storage={HERE}",))
     sweep.run(engine="local")
-    for frame in sweep.lattices() if VERIFIED[name] else ():
+    for frame in sweep.frames if VERIFIED[name] else ():
         data = read_frame(sweep, frame)
         sample = sample_of(data)
-        run_checks(sweep, data.lattice, sample, engine="local")
+        sweep.run_checks(data.lattice.frame.id, sample, engine="local")
         keep(data, gather(data, sample))
     tidy(HERE / name)
 

@@ -298,7 +298,7 @@ def identity_of(spec: str) -> dict[str, Any]:
     """What a spec says, and what its points are called under a made-up fingerprint."""
     sweep = fractal_ray.load(ROOT / spec)
     dumped = sweep.spec.model_dump(mode="json")
-    frame = next(iter(sweep.lattices().values())).frame
+    frame = next(iter(sweep.frames.values())).frame
     points = [frame.point(0, *address) for address in ((0, 0), (1, 2), (3, 1))]
     params = (sweep.spec.axes.x.param, sweep.spec.axes.y.param)
     recipe = sweep.workload().recipe

@@ -44,7 +44,7 @@ def test_the_shipped_datasets(
     assert len(shown) == points
     assert int(shown.label.sum()) == yes
     assert sweep.map().boundary_cells.n_mixed == cells
-    assert list(sweep.lattices()) == frames
+    assert list(sweep.frames) == frames
     assert set(shown.host) == {"example"}
 
 
@@ -91,7 +91,7 @@ def test_a_sweep_shows_itself(make_sweep: MakeSweep) -> None:
 
 def test_what_a_page_says_is_escaped(make_sweep: MakeSweep) -> None:
     sweep = make_sweep()
-    sweep.location += "/<script>alert(1)</script>&"
+    sweep = Sweep(sweep.spec, location=f"{sweep.location}/<script>alert(1)</script>&")
     assert "&lt;script&gt;alert(1)&lt;/script&gt;&amp;" in sweep._repr_html_()
 
 
@@ -180,10 +180,10 @@ def disc(make_sweep: MakeSweep) -> Sweep:
 
 
 def test_a_zoom_shares_its_points_with_what_it_was_cut_from(disc: Sweep) -> None:
-    x, y = disc.lattice().frame.x.values(16), disc.lattice().frame.y.values(16)
+    x, y = disc.frame().frame.x.values(16), disc.frame().frame.y.values(16)
     before = disc.points
     closer = disc.zoom(x=(x[2], x[12]), y=(y[2], y[12]), points=11, engine="local")
-    frame = closer.lattice().frame
+    frame = closer.frame().frame
     assert (frame.cells_x, frame.cells_y) == (10, 10)  # on nodes: cut where it was asked
     assert frame.x.values(10).tolist() == x[2:13].tolist()  # bit for bit, on a log axis
     inside = before[before.x.isin(x[2:13]) & before.y.isin(y[2:13])]
@@ -207,20 +207,20 @@ def test_the_same_zoom_is_found_again_and_another_is_another(disc: Sweep) -> Non
     assert Path(deeper.location).parent == Path(disc.location).parent
     assert re.fullmatch(r"disc-zoom-[0-9a-f]{8}", deeper.spec.name)
     assert deeper.location != closer.location
-    frame = deeper.lattice().frame
+    frame = deeper.frame().frame
     assert frame.x.min <= 2e-3
     assert frame.x.max >= 4e-3
     # Opened from its folder it is the same sweep, and finished.
     found = fractal_ray.load(deeper.location)
-    assert found.lattice().frame == frame
-    assert found.lattice().level == 1
+    assert found.frame().frame == frame
+    assert found.frame().level == 1
 
 
 def test_a_rectangle_is_widened_to_the_proportions_of_its_frame(make_sweep: MakeSweep) -> None:
     sweep = make_sweep(stages=[{"grid": {"points": [7, 10]}}])
     sweep.run(engine="local")
     closer = sweep.zoom(x=(1e-3, 1e-2), y=(1e-2, 2e-2), points=13, engine="local")
-    frame = closer.lattice().frame
+    frame = closer.frame().frame
     assert frame.cells_x * 3 == frame.cells_y * 2
     assert frame.cells_x >= 12
     wide, high = (np.log(axis.max / axis.min) for axis in (frame.x, frame.y))
@@ -285,7 +285,7 @@ def test_a_dragged_rectangle_is_run_and_shown(disc: Sweep) -> None:
     shown = ZoomMap(disc, points=9, engine="local")
     place = SimpleNamespace  # of the mouse, in log10 as the map is drawn
     drag(shown.figure, (-2.0, -1.0), (-3.0, -2.0))
-    frame = shown.sweep.lattice().frame
+    frame = shown.sweep.frame().frame
     assert frame.x.min <= 1e-3 < 1e-2 <= frame.x.max
     assert frame.y.min <= 1e-2 < 1e-1 <= frame.y.max
     assert shown.frame == 2000

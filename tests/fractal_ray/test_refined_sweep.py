@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from fractal_ray.analysis import rasters
+from fractal_ray.analysis.frame_data import read_frame
 from fractal_ray.analysis.status import read_status
 from fractal_ray.analysis.summary import analyze
-from fractal_ray.analysis.verify.kept_sheet import read_frame
 from fractal_ray.engine.thumbnail import Thumbnail
 from fractal_ray.errors import SweepError
 from fractal_ray.plane.axes import Axis, Frame, Point

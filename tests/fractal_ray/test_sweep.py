@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 import fractal_ray.analysis.status
+from fractal_ray.analysis.frame_data import read_frame
 from fractal_ray.analysis.status import failure_groups, read_status
 from fractal_ray.analysis.summary import analyze
-from fractal_ray.analysis.verify.kept_sheet import gather, read_frame, sample_of
-from fractal_ray.analysis.verify.label_checks import run_checks
+from fractal_ray.analysis.verify.kept_sheet import gather, sample_of
 from fractal_ray.errors import SweepError
 from fractal_ray.plane.axes import Point
 from fractal_ray.plane.boundary import OUTCOME_CODES
@@ -184,7 +184,7 @@ def test_analysis_of_a_disc_is_smooth(make_sweep: Maker) -> None:
     # 64 cells are too few for a number; the sheet then says how the lattice reads.
     assert result.estimates["raster"].warnings == ("2 scales are not enough for a dimension",)
     data = read_frame(sweep)
-    run_checks(sweep, data.lattice, sample_of(data, 90), engine="local")
+    sweep.run_checks(data.lattice.frame.id, sample_of(data, 90), engine="local")
     assert gather(data, sample_of(data, 90)).verdict == "consistent with smooth"
     assert result.unknown_nodes == 0
     assert sum(result.outcomes.values()) == 65 * 65

@@ -85,10 +85,10 @@ def test_each_frame_of_a_chain_is_cut_from_the_one_before(sweep: Sweep) -> None:
         2002: 2000,
         2003: 2001,
     }
-    for number, lattice in sweep.lattices().items():
+    for number, lattice in sweep.frames.items():
         if number == 0:
             continue
-        parent = sweep.lattices()[zooms[number].parent_id].frame
+        parent = sweep.frames[zooms[number].parent_id].frame
         for inner, outer in ((lattice.frame.x, parent.x), (lattice.frame.y, parent.y)):
             assert outer.min <= inner.min < inner.max <= outer.max
             assert inner.max - inner.min == pytest.approx((outer.max - outer.min) / 8)
@@ -97,7 +97,7 @@ def test_each_frame_of_a_chain_is_cut_from_the_one_before(sweep: Sweep) -> None:
 
 def test_every_frame_shows_the_border_that_is_there(sweep: Sweep) -> None:
     table = sweep.table()
-    for number in sweep.lattices():
+    for number in sweep.frames:
         raster = sweep.raster(table, frame=number)
         truth = known_set("weierstrass").trained(*np.meshgrid(raster.x, raster.y))
         wanted = boundary_cells(truth.astype(np.int8)).mixed
@@ -292,7 +292,7 @@ def test_lines_lie_on_each_frame(tmp_path: Path) -> None:
     frames = Counter(sweep.table()["frame"].to_pylist())
     assert min(frames[2000], frames[2001]) >= 2 * 17
     at = np.array(sweep.table()["frame"].to_pylist()) == 2001
-    frame = sweep.lattice(1001).frame
+    frame = sweep.frame(1001).frame
     x = sweep.table()["x"].to_numpy()[at]
     assert frame.x.min <= x.min() < x.max() <= frame.x.max
 
@@ -305,7 +305,7 @@ def test_where_no_border_is_there_is_no_frame(tmp_path: Path) -> None:
     sweep = Sweep(_spec(tmp_path, GRID, REFINE, _zoom(depth=3), REFINE, **inside))
     progress = sweep.run(engine="local")
     assert progress.finished
-    assert list(sweep.lattices()) == [0]
+    assert list(sweep.frames) == [0]
     assert "stage 2, a zoom, has 0 of up to 3 frames" in "\n".join(analyze(sweep)[0].lines())
 
 
@@ -483,7 +483,7 @@ def test_no_damage_to_the_file_is_a_traceback(
     content = json.loads(copy.store().read_text("frames.json") or "")
     copy.store().write_file("frames.json", _change(content, *path, to=to))
     with pytest.raises(SweepError, match=r"frames\.json is damaged \("):
-        copy.lattices()
+        _ = copy.frames
 
 
 def test_a_file_that_is_no_text_or_of_another_spec_is_refused(sweep: Sweep, tmp_path: Path) -> None:
@@ -491,7 +491,7 @@ def test_a_file_that_is_no_text_or_of_another_spec_is_refused(sweep: Sweep, tmp_
     content = json.loads(copy.store().read_text("frames.json") or "")
     copy.store().write_file("frames.json", b"\xff\xfe\x00")
     with pytest.raises(SweepError, match=r"frames\.json is damaged \("):
-        copy.lattices()
+        _ = copy.frames
     copy.store().write_file("frames.json", _change(content, "zooms", 0, "cells", to=[8, 16]))
     with pytest.raises(SweepError, match="frame 2000 has other axes or cells than stage 2"):
         copy.run(engine="local")

@@ -8,13 +8,12 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from fractal_ray.analysis.rasters import fill_raster
-from fractal_ray.analysis.verify.kept_sheet import FrameData
+from fractal_ray.analysis.frame_data import FrameData, fill_frame, grid_of
+from fractal_ray.analysis.sweep_data import SweepData
 from fractal_ray.errors import SweepError
 from fractal_ray.plane.axes import Axis
 from fractal_ray.plane.boundary import Raster
 from fractal_ray.spec.frames import Lattice
-from fractal_ray.sweep import Sweep
 
 
 @dataclass(frozen=True)
@@ -37,7 +36,7 @@ class SideFrame:
 
 
 def choose_frames(
-    a: Sweep, b: Sweep, frame: int | None
+    a: SweepData, b: SweepData, frame: int | None
 ) -> tuple[tuple[Lattice, Lattice], tuple[str, ...]]:
     """The frame that is asked for, or the last that is the same in both; and what to say of that.
 
@@ -47,9 +46,9 @@ def choose_frames(
         If a side has no such frame.
     """
     if frame is not None:
-        return (a.lattice(frame), b.lattice(frame)), ()
-    of_a, of_b = a.lattices(), b.lattices()
-    last = a.lattice(), b.lattice()
+        return (a.frame(frame), b.frame(frame)), ()
+    of_a, of_b = a.frames, b.frames
+    last = a.frame(), b.frame()
     alike = [number for number in of_a if number in of_b and same_place(of_a[number], of_b[number])]
     if not alike:
         return last, ()
@@ -77,7 +76,7 @@ def _same_nodes(one: Axis, other: Axis, cells: int) -> bool:
     return one == other or (ends and np.array_equal(one.values(cells), other.values(cells)))
 
 
-def read_side(letter: str, sweep: Sweep, lattice: Lattice, *, skip_corrupt: bool) -> SideFrame:
+def read_side(letter: str, sweep: SweepData, lattice: Lattice) -> SideFrame:
     """What a side's dataset holds of a frame, under the label of its spec.
 
     Raises
@@ -85,35 +84,35 @@ def read_side(letter: str, sweep: Sweep, lattice: Lattice, *, skip_corrupt: bool
     SweepError
         If it holds no runs, or parts that cannot be read.
     """
-    table, notes = _table(letter, sweep, skip_corrupt)
+    table, notes = _table(letter, sweep)
     failures = sweep.store().read_failures(skip_corrupt=True)
     followed = (sweep.header() or {}).get("spec", {}).get("label", {})
     label = sweep.spec.label.model_dump()
     if _judged(followed) != _judged(label) and not _has_curves(table):
         notes += (f"{letter} has no loss curves: its outcomes are as they were found",)
-    grid = replace(lattice, level=0, refinement=None)
+    grid = grid_of(lattice)
     if lattice.refinement is not None and followed != label:
         notes += (f"{letter} was refined along another label's border; its grid is compared",)
         lattice = grid
-    data = _frame_data(sweep, lattice, table, failures)
+    data = fill_frame(sweep, lattice, table, failures)
     replayed = data.replayed
     if replayed is None:
         # Cells of a refinement that is half done look whole, and their labels are no result.
         notes += (f"{letter} is not finished: only runs of its grid are compared",)
-        data = _frame_data(sweep, grid, table, failures)
+        data = fill_frame(sweep, grid, table, failures)
     elif replayed.unfinished:
         notes += (f"{letter} is not finished: {', '.join(replayed.unfinished)}",)
     return SideFrame(data, replayed is not None and not replayed.unfinished, notes)
 
 
-def _table(letter: str, sweep: Sweep, skip_corrupt: bool) -> tuple[pa.Table, tuple[str, ...]]:
+def _table(letter: str, sweep: SweepData) -> tuple[pa.Table, tuple[str, ...]]:
     notes: tuple[str, ...] = ()
     try:
-        table = sweep.table()
+        table = sweep.store().read()
     except SweepError:
-        if not skip_corrupt:
+        if not sweep.skip_corrupt:
             raise
-        table = sweep.table(skip_corrupt=True)
+        table = sweep.table()
         notes = (f"parts of {letter} cannot be read and are left out",)
     if not table.num_rows:
         raise SweepError(f"{sweep.location} holds no runs yet; make them: fractal-ray run")
@@ -127,10 +126,6 @@ def _judged(label: dict[str, Any]) -> tuple[Any, Any]:
 
 def _has_curves(table: pa.Table) -> bool:
     return any(map(len, table.column("losses").to_pylist()))
-
-
-def _frame_data(sweep: Sweep, lattice: Lattice, table: pa.Table, failures: pa.Table) -> FrameData:
-    return FrameData(sweep, lattice, table, *fill_raster(sweep.spec, lattice, table, failures))
 
 
 def common_rasters(a: FrameData, b: FrameData) -> tuple[Raster, Raster]:

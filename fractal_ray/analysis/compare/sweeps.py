@@ -38,19 +38,18 @@ from fractal_ray.analysis.compare.result import (
     Share,
     Side,
 )
-from fractal_ray.analysis.verify.kept_sheet import FrameData, read_sheet
+from fractal_ray.analysis.frame_data import FrameData
+from fractal_ray.analysis.sweep_data import SweepData
+from fractal_ray.analysis.verify.kept_sheet import read_sheet
 from fractal_ray.dimension import transects
 from fractal_ray.dimension.recommend import PREFERRED
 from fractal_ray.dimension.result import Estimate
 from fractal_ray.errors import SweepError
 from fractal_ray.plane.boundary import UNKNOWN, boundary_cells, labels
 from fractal_ray.spec.yaml_file import parse_spec
-from fractal_ray.sweep import Sweep
 
 
-def compare(
-    a: Sweep, b: Sweep, *, frame: int | None = None, skip_corrupt: bool = False
-) -> Comparison:
+def compare(a: SweepData, b: SweepData, *, frame: int | None = None) -> Comparison:
     """Compare two sweeps where they meet.
 
     Parameters
@@ -61,8 +60,6 @@ def compare(
     frame
         Number of the frame in both; None for the last that is the same in both, or the last of
         each where none is.
-    skip_corrupt
-        Leave out parts that cannot be read instead of raising.
 
     Raises
     ------
@@ -74,8 +71,8 @@ def compare(
     other, notes = _labelled_as(a, b)
     lattices, chosen = choose_frames(a, b, frame)
     read = (
-        read_side("A", a, lattices[0], skip_corrupt=skip_corrupt),
-        read_side("B", other, lattices[1], skip_corrupt=skip_corrupt),
+        read_side("A", a, lattices[0]),
+        read_side("B", other, lattices[1]),
     )
     notes += chosen + read[0].notes + read[1].notes
     data = read[0].data, read[1].data
@@ -116,7 +113,7 @@ def compare(
 # What is compared ---------------------------------------------------------------------------
 
 
-def _check_axes(a: Sweep, b: Sweep) -> None:
+def _check_axes(a: SweepData, b: SweepData) -> None:
     for side in ("x", "y"):
         ours, theirs = (getattr(sweep.spec.axes, side) for sweep in (a, b))
         if (ours.param, ours.scale) != (theirs.param, theirs.scale):
@@ -126,18 +123,19 @@ def _check_axes(a: Sweep, b: Sweep) -> None:
             )
 
 
-def _labelled_as(a: Sweep, b: Sweep) -> tuple[Sweep, tuple[str, ...]]:
+def _labelled_as(a: SweepData, b: SweepData) -> tuple[SweepData, tuple[str, ...]]:
     """B under A's label, and what to say of that; B itself where it has that label."""
     rule = a.spec.label
     if b.spec.label == rule:
         return b, ()
     raw = {**b.spec.model_dump(mode="json", exclude_none=True), "label": rule.model_dump()}
-    other = Sweep(parse_spec(raw, origin=f"{b.location} under the label of {a.location}"))
-    other.location = b.location
-    return other, ("B has another label than A and is labelled by A's, from its stored curves",)
+    spec = parse_spec(raw, origin=f"{b.location} under the label of {a.location}")
+    return SweepData(spec, b.location, b.given_workload, b.skip_corrupt), (
+        "B has another label than A and is labelled by A's, from its stored curves",
+    )
 
 
-def _settings(sweep: Sweep, table: pa.Table) -> dict[str, Any]:
+def _settings(sweep: SweepData, table: pa.Table) -> dict[str, Any]:
     """What may differ, flat: the recipe with its defaults, and where the runs were made."""
     whole = sweep.spec.model_dump(mode="json", exclude_none=True)
     header = sweep.header() or {}

@@ -3,18 +3,15 @@
 ``verify/frame-N/sheet-<boundary>.json`` in the sweep's folder (docs/storage.md).
 """
 
-import functools
 import json
-from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
-import pyarrow as pa
 from numpy.typing import NDArray
 
 from fractal_ray.analysis.estimates import best, estimates
-from fractal_ray.analysis.rasters import fill_raster
-from fractal_ray.analysis.replay import Replayed
+from fractal_ray.analysis.frame_data import FrameData
+from fractal_ray.analysis.sweep_data import SweepData, label_of
 from fractal_ray.analysis.verify.border_points import border_points
 from fractal_ray.analysis.verify.label_checks import Sample, applicable, draw_sample, read_flips
 from fractal_ray.analysis.verify.null_sets import NOISE, NULLS, replay_null
@@ -25,65 +22,15 @@ from fractal_ray.dimension.recommend import Data
 from fractal_ray.dimension.result import Estimate
 from fractal_ray.errors import SweepError
 from fractal_ray.plane.axes import Axis
-from fractal_ray.plane.boundary import Raster, boundary_cells, is_yes, labels
+from fractal_ray.plane.boundary import boundary_cells
+from fractal_ray.plane.frame_numbers import stage_of
 from fractal_ray.plane.precision import Arithmetic, distinct_values
-from fractal_ray.spec.frames import Lattice, stage_of
-from fractal_ray.sweep import Sweep
+from fractal_ray.spec.frames import Lattice
 from fractal_ray.version import VERSION
 
 SAMPLE: Final = 200
 """Points that are checked, unless told otherwise: none of them changing its label then says, with
 95 %, that fewer than 1.9 % do."""
-
-
-@dataclass(frozen=True)
-class FrameData:
-    """What a dataset knows of one frame, under the spec's label.
-
-    `replayed` is None where the frame's grid or its refinement is not finished.
-    """
-
-    sweep: Sweep
-    lattice: Lattice
-    table: pa.Table
-    raster: Raster
-    replayed: Replayed | None
-
-    def labels(self) -> NDArray[np.int8]:
-        """(ny, nx) int8 of the finest lattice: 1, 0 and -1 (not known)."""
-        return labels(self.raster, self.sweep.spec.label.boundary)
-
-    def estimates(self) -> dict[Data, Estimate]:
-        """By every estimator that the frame's stages allow."""
-        if self.replayed is None:
-            return {}
-        return estimates(self.replayed, label_of(self.sweep))
-
-
-def read_frame(
-    sweep: Sweep,
-    frame: int | None = None,
-    *,
-    table: pa.Table | None = None,
-    skip_corrupt: bool = False,
-) -> FrameData:
-    """Read a frame of a dataset; the last one by default.
-
-    Parameters
-    ----------
-    sweep
-    frame
-        Its number.
-    table
-        Rows of `points/`; None reads them.
-    skip_corrupt
-        Leave out parts that cannot be read instead of raising.
-    """
-    lattice = sweep.lattice(frame)
-    table = sweep.table(skip_corrupt=skip_corrupt) if table is None else table
-    failures = sweep.store().read_failures(skip_corrupt=True)
-    raster, replayed = fill_raster(sweep.spec, lattice, table, failures)
-    return FrameData(sweep, lattice, table, raster, replayed)
 
 
 def sample_of(data: FrameData, count: int = SAMPLE, seed: int = 0) -> Sample:
@@ -164,7 +111,7 @@ def read_sheet(data: FrameData) -> dict[str, Any] | None:
     return kept if current else None
 
 
-def _lacks_the_mode(evidence: dict[str, Any], sweep: Sweep) -> bool:
+def _lacks_the_mode(evidence: dict[str, Any], sweep: SweepData) -> bool:
     """Whether a sheet was made before there was the check `mode`, and needs it."""
     named = {*evidence["missing"], *(each["check"] for each in evidence["flips"])}
     return bool(named) and "mode" not in named and sweep.in_deterministic_mode() is not None
@@ -190,11 +137,6 @@ def _key(data: FrameData) -> dict[str, Any]:
     }
 
 
-def label_of(sweep: Sweep) -> functools.partial[bool]:
-    """The rule that labels an outcome, as the spec asks."""
-    return functools.partial(is_yes, boundary=sweep.spec.label.boundary)
-
-
 def _nulls(data: FrameData, chosen: Data, share: float) -> dict[str, Estimate]:
     found = {}
     for null in NULLS:
@@ -210,7 +152,7 @@ def _along_the_rim(mixed: NDArray[np.bool_]) -> float:
     return 1 - inner / max(1, int(mixed.sum()))
 
 
-def _values(sweep: Sweep, lattice: Lattice) -> tuple[AxisValues, AxisValues]:
+def _values(sweep: SweepData, lattice: Lattice) -> tuple[AxisValues, AxisValues]:
     frame = lattice.frame
     of_x, of_y = sweep.spec.arithmetics
     return (

@@ -8,16 +8,16 @@ noise. The runs are made by the engine of the sweep and kept in datasets of thei
 """
 
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal
 
+from fractal_ray.analysis.sweep_data import SweepData
 from fractal_ray.analysis.verify.sheet import LabelCheck
 from fractal_ray.dataset.relabel import outcomes
 from fractal_ray.dataset.store import inside
 from fractal_ray.dimension.intervals import clopper_pearson
-from fractal_ray.engine.progress import Progress
 from fractal_ray.plane.axes import Axis, Frame, Point
 from fractal_ray.plane.boundary import is_yes
 from fractal_ray.plane.precision import Arithmetic, next_value
@@ -26,7 +26,6 @@ from fractal_ray.planners.listed import ListedPlanner
 from fractal_ray.planners.program import Program
 from fractal_ray.spec.frames import Lattice
 from fractal_ray.spec.sweep_spec import SweepSpec
-from fractal_ray.sweep import Sweep
 
 Check = Literal["repeat", "nudge", "mode", "dtype"]
 
@@ -93,22 +92,45 @@ def _nudged(point: Values, movable: Sequence[_Side], rng: random.Random) -> Valu
     return (moved, point[1]) if side == 0 else (point[0], moved)
 
 
-def check_sweeps(sweep: Sweep, lattice: Lattice, sample: Sample) -> Iterator[tuple[Check, Sweep]]:
-    """The sweeps that a sample needs, by check.
+@dataclass(frozen=True)
+class CheckRuns:
+    """The runs of one check: a sweep of listed points with a dataset of its own.
 
-    They hold the sweep's workload and label, and run the sample's points instead of stages.
+    Parameters
+    ----------
+    check
+        Name of the check.
+    points
+        ``(x, y)`` of every run, in the order of the sample.
+    data
+        The spec of these runs and the place of their dataset.
+    program
+        Makes the planner of these points; picklable.
+    """
+
+    check: Check
+    points: tuple[Values, ...]
+    data: SweepData
+    program: Callable[[list[Zoom]], Program]
+
+
+def check_runs(sweep: SweepData, lattice: Lattice, sample: Sample) -> Iterator[CheckRuns]:
+    """Yield the runs that a sample needs, one check after the other.
+
+    They have the sweep's workload and label, and run the sample's points instead of stages.
     """
     folder = inside(sweep.location, f"verify/frame-{lattice.frame.id}")
-    runs: tuple[tuple[Check, tuple[Values, ...] | None, Sweep | None], ...] = (
-        ("repeat", sample.points, sweep),
-        ("nudge", sample.nudged, sweep),
+    runs: tuple[tuple[Check, tuple[Values, ...] | None, SweepSpec | None], ...] = (
+        ("repeat", sample.points, sweep.spec),
+        ("nudge", sample.nudged, sweep.spec),
         ("mode", sample.points, sweep.in_deterministic_mode()),
         ("dtype", sample.points, sweep.in_other_dtype()),
     )
-    for check, points, changed in runs:
-        if points is not None and changed is not None:
+    for check, points, spec in runs:
+        if points is not None and spec is not None:
+            data = SweepData(spec, inside(folder, check), sweep.given_workload)
             program = partial(_program, lattice.frame, check, points)
-            yield check, changed.beside(inside(folder, check), program, sweep)
+            yield CheckRuns(check, points, data, program)
 
 
 def _program(frame: Frame, check: str, points: Sequence[Values], zooms: Sequence[Zoom]) -> Program:
@@ -116,7 +138,7 @@ def _program(frame: Frame, check: str, points: Sequence[Values], zooms: Sequence
     return Program([(f"verify:{check}", lambda: ListedPlanner(frame, addressed))])
 
 
-def applicable(sweep: Sweep, sample: Sample) -> tuple[Check, ...]:
+def applicable(sweep: SweepData, sample: Sample) -> tuple[Check, ...]:
     """The checks that apply: whole numbers have no ulp, some workloads only one dtype, and runs
     that are deterministic anyway need no comparison with such."""
     applies: dict[Check, bool] = {
@@ -128,40 +150,31 @@ def applicable(sweep: Sweep, sample: Sample) -> tuple[Check, ...]:
     return tuple(check for check, does in applies.items() if does)
 
 
-def run_checks(sweep: Sweep, lattice: Lattice, sample: Sample, **how: Any) -> list[Progress]:
-    """Run what is not there yet; `how` goes to `Sweep.run`. Points that fail are missing from the
-    evidence, however many they are."""
-    return [
-        checked.run(keep_going=True, **how) for _, checked in check_sweeps(sweep, lattice, sample)
-    ]
-
-
-def read_flips(sweep: Sweep, lattice: Lattice, sample: Sample) -> list[LabelCheck]:
+def read_flips(sweep: SweepData, lattice: Lattice, sample: Sample) -> list[LabelCheck]:
     """Compare labels, for every check whose runs are all there."""
     found = []
-    for check, checked in check_sweeps(sweep, lattice, sample):
-        points = sample.nudged if check == "nudge" else sample.points
-        assert points is not None
-        shown = _labels_by_values(checked)
-        lost = _lost(checked) - shown.keys()
+    for runs in check_runs(sweep, lattice, sample):
+        points = runs.points
+        shown = _labels_by_values(runs.data)
+        lost = _lost(runs.data) - shown.keys()
         if not all(point in shown or point in lost for point in points):
             continue
         pairs = [(shown[p], yes) for p, yes in zip(points, sample.yes, strict=True) if p in shown]
         flips = sum(now != before for now, before in pairs)
         low, high = clopper_pearson(flips, len(pairs))
         failed = sum(point in lost for point in points)
-        found.append(LabelCheck(check, len(pairs), flips, low, high, failed))
+        found.append(LabelCheck(runs.check, len(pairs), flips, low, high, failed))
     return found
 
 
-def _labels_by_values(sweep: Sweep) -> dict[Values, bool]:
+def _labels_by_values(sweep: SweepData) -> dict[Values, bool]:
     table = sweep.table()
     shown = outcomes(table, sweep.spec.label.criterion)
     yes = [is_yes(outcome, sweep.spec.label.boundary) for outcome in shown]
     return dict(zip(_values(table), yes, strict=True))
 
 
-def _lost(sweep: Sweep) -> set[Values]:
+def _lost(sweep: SweepData) -> set[Values]:
     return set(_values(sweep.store().read_failures(skip_corrupt=True)))
 
 

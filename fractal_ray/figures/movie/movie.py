@@ -7,6 +7,8 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from PIL import Image
 
+from fractal_ray.analysis.frame_data import read_frame
+from fractal_ray.analysis.sweep_data import SweepData
 from fractal_ray.errors import SweepError
 from fractal_ray.figures import curves
 from fractal_ray.figures.coloring import Colors, Shade, colormap, label_map, rank_map, value_map
@@ -16,7 +18,6 @@ from fractal_ray.figures.movie.pictures import Painter
 from fractal_ray.figures.nesting import chain, innermost, magnification
 from fractal_ray.figures.style import NO
 from fractal_ray.spec.frames import Lattice
-from fractal_ray.sweep import Sweep
 
 
 class Movie:
@@ -44,7 +45,7 @@ class Movie:
 
     def __init__(
         self,
-        sweep: Sweep,
+        sweep: SweepData,
         table: pa.Table,
         frame: int | None = None,
         *,
@@ -55,8 +56,8 @@ class Movie:
     ) -> None:
         timing.check()
         self._sweep, self._table, self._timing, self._shade = sweep, table, timing, shade
-        self.others = innermost(lattices := sweep.lattices())
-        number = self.others[-1] if frame is None else sweep.lattice(frame).frame.id
+        self.others = innermost(lattices := sweep.frames)
+        number = self.others[-1] if frame is None else sweep.frame(frame).frame.id
         self.chain = [each for each in chain(lattices, number) if _has_rows(each, table)]
         if len(self.chain) < 2:
             raise SweepError(
@@ -91,7 +92,7 @@ class Movie:
     def _shades(self, number: int) -> NDArray[np.float64]:
         sweep, lattice = self._sweep, self.chain[number]
         boundary = sweep.spec.label.boundary
-        raster = sweep.raster(self._table, frame=lattice.frame.id)
+        raster = read_frame(sweep, lattice.frame.id, table=self._table).raster
         if self._shade == "label":
             return label_map(raster, boundary)
         if self._shade == "value":

@@ -26,11 +26,12 @@ from fractal_ray.analysis.compare.disagreement import (
 )
 from fractal_ray.analysis.compare.result import Comparison, Side
 from fractal_ray.analysis.compare.sweeps import compare
-from fractal_ray.analysis.verify.kept_sheet import gather, keep, read_frame, sample_of
-from fractal_ray.analysis.verify.label_checks import run_checks
+from fractal_ray.analysis.frame_data import read_frame
+from fractal_ray.analysis.verify.kept_sheet import gather, keep, sample_of
 from fractal_ray.cli.main import app
 from fractal_ray.dimension.result import Estimate
 from fractal_ray.engine.budget import Budget
+from fractal_ray.engine.run import NO_BUDGET
 from fractal_ray.errors import SweepError
 from fractal_ray.figures.canvas import save
 from fractal_ray.figures.difference import difference_figure
@@ -41,7 +42,7 @@ from fractal_ray.plane.outcome import Outcome, RunRecord
 from fractal_ray.spec.frames import Lattice
 from fractal_ray.spec.sweep_spec import LabelSpec
 from fractal_ray.spec.yaml_file import parse_spec
-from fractal_ray.sweep import NO_BUDGET, Sweep
+from fractal_ray.sweep import Sweep
 from tests.fractal_ray.sample_workloads import Disc
 
 MakeSweep = Callable[..., Sweep]
@@ -231,9 +232,10 @@ def test_b_is_labelled_by_the_rule_of_a(make_sweep: MakeSweep) -> None:
     assert "B has another label than A" in found.notes[0]
     assert found.notes[1] == "B was refined along another label's border; its grid is compared"
     assert "--frame 0 --set label.threshold=0.6" in found.no_dimensions
-    for sweep in (a, b):  # as --set label.threshold does for both
-        sweep.spec = sweep.spec.model_copy(update={"label": LabelSpec(threshold=0.7)})
-    found = compare(a, b)
+    under_07 = [  # as --set label.threshold does for both
+        Sweep(sweep.spec.model_copy(update={"label": LabelSpec(threshold=0.7)})) for sweep in (a, b)
+    ]
+    found = compare(*under_07)
     assert [note[:13] for note in found.notes] == ["A was refined", "B was refined"]
     assert found.agree.count == found.agree.total == 81
 
@@ -255,7 +257,7 @@ def test_frames_that_zooms_chose_are_compared_where_they_are_the_same(tmp_path: 
     zoomed = [{"grid": {"points": 17}}, {"zoom": {"points": 9, "factor": 4}}]
     a = sweep_of(tmp_path, "a", stages=zoomed)
     b = sweep_of(tmp_path, "b", stages=zoomed, radius=0.8)
-    assert a.lattice(1000).frame.y != b.lattice(1000).frame.y
+    assert a.frame(1000).frame.y != b.frame(1000).frame.y
     found = compare(a, b)
     assert (found.a.frame, found.b.frame) == (0, 0)
     (note,) = found.notes
@@ -267,7 +269,7 @@ def test_frames_that_zooms_chose_are_compared_where_they_are_the_same(tmp_path: 
 
 def test_frames_are_the_same_place_where_their_nodes_are(tmp_path: Path) -> None:
     """However they were cut: ends that are exact may differ by less than any node does."""
-    whole = sweep_of(tmp_path, "a", points=9, low=0.0, high=1.0).lattice()
+    whole = sweep_of(tmp_path, "a", points=9, low=0.0, high=1.0).frame()
     axis = whole.frame.x
     low, high = Decimal(0), Decimal(1)
 
@@ -321,7 +323,7 @@ def test_parts_that_are_left_out_are_told(tmp_path: Path) -> None:
     part.with_name("part-0-bad.parquet").write_bytes(b"nothing")
     with pytest.raises(SweepError, match="cannot be read"):
         compare(sweep, sweep)
-    found = compare(sweep, sweep, skip_corrupt=True)
+    found = compare(*[Sweep(sweep.spec, skip_corrupt=True)] * 2)
     assert found.notes == tuple(f"parts of {s} cannot be read and are left out" for s in "AB")
 
 
@@ -444,7 +446,7 @@ def test_dimensions_of_sweeps_with_sheets_of_their_own(tmp_path: Path) -> None:
         sweep = sweep_of(tmp_path, name, "weierstrass", **shape)
         data = read_frame(sweep)
         sample = sample_of(data)
-        run_checks(sweep, data.lattice, sample, engine="local")
+        sweep.run_checks(data.lattice.frame.id, sample, engine="local")
         keep(data, gather(data, sample))
         sweeps.append(sweep)
     found = compare(*sweeps)

@@ -9,9 +9,9 @@ import pytest
 from numpy.typing import NDArray
 from typer.testing import CliRunner
 
+from fractal_ray.analysis.frame_data import read_frame
 from fractal_ray.analysis.series import against_steps, against_threshold, against_zoom
-from fractal_ray.analysis.verify.kept_sheet import gather, keep, read_frame, sample_of
-from fractal_ray.analysis.verify.label_checks import run_checks
+from fractal_ray.analysis.verify.kept_sheet import gather, keep, sample_of
 from fractal_ray.cli.main import app
 from fractal_ray.dimension.ensemble import combine
 from fractal_ray.errors import SweepError
@@ -92,7 +92,7 @@ def test_a_series_needs_the_sheet_of_its_frame(growing: Sweep) -> None:
     assert f"fractal-ray verify '{growing.location}' makes one" in str(refused.value)
     data = read_frame(growing)
     sample = sample_of(data, 90)
-    run_checks(growing, data.lattice, sample, engine="local")
+    growing.run_checks(data.lattice.frame.id, sample, engine="local")
     keep(data, gather(data, sample))
     assert len(against_steps(growing)) == 6
 
@@ -134,7 +134,7 @@ def test_a_series_over_zoom_has_every_frame_and_gives_verified_ones(tmp_path: Pa
     assert not any(entry.estimate for entry in plain)
     data = read_frame(sweep, 2000)
     sample = sample_of(data, 90)
-    run_checks(sweep, data.lattice, sample, engine="local")
+    sweep.run_checks(data.lattice.frame.id, sample, engine="local")
     keep(data, gather(data, sample))
     verified = against_zoom(sweep)
     assert [entry.estimate is not None for entry in verified] == [False, True, False]

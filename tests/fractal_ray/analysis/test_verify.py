@@ -12,18 +12,12 @@ import pytest
 from typer.testing import CliRunner
 
 from fractal_ray.analysis.estimates import best, estimates
+from fractal_ray.analysis.frame_data import FrameData, read_frame
 from fractal_ray.analysis.replay import Replayed, answers_of, replay
 from fractal_ray.analysis.summary import analyze
-from fractal_ray.analysis.verify.kept_sheet import (
-    FrameData,
-    gather,
-    keep,
-    label_of,
-    read_frame,
-    read_sheet,
-    sample_of,
-)
-from fractal_ray.analysis.verify.label_checks import applicable, read_flips, run_checks
+from fractal_ray.analysis.sweep_data import label_of
+from fractal_ray.analysis.verify.kept_sheet import gather, keep, read_sheet, sample_of
+from fractal_ray.analysis.verify.label_checks import applicable, read_flips
 from fractal_ray.analysis.verify.null_sets import NULLS, replay_null
 from fractal_ray.analysis.verify.reading import UNRESOLVED, Reading
 from fractal_ray.analysis.verify.sheet import (
@@ -42,6 +36,7 @@ from fractal_ray.cli.self_check import CASES, sheet_of
 from fractal_ray.dataset.relabel import outcomes
 from fractal_ray.dataset.store import Store
 from fractal_ray.dimension.result import Estimate
+from fractal_ray.engine.run import RunOptions, run_sweep
 from fractal_ray.errors import SweepError
 from fractal_ray.plane.axes import Point
 from fractal_ray.plane.identity import PointIdentity
@@ -273,9 +268,9 @@ def test_checks_are_run_once_beside_the_dataset_and_change_nothing_in_it(refined
     data = read_frame(refined)
     sample = sample_of(data, 40)
     before = refined.table().num_rows
-    progress = run_checks(refined, data.lattice, sample, engine="local")
+    progress = refined.run_checks(data.lattice.frame.id, sample, engine="local")
     assert [each.done - each.reused for each in progress] == [40, 40]
-    again = run_checks(refined, data.lattice, sample, engine="local")
+    again = refined.run_checks(data.lattice.frame.id, sample, engine="local")
     assert [each.done - each.reused for each in again] == [0, 0]
     assert refined.table().num_rows == before
     flips = read_flips(refined, data.lattice, sample)
@@ -308,7 +303,7 @@ def test_labels_that_repeats_change_are_unresolved(make_sweep: Maker, tmp_path: 
     data = read_frame(sweep)
     sample = sample_of(data, 60)
     (tmp_path / "failing").touch()
-    run_checks(sweep, data.lattice, sample, engine="local")
+    sweep.run_checks(data.lattice.frame.id, sample, engine="local")
     flips = {each.check: each for each in read_flips(sweep, data.lattice, sample)}
     assert flips["repeat"].failed > 0
     assert flips["repeat"].runs + flips["repeat"].failed == 60
@@ -354,8 +349,8 @@ def test_a_sweep_that_is_not_deterministic_is_checked_against_one_that_is(
     sample = sample_of(data, 40)
     assert applicable(sweep, sample) == ("repeat", "nudge", "mode", "dtype")
     assert gather(data, sample).evidence.missing == ("repeat", "nudge", "mode", "dtype")
-    run_checks(sweep, data.lattice, sample, engine="local")
-    again = run_checks(sweep, data.lattice, sample, engine="local")
+    sweep.run_checks(data.lattice.frame.id, sample, engine="local")
+    again = sweep.run_checks(data.lattice.frame.id, sample, engine="local")
     assert [each.reused for each in again] == [40, 40, 40, 40]
     kept = Path(sweep.location) / "verify" / "frame-0" / "mode"
     header = json.loads((kept / "sweep.json").read_text())
@@ -378,7 +373,7 @@ def test_a_sheet_without_the_check_of_the_mode_is_void(
     sweep.run("local")
     data = read_frame(sweep)
     sample = sample_of(data, 40)
-    run_checks(sweep, data.lattice, sample, engine="local")
+    sweep.run_checks(data.lattice.frame.id, sample, engine="local")
     sheet = gather(data, sample)
     keep(data, sheet)
     assert read_sheet(data) is not None
@@ -395,7 +390,7 @@ def test_a_deterministic_sweep_is_not_asked_for_another_mode(
     data = read_frame(sweep)
     sample = sample_of(data, 40)
     assert applicable(sweep, sample) == ("repeat", "nudge", "dtype")
-    run_checks(sweep, data.lattice, sample, engine="local")
+    sweep.run_checks(data.lattice.frame.id, sample, engine="local")
     assert not (Path(sweep.location) / "verify" / "frame-0" / "mode").exists()
     sheet = gather(data, sample)
     assert {each.check for each in sheet.evidence.flips} == {"repeat", "nudge", "dtype"}
@@ -447,7 +442,7 @@ def checks_of(sheet: dict[str, Any]) -> dict[str, Any]:
 @pytest.mark.parametrize("null", ["curve 1", "bowl 3", "label noise"])
 def test_nulls_go_through_the_same_stages(refined: Sweep, null: str) -> None:
     assert null in NULLS
-    replayed = replay_null(refined.spec, refined.lattice(), null, 0.4)
+    replayed = replay_null(refined.spec, refined.frame(), null, 0.4)
     assert (len(replayed.transects), len(replayed.pairs)) == (1, 1)
     found = estimates(replayed, label_of(refined))
     truth = 2.0 if null == "label noise" else 1.0
@@ -469,7 +464,7 @@ def test_a_replay_ends_where_the_sweep_did(refined: Sweep) -> None:
         asked.update((point.x, point.y) for point in points)
         return known(points)
 
-    replayed = replay(refined.spec, refined.lattice(), answers)
+    replayed = replay(refined.spec, refined.frame(), answers)
     assert replayed is not None
     assert replayed.unfinished == ()
     rows = zip(table["x"].to_pylist(), table["y"].to_pylist(), strict=True)
@@ -509,7 +504,7 @@ def test_no_dimension_is_printed_without_a_sheet(refined: Sweep, tmp_path: Path)
 def test_a_sheet_is_kept_read_again_and_void_under_another_label(refined: Sweep) -> None:
     data = read_frame(refined)
     sample = sample_of(data, 80)
-    run_checks(refined, data.lattice, sample, engine="local")
+    refined.run_checks(data.lattice.frame.id, sample, engine="local")
     sheet = gather(data, sample)
     assert sheet.verdict == FRACTAL, sheet.reasons
     assert keep(data, sheet).endswith("verify/frame-0/sheet-trainable.json")
@@ -624,7 +619,8 @@ def test_commands(name: str, raises: bool, tmp_path: Path) -> None:
 
 def test_checks_of_a_dataset_made_by_another_arithmetic_are_refused(tmp_path: Path) -> None:
     """Its labels and those of now are of other runs: flips between them would mean nothing."""
-    from fractal_ray.dataset.header import check_fingerprint, read_header, write_header
+    from fractal_ray.dataset.header import read_header, write_header
+    from fractal_ray.engine.claim import check_fingerprint
 
     sweep = Sweep.open(
         "sweeps/weierstrass.yaml", (f"storage={tmp_path}", "stages=[{grid: {points: 9}}]")
@@ -635,18 +631,34 @@ def test_checks_of_a_dataset_made_by_another_arithmetic_are_refused(tmp_path: Pa
     assert header is not None
     check_fingerprint(store, header["fingerprint"])
     write_header(store, {**header, "fingerprint": "before"})
-    beside = sweep.beside(f"{sweep.location}/verify/frame-0/repeat", sweep._program, sweep)
+    place = f"{sweep.location}/verify/frame-0/repeat"
     with pytest.raises(SweepError, match="the arithmetic of this version differ"):
-        beside.run(engine="local")
+        run_sweep(
+            sweep.spec,
+            place,
+            sweep.workload(),
+            RunOptions(engine="local"),
+            compared_with=sweep.location,
+        )
 
 
 def test_runs_in_another_dtype_are_held_against_the_dataset_that_is_verified(
-    tmp_path: Path,
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Wherever that lies: another one under the spec's own name has nothing to do with it."""
-    sweep = Sweep.open("sweeps/quickstart.yaml", (f"storage={tmp_path}/spec",))
-    sweep.location = f"{tmp_path}/moved"
-    changed = sweep.in_other_dtype()
-    assert changed is not None
-    checked = changed.beside(f"{sweep.location}/verify", sweep._program, sweep)
-    assert checked._compared == sweep.location != changed.location
+    spec = Sweep.open(
+        "sweeps/paper/tanh.yaml",
+        (f"storage={tmp_path}/spec", "stages=[{grid: {points: 5}}]", "workload.steps=4"),
+    ).spec
+    sweep = Sweep(spec, location=f"{tmp_path}/moved")
+    sweep.run(engine="local")
+    compared = []
+
+    def check(store: Store, fingerprint: str) -> None:
+        compared.append(store.location)
+
+    monkeypatch.setattr("fractal_ray.engine.run.check_fingerprint", check)
+    sample = sample_of(read_frame(sweep), 2)
+    sweep.run_checks(0, sample, engine="local")
+    assert set(compared) == {sweep.location}
+    assert (tmp_path / "moved" / "verify" / "frame-0" / "dtype" / "sweep.json").is_file()

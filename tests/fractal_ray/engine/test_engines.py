@@ -308,7 +308,7 @@ def test_skipping_a_corrupt_part_runs_its_points_again(
     progress = sweep.run("local", skip_corrupt=True)
     assert (progress.reused, progress.done) == (0, 81)
     assert part.exists(), "left for whoever wants to mend it"
-    assert contents(sweep.table(skip_corrupt=True)) == expected
+    assert contents(sweep.store().read(skip_corrupt=True)) == expected
 
 
 def test_a_full_disk_is_the_reason_given(

@@ -18,6 +18,7 @@ from typer.testing import CliRunner
 
 from fractal_ray.analysis.status import read_status
 from fractal_ray.cli.main import app
+from fractal_ray.dataset.header import HEADER
 from fractal_ray.dataset.rows import Failure, Origin
 from fractal_ray.engine.budget import Budget
 from fractal_ray.engine.progress import Progress
@@ -25,7 +26,7 @@ from fractal_ray.engine.watch import Watch
 from fractal_ray.errors import SweepError
 from fractal_ray.plane.axes import Point
 from fractal_ray.spec.yaml_file import parse_spec
-from fractal_ray.sweep import HEADER, Sweep
+from fractal_ray.sweep import Sweep
 from tests.fractal_ray.conftest import raw_spec
 from tests.fractal_ray.sample_workloads import Disc
 
@@ -202,7 +203,7 @@ def test_a_part_that_cannot_be_read_is_named(make_sweep: MakeSweep) -> None:
     part.with_name("part-0-bad.parquet").write_bytes(b"nothing")
     with pytest.raises(SweepError, match=r"part-0-bad.parquet cannot be read.*\n.*--skip-corrupt"):
         Watch(sweep).look()
-    assert Watch(sweep, skip_corrupt=True).look().done == 10
+    assert Watch(Sweep(sweep.spec, skip_corrupt=True)).look().done == 10
 
 
 def test_storage_that_refuses_for_a_while(

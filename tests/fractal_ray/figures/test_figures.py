@@ -14,8 +14,8 @@ from matplotlib.text import Text
 from PIL import Image
 from typer.testing import CliRunner
 
+from fractal_ray.analysis.frame_data import FrameData, read_frame
 from fractal_ray.analysis.series import Entry
-from fractal_ray.analysis.verify.kept_sheet import FrameData, read_frame
 from fractal_ray.cli.main import app
 from fractal_ray.dimension.audit import AuditReport
 from fractal_ray.dimension.result import Estimate

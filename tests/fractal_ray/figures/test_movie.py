@@ -216,7 +216,7 @@ class TestCurves:
         sweep = make_sweep()
         sweep.run(engine="local")
         table, raster = sweep.table(), sweep.raster()
-        found = curves.on_lattice(sweep.spec, sweep.lattice(), table, raster, curves.measures)
+        found = curves.on_lattice(sweep.spec, sweep.frame(), table, raster, curves.measures)
         np.testing.assert_array_equal(found < 0, labels(raster, "trainable") == 1)
         rows = curves.measures(sweep.spec, table)
         for row in (0, 17, 80):
@@ -357,7 +357,7 @@ class TestCommand:
 
     def test_frames_without_points_are_left_out(self, deep: Sweep) -> None:
         table = deep.table()
-        narrow = deep.lattice(1003).frame.x
+        narrow = deep.frame(1003).frame.x
         x = table.column("x").to_numpy()
         without = table.filter(pa.array((x < narrow.min) | (x > narrow.max)))
         made = Movie(deep, without, timing=Timing())

@@ -347,8 +347,8 @@ class TestHostile:
     def test_texts_of_a_sweep_stay_texts(self, hostile: Sweep) -> None:
         spec = hostile.spec
         changed = spec.workload.model_copy(update={"model": HOSTILE})
-        hostile.spec = spec.model_copy(update={"workload": changed})
         facts = read_facts(Sweep.open(hostile.location))
+        hostile = Sweep(spec.model_copy(update={"workload": changed}), location=hostile.location)
         facts = replace(facts, sweep=hostile)
         read = Read(render(facts))
         assert [a.get("id") for tag, a in read.found if tag == "script"] == ["plotly", "data", None]
@@ -380,8 +380,8 @@ class TestSecrets:
         sweep = Sweep.open(border.sweep.location)
         options = "?secret_key=SECRET&region=eu"
         storage = f"s3://KEY:SECRET@bucket/sweeps{options}"
-        sweep.spec = sweep.spec.model_copy(update={"storage": storage})
-        sweep.location = f"s3://KEY:SECRET@bucket/sweeps/border{options}"
+        spec = sweep.spec.model_copy(update={"storage": storage})
+        sweep = Sweep(spec, location=f"s3://KEY:SECRET@bucket/sweeps/border{options}")
         page = render(replace(border, sweep=sweep))
         assert "SECRET" not in page
         text = downloads(page)["border.yaml"]
@@ -483,7 +483,7 @@ class TestMistakes:
         part.write_bytes(part.read_bytes()[:500])
         with pytest.raises(SweepError, match="cannot be read"):
             read_facts(sweep)
-        text = visible(render(read_facts(sweep, skip_corrupt=True)))
+        text = visible(render(read_facts(Sweep.open(sweep.location, skip_corrupt=True))))
         assert "Parts of the dataset that cannot be read were left out" in text
 
     def test_a_damaged_sheet(self, border: Facts) -> None:

@@ -1,0 +1,115 @@
+"""A sweep as its readers see it: a spec, and the dataset that was filled by it.
+
+Analysis, figures, report and tracking take a `SweepData`; `fractal_ray.sweep.Sweep` adds what runs
+a sweep.
+"""
+
+import functools
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+
+from fractal_ray.dataset.frames_file import read_zooms
+from fractal_ray.dataset.header import read_header
+from fractal_ray.dataset.store import Store
+from fractal_ray.errors import SweepError
+from fractal_ray.plane.boundary import is_yes
+from fractal_ray.plane.frame_numbers import stage_of
+from fractal_ray.spec.frames import Lattice, lattices
+from fractal_ray.spec.sweep_spec import SweepSpec
+from fractal_ray.spec.workloads import WorkloadSpec
+from fractal_ray.workloads.base import Workload
+
+
+@dataclass(frozen=True, eq=False)
+class SweepData:
+    """A spec and the place of its dataset.
+
+    Parameters
+    ----------
+    spec
+        The validated spec.
+    location
+        Folder or URI of the dataset.
+    given_workload
+        The workload object that runs points; None for the workload that the spec names.
+    skip_corrupt
+        Leave out parts of the dataset that cannot be read instead of raising.
+    """
+
+    spec: SweepSpec
+    location: str
+    given_workload: Workload | None = None
+    skip_corrupt: bool = False
+
+    def store(self) -> Store:
+        """Return the dataset."""
+        return Store(self.location)
+
+    def header(self) -> dict[str, Any] | None:
+        """Return the content of `sweep.json` (docs/storage.md); None before the first run.
+
+        Raises
+        ------
+        SweepError
+            When it is damaged.
+        """
+        return read_header(self.store())
+
+    def table(self) -> pa.Table:
+        """Read all evaluations, one row a point (docs/storage.md lists the columns)."""
+        return self.store().read(skip_corrupt=self.skip_corrupt)
+
+    @property
+    def frames(self) -> dict[int, Lattice]:
+        """All frames so far by number, those of a zoom in the order in which they were chosen."""
+        return lattices(self.spec, read_zooms(self.store()))
+
+    def frame(self, number: int | None = None) -> Lattice:
+        """Return a frame with its finest lattice; the last frame by default.
+
+        Raises
+        ------
+        SweepError
+            If there is no such frame, or not yet.
+        """
+        frames = self.frames
+        if number is None:
+            return frames[max(frames, key=lambda each: (stage_of(each), each))]
+        if number not in frames:
+            raise SweepError(
+                f"there is no frame {number}; {self.location} has"
+                f" {', '.join(str(each) for each in frames)}"
+            )
+        return frames[number]
+
+    def is_of_this_spec(self) -> bool:
+        """Return whether the folder holds a dataset of this workload on these axes."""
+        theirs = read_header(self.store())
+        ours = self.spec.model_dump(mode="json")
+        return theirs is not None and all(
+            theirs["spec"].get(part) == ours[part] for part in ("workload", "axes")
+        )
+
+    def in_other_dtype(self) -> SweepSpec | None:
+        """Return the spec of these runs in another dtype; None where there is only one dtype."""
+        return self._with_runs(self.spec.workload.in_other_dtype())
+
+    def in_deterministic_mode(self) -> SweepSpec | None:
+        """Return the spec of these runs in deterministic mode.
+
+        None where they repeat to the bit anyway, or where an object given in Python runs the
+        points.
+        """
+        return self._with_runs(self.spec.workload.in_deterministic_mode())
+
+    def _with_runs(self, workload: WorkloadSpec | None) -> SweepSpec | None:
+        if workload is None or self.given_workload is not None:
+            return None
+        return self.spec.model_copy(update={"workload": workload})
+
+
+def label_of(sweep: SweepData) -> functools.partial[bool]:
+    """Return the function that labels an outcome as the spec asks: True for yes."""
+    return functools.partial(is_yes, boundary=sweep.spec.label.boundary)

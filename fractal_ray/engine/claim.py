@@ -1,0 +1,160 @@
+"""Checks of a dataset's folder before a run: it holds no other sweep's data, or the run is refused.
+
+The facts are those of ``sweep.json`` (`dataset/header.py`) and ``frames.json``
+(`dataset/frames_file.py`).
+"""
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from fractal_ray.dataset.frames_file import FILE, read_zooms
+from fractal_ray.dataset.header import HEADER, read_header
+from fractal_ray.dataset.store import Store
+from fractal_ray.errors import SweepError
+from fractal_ray.plane.frame_numbers import stage_of
+from fractal_ray.plane.zoom import Zoom
+from fractal_ray.spec.sweep_spec import SweepSpec
+
+_OTHER: Final = "the model, the data or the arithmetic of this version differ"
+
+
+def own_header(
+    spec: SweepSpec, store: Store, fingerprint: str, recipe: Mapping[str, Any]
+) -> dict[str, Any]:
+    """The header to write before a run.
+
+    Parameters
+    ----------
+    spec, store
+        What is to be run, and into which dataset.
+    fingerprint, recipe
+        Of the workload.
+
+    Raises
+    ------
+    SweepError
+        For a folder that holds another sweep's data.
+    """
+    swept = {spec.axes.x.param, spec.axes.y.param}
+    ours = {
+        "fingerprint": fingerprint,
+        "recipe": {k: v for k, v in recipe.items() if k not in swept},
+        "axes": spec.axes.model_dump(),
+    }
+    theirs = read_header(store)
+    if theirs is None and not store.is_empty():
+        raise SweepError(
+            f"{store.location} holds a dataset without {HEADER}, so whose it is cannot be"
+            " checked; restore that file, or take another name or --storage"
+        )
+    differences = _differences(theirs, ours) if theirs else []
+    if differences:
+        raise SweepError(
+            f"{store.location} holds the data of another sweep; nothing was changed.\n"
+            + "\n".join(f"  {line}" for line in differences)
+            + "\nTake another name (--set name=...) or another --storage."
+        )
+    if theirs:
+        refuse_other_zooms(spec, store, read_zooms(store), theirs["spec"])
+    return {
+        "schema_version": 1,
+        "created_at": theirs.get("created_at", _now()) if theirs else _now(),
+        **ours,
+        "spec": spec.model_dump(mode="json"),
+    }
+
+
+def check_fingerprint(store: Store, fingerprint: str) -> None:
+    """Refuse to compare runs with a dataset whose runs were others.
+
+    Raises
+    ------
+    SweepError
+        Where the dataset has another fingerprint.
+    """
+    theirs = (read_header(store) or {}).get("fingerprint", fingerprint)
+    if theirs != fingerprint:
+        raise SweepError(
+            f"{store.location} cannot be compared with runs of now: {_OTHER} (fingerprint"
+            f" {theirs!r} there, {fingerprint!r} here). Run the sweep again under another name"
+            " (--set name=...), or use the version that made it"
+        )
+
+
+def _differences(theirs: dict[str, Any], ours: dict[str, Any], at: str = "") -> list[str]:
+    lines = []
+    for key in sorted({*theirs, *ours}) if at else sorted(ours):
+        where = f"{at}{key}"
+        there, here = theirs.get(key), ours.get(key)
+        if isinstance(there, dict) and isinstance(here, dict):
+            lines += _differences(there, here, f"{where}.")
+        elif there != here:
+            what = f"{_OTHER}: fingerprint" if key == "fingerprint" else where
+            lines.append(f"{what} is {there!r} there, {here!r} here")
+    return lines
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def refuse_other_zooms(
+    spec: SweepSpec, store: Store, zooms: Sequence[Zoom], before: Mapping[str, Any]
+) -> None:
+    """Refuse a spec whose zooms are not those that the dataset's frames were chosen by.
+
+    Parameters
+    ----------
+    spec
+        What is to be run.
+    store, zooms
+        The dataset and its frames. Rows count as well, should the file be gone.
+    before
+        The spec that the dataset was run with, as JSON.
+
+    Raises
+    ------
+    SweepError
+        Naming the stage and what differs. The last of the chains that are chosen frame by frame may
+        be made longer or shorter.
+    """
+    stages = spec.model_dump(mode="json")["stages"]
+    old = before["stages"]
+    zoomed = [stage_of(number) for number in {*(zoom.frame.id for zoom in zooms), *store.frames()}]
+    used = sorted(i for i in set(zoomed) if i < len(old) and old[i].get("zoom") is not None)
+    for index in used:
+        theirs = old[index]["zoom"]
+        ours = stages[index]["zoom"] if index < len(stages) else None
+        free = False
+        if ours is not None and ours["pick"] in ("densest", "diverse") and index == used[-1]:
+            free, ours = True, {**ours, "depth": theirs["depth"]}
+        if ours == theirs:
+            _check_fits(spec, index, zooms, store.location)
+            continue
+        what = "is gone"
+        if ours is not None:
+            changed = (key for key in theirs if theirs[key] != ours[key])
+            what = "differs: " + ", ".join(
+                f"{key} was {theirs[key]!r}, now {ours[key]!r}" for key in changed
+            )
+        raise SweepError(
+            f"{store.location} holds frames that stage {index}, a zoom, has chosen, and that stage"
+            f" {what}. Nothing was changed."
+            + (" Only its depth may change." if free else "")
+            + " Take another name (--set name=...) or --storage."
+        )
+
+
+def _check_fits(spec: SweepSpec, index: int, zooms: Sequence[Zoom], location: str) -> None:
+    params = spec.axes.x.param, spec.axes.y.param
+    for zoom in zooms:
+        frame = zoom.frame
+        if stage_of(frame.id) == index and (
+            (frame.cells_x, frame.cells_y) != spec.cells(index)
+            or (frame.x.param, frame.y.param) != params
+        ):
+            raise SweepError(
+                f"{location}/{FILE} is damaged (frame {frame.id} has other axes or cells than stage"
+                f" {index}); restore it from a copy"
+            )

@@ -1,0 +1,188 @@
+"""One run of a sweep: prepare its workload, claim its dataset, run its points on an engine."""
+
+import functools
+import platform
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final, Literal
+
+from fractal_ray.dataset.driver_lease import hold_lease
+from fractal_ray.dataset.header import write_header
+from fractal_ray.dataset.store import Store
+from fractal_ray.engine.budget import Budget
+from fractal_ray.engine.claim import check_fingerprint, own_header
+from fractal_ray.engine.dispatcher import Dispatcher
+from fractal_ray.engine.dispatcher_spec import DispatcherSpec
+from fractal_ray.engine.progress import Progress, View
+from fractal_ray.plane.zoom import Zoom
+from fractal_ray.planners.program import Program
+from fractal_ray.spec.planning import make_program
+from fractal_ray.spec.sweep_spec import SweepSpec
+from fractal_ray.version import VERSION
+from fractal_ray.workloads.base import Workload
+
+NO_BUDGET: Final = Budget()
+ProgramMaker = Callable[[list[Zoom]], Program]
+EngineName = Literal["ray", "local"]
+
+
+def no_view(progress: Progress) -> None:
+    """Ignore the progress of a run."""
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """Options of a run that change no result.
+
+    Parameters
+    ----------
+    engine
+        "ray" (Ray Tune on a cluster) or "local" (this process).
+    address
+        Ray cluster to join; None starts one on this machine.
+    num_cpus
+        Logical CPUs of a cluster of our own.
+    view, say
+        Called with the progress, and with one line before each slow step.
+    skip_corrupt
+        Count the points of parts that cannot be read as not run, instead of raising.
+    keep_going
+        Leave out points that fail with one error at every attempt, instead of ending the sweep.
+    budget
+        Limit at which the run stops cleanly; earlier runs of this sweep count.
+    """
+
+    engine: EngineName = "ray"
+    address: str | None = None
+    num_cpus: int | None = None
+    view: View = no_view
+    say: Callable[[str], None] = lambda text: None
+    skip_corrupt: bool = False
+    keep_going: bool = False
+    budget: Budget = field(default=NO_BUDGET)
+
+
+def run_sweep(
+    spec: SweepSpec,
+    location: str,
+    workload: Workload,
+    options: RunOptions,
+    *,
+    program: ProgramMaker | None = None,
+    compared_with: str | None = None,
+) -> Progress:
+    """Run every point that a dataset does not hold yet.
+
+    Parameters
+    ----------
+    spec, location
+        The sweep and the place of its dataset.
+    workload
+        The workload that runs the points.
+    options
+        Engine, budget and views.
+    program
+        Makes the planner from the frames that zooms have chosen; None for the stages of the spec.
+    compared_with
+        Location of a dataset whose runs these will be compared with: refused where it has another
+        fingerprint.
+
+    Returns
+    -------
+    Progress
+        The state at the end.
+
+    Raises
+    ------
+    SweepError
+        For a mistake in the request: nothing was run, and no data were changed.
+    SweepStoppedError
+        When the sweep cannot go on; all finished points are in the dataset.
+    """
+    if spec.workload.loading_note:
+        options.say(spec.workload.loading_note)
+    prepared = workload.prepare()
+    if compared_with is not None:
+        check_fingerprint(Store(compared_with), prepared.fingerprint)
+    store = Store(location)
+    header = own_header(spec, store, prepared.fingerprint, workload.recipe)
+    with hold_lease(store) as token:
+        dispatcher = _dispatcher_spec(
+            spec,
+            location,
+            workload,
+            prepared.fingerprint,
+            options,
+            token,
+            program or functools.partial(make_program, spec),
+        )
+        complete = _progress_if_complete(dispatcher)
+        write_header(store, header)
+        if complete is not None:
+            options.view(complete)
+            return complete
+        if options.engine == "local":
+            from fractal_ray.engine.local import run_local
+
+            device = "cuda" if spec.resources.gpu else "cpu"
+            return run_local(dispatcher, workload, prepared, device=device, view=options.view)
+        from fractal_ray.engine.cluster.run import run_on_ray
+
+        return run_on_ray(
+            dispatcher,
+            workload,
+            prepared,
+            spec.resources,
+            address=options.address,
+            num_cpus=options.num_cpus,
+            trials=spec.trials,
+            tables=None if store.is_remote else Path(location) / "tune",
+            view=options.view,
+            say=options.say,
+        )
+
+
+def _dispatcher_spec(
+    spec: SweepSpec,
+    location: str,
+    workload: Workload,
+    fingerprint: str,
+    options: RunOptions,
+    token: str,
+    program: ProgramMaker,
+) -> DispatcherSpec:
+    lease = spec.resources.lease_seconds
+    tile = spec.points_per_tile if isinstance(spec.points_per_tile, int) else None
+    together = spec.resources.points_per_trial
+    return DispatcherSpec(
+        program=program,
+        location=location,
+        metadata={
+            "axes": spec.axes.model_dump(),
+            "label": spec.label.model_dump(),
+            "fingerprint": fingerprint,
+            "fractal_ray": VERSION,
+            "python": platform.python_version(),
+        },
+        fingerprint=fingerprint,
+        recipe=dict(workload.recipe),
+        x_param=spec.axes.x.param,
+        y_param=spec.axes.y.param,
+        criterion=spec.label.criterion,
+        points_per_tile=1 if spec.trials == "points" else tile,
+        together=1 if together == "auto" else together,
+        skip_corrupt=options.skip_corrupt,
+        keep_going=options.keep_going,
+        lease_seconds=None if lease == "auto" else lease,
+        homogeneous=spec.resources.homogeneous,
+        storage_patience=spec.resources.storage_patience,
+        budget=options.budget,
+        token=token,
+    )
+
+
+def _progress_if_complete(spec: DispatcherSpec) -> Progress | None:
+    """Return the final state of a sweep that has nothing left to run or to spend, without Ray."""
+    dispatcher = Dispatcher(spec)
+    return dispatcher.close() if dispatcher.take(0) == "stop" else None
