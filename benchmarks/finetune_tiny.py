@@ -23,14 +23,14 @@ from finetune_measure import child_seconds, cpu_seconds, header, ratios, row, sp
 from numpy.typing import NDArray
 from plain_loop import plain_finetune
 
+from fractal_ray.engine.workload_of import workload_of
 from fractal_ray.plane.axes import Point
 from fractal_ray.plane.outcome import Outcome, RunRecord
 from fractal_ray.spec.sweep_spec import SweepSpec
-from fractal_ray.spec.workloads import NanochatSpec
 from fractal_ray.spec.yaml_file import load_spec
 from fractal_ray.workloads.nanochat.runner import NanochatRunner
 from fractal_ray.workloads.nanochat.shared import Shared
-from fractal_ray.workloads.nanochat.workload import NanochatWorkload
+from fractal_ray.workloads.nanochat.spec import NanochatSpec
 from nanochat.model.checkpoint import build_model
 from nanochat.train.finetune import FinetuneResult
 from nanochat.train.recipe import Recipe
@@ -65,7 +65,9 @@ class Setting:
     def runner(self, side_by_side: int | str) -> NanochatRunner:
         resources = self.spec.resources.model_copy(update={"points_per_trial": side_by_side})
         spec = self.spec.model_copy(update={"resources": resources})
-        return NanochatWorkload.from_spec(spec).open(self.shared, "cpu")
+        runner = workload_of(spec).open(self.shared, "cpu")
+        assert isinstance(runner, NanochatRunner)
+        return runner
 
 
 @cache
@@ -77,7 +79,7 @@ def setting(dtype: str) -> Setting:
     spec = spec.model_copy(update={"workload": workload})
     nodes = list(spec.frame(0).points())
     chosen = np.random.default_rng(0).choice(len(nodes), POINTS, replace=False)
-    shared = NanochatWorkload.from_spec(spec).prepare().shared
+    shared = workload_of(spec).prepare().shared
     return Setting(spec, shared, [nodes[index] for index in chosen])
 
 

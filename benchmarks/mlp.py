@@ -36,9 +36,9 @@ from fractal_ray.plane.boundary import boundary_cells
 from fractal_ray.plane.outcome import Criterion, Outcome
 from fractal_ray.planners.inferred_labels import infer_labels
 from fractal_ray.planners.refine import RefinePlanner
-from fractal_ray.spec.workloads import MlpSpec
 from fractal_ray.workloads.mlp.measure import measure
 from fractal_ray.workloads.mlp.net import Net
+from fractal_ray.workloads.mlp.spec import MlpSpec
 from fractal_ray.workloads.mlp.train import Trainer
 from fractal_ray.workloads.mlp.workload import MlpRunner, MlpWorkload
 

@@ -12,10 +12,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from fractal_ray.engine.workload_of import workload_of
 from fractal_ray.plane.axes import Point
 from fractal_ray.spec.yaml_file import load_spec
 from fractal_ray.workloads.mlp.measure import measure
-from fractal_ray.workloads.mlp.workload import MlpWorkload
 
 FILES = {"offset": "init"}  # the notebook's own name for it
 GOLDEN = Path("tests/golden/sohl_dickstein")
@@ -24,7 +24,7 @@ GOLDEN = Path("tests/golden/sohl_dickstein")
 def measured(path: Path, factor: float) -> NDArray[np.float64]:
     """(33, 33) measures with the values of both axes times `factor`."""
     spec = load_spec(path)
-    workload = MlpWorkload.from_spec(spec)
+    workload = workload_of(spec)
     runner = workload.open(workload.prepare().shared, "cpu")
     nodes = list(spec.frame(0).points())
     moved = [Point(0, 0, p.ix, p.iy, p.x * factor, p.y * factor) for p in nodes]

@@ -18,8 +18,8 @@ from fractal_ray.plane.boundary import is_yes
 from fractal_ray.plane.frame_numbers import stage_of
 from fractal_ray.spec.frames import Lattice, lattices
 from fractal_ray.spec.sweep_spec import SweepSpec
-from fractal_ray.spec.workloads import WorkloadSpec
 from fractal_ray.workloads.base import Workload
+from fractal_ray.workloads.section import WorkloadSection
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,7 +104,7 @@ class SweepData:
         """
         return self._with_runs(self.spec.workload.in_deterministic_mode())
 
-    def _with_runs(self, workload: WorkloadSpec | None) -> SweepSpec | None:
+    def _with_runs(self, workload: WorkloadSection | None) -> SweepSpec | None:
         if workload is None or self.given_workload is not None:
             return None
         return self.spec.model_copy(update={"workload": workload})

@@ -97,9 +97,7 @@ def open_sweep(
 
 def note_on_repeats(spec: "SweepSpec") -> str | None:
     """Return a warning where a sweep's runs do not repeat to the bit; None for other sweeps."""
-    from fractal_ray.spec.workloads import NanochatSpec
-
-    if not isinstance(spec.workload, NanochatSpec) or spec.workload.deterministic:
+    if spec.workload.deterministic:
         return None
     return (
         "recipe.deterministic is false, so labels may differ between repeats of a run;"

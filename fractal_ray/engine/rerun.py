@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
+from fractal_ray.engine.workload_of import workload_of
 from fractal_ray.errors import SweepError
 from fractal_ray.plane.axes import Point
 from fractal_ray.plane.identity import PointIdentity
+from fractal_ray.workloads.section import RepeatRequest
 
 if TYPE_CHECKING:
     from fractal_ray.analysis.sweep_data import SweepData
@@ -114,57 +116,27 @@ def rerun(sweep: "SweepData", point: str, out: Path, say: Callable[[str], None])
     SweepError
         Where the point is not there, or the model or the data are no longer what they were.
     """
-    from fractal_ray.spec.workloads import NanochatSpec
-    from fractal_ray.workloads.nanochat.workload import NanochatWorkload, fingerprint_of
-    from nanochat.finetune_run.inputs import load_run_inputs
-    from nanochat.finetune_run.run import make_folder, run_finetune
-    from nanochat.finetune_run.settings import Settings
-    from nanochat.train.recipe import Recipe
-
     spec = sweep.spec
-    workload = spec.workload
-    if not isinstance(workload, NanochatSpec):
-        raise SweepError(f"a {workload.kind} keeps no model; only nanochat points are run again")
+    spec.workload.check_keeps_model()
     row = find_row(sweep.table(), point)
-    values = {spec.axes.x.param: row["x"], spec.axes.y.param: row["y"]}
-    recipe = Recipe.from_mapping(workload.recipe).with_values(values)
-    data = workload.data
-    settings = Settings(
-        model=workload.model,
-        model_step=-1 if workload.model_step is None else workload.model_step,
-        model_tag=workload.model_tag or "",
-        source_stage=workload.source_stage or "",
-        tokenizer_artifact=workload.tokenizer_artifact or "",
-        data=data.source,
-        split=data.split,
-        limit=-1 if data.limit is None else data.limit,
-        max_seq_len=data.max_seq_len,
-        eval_every=0,
-        save_artifacts=True,
-        trainable_window_steps=spec.label.window,
-        trainable_loss_ratio_threshold=spec.label.threshold,
-        device="cuda" if spec.resources.gpu else "cpu",
-    )
     _check_identity(spec, row)
-    make_folder(out)
-    budget = NanochatWorkload.from_spec(spec).budget
-    kernels = workload.chosen_kernels
-    inputs = load_run_inputs(settings, recipe, say, budget, kernels)
-    if fingerprint_of(inputs.fingerprints) != row["fingerprint"]:
-        raise SweepError(
-            "the model, the data or the arithmetic of this version are not those of the dataset:"
-            f" fingerprint {row['fingerprint']} there, {fingerprint_of(inputs.fingerprints)} here"
-        )
-    done = run_finetune(settings, recipe, inputs, out, say, kernels)
-    deviation = _deviation(np.asarray(done.fields["losses"], np.float32), row["losses"])
-    return Rerun(row["point_id"], row["x"], row["y"], deviation, done.path, done.model_folder)
+    request = RepeatRequest(
+        axes=(spec.axis("x"), spec.axis("y")),
+        values={spec.axes.x.param: row["x"], spec.axes.y.param: row["y"]},
+        fingerprint=row["fingerprint"],
+        criterion=spec.label.criterion,
+        device="cuda" if spec.resources.gpu else "cpu",
+        out=out,
+        say=say,
+    )
+    repeat = spec.workload.run_again(request)
+    deviation = _deviation(np.asarray(repeat.losses, np.float32), row["losses"])
+    return Rerun(row["point_id"], row["x"], row["y"], deviation, repeat.result, repeat.model)
 
 
 def _check_identity(spec: "SweepSpec", row: dict[str, Any]) -> None:
     """Refuse a spec whose point at these values is another run than the row's."""
-    from fractal_ray.workloads.nanochat.workload import NanochatWorkload
-
-    workload = NanochatWorkload.from_spec(spec)
+    workload = workload_of(spec)
     identity = PointIdentity(
         row["fingerprint"], dict(workload.recipe), spec.axes.x.param, spec.axes.y.param
     )

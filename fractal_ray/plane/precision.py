@@ -37,19 +37,6 @@ _DEEPEST: Final = 1100
 """Levels; no axis has more before even the smallest float64 is reached."""
 
 
-def arithmetic_of(kind: str, axis: Axis) -> Arithmetic:
-    """The arithmetic that will use an axis's values.
-
-    Parameters
-    ----------
-    kind
-        Of the workload, as a spec says it: `nanochat`, `map`, ...
-    axis
-        The swept parameter.
-    """
-    return "float32" if kind == "nanochat" and not axis.integer else "float64"
-
-
 def rounded(values: NDArray[np.float64], arithmetic: Arithmetic) -> NDArray[np.float64]:
     """Values as an arithmetic holds them: to nearest, ties to even (bfloat16 from float32)."""
     if arithmetic == "float64":

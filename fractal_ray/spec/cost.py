@@ -7,8 +7,6 @@ import numpy as np
 from fractal_ray.plane.precision import Arithmetic
 from fractal_ray.spec.stages import PairsStage, RefineStage, TransectsStage, ZoomStage
 from fractal_ray.spec.sweep_spec import SweepSpec
-from fractal_ray.spec.workloads import NanochatSpec
-from nanochat.train.recipe import Recipe
 
 
 @dataclass(frozen=True)
@@ -160,10 +158,7 @@ def _runs_of_pairs(pairs: PairsStage | None) -> int:
 
 def tokens_per_run(spec: SweepSpec) -> int:
     """Of the fixed recipe, or the largest of an axis of tokens."""
-    if not isinstance(spec.workload, NanochatSpec):
-        return 0  # a map trains on nothing
-    largest = {axis.param: int(axis.max) for axis in (spec.axes.x, spec.axes.y)}
-    return largest.get("num_tokens", Recipe.from_mapping(spec.workload.recipe).num_tokens)
+    return spec.workload.tokens_per_run({a.param: a.max for a in (spec.axes.x, spec.axes.y)})
 
 
 def _stage(

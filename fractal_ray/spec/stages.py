@@ -5,19 +5,13 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     AfterValidator,
-    BaseModel,
     BeforeValidator,
-    ConfigDict,
     Field,
     field_validator,
     model_validator,
 )
 
-
-class Model(BaseModel):
-    """Part of a spec: no unknown keys, no numbers that are not finite, no change afterwards."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+from fractal_ray.workloads.section import Model
 
 
 def _shape(points: int | tuple[int, int]) -> tuple[int, int]:

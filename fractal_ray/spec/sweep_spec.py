@@ -9,16 +9,15 @@ from typing import Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from fractal_ray.errors import nearest
 from fractal_ray.plane.axes import Axis, Frame, Scale
 from fractal_ray.plane.outcome import Criterion
-from fractal_ray.plane.precision import Arithmetics, arithmetic_of
+from fractal_ray.plane.precision import Arithmetics
 from fractal_ray.spec.limits import check_lattice
 from fractal_ray.spec.resources import ResourcesSpec
-from fractal_ray.spec.stages import Model, StageSpec
+from fractal_ray.spec.stages import StageSpec
 from fractal_ray.spec.tracking import TrackingSpec
-from fractal_ray.spec.workloads import MapSpec, MlpSpec, NanochatSpec, WorkloadSpec
-from nanochat.train.recipe import DERIVED, Recipe
+from fractal_ray.spec.workloads import WorkloadSpec
+from fractal_ray.workloads.section import Model, PlannedRuns, SweptAxis
 
 Side = Literal["x", "y"]
 
@@ -130,13 +129,7 @@ class SweepSpec(Model):
                 " leave it out"
             )
         self._check_points_per_trial()
-        self._check_kernels()
-        if isinstance(self.workload, MapSpec):
-            self._check_plane()
-        elif isinstance(self.workload, MlpSpec):
-            self._check_net(self.workload)
-        else:
-            self._check_recipe(self.workload)
+        self.workload.check(self._planned_runs())
         for index in range(len(self.stages)):
             check_lattice(self, index)
         return self
@@ -145,17 +138,7 @@ class SweepSpec(Model):
         points = self.resources.points_per_trial
         if points == "auto":
             return
-        if not isinstance(self.workload, NanochatSpec):
-            raise ValueError(
-                f"resources.points_per_trial is {points}, and a workload {self.workload.kind}"
-                " computes all points of a tile at once; leave it out (points_per_tile says how"
-                " many those are)"
-            )
-        if points > 1 and not self.workload.stacks:
-            raise ValueError(
-                f"resources.points_per_trial is {points}; with dtype float16 (one loss scale for"
-                " all) or kernels full_logits points cannot advance together: leave it out"
-            )
+        self.workload.check_points_per_trial(points)
         if self.points_per_tile != "auto" and points > self.points_per_tile:
             raise ValueError(
                 f"resources.points_per_trial is {points}, and a tile has points_per_tile ="
@@ -167,105 +150,33 @@ class SweepSpec(Model):
                 " one point; leave it out, or take trials: slots"
             )
 
-    def _check_kernels(self) -> None:
-        if (
-            not isinstance(self.workload, NanochatSpec)
-            or "cuda_graphs" not in self.workload.kernels
-        ):
-            return
-        if not self.resources.gpu:
-            raise ValueError(
-                "workload.kernels: cuda_graphs records steps of a GPU, and resources.gpu is 0;"
-                " leave it out, or set resources.gpu"
-            )
-        if not self.workload.stacks:
-            raise ValueError(
-                "workload.kernels: cuda_graphs cannot record the loss scaling of dtype float16;"
-                " take bfloat16, or leave it out"
-            )
+    def _planned_runs(self) -> PlannedRuns:
+        """Return what the workload is checked against."""
+        tracked = self.tracking.wandb if self.tracking else None
+        return PlannedRuns(
+            self._swept("x"),
+            self._swept("y"),
+            gpu=self.resources.gpu,
+            window=self.label.window,
+            logged_points=tracked.sampled if tracked else 0,
+        )
 
-    def _check_plane(self) -> None:
-        for side, axis in self._sides():
-            if axis.param != side:
-                raise ValueError(
-                    f"axes.{side}.param: a map has its own plane, so the param of axis {side} is"
-                    f" {side}; given {axis.param!r}"
-                )
-        if self.resources.gpu:
-            raise ValueError(
-                f"a map is evaluated on the CPU; resources.gpu must be 0, not {self.resources.gpu}"
-            )
-        if self.tracking and self.tracking.wandb and self.tracking.wandb.sampled:
-            raise ValueError(
-                "tracking.wandb.points: points of a map have no loss curve to log; leave it out"
-            )
-
-    def _check_net(self, workload: MlpSpec) -> None:
-        workload.check_axes(self.axes.x.param, self.axes.y.param)
-        for side, axis in self._sides():
-            if axis.param != "w0_offset" and axis.min < 0:
-                raise ValueError(
-                    f"axes.{side}: {axis.param} must not be below 0; min is {axis.min:g}"
-                )
-        kept = workload.kept_losses
-        if isinstance(kept, int) and self.label.window > kept:
-            raise ValueError(
-                f"label.window is {self.label.window}, and a row keeps the last {kept} losses"
-                " (workload.kept_losses)"
-            )
-
-    def _sides(self) -> tuple[tuple[Side, AxisSpec], ...]:
-        return (("x", self.axes.x), ("y", self.axes.y))
-
-    def _check_recipe(self, workload: NanochatSpec) -> None:
-        recipe = Recipe.from_mapping(workload.recipe)
-        fields = Recipe.numeric_fields()
-        for side, axis in self._sides():
-            if axis.param not in fields:
-                raise ValueError(
-                    f"axes.{side}.param: {axis.param!r} is not a numeric recipe field"
-                    f"{nearest(axis.param, fields)}; allowed: {', '.join(sorted(fields))}"
-                )
-            if fields[axis.param] is int and not (axis.min.is_integer() and axis.max.is_integer()):
-                raise ValueError(
-                    f"axes.{side}: {axis.param} takes whole numbers; given"
-                    f" {axis.min!r} to {axis.max!r}"
-                )
-            if axis.param == "seed" and not recipe.shuffle:
-                raise ValueError(
-                    f"axes.{side}: seed changes nothing while the data stay in file order;"
-                    " set recipe.shuffle: true"
-                )
-            if getattr(Recipe(), axis.param) == DERIVED and axis.min <= 0:
-                raise ValueError(
-                    f"axes.{side}: {axis.param} must stay above 0; min is {axis.min:g}"
-                    " (-1 in a recipe means 'not given')"
-                )
-            for value in self._values(side):
-                recipe.with_values({axis.param: value})
-
-    def _values(self, side: Side) -> list[float]:
-        """Values that a recipe must allow: the ends, and on an integer axis all that are used."""
-        axis = self.axis(side)
-        if not axis.integer:
-            return [axis.min, axis.max]
+    def _swept(self, side: Side) -> SweptAxis:
         which = 0 if side == "x" else 1
-        sides = {self.cells(i)[which] << self.level(i) for i in range(len(self.stages))}
-        return sorted({value for cells in sides for value in axis.values(cells).tolist()})
+        cells = {self.cells(i)[which] << self.level(i) for i in range(len(self.stages))}
+        return SweptAxis(side, self.axis(side), frozenset(cells))
 
     def axis(self, side: Side) -> Axis:
         """The axis `x` or `y` in lattice form."""
         given = self.axes.x if side == "x" else self.axes.y
-        integer = self.workload.kind == "nanochat" and (Recipe.numeric_fields()[given.param] is int)
+        integer = self.workload.is_integer(given.param)
         return Axis(given.param, given.scale, given.min, given.max, integer)
 
     @property
     def arithmetics(self) -> Arithmetics:
         """What will use the values of x and of y."""
-        if isinstance(self.workload, MlpSpec):
-            return self.workload.dtype, self.workload.dtype
-        kind = self.workload.kind
-        return arithmetic_of(kind, self.axis("x")), arithmetic_of(kind, self.axis("y"))
+        workload = self.workload
+        return workload.arithmetic(self.axis("x")), workload.arithmetic(self.axis("y"))
 
     def base(self, index: int) -> int:
         """Number of the grid or zoom whose frames stage number `index` works on."""

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator
 
-from fractal_ray.spec.stages import Model
+from fractal_ray.workloads.section import Model
 
 MOST_POINT_RUNS = 1000
 """W&B asks for at most about 10,000 runs in a project."""

@@ -13,9 +13,9 @@ import yaml
 from pydantic import ValidationError
 
 from fractal_ray.errors import SweepError, nearest
-from fractal_ray.spec.stages import Model
 from fractal_ray.spec.sweep_spec import SweepSpec
 from fractal_ray.spec.workloads import KINDS
+from fractal_ray.workloads.section import Model
 
 
 class _Loader(yaml.SafeLoader):

@@ -1,6 +1,6 @@
 """W&B runs for a sample of a sweep's points, with the keys of a single fine-tune (T10)."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -9,9 +9,7 @@ import pyarrow as pa
 from fractal_ray.dataset.relabel import outcomes, ratios
 from fractal_ray.plane.outcome import Outcome
 from fractal_ray.spec.sweep_spec import SweepSpec
-from fractal_ray.spec.workloads import NanochatSpec
 from fractal_ray.tracking.summary import drawn
-from nanochat.train.recipe import PARTS, Recipe
 
 # Recipe values that decide the number of steps of a run.
 _BUDGET = frozenset(
@@ -44,7 +42,7 @@ def point_runs(
         stable = outcome is not Outcome.DIVERGED
         # A diverged run was planned as long as the others, unless an axis decides the length.
         planned = row["steps"] if stable else 0 if _BUDGET & {*swept} else longest
-        rates = _rates(spec, swept, planned)
+        rates = spec.workload.rates(swept, planned)
         history = [
             (step, {"train/loss": loss, **rates(step)})
             for step, loss in zip(_steps(row), row["losses"], strict=True)
@@ -68,30 +66,3 @@ def _steps(row: dict[str, Any]) -> list[int]:
     if row["diverged_step"] is not None:
         return list(range(1, stored + 1))  # the finite losses come first
     return [*range(1, min(stored, 1) + 1), *range(steps - stored + 2, steps + 1)]
-
-
-def _rates(
-    spec: SweepSpec, swept: dict[str, float], planned: int
-) -> Callable[[int], dict[str, float]]:
-    """Return a function from a step, from 1, to its learning rates.
-
-    It returns no rates if the number of planned steps is not known (0). The rates of embedding and
-    head are not among them: the optimizer scales them by the width of the model, which a dataset
-    does not hold. Their nominal values are in the configuration.
-    """
-    if not isinstance(spec.workload, NanochatSpec) or not planned:
-        return lambda step: {}
-    from nanochat.train.optim.schedule import lr_factor  # loads torch
-
-    recipe = Recipe.from_mapping(spec.workload.recipe).with_values(swept)
-    full = recipe.group_lrs()
-    groups = [part for part in PARTS if part in full] or ["matrix"]
-    trained = "matrix" in recipe.trainable_param_groups
-    lrs = {"lr": recipe.learning_rate, **{f"lr_{g}": full[g] if trained else 0.0 for g in groups}}
-
-    def rates(step: int) -> dict[str, float]:
-        factor = lr_factor(step - 1, planned, recipe)
-        scaled = {f"train/{name}": lr * recipe.init_lr_frac * factor for name, lr in lrs.items()}
-        return {"train/lr_mult": factor, **scaled}
-
-    return rates

@@ -4,7 +4,7 @@ import os
 import re
 import shlex
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,6 @@ from fractal_ray.dataset.store import inside
 from fractal_ray.engine.jobs.package import Shipment
 from fractal_ray.errors import SweepError
 from fractal_ray.spec.sweep_spec import SweepSpec
-from fractal_ray.spec.workloads import MlpSpec, NanochatSpec
 
 # Ray's own are SIGTERM and 3 s, after which it kills: too little for a sweep to close its files.
 STOP_SECONDS = 60
@@ -124,26 +123,9 @@ def check_paths(spec: SweepSpec, shipment: Shipment) -> None:
     SweepError
         Naming the first.
     """
-    for key, path in _paths(spec):
+    for key, path in spec.workload.files():
         if not path.startswith(("/", "~")):
             shipment.refuse_missing(path, f"{key}:")
-
-
-def _paths(spec: SweepSpec) -> Iterator[tuple[str, str]]:
-    workload = spec.workload
-    if isinstance(workload, MlpSpec) and str(workload.draw).endswith(".npz"):
-        yield "workload.draw", str(workload.draw)
-    if not isinstance(workload, NanochatSpec):
-        return
-    named = {
-        "workload.model": workload.model,
-        "workload.tokenizer_artifact": workload.tokenizer_artifact,
-        "workload.data.source": workload.data.source,
-    }
-    for key, source in named.items():
-        # preset:, hf: and wandb: are no paths, nor is the set that is part of the package.
-        if source and source != "stdlib_qa" and not re.match(r"\w\w+:", source):
-            yield key, source
 
 
 def job_environment(

@@ -13,10 +13,9 @@ from numpy.typing import NDArray
 from fractal_ray.plane.axes import Point
 from fractal_ray.plane.identity import Setting
 from fractal_ray.plane.outcome import Criterion, RunRecord
-from fractal_ray.spec.sweep_spec import SweepSpec
-from fractal_ray.spec.workloads import MlpSpec
 from fractal_ray.workloads.base import Prepared
 from fractal_ray.workloads.mlp.draw import Draw, make_draw
+from fractal_ray.workloads.mlp.settings import MlpSettings
 
 # Changes when the mathematics of a run changes, so that old rows are not mistaken for new ones.
 NUMERICS = "mlp-1"
@@ -41,19 +40,11 @@ class MlpWorkload:
         On one worker's CPU.
     """
 
-    spec: MlpSpec
+    spec: MlpSettings
     x_param: str
     y_param: str
     criterion: Criterion
     threads: int = 1
-
-    @classmethod
-    def from_spec(cls, spec: SweepSpec) -> "MlpWorkload":
-        """The workload that a spec of kind `mlp` asks for."""
-        asked = spec.workload
-        assert isinstance(asked, MlpSpec), f"kind is {asked.kind}"
-        threads = max(1, int(spec.resources.cpu))
-        return cls(asked, spec.axes.x.param, spec.axes.y.param, spec.label.criterion, threads)
 
     @property
     def recipe(self) -> Mapping[str, Setting]:
@@ -160,13 +151,13 @@ class MlpRunner:
         return replace(record, losses=np.concatenate([losses[:1], tail]))
 
 
-def _fusable(spec: MlpSpec) -> bool:
+def _fusable(spec: MlpSettings) -> bool:
     """Whether the compiled steps are the faster way, as measured (docs/benchmarks.md)."""
     fits = spec.examples > 1 and spec.width * spec.examples <= _FUSED
     return fits and spec.dtype == "float64" and find_spec("numba") is not None
 
 
-def settings(spec: MlpSpec, swept: Mapping[str, Any]) -> tuple[NDArray[np.float64], ...]:
+def settings(spec: MlpSettings, swept: Mapping[str, Any]) -> tuple[NDArray[np.float64], ...]:
     """(networks,) float64: eta0, eta1 and offset of W0, from the axes or else from the spec."""
     shape = np.shape(next(iter(swept.values())))
     named = {name: getattr(spec, name) for name in ("eta0", "eta1", "w0_offset")} | dict(swept)

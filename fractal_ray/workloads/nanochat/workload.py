@@ -14,10 +14,9 @@ import numpy as np
 
 from fractal_ray.plane.identity import Setting
 from fractal_ray.plane.outcome import Criterion
-from fractal_ray.spec.sweep_spec import SweepSpec
-from fractal_ray.spec.workloads import NanochatSpec
 from fractal_ray.workloads.base import Footprint, Prepared
 from fractal_ray.workloads.nanochat.footprint import busy_share, measure
+from fractal_ray.workloads.nanochat.settings import NanochatSettings
 from fractal_ray.workloads.nanochat.shared import Shared
 from nanochat.train.kernels import PLAIN, Kernels
 from nanochat.train.recipe import Recipe
@@ -64,7 +63,7 @@ class NanochatWorkload:
 
     def __init__(
         self,
-        spec: NanochatSpec,
+        spec: NanochatSettings,
         recipe: Recipe,
         x_param: str,
         y_param: str,
@@ -82,26 +81,6 @@ class NanochatWorkload:
         self._criterion = criterion
         self._kernels = kernels
         self.points_per_trial: int | Literal["auto"] = points_per_trial
-
-    @classmethod
-    def from_spec(cls, spec: SweepSpec) -> "NanochatWorkload":
-        """The workload that a spec of kind `nanochat` asks for."""
-        asked = spec.workload
-        assert isinstance(asked, NanochatSpec), f"kind is {asked.kind}"
-        recipe = Recipe.from_mapping(asked.recipe)
-        largest = {axis.param: axis.max for axis in (spec.axes.x, spec.axes.y)}
-        by_steps = recipe.num_iterations > 0 or "num_iterations" in largest
-        return cls(
-            asked,
-            recipe,
-            spec.axes.x.param,
-            spec.axes.y.param,
-            spec.label.criterion,
-            None if by_steps else int(largest.get("num_tokens", recipe.num_tokens)),
-            int(largest.get("device_batch_size", recipe.device_batch_size)),
-            asked.chosen_kernels,
-            spec.resources.points_per_trial,
-        )
 
     @property
     def recipe(self) -> Mapping[str, Setting]:

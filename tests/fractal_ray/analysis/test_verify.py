@@ -37,6 +37,7 @@ from fractal_ray.dataset.relabel import outcomes
 from fractal_ray.dataset.store import Store
 from fractal_ray.dimension.result import Estimate
 from fractal_ray.engine.run import RunOptions, run_sweep
+from fractal_ray.engine.workload_of import workload_of
 from fractal_ray.errors import SweepError
 from fractal_ray.plane.axes import Point
 from fractal_ray.plane.identity import PointIdentity
@@ -44,11 +45,10 @@ from fractal_ray.plane.outcome import RunRecord
 from fractal_ray.plane.precision import next_value
 from fractal_ray.report.sentences import checks
 from fractal_ray.spec.sweep_spec import SweepSpec
-from fractal_ray.spec.workloads import NanochatSpec
 from fractal_ray.spec.yaml_file import parse_spec
 from fractal_ray.sweep import Sweep
 from fractal_ray.workloads.maps.known_sets import known_set
-from fractal_ray.workloads.nanochat.workload import NanochatWorkload
+from fractal_ray.workloads.nanochat.spec import NanochatSpec
 from tests.fractal_ray.conftest import raw_spec
 from tests.fractal_ray.sample_workloads import Disc
 
@@ -405,7 +405,7 @@ def test_runs_of_the_two_modes_never_share_an_identity() -> None:
     def identity(**recipe: Any) -> str:
         raw = raw_spec()
         raw["workload"]["recipe"] |= recipe
-        fixed = NanochatWorkload.from_spec(parse_spec(raw)).recipe
+        fixed = workload_of(parse_spec(raw)).recipe
         return PointIdentity("f", fixed, "unembedding_lr", "matrix_lr")(Point(0, 0, 0, 0, 0.1, 0.2))
 
     assert identity() == identity(deterministic=True) != identity(deterministic=False)

@@ -9,7 +9,6 @@ import torch
 from fractal_ray.errors import SweepError
 from fractal_ray.plane.axes import Axis, Frame
 from fractal_ray.plane.precision import (
-    arithmetic_of,
     deepest_level,
     depth_text,
     distinct_values,
@@ -17,6 +16,10 @@ from fractal_ray.plane.precision import (
     rounded,
 )
 from fractal_ray.plane.zoom import centre_of, zoom_in
+from fractal_ray.workloads.maps.spec import MapSpec
+from fractal_ray.workloads.mlp.spec import MlpSpec
+from fractal_ray.workloads.nanochat.settings import DataSpec
+from fractal_ray.workloads.nanochat.spec import NanochatSpec
 from nanochat.train.optim.muon import Muon
 
 RATES = Frame(
@@ -56,9 +59,11 @@ def test_the_window_before_it_was_resolved_in_part() -> None:
 
 
 def test_which_arithmetic() -> None:
-    assert arithmetic_of("nanochat", RATES.x) == "float32"
-    assert arithmetic_of("nanochat", Axis("num_tokens", "log", 1, 9, integer=True)) == "float64"
-    assert arithmetic_of("map", WINDOW.x) == arithmetic_of("mlp", WINDOW.x) == "float64"
+    nanochat = NanochatSpec(model="preset:tiny", data=DataSpec(source="stdlib_qa"))
+    assert nanochat.arithmetic(RATES.x) == "float32"
+    assert nanochat.arithmetic(Axis("num_tokens", "log", 1, 9, integer=True)) == "float64"
+    assert MapSpec(set="disc").arithmetic(WINDOW.x) == MlpSpec().arithmetic(WINDOW.x) == "float64"
+    assert MlpSpec(dtype="float32").arithmetic(WINDOW.x) == "float32"
 
 
 def test_rounding_is_that_of_torch() -> None:

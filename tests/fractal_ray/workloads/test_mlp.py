@@ -14,16 +14,17 @@ from numpy.typing import NDArray
 
 from fractal_ray.dataset.relabel import outcomes
 from fractal_ray.dataset.rows import Evaluation, Origin, points_table
+from fractal_ray.engine.workload_of import workload_of
 from fractal_ray.errors import SweepError
 from fractal_ray.plane.axes import Point
 from fractal_ray.plane.outcome import Criterion, Outcome, RunRecord
-from fractal_ray.spec.workloads import MlpSpec
 from fractal_ray.spec.yaml_file import load_spec, parse_spec
 from fractal_ray.sweep import Sweep
 from fractal_ray.workloads.mlp import workload as mlp
 from fractal_ray.workloads.mlp.draw import Draw, make_draw
 from fractal_ray.workloads.mlp.measure import measure
 from fractal_ray.workloads.mlp.net import Net
+from fractal_ray.workloads.mlp.spec import MlpSpec
 from fractal_ray.workloads.mlp.train import Trainer
 from fractal_ray.workloads.mlp.workload import MlpRunner, MlpWorkload
 from tests.fractal_ray.conftest import raw_spec
@@ -51,7 +52,7 @@ def opened(spec: MlpSpec, x: str = "eta0", y: str = "eta1", **changes: Any) -> M
 def golden_map(name: str, stride: int, factor: float = 1.0) -> tuple[Floats, Floats]:
     """Our measure and the notebook's on every `stride`-th node of its 33 x 33 map."""
     spec = load_spec(PAPER / f"{name}.yaml")
-    workload = MlpWorkload.from_spec(spec)
+    workload = workload_of(spec)
     runner = workload.open(workload.prepare().shared, "cpu")
     nodes = [
         point for point in spec.frame(0).points() if not (point.ix % stride or point.iy % stride)
@@ -461,9 +462,9 @@ def test_a_sweep_from_its_spec(tmp_path: Path) -> None:
 
 
 def test_the_recipe_names_everything_and_travels() -> None:
-    workload = MlpWorkload.from_spec(parse_spec(raw()))
+    workload = workload_of(parse_spec(raw()))
     others = [raw(steps=51), raw(draw=1), raw(dtype="float32"), raw(readout="standard")]
-    recipes = [dict(MlpWorkload.from_spec(parse_spec(other)).recipe) for other in others]
+    recipes = [dict(workload_of(parse_spec(other)).recipe) for other in others]
     assert all(recipe != workload.recipe for recipe in recipes)
     assert pickle.loads(pickle.dumps(workload)) == workload
     shared = pickle.loads(pickle.dumps(workload.prepare())).shared
@@ -478,7 +479,7 @@ def test_the_recipe_names_everything_and_travels() -> None:
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="says what happens without a GPU")
 def test_a_gpu_that_is_not_there_is_named() -> None:
-    workload = MlpWorkload.from_spec(parse_spec(raw()))
+    workload = workload_of(parse_spec(raw()))
     with pytest.raises(ValueError, match=r"set resources\.gpu: 0"):
         workload.open(workload.prepare().shared, "cuda")
 

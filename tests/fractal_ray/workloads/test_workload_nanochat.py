@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 
+from fractal_ray.engine.workload_of import workload_of
 from fractal_ray.errors import SweepError
 from fractal_ray.plane.axes import Point
 from fractal_ray.plane.outcome import RunRecord
@@ -33,7 +34,9 @@ def make(model: str = str(GOLDEN), **changes: Any) -> NanochatWorkload:
     raw = raw_spec(**changes)
     raw["workload"]["model"] = model
     raw["workload"]["data"]["limit"] = 200
-    return NanochatWorkload.from_spec(parse_spec(raw))
+    workload = workload_of(parse_spec(raw))
+    assert isinstance(workload, NanochatWorkload)
+    return workload
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,70 @@
+"""The section `workload` of a spec of kind `map`."""
+
+from typing import Any, Literal, Self
+
+from pydantic import Field, model_validator
+
+from fractal_ray.plane.axes import Axis
+from fractal_ray.plane.outcome import Criterion
+from fractal_ray.workloads.base import Workload
+from fractal_ray.workloads.maps.known_sets import known_set
+from fractal_ray.workloads.section import PlannedRuns, WorkloadSection
+
+
+class MapSpec(WorkloadSection):
+    """The workload `map`: a set with a known answer in place of training."""
+
+    kind: Literal["map"] = "map"
+    set: str
+    """One of `fractal_ray.workloads.maps.known_sets.SETS`."""
+    parameters: dict[str, Any] = Field(default_factory=dict)
+    """Parameters of the set; one that is left out takes its default."""
+
+    @model_validator(mode="after")
+    def _known(self) -> Self:
+        known_set(self.set, self.parameters)
+        return self
+
+    @property
+    def title(self) -> str:
+        """The set and its parameters, in words."""
+        parameters = ", ".join(f"{key} {value}" for key, value in self.parameters.items())
+        return f"the set {self.set}" + (f" with {parameters}" if parameters else "")
+
+    def make(
+        self,
+        x: Axis,
+        y: Axis,
+        criterion: Criterion,
+        *,
+        threads: int = 1,
+        points_per_trial: int | Literal["auto"] = "auto",
+    ) -> Workload:
+        """Make the workload; a set needs nothing but its name and parameters."""
+        from fractal_ray.workloads.maps.workload import MapWorkload
+
+        return MapWorkload(self.set, self.parameters)
+
+    def check(self, planned: PlannedRuns) -> None:
+        """Refuse other axes than x and y, a GPU, and logged loss curves.
+
+        Raises
+        ------
+        ValueError
+            Naming the key, its value and what is allowed.
+        """
+        for swept in planned.axes:
+            side, param = swept.side, swept.axis.param
+            if param != side:
+                raise ValueError(
+                    f"axes.{side}.param: a map has its own plane, so the param of axis {side} is"
+                    f" {side}; given {param!r}"
+                )
+        if planned.gpu:
+            raise ValueError(
+                f"a map is evaluated on the CPU; resources.gpu must be 0, not {planned.gpu}"
+            )
+        if planned.logged_points:
+            raise ValueError(
+                "tracking.wandb.points: points of a map have no loss curve to log; leave it out"
+            )

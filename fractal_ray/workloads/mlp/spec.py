@@ -1,0 +1,101 @@
+"""The section `workload` of a spec of kind `mlp`."""
+
+from collections.abc import Iterable
+from typing import Final, Literal
+
+from fractal_ray.errors import nearest
+from fractal_ray.plane.axes import Axis
+from fractal_ray.plane.outcome import Criterion
+from fractal_ray.plane.precision import Arithmetic
+from fractal_ray.workloads.base import Workload
+from fractal_ray.workloads.mlp.settings import MlpSettings
+from fractal_ray.workloads.section import PlannedRuns, WorkloadSection
+
+MLP_AXES: Final = ("eta0", "eta1", "eta", "w0_offset")
+"""Parameters that an axis can sweep."""
+
+
+class MlpSpec(MlpSettings, WorkloadSection):
+    """The workload `mlp`: a small network of arXiv 2402.06184 trained at every point."""
+
+    @property
+    def title(self) -> str:
+        """The network, its data and its steps, in words."""
+        data = f"{self.examples} example{'s' if self.examples > 1 else ''}"
+        data += f" in batches of {self.batch}" if self.batch else ""
+        return f"{self.activation} network of width {self.width} on {data}, {self.steps} steps"
+
+    def make(
+        self,
+        x: Axis,
+        y: Axis,
+        criterion: Criterion,
+        *,
+        threads: int = 1,
+        points_per_trial: int | Literal["auto"] = "auto",
+    ) -> Workload:
+        """Make the workload; points of a tile always train together."""
+        from fractal_ray.workloads.mlp.workload import MlpWorkload
+
+        return MlpWorkload(self, x.param, y.param, criterion, threads)
+
+    def check(self, planned: PlannedRuns) -> None:
+        """Refuse axes below 0, and a label window that is longer than the stored losses.
+
+        Raises
+        ------
+        ValueError
+            Naming the key, its value and what is allowed; and as `check_axes`.
+        """
+        self.check_axes(planned.x.axis.param, planned.y.axis.param)
+        for swept in planned.axes:
+            axis = swept.axis
+            if axis.param != "w0_offset" and axis.min < 0:
+                raise ValueError(
+                    f"axes.{swept.side}: {axis.param} must not be below 0; min is {axis.min:g}"
+                )
+        kept = self.kept_losses
+        if isinstance(kept, int) and planned.window > kept:
+            raise ValueError(
+                f"label.window is {planned.window}, and a row keeps the last {kept} losses"
+                " (workload.kept_losses)"
+            )
+
+    def check_axes(self, x: str, y: str) -> None:
+        """Refuse axes that leave a rate open, or set it twice.
+
+        Raises
+        ------
+        ValueError
+            Naming the axis or the setting.
+        """
+        for side, param in (("x", x), ("y", y)):
+            if param not in MLP_AXES:
+                raise ValueError(
+                    f"axes.{side}.param: an mlp has no {param!r}{nearest(param, MLP_AXES)};"
+                    f" allowed: {', '.join(MLP_AXES)}"
+                )
+        for rate in ("eta0", "eta1"):
+            swept = [param for param in (x, y) if param in (rate, "eta")]
+            if len(swept) == 2:
+                raise ValueError(f"axes.x and axes.y both set {rate}; eta is eta0 and eta1 at once")
+            if not swept and getattr(self, rate) is None:
+                raise ValueError(f"workload.{rate} is neither swept nor given")
+            if swept and getattr(self, rate) is not None:
+                raise ValueError(f"workload.{rate} is swept by {swept[0]}; leave it out")
+        if "w0_offset" in (x, y) and self.w0_offset is not None:
+            raise ValueError("workload.w0_offset is swept; leave it out")
+
+    def arithmetic(self, axis: Axis) -> Arithmetic:
+        """Return the dtype of the network, in which every parameter is used."""
+        return self.dtype
+
+    def in_other_dtype(self) -> "MlpSpec":
+        """Return the network in float32, or in float64 if it is in float32."""
+        other = "float32" if self.dtype == "float64" else "float64"
+        return self.model_copy(update={"dtype": other})
+
+    def files(self) -> Iterable[tuple[str, str]]:
+        """Return the .npz file of weights and examples, where the spec names one."""
+        if str(self.draw).endswith(".npz"):
+            yield "workload.draw", str(self.draw)

@@ -1,0 +1,49 @@
+"""One point of the workload `nanochat` run again by itself, with its model kept."""
+
+from fractal_ray.errors import SweepError
+from fractal_ray.workloads.nanochat.settings import NanochatSettings
+from fractal_ray.workloads.nanochat.workload import fingerprint_of
+from fractal_ray.workloads.section import Repeat, RepeatRequest
+from nanochat.finetune_run.inputs import load_run_inputs
+from nanochat.finetune_run.run import make_folder, run_finetune
+from nanochat.finetune_run.settings import Settings
+
+
+def run_again(section: NanochatSettings, request: RepeatRequest) -> Repeat:
+    """Fine-tune at one point, as the sweep did, and write the result and the model.
+
+    Raises
+    ------
+    SweepError
+        Where model, data or arithmetic have changed since the dataset.
+    """
+    recipe = section.fixed_recipe.with_values(dict(request.values))
+    data = section.data
+    settings = Settings(
+        model=section.model,
+        model_step=-1 if section.model_step is None else section.model_step,
+        model_tag=section.model_tag or "",
+        source_stage=section.source_stage or "",
+        tokenizer_artifact=section.tokenizer_artifact or "",
+        data=data.source,
+        split=data.split,
+        limit=-1 if data.limit is None else data.limit,
+        max_seq_len=data.max_seq_len,
+        eval_every=0,
+        save_artifacts=True,
+        trainable_window_steps=request.criterion.window,
+        trainable_loss_ratio_threshold=request.criterion.threshold,
+        device=request.device,
+    )
+    make_folder(request.out)
+    kernels = section.chosen_kernels
+    budget = section.token_budget(request.axes)
+    inputs = load_run_inputs(settings, recipe, request.say, budget, kernels)
+    fingerprint = fingerprint_of(inputs.fingerprints)
+    if fingerprint != request.fingerprint:
+        raise SweepError(
+            "the model, the data or the arithmetic of this version are not those of the dataset:"
+            f" fingerprint {request.fingerprint} there, {fingerprint} here"
+        )
+    done = run_finetune(settings, recipe, inputs, request.out, request.say, kernels)
+    return Repeat(done.fields["losses"], done.path, done.model_folder)

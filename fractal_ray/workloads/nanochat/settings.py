@@ -1,0 +1,97 @@
+"""The fine-tune of the workload `nanochat` as a spec sets it: model, data, recipe and kernels."""
+
+from typing import Any, Literal
+
+from pydantic import Field, SerializerFunctionWrapHandler, field_validator, model_serializer
+
+from fractal_ray.plane.axes import Axis
+from fractal_ray.workloads.section import Model
+from nanochat.sources.load import check_source
+from nanochat.train.kernels import Kernels
+from nanochat.train.recipe import Recipe
+
+
+class DataSpec(Model):
+    """Conversations to fine-tune on."""
+
+    source: str
+    """`stdlib_qa` (shipped), a .jsonl or .parquet file, a folder with `<split>.jsonl`, or with
+    shards, or `hf:repo[:config][@rev]`."""
+    split: str = "train"
+    max_seq_len: int = Field(default=1024, ge=2)
+    limit: int | None = Field(default=None, ge=1)
+    """Number of conversations to use, from the first; all of them if not given."""
+
+
+class NanochatSettings(Model):
+    """Settings of the fine-tune that runs at every point."""
+
+    kind: Literal["nanochat"] = "nanochat"
+    model: str
+    """A checkpoint folder, `preset:tiny`, `hf:repo[@rev]`, or `wandb:entity/project/name:v7`."""
+    model_step: int | None = Field(default=None, ge=0)
+    """Which of several checkpoints; the newest if not given."""
+    model_tag: str | None = None
+    """Which of several models in `<stage>_checkpoints`; the deepest if not given."""
+    source_stage: Literal["base", "mid", "sft", "rl"] | None = None
+    """Which stage's checkpoints, where there are several; sft if not given."""
+    tokenizer_artifact: str | None = None
+    """Where the tokenizer is, if not with the model: in the forms of `model`."""
+    data: DataSpec
+    recipe: dict[str, Any] = Field(default_factory=dict)
+    kernels: tuple[Literal["full_logits", "compile", "cuda_graphs"], ...] = ()
+    """Switches of `nanochat.train.kernels.Kernels` that are on."""
+
+    @field_validator("model", "tokenizer_artifact")
+    @classmethod
+    def _known_form(cls, source: str | None) -> str | None:
+        if source is not None:
+            check_source(source)
+        return source
+
+    @field_validator("recipe")
+    @classmethod
+    def _valid_recipe(cls, recipe: dict[str, Any]) -> dict[str, Any]:
+        Recipe.from_mapping(recipe)
+        return recipe
+
+    @field_validator("kernels", mode="before")
+    @classmethod
+    def _one_or_more(cls, kernels: Any) -> Any:
+        return [kernels] if isinstance(kernels, str) else kernels
+
+    @field_validator("kernels")
+    @classmethod
+    def _not_both(cls, kernels: tuple[str, ...]) -> tuple[str, ...]:
+        if "full_logits" in kernels and len(set(kernels)) > 1:
+            raise ValueError("full_logits computes as the source does; it goes with no other")
+        return tuple(sorted(set(kernels)))
+
+    @model_serializer(mode="wrap")
+    def _without_defaults(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        # A sweep.json written before this field existed must still equal its spec.
+        fields = dump(self)
+        return fields if self.kernels else {k: v for k, v in fields.items() if k != "kernels"}
+
+    @property
+    def fixed_recipe(self) -> Recipe:
+        """The recipe before the axes set their fields."""
+        return Recipe.from_mapping(self.recipe)
+
+    @property
+    def chosen_kernels(self) -> Kernels:
+        """The kernel switches."""
+        return Kernels(**dict.fromkeys(self.kernels, True))
+
+    @property
+    def stacks(self) -> bool:
+        """Whether points can advance side by side."""
+        return self.chosen_kernels.stack(self.fixed_recipe.dtype)
+
+    def token_budget(self, axes: tuple[Axis, Axis]) -> int | None:
+        """Return the largest `num_tokens` of any point; None where steps are counted instead."""
+        largest = {axis.param: axis.max for axis in axes}
+        recipe = self.fixed_recipe
+        if recipe.num_iterations > 0 or "num_iterations" in largest:
+            return None
+        return int(largest.get("num_tokens", recipe.num_tokens))

@@ -1,0 +1,210 @@
+"""The section `workload` of a spec of kind `nanochat`."""
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import Literal
+
+from fractal_ray.errors import nearest
+from fractal_ray.plane.axes import Axis
+from fractal_ray.plane.outcome import Criterion
+from fractal_ray.plane.precision import Arithmetic
+from fractal_ray.workloads.base import Workload
+from fractal_ray.workloads.nanochat.settings import NanochatSettings
+from fractal_ray.workloads.section import (
+    PlannedRuns,
+    Rates,
+    Repeat,
+    RepeatRequest,
+    WorkloadSection,
+)
+from nanochat.train.recipe import DERIVED, PARTS, Recipe
+
+
+class NanochatSpec(NanochatSettings, WorkloadSection):
+    """The workload `nanochat`: fine-tune a checkpoint at every point."""
+
+    @property
+    def deterministic(self) -> bool:
+        """Whether a repeated run gives equal bits."""
+        return self.fixed_recipe.deterministic
+
+    @property
+    def title(self) -> str:
+        """The model and its data, in words."""
+        return f"{self.model} on {self.data.source}"
+
+    @property
+    def loading_note(self) -> str:
+        """A line to print before the model is loaded."""
+        return "loading the model and tokenising the data"
+
+    def make(
+        self,
+        x: Axis,
+        y: Axis,
+        criterion: Criterion,
+        *,
+        threads: int = 1,
+        points_per_trial: int | Literal["auto"] = "auto",
+    ) -> Workload:
+        """Make the workload; PyTorch decides the number of threads."""
+        from fractal_ray.workloads.nanochat.workload import NanochatWorkload
+
+        recipe = self.fixed_recipe
+        largest = {axis.param: axis.max for axis in (x, y)}
+        return NanochatWorkload(
+            self,
+            recipe,
+            x.param,
+            y.param,
+            criterion,
+            self.token_budget((x, y)),
+            int(largest.get("device_batch_size", recipe.device_batch_size)),
+            self.chosen_kernels,
+            points_per_trial,
+        )
+
+    def check(self, planned: PlannedRuns) -> None:
+        """Refuse kernels without their GPU, and axes that a recipe cannot take.
+
+        Raises
+        ------
+        ValueError
+            Naming the key, its value and what is allowed.
+        """
+        self._check_kernels(planned)
+        recipe = self.fixed_recipe
+        fields = Recipe.numeric_fields()
+        for swept in planned.axes:
+            side, axis = swept.side, swept.axis
+            if axis.param not in fields:
+                raise ValueError(
+                    f"axes.{side}.param: {axis.param!r} is not a numeric recipe field"
+                    f"{nearest(axis.param, fields)}; allowed: {', '.join(sorted(fields))}"
+                )
+            if axis.integer and not (axis.min.is_integer() and axis.max.is_integer()):
+                raise ValueError(
+                    f"axes.{side}: {axis.param} takes whole numbers; given"
+                    f" {axis.min!r} to {axis.max!r}"
+                )
+            if axis.param == "seed" and not recipe.shuffle:
+                raise ValueError(
+                    f"axes.{side}: seed changes nothing while the data stay in file order;"
+                    " set recipe.shuffle: true"
+                )
+            if getattr(Recipe(), axis.param) == DERIVED and axis.min <= 0:
+                raise ValueError(
+                    f"axes.{side}: {axis.param} must stay above 0; min is {axis.min:g}"
+                    " (-1 in a recipe means 'not given')"
+                )
+            for value in swept.values():
+                recipe.with_values({axis.param: value})
+
+    def _check_kernels(self, planned: PlannedRuns) -> None:
+        if "cuda_graphs" not in self.kernels:
+            return
+        if not planned.gpu:
+            raise ValueError(
+                "workload.kernels: cuda_graphs records steps of a GPU, and resources.gpu is 0;"
+                " leave it out, or set resources.gpu"
+            )
+        if not self.stacks:
+            raise ValueError(
+                "workload.kernels: cuda_graphs cannot record the loss scaling of dtype float16;"
+                " take bfloat16, or leave it out"
+            )
+
+    def check_points_per_trial(self, points: int) -> None:
+        """Refuse several points where the recipe or the kernels cannot stack them.
+
+        Raises
+        ------
+        ValueError
+            Naming the number and the reason.
+        """
+        if points > 1 and not self.stacks:
+            raise ValueError(
+                f"resources.points_per_trial is {points}; with dtype float16 (one loss scale for"
+                " all) or kernels full_logits points cannot advance together: leave it out"
+            )
+
+    def is_integer(self, param: str) -> bool:
+        """Return whether a recipe field takes whole numbers only."""
+        return Recipe.numeric_fields().get(param) is int
+
+    def arithmetic(self, axis: Axis) -> Arithmetic:
+        """Return float32, in which optimizers apply rates; whole numbers are exact in float64."""
+        return "float64" if axis.integer else "float32"
+
+    def tokens_per_run(self, values: Mapping[str, float]) -> int:
+        """Return `num_tokens`, of an axis or else of the recipe.
+
+        A run takes up to one batch more, and less when it diverges.
+        """
+        return int(values.get("num_tokens", self.fixed_recipe.num_tokens))
+
+    def in_other_dtype(self) -> "NanochatSpec":
+        """Return these fine-tunes in another dtype, to see which labels that changes."""
+        other = "bfloat16" if self.fixed_recipe.dtype == "float32" else "float32"
+        return self.model_copy(update={"recipe": {**self.recipe, "dtype": other}})
+
+    def in_deterministic_mode(self) -> "NanochatSpec | None":
+        """Return these fine-tunes with algorithms that repeat to the bit; None if they do."""
+        if self.deterministic:
+            return None
+        return self.model_copy(update={"recipe": {**self.recipe, "deterministic": True}})
+
+    def files(self) -> Iterable[tuple[str, str]]:
+        """Return the local model, tokenizer and data."""
+        sources = {
+            "workload.model": self.model,
+            "workload.tokenizer_artifact": self.tokenizer_artifact,
+            "workload.data.source": self.data.source,
+        }
+        for key, source in sources.items():
+            # preset:, hf: and wandb: are no paths, nor is the data set that the package ships.
+            if source and source != "stdlib_qa" and not re.match(r"\w\w+:", source):
+                yield key, source
+
+    def rates(self, values: Mapping[str, float], steps: int) -> Rates:
+        """Return the learning rates of a run by step, under the keys of a single fine-tune.
+
+        The rates of embedding and head are left out: the optimizer scales them by the width of the
+        model, which a dataset does not hold. Their nominal values are in the configuration.
+        """
+        if not steps:
+            return super().rates(values, steps)
+        from nanochat.train.optim.schedule import lr_factor  # loads torch
+
+        recipe = self.fixed_recipe.with_values(dict(values))
+        full = recipe.group_lrs()
+        groups = [part for part in PARTS if part in full] or ["matrix"]
+        trained = "matrix" in recipe.trainable_param_groups
+        lrs = {
+            "lr": recipe.learning_rate,
+            **{f"lr_{g}": full[g] if trained else 0.0 for g in groups},
+        }
+
+        def at_step(step: int) -> dict[str, float]:
+            factor = lr_factor(step - 1, steps, recipe)
+            scaled = {
+                f"train/{name}": lr * recipe.init_lr_frac * factor for name, lr in lrs.items()
+            }
+            return {"train/lr_mult": factor, **scaled}
+
+        return at_step
+
+    def check_keeps_model(self) -> None:
+        """Accept: a fine-tune leaves a model."""
+
+    def run_again(self, request: RepeatRequest) -> Repeat:
+        """Run one fine-tune again and keep its model.
+
+        Raises
+        ------
+        SweepError
+            Where model, data or arithmetic have changed since the dataset.
+        """
+        from fractal_ray.workloads.nanochat.repeat import run_again
+
+        return run_again(self, request)

@@ -1,0 +1,266 @@
+"""The base of everything in a spec, and what the section of every workload kind answers."""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, Self
+
+from pydantic import BaseModel, ConfigDict
+
+from fractal_ray.errors import SweepError
+from fractal_ray.plane.axes import Axis
+from fractal_ray.plane.outcome import Criterion
+from fractal_ray.plane.precision import Arithmetic
+from fractal_ray.workloads.base import Workload
+
+
+class Model(BaseModel):
+    """Part of a spec: no unknown keys, no numbers that are not finite, no change afterwards."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+@dataclass(frozen=True)
+class SweptAxis:
+    """An axis and every lattice that a sweep lays along it.
+
+    Parameters
+    ----------
+    side
+        Key of the axis below `axes`.
+    axis
+        The axis.
+    cells
+        Numbers of cells along it: of each stage, at its finest level.
+    """
+
+    side: Literal["x", "y"]
+    axis: Axis
+    cells: frozenset[int]
+
+    def values(self) -> list[float]:
+        """Return the values to check: the ends, and on an integer axis all that are used."""
+        axis = self.axis
+        if not axis.integer:
+            return [axis.min, axis.max]
+        return sorted({value for cells in self.cells for value in axis.values(cells).tolist()})
+
+
+@dataclass(frozen=True)
+class PlannedRuns:
+    """The parts of a spec that a workload's section is checked against.
+
+    Parameters
+    ----------
+    x, y
+        The axes.
+    gpu
+        `resources.gpu`.
+    window
+        `label.window`, in steps.
+    logged_points
+        Number of points whose loss curves are logged as runs of their own.
+    """
+
+    x: SweptAxis
+    y: SweptAxis
+    gpu: float | Literal["auto"]
+    window: int
+    logged_points: int
+
+    @property
+    def axes(self) -> tuple[SweptAxis, SweptAxis]:
+        """Both axes."""
+        return self.x, self.y
+
+
+@dataclass(frozen=True)
+class RepeatRequest:
+    """A point to run again by itself, with its model kept.
+
+    Parameters
+    ----------
+    axes
+        The axes of the sweep.
+    values
+        Value of each swept parameter.
+    fingerprint
+        Fingerprint of the row in the dataset.
+    criterion
+        The rule that labels a loss curve.
+    device
+        "cpu" or "cuda".
+    out
+        Folder for the result file and the folder of the model.
+    say
+        Receives each line to print.
+    """
+
+    axes: tuple[Axis, Axis]
+    values: Mapping[str, float]
+    fingerprint: str
+    criterion: Criterion
+    device: Literal["cpu", "cuda"]
+    out: Path
+    say: Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Repeat:
+    """The files and the losses of a point that was run again.
+
+    Parameters
+    ----------
+    losses
+        Loss of each step.
+    result
+        File with the result.
+    model
+        Folder with the model; None where the losses were not finite.
+    """
+
+    losses: list[float]
+    result: Path
+    model: Path | None
+
+
+Rates = Callable[[int], dict[str, float]]
+"""Learning rates by name, of a step counted from 1."""
+
+
+class WorkloadSection(Model):
+    """The section `workload` of a spec. Each kind derives its own from this class.
+
+    The defaults describe a workload that computes in float64, repeats to the bit, reads no files
+    and keeps no model.
+    """
+
+    @classmethod
+    def kind_name(cls) -> str:
+        """Return the value of `kind` in YAML."""
+        return str(cls.model_fields["kind"].default)
+
+    @property
+    def title(self) -> str:
+        """A run in words, for headings."""
+        raise NotImplementedError
+
+    @property
+    def loading_note(self) -> str | None:
+        """A line to print before `Workload.prepare`; None where that takes no time."""
+        return None
+
+    @property
+    def deterministic(self) -> bool:
+        """Whether a repeated run gives equal bits."""
+        return True
+
+    def make(
+        self,
+        x: Axis,
+        y: Axis,
+        criterion: Criterion,
+        *,
+        threads: int = 1,
+        points_per_trial: int | Literal["auto"] = "auto",
+    ) -> Workload:
+        """Make the workload.
+
+        Parameters
+        ----------
+        x, y
+            The axes.
+        criterion
+            The rule that labels a loss curve.
+        threads
+            CPU threads of one worker.
+        points_per_trial
+            Points that advance together on one device.
+        """
+        raise NotImplementedError
+
+    def check(self, planned: PlannedRuns) -> None:
+        """Refuse axes, resources or tracking that this workload cannot serve.
+
+        Raises
+        ------
+        ValueError
+            Naming the key, its value and what is allowed.
+        """
+        raise NotImplementedError
+
+    def check_points_per_trial(self, points: int) -> None:
+        """Refuse a number of points that cannot advance together.
+
+        Raises
+        ------
+        ValueError
+            Naming the number and the reason.
+        """
+        raise ValueError(
+            f"resources.points_per_trial is {points}, and a workload {self.kind_name()}"
+            " computes all points of a tile at once; leave it out (points_per_tile says how"
+            " many those are)"
+        )
+
+    def is_integer(self, param: str) -> bool:
+        """Return whether a swept parameter takes whole numbers only."""
+        return False
+
+    def arithmetic(self, axis: Axis) -> Arithmetic:
+        """Return the arithmetic that uses the values of an axis."""
+        return "float64"
+
+    def tokens_per_run(self, values: Mapping[str, float]) -> int:
+        """Return the supervised tokens of one run.
+
+        Parameters
+        ----------
+        values
+            Swept parameters with the values at which the run is counted.
+        """
+        return 0
+
+    def in_other_dtype(self) -> Self | None:
+        """Return this section with another dtype; None where there is only one."""
+        return None
+
+    def in_deterministic_mode(self) -> Self | None:
+        """Return this section with runs that repeat to the bit; None where they already do."""
+        return None
+
+    def files(self) -> Iterable[tuple[str, str]]:
+        """Return the files and folders that are read: the key in the spec, and the path."""
+        return ()
+
+    def rates(self, values: Mapping[str, float], steps: int) -> Rates:
+        """Return the learning rates of a run by step.
+
+        Parameters
+        ----------
+        values
+            Swept parameters with their values.
+        steps
+            Steps that the run was planned for; 0 where that is not known, which gives no rates.
+        """
+        return lambda step: {}
+
+    def check_keeps_model(self) -> None:
+        """Refuse a workload whose runs leave no model.
+
+        Raises
+        ------
+        SweepError
+            Naming the kind.
+        """
+        raise SweepError(f"a {self.kind_name()} keeps no model; only nanochat points are run again")
+
+    def run_again(self, request: RepeatRequest) -> Repeat:
+        """Run one point again and keep its model.
+
+        Raises
+        ------
+        SweepError
+            Where no model is kept, or model, data or arithmetic have changed since the dataset.
+        """
+        raise NotImplementedError
