@@ -13,11 +13,13 @@ from rich.table import Table
 from rich.text import Text
 
 from fractal_ray.engine.progress import Progress
+from fractal_ray.plane.boundary import OUTCOME_CODES
+from fractal_ray.plane.outcome import Outcome
+from fractal_ray.plane.palette import OUTCOME_COLORS
 
-# The colours of the figures (figures/style.py, which loads matplotlib); unknown points are dim.
-_COLOURS = {0: "#0072b2", 1: "#f0e442", 2: "#d55e00"}
+# By code of a map; unknown points are dim.
+_COLOURS = {code: OUTCOME_COLORS[outcome].lower() for outcome, code in OUTCOME_CODES.items()}
 _UNKNOWN = "grey23"
-_NAMES = {"trained": 0, "not_improved": 1, "diverged": 2}
 _LINE_SECONDS = 5.0
 
 
@@ -146,7 +148,7 @@ def _parts(count: int, most: int) -> list[slice]:
 def _counts(progress: Progress) -> Text:
     text = Text()
     for name, count in progress.outcomes.items():
-        text.append("■ ", style=_COLOURS[_NAMES[name]])
+        text.append("■ ", style=_COLOURS[OUTCOME_CODES[Outcome(name)]])
         text.append(f"{name} {count}   ")
     text.append(f"failures {progress.failures}", style="bold red" if progress.failures else "")
     if progress.gave_up:

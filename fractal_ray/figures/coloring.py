@@ -12,8 +12,9 @@ import numpy as np
 from matplotlib.colors import Colormap, ListedColormap
 from numpy.typing import NDArray
 
-from fractal_ray.figures.style import MEASURED_COLORS, VALUE_COLORS
+from fractal_ray.figures.style import VALUE_COLORS
 from fractal_ray.plane.boundary import Raster, labels
+from fractal_ray.plane.palette import MEASURED_COLORS
 
 Shade = Literal["label", "value", "rank"]
 Palette = Literal["label", "value", "rank", "stability"]

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from fractal_ray.figures.canvas import new_figure
 from fractal_ray.figures.coloring import Colors, colormap, rank_map
-from fractal_ray.figures.style import NO, shared_style
+from fractal_ray.figures.style import shared_style
 from fractal_ray.figures.tiles import (
     draw_tiles,
     inferred_patch,
@@ -18,6 +18,7 @@ from fractal_ray.figures.tiles import (
     set_frame,
 )
 from fractal_ray.plane.boundary import Raster, boundary_cells, labels
+from fractal_ray.plane.palette import NO
 
 
 def rank_figure(

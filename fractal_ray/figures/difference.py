@@ -12,10 +12,11 @@ from fractal_ray.analysis.compare.result import Comparison
 from fractal_ray.figures.canvas import color_patch, new_figure
 from fractal_ray.figures.coloring import Colors, colormap
 from fractal_ray.figures.panels import label_panel, legend_below
-from fractal_ray.figures.style import BLANK_COLOR, NO, OUTCOME_COLORS, shared_style
+from fractal_ray.figures.style import BLANK_COLOR, shared_style
 from fractal_ray.figures.tiles import draw_tiles, missing_patch, set_frame
 from fractal_ray.plane.boundary import UNKNOWN, labels
 from fractal_ray.plane.outcome import Outcome
+from fractal_ray.plane.palette import NO, OUTCOME_COLORS
 
 _SAME: Final = ("#FFFFFF", BLANK_COLOR)
 _FLIPS: Final = (OUTCOME_COLORS[Outcome.DIVERGED], OUTCOME_COLORS[Outcome.TRAINED])

@@ -9,15 +9,10 @@ from numpy.typing import NDArray
 from fractal_ray.figures.canvas import color_patch, new_figure
 from fractal_ray.figures.coloring import Colors, colormap
 from fractal_ray.figures.panels import draw_either, label_panel, loss_panel, value_panel
-from fractal_ray.figures.style import (
-    CODE_COLORS,
-    CODE_NAMES,
-    MEASURED_COLORS,
-    NO,
-    shared_style,
-)
+from fractal_ray.figures.style import shared_style
 from fractal_ray.figures.tiles import draw_tiles, missing_patch, outline_cells, set_frame
 from fractal_ray.plane.boundary import OUTCOME_CODES, UNKNOWN, Raster, boundary_cells, labels
+from fractal_ray.plane.palette import CODE_COLORS, CODE_NAMES, MEASURED_COLORS, NO
 
 
 def three_panel(

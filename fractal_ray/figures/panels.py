@@ -13,9 +13,10 @@ from matplotlib.patches import Patch
 
 from fractal_ray.figures.canvas import color_patch
 from fractal_ray.figures.coloring import Colors, colormap, value_map
-from fractal_ray.figures.style import BLANK_COLOR, NO
+from fractal_ray.figures.style import BLANK_COLOR
 from fractal_ray.figures.tiles import draw_tiles, inferred_patch, missing_patch, set_frame
 from fractal_ray.plane.boundary import UNKNOWN, Raster, labels
+from fractal_ray.plane.palette import NO
 
 
 def value_panel(figure: Figure, axes: Axes, raster: Raster, boundary: str, colors: Colors) -> None:

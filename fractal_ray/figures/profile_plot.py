@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 from fractal_ray.errors import SweepError
 from fractal_ray.figures.canvas import new_figure
 from fractal_ray.figures.profile import Line
-from fractal_ray.figures.style import OUTCOME_COLORS, OUTCOME_NAMES, shared_style
+from fractal_ray.figures.style import shared_style
 from fractal_ray.plane.outcome import Criterion, Outcome
+from fractal_ray.plane.palette import OUTCOME_COLORS, OUTCOME_NAMES
 
 MOST_CURVES: Final = 64
 """Largest number of curves in a figure, because more cannot be distinguished. Of a longer line, the

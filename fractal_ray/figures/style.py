@@ -12,9 +12,6 @@ from typing import Any, Final
 import matplotlib
 from matplotlib.colors import LinearSegmentedColormap
 
-from fractal_ray.plane.boundary import NOT_DIVERGED, NOT_TRAINED, OUTCOME_CODES, POSSIBLE
-from fractal_ray.plane.outcome import Outcome
-
 _VALUE_STOPS: Final = (
     (0.00, "#8B0000"),
     (0.10, "#B22222"),
@@ -32,41 +29,6 @@ _VALUE_STOPS: Final = (
 
 VALUE_COLORS: Final = LinearSegmentedColormap.from_list("fractal_value", list(_VALUE_STOPS), N=1024)
 """Red (does not train) over white to blue (trains), fractal-llm's twelve stops (features V1)."""
-
-OUTCOME_COLORS: Final = {
-    Outcome.TRAINED: "#0072B2",
-    Outcome.NOT_IMPROVED: "#F0E442",
-    Outcome.DIVERGED: "#D55E00",
-}
-"""Blue, yellow and vermilion of Okabe and Ito, which differ in every common form of colour
-blindness."""
-
-OUTCOME_NAMES: Final = {
-    Outcome.TRAINED: "trained",
-    Outcome.NOT_IMPROVED: "not improved",
-    Outcome.DIVERGED: "diverged",
-}
-"""Names of outcomes in legends."""
-
-NO: Final = {"trainable": "not trainable", "stable": "diverged"}
-"""Names of points whose label is not yes."""
-
-MEASURED_COLORS: Final = ("#F2C6A5", "#D55E00", "#B3D4E8", "#0072B2")
-"""Colours of no inferred, no run, yes inferred and yes run: as in `OUTCOME_COLORS`, inferred ones
-pale."""
-
-CODE_COLORS: Final = {
-    **{code: OUTCOME_COLORS[outcome] for outcome, code in OUTCOME_CODES.items()},
-    NOT_TRAINED: MEASURED_COLORS[0],
-    NOT_DIVERGED: MEASURED_COLORS[2],
-}
-"""Colours of the codes in `Raster.outcome`, in order; pale for inferred nodes with two possible
-outcomes."""
-
-CODE_NAMES: Final = {
-    code: " or ".join(OUTCOME_NAMES[outcome] for outcome in possible)
-    for code, possible in POSSIBLE.items()
-}
 
 LINE_COLOR: Final = "#0072B2"
 MARK_COLOR: Final = "#D55E00"

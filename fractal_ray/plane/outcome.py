@@ -1,19 +1,20 @@
-"""What a finished run showed, and the criterion that turns a loss curve into it.
+"""Outcomes of finished runs, and the criterion that turns a loss curve into an outcome.
 
-Divergence is an answer and is kept; a run that ended for a reason of the machine (out of memory, a
-lost worker) is a *failure* and never reaches this module.
+Divergence is an outcome and is stored. A run that ended for a reason of the machine (out of memory,
+a lost worker) is a *failure* and never reaches this module.
 """
 
 import math
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Final
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 
 class Outcome(StrEnum):
-    """The three answers a run can give."""
+    """The three outcomes that a run can have."""
 
     TRAINED = "trained"
     """Finite throughout, and the mean of the last losses is below threshold x the first."""
@@ -25,12 +26,12 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Criterion:
-    """How a loss curve becomes an outcome (features D2, D3, D5; fractal-llm's rule by default).
+    """Rule that turns a loss curve into an outcome (features D2, D3, D5; by default fractal-llm's).
 
     Parameters
     ----------
     window
-        How many of the last losses are averaged, at least 1. A shorter curve uses all it has.
+        Number of last losses that are averaged, at least 1. A shorter curve uses all it has.
     threshold
         A run is `trained` when ``mean(last window losses) / first loss < threshold``.
     """
@@ -39,12 +40,12 @@ class Criterion:
     threshold: float = 1.0
 
     def tail(self, losses: ArrayLike) -> float:
-        """Mean of the last `window` losses, NaN for an empty curve."""
+        """Return the mean of the last `window` losses, NaN for an empty curve."""
         curve = np.asarray(losses, dtype=np.float64)
         return float(curve[-self.window :].mean()) if curve.size else math.nan
 
     def ratio(self, losses: ArrayLike) -> float:
-        """Tail mean over first loss: NaN for an empty curve, +inf for a first loss <= 0 (D3)."""
+        """Return tail mean over first loss; NaN without losses, +inf for a first loss <= 0 (D3)."""
         curve = np.asarray(losses, dtype=np.float64)
         if not curve.size:
             return math.nan
@@ -65,15 +66,37 @@ NO_LOSSES.flags.writeable = False
 
 
 @dataclass(frozen=True, slots=True)
+class Circumstances:
+    """Circumstances of a run that may change its bits or its time.
+
+    Parameters
+    ----------
+    deterministic
+        True if the run was set to give equal bits at every repetition; None if the workload has no
+        such setting.
+    side_by_side
+        Number of points that advanced together, this one included.
+    kernels
+        Names of kernels other than the plain ones ("compile, cuda_graphs").
+    """
+
+    deterministic: bool | None = None
+    side_by_side: int = 1
+    kernels: str = ""
+
+
+PLAIN: Final = Circumstances()
+"""Circumstances of a run by itself with plain kernels."""
+
+
+@dataclass(frozen=True, slots=True)
 class RunRecord:
-    """What one run measured: enough to label it again without training again.
+    """Measurements of one run: enough to label it by another criterion without training.
 
     `losses` holds the finite losses in order, float32. `final_loss` is the last loss seen, the
     non-finite one included. `seconds` is the time inside the training loop: where points advance
     together on a device, each one's share of it, since budgets and costs add them up.
-    `deterministic` says whether the run was to give the same bits every time (None: the workload
-    has no such setting), `side_by_side` how many points advanced together, this one included, and
-    `kernels` names others than the plain ones ("compile, cuda_graphs").
+    `deterministic`, `side_by_side` and `kernels` are those of `Circumstances`.
 
     Examples
     --------
@@ -118,9 +141,7 @@ class RunRecord:
         steps: int,
         tokens_seen: int,
         seconds: float,
-        deterministic: bool | None = None,
-        side_by_side: int = 1,
-        kernels: str = "",
+        circumstances: Circumstances = PLAIN,
     ) -> "RunRecord":
         """Summarise a loss curve under `criterion`."""
         outcome = criterion.outcome(losses, diverged_step)
@@ -138,7 +159,7 @@ class RunRecord:
             steps=steps,
             tokens_seen=tokens_seen,
             seconds=seconds,
-            deterministic=deterministic,
-            side_by_side=side_by_side,
-            kernels=kernels,
+            deterministic=circumstances.deterministic,
+            side_by_side=circumstances.side_by_side,
+            kernels=circumstances.kernels,
         )

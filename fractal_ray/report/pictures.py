@@ -15,15 +15,10 @@ from matplotlib.colors import Colormap, ListedColormap, to_hex, to_rgba
 from numpy.typing import NDArray
 
 from fractal_ray.figures.coloring import colormap, fill_inferred, value_map
-from fractal_ray.figures.style import (
-    BLANK_COLOR,
-    CODE_COLORS,
-    CODE_NAMES,
-    MEASURED_COLORS,
-    NO,
-)
+from fractal_ray.figures.style import BLANK_COLOR
 from fractal_ray.figures.tiles import edges, rulers
 from fractal_ray.plane.boundary import OUTCOME_CODES, UNKNOWN, Raster, labels
+from fractal_ray.plane.palette import CODE_COLORS, CODE_NAMES, MEASURED_COLORS, NO
 
 MOST_PIXELS: Final = 1025
 """Largest number of pixels along a side."""

@@ -16,7 +16,7 @@ from fractal_ray.analysis.verify.sheet import (
 )
 from fractal_ray.analysis.verify.smooth_range import NO_BOUNDARY, SMOOTH
 from fractal_ray.dimension.result import Estimate
-from fractal_ray.figures.style import NO
+from fractal_ray.plane.palette import NO
 from fractal_ray.report.facts import Facts
 
 _VERDICT_SENTENCES: Final = {

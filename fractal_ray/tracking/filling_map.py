@@ -7,8 +7,9 @@ import numpy as np
 from matplotlib.colors import to_rgb
 from numpy.typing import NDArray
 
-from fractal_ray.figures.style import MISSING_COLOR, OUTCOME_COLORS
+from fractal_ray.figures.style import MISSING_COLOR
 from fractal_ray.plane.boundary import OUTCOME_CODES, UNKNOWN
+from fractal_ray.plane.palette import OUTCOME_COLORS
 
 _WIDTH: Final = 480
 """Approximate width of a map in pixels."""

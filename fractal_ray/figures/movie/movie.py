@@ -16,7 +16,7 @@ from fractal_ray.figures.movie.camera import Timing, boxes_of, length, views
 from fractal_ray.figures.movie.captions import Captions
 from fractal_ray.figures.movie.pictures import Painter
 from fractal_ray.figures.nesting import chain, innermost, magnification
-from fractal_ray.figures.style import NO
+from fractal_ray.plane.palette import NO
 from fractal_ray.spec.frames import Lattice
 
 

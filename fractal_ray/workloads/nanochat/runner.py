@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from fractal_ray.plane.axes import Point
-from fractal_ray.plane.outcome import Criterion, RunRecord
+from fractal_ray.plane.outcome import Circumstances, Criterion, RunRecord
 from fractal_ray.workloads.nanochat.shared import Shared
 from fractal_ray.workloads.nanochat.stack_size import StackSize, most_copies
 from nanochat.errors import NanochatError
@@ -182,9 +182,11 @@ class NanochatRunner:
             steps=result.steps,
             tokens_seen=result.tokens_seen,
             seconds=result.seconds,
-            deterministic=self._recipe.deterministic,
-            side_by_side=together,
-            kernels=str(self._kernels),
+            circumstances=Circumstances(
+                deterministic=self._recipe.deterministic,
+                side_by_side=together,
+                kernels=str(self._kernels),
+            ),
         )
 
     def _batches_for(self, recipe: Recipe) -> "Batches":

@@ -9,8 +9,8 @@ from rich.console import Console
 from fractal_ray.cli import screen as live
 from fractal_ray.cli.screen import LineView, duration, map_text, one_line, screen, shrunk
 from fractal_ray.engine.progress import Progress
-from fractal_ray.figures.style import OUTCOME_COLORS
 from fractal_ray.plane.boundary import OUTCOME_CODES
+from fractal_ray.plane.palette import OUTCOME_COLORS
 
 HALF_WAY = Progress(
     stage="0:grid",

@@ -23,10 +23,10 @@ from fractal_ray.dimension.result import Estimate
 from fractal_ray.dimension.scaling import fit_scaling
 from fractal_ray.engine.budget import Budget
 from fractal_ray.errors import SweepError, SweepStoppedError
-from fractal_ray.figures.style import CODE_NAMES
 from fractal_ray.plane.axes import Point
 from fractal_ray.plane.boundary import NOT_TRAINED, OUTCOME_CODES
 from fractal_ray.plane.outcome import RunRecord
+from fractal_ray.plane.palette import CODE_NAMES
 from fractal_ray.report import charts, maps, sections
 from fractal_ray.report import provenance as background
 from fractal_ray.report import sentences as words
