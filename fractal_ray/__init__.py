@@ -15,7 +15,7 @@ Examples
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 
-from fractal_ray.version import VERSION as __version__
+from fractal_ray.dataset.version import VERSION as __version__
 
 if TYPE_CHECKING:
     from fractal_ray.errors import SweepError, SweepStoppedError

@@ -51,6 +51,13 @@ class Sweep(SweepData):
         Folder or URI of the dataset; None for the folder `spec.name` in `spec.storage`.
     skip_corrupt
         Leave out parts of the dataset that cannot be read instead of raising.
+
+    Examples
+    --------
+    >>> import fractal_ray
+    >>> sweep = fractal_ray.Sweep.open("sweeps/weierstrass.yaml")
+    >>> sweep.spec.name, list(sweep.frames)
+    ('weierstrass', [0])
     """
 
     def __init__(
@@ -300,7 +307,37 @@ class Sweep(SweepData):
 
 
 def load(path: str | Path, *settings: str) -> Sweep:
-    """Open a sweep; `fractal_ray.load` has the parameters."""
+    """Open a sweep: the folder of its dataset, or the YAML of its spec.
+
+    Parameters
+    ----------
+    path
+        Folder with `sweep.json` in it, a URI that pyarrow knows, or a YAML file. The sweep of a
+        YAML file need not have been run yet.
+    settings
+        ``"label.threshold=1.0"``: dotted key of the spec, then a YAML value, as after ``--set``.
+
+    Returns
+    -------
+    Sweep
+        With `points`, `map()`, `dimension()`, `figure()`, `run()` and `zoom()`.
+
+    Raises
+    ------
+    SweepError
+        When there is no sweep at `path`, with the sweeps nearby, or the spec is not valid.
+
+    Examples
+    --------
+    In a checkout of the repository, the dataset of a notebook:
+
+    >>> import fractal_ray
+    >>> sweep = fractal_ray.load("notebooks/data/first-map")
+    >>> len(sweep.points)
+    563
+    >>> fractal_ray.load("notebooks/data/first-map", "label.threshold=0.5").spec.label.threshold
+    0.5
+    """
     if "://" not in str(path):
         path = Path(path).expanduser()
         _check(path)

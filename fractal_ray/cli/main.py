@@ -58,7 +58,7 @@ def _version(
     version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
 ) -> None:
     if version:
-        from fractal_ray.version import VERSION
+        from fractal_ray.dataset.version import VERSION
 
         print(f"fractal-ray {VERSION}")
         raise typer.Exit

@@ -10,6 +10,7 @@ from typing import Final, Literal
 from fractal_ray.dataset.driver_lease import hold_lease
 from fractal_ray.dataset.header import write_header
 from fractal_ray.dataset.store import Store
+from fractal_ray.dataset.version import VERSION
 from fractal_ray.engine.budget import Budget
 from fractal_ray.engine.claim import check_fingerprint, own_header
 from fractal_ray.engine.dispatcher import Dispatcher
@@ -19,7 +20,6 @@ from fractal_ray.plane.zoom import Zoom
 from fractal_ray.planners.program import Program
 from fractal_ray.spec.planning import make_program
 from fractal_ray.spec.sweep_spec import SweepSpec
-from fractal_ray.version import VERSION
 from fractal_ray.workloads.base import Workload
 
 NO_BUDGET: Final = Budget()

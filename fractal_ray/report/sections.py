@@ -3,6 +3,7 @@
 from typing import Any
 
 from fractal_ray.analysis.status import frame_line
+from fractal_ray.dataset.version import VERSION
 from fractal_ray.dimension.result import Estimate
 from fractal_ray.errors import SweepError
 from fractal_ray.figures.nesting import chain
@@ -10,7 +11,6 @@ from fractal_ray.report import charts
 from fractal_ray.report import sentences as words
 from fractal_ray.report.facts import Facts, FrameFacts
 from fractal_ray.report.maps import small_picture
-from fractal_ray.version import VERSION
 
 
 def head(facts: Facts) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from fractal_ray.analysis.verify.null_sets import NOISE, NULLS, replay_null
 from fractal_ray.analysis.verify.reading import read_raster
 from fractal_ray.analysis.verify.sheet import AxisValues, Evidence, Sheet, judge
 from fractal_ray.dataset.plain_json import to_json
+from fractal_ray.dataset.version import VERSION
 from fractal_ray.dimension.recommend import Data
 from fractal_ray.dimension.result import Estimate
 from fractal_ray.errors import SweepError
@@ -26,7 +27,6 @@ from fractal_ray.plane.boundary import boundary_cells
 from fractal_ray.plane.frame_numbers import stage_of
 from fractal_ray.plane.precision import Arithmetic, distinct_values
 from fractal_ray.spec.frames import Lattice
-from fractal_ray.version import VERSION
 
 SAMPLE: Final = 200
 """Points that are checked, unless told otherwise: none of them changing its label then says, with
