@@ -21,7 +21,7 @@ lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright
-	$(BIN)/lint-imports --no-logo --contract nanochat-alone --contract ray --contract wandb
+	$(BIN)/lint-imports --no-logo
 
 check: lint test
 
