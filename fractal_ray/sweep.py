@@ -21,7 +21,7 @@ from fractal_ray.engine.progress import Progress, View
 from fractal_ray.engine.run import NO_BUDGET, EngineName, RunOptions, no_view, run_sweep
 from fractal_ray.engine.workload_of import workload_of
 from fractal_ray.errors import SweepError, nearest
-from fractal_ray.spec.frames import Lattice
+from fractal_ray.spec.frames import SweepFrame
 from fractal_ray.spec.sweep_spec import SweepSpec
 from fractal_ray.spec.yaml_file import load_spec, parse_spec
 from fractal_ray.workloads.base import Workload
@@ -286,12 +286,12 @@ class Sweep(SweepData):
 
         return read_frame(self, frame, table=table, coarse=coarse).raster
 
-    def lattices(self) -> dict[int, Lattice]:
+    def lattices(self) -> dict[int, SweepFrame]:
         """Return `frames`; the name of that property in version 0.1."""
         _warn_renamed("Sweep.lattices()", "Sweep.frames")
         return self.frames
 
-    def lattice(self, frame: int | None = None) -> Lattice:
+    def lattice(self, frame: int | None = None) -> SweepFrame:
         """Return `frame(number)`; the name of that method in version 0.1."""
         _warn_renamed("Sweep.lattice(number)", "Sweep.frame(number)")
         return self.frame(frame)

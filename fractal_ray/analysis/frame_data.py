@@ -13,7 +13,7 @@ from fractal_ray.analysis.sweep_data import SweepData, label_of
 from fractal_ray.dimension.recommend import Data
 from fractal_ray.dimension.result import Estimate
 from fractal_ray.plane.boundary import Raster, labels
-from fractal_ray.spec.frames import Lattice
+from fractal_ray.spec.frames import SweepFrame
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class FrameData:
     """
 
     sweep: SweepData
-    lattice: Lattice
+    lattice: SweepFrame
     table: pa.Table
     raster: Raster
     replayed: Replayed | None
@@ -66,12 +66,12 @@ def read_frame(
 
 
 def fill_frame(
-    sweep: SweepData, lattice: Lattice, table: pa.Table, failures: pa.Table
+    sweep: SweepData, lattice: SweepFrame, table: pa.Table, failures: pa.Table
 ) -> FrameData:
     """Make the data of a frame from rows of `points/` and `failures/`."""
     return FrameData(sweep, lattice, table, *fill_raster(sweep.spec, lattice, table, failures))
 
 
-def grid_of(lattice: Lattice) -> Lattice:
+def grid_of(lattice: SweepFrame) -> SweepFrame:
     """Return the grid of a frame, without its refinement."""
     return replace(lattice, level=0, refinement=None)

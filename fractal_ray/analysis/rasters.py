@@ -27,7 +27,7 @@ from fractal_ray.plane.boundary import (
 from fractal_ray.plane.outcome import Outcome
 from fractal_ray.planners.inferred_labels import infer_labels
 from fractal_ray.planners.refine import RefinePlanner
-from fractal_ray.spec.frames import Lattice
+from fractal_ray.spec.frames import SweepFrame
 from fractal_ray.spec.sweep_spec import SweepSpec
 
 # labels "trainable" and "stable" -> code of an outcome
@@ -41,7 +41,7 @@ _IMPLIED: Final = {
 
 
 def fill_raster(
-    spec: SweepSpec, lattice: Lattice, table: pa.Table, failures: pa.Table
+    spec: SweepSpec, lattice: SweepFrame, table: pa.Table, failures: pa.Table
 ) -> tuple[Raster, Replayed | None]:
     """Put rows on a frame's finest lattice by their exact values.
 

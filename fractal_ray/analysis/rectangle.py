@@ -38,7 +38,7 @@ from fractal_ray.plane.cut_axis import (
 )
 from fractal_ray.plane.frame_numbers import PER_STAGE
 from fractal_ray.plane.zoom import Zoom
-from fractal_ray.spec.frames import Lattice
+from fractal_ray.spec.frames import SweepFrame
 from fractal_ray.spec.sweep_spec import SweepSpec
 from fractal_ray.spec.yaml_file import parse_spec
 
@@ -106,13 +106,13 @@ def begin_rectangle(
     other = SweepData(new_spec, inside(storage, new_spec.name))
     theirs, stages = other.header(), new_spec.model_dump(mode="json")["stages"]
     if theirs is None:
-        _begin(sweep, other, kept, Lattice(made, levels), zoom)
+        _begin(sweep, other, kept, SweepFrame(made, levels), zoom)
     elif theirs["spec"]["stages"] != stages:
         raise SweepError(f"{other.location} holds another sweep; take another name or storage")
     return new_spec
 
 
-def _check(sweep: SweepData, lattice: Lattice, x: Range, y: Range, points: int) -> None:
+def _check(sweep: SweepData, lattice: SweepFrame, x: Range, y: Range, points: int) -> None:
     for side, axis, given in (("x", lattice.frame.x, x), ("y", lattice.frame.y, y)):
         if axis.integer:
             raise SweepError(
@@ -150,7 +150,7 @@ def _shares(axis: Axis, ends: Range) -> tuple[Fraction, Fraction]:
     return max(low, Fraction(0)), min(high, Fraction(1))
 
 
-def _cut_out(lattice: Lattice, x: Range, y: Range, points: int, number: int) -> Frame:
+def _cut_out(lattice: SweepFrame, x: Range, y: Range, points: int, number: int) -> Frame:
     """The frame on nodes that holds the rectangle, and a lattice that contains these nodes."""
     old = lattice.frame
     shares = _shares(old.x, x), _shares(old.y, y)
@@ -231,7 +231,7 @@ def _spec_with(
     return parse_spec(changed, origin=f"the zoom of {spec.name}")
 
 
-def _begin(sweep: SweepData, other: SweepData, kept: int, lattice: Lattice, zoom: Zoom) -> None:
+def _begin(sweep: SweepData, other: SweepData, kept: int, lattice: SweepFrame, zoom: Zoom) -> None:
     """Give a new sweep the old one's rows that it needs; the header last: it says all is there."""
     table, frame = sweep.table(), lattice.frame
     wide, high = frame.cells_x << lattice.level, frame.cells_y << lattice.level

@@ -22,7 +22,7 @@ from fractal_ray.planners.grid import GridPlanner
 from fractal_ray.planners.pairs import PairPlanner
 from fractal_ray.planners.refine import RefinePlanner
 from fractal_ray.planners.transects import TransectPlanner
-from fractal_ray.spec.frames import Lattice
+from fractal_ray.spec.frames import SweepFrame
 from fractal_ray.spec.planning import refinement_of, sampler_of
 from fractal_ray.spec.sweep_spec import SweepSpec
 
@@ -61,7 +61,7 @@ class Replayed:
         return audit_report(self.field) if isinstance(self.field, RefinePlanner) else None
 
 
-def replay(spec: SweepSpec, lattice: Lattice, answers: Answers) -> Replayed | None:
+def replay(spec: SweepSpec, lattice: SweepFrame, answers: Answers) -> Replayed | None:
     """Plan the stages of a frame again.
 
     Parameters

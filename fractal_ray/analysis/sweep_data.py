@@ -16,7 +16,7 @@ from fractal_ray.dataset.store import Store
 from fractal_ray.errors import SweepError
 from fractal_ray.plane.boundary import is_yes
 from fractal_ray.plane.frame_numbers import stage_of
-from fractal_ray.spec.frames import Lattice, lattices
+from fractal_ray.spec.frames import SweepFrame, sweep_frames
 from fractal_ray.spec.sweep_spec import SweepSpec
 from fractal_ray.workloads.base import Workload
 from fractal_ray.workloads.section import WorkloadSection
@@ -62,11 +62,11 @@ class SweepData:
         return self.store().read(skip_corrupt=self.skip_corrupt)
 
     @property
-    def frames(self) -> dict[int, Lattice]:
+    def frames(self) -> dict[int, SweepFrame]:
         """All frames so far by number, those of a zoom in the order in which they were chosen."""
-        return lattices(self.spec, read_zooms(self.store()))
+        return sweep_frames(self.spec, read_zooms(self.store()))
 
-    def frame(self, number: int | None = None) -> Lattice:
+    def frame(self, number: int | None = None) -> SweepFrame:
         """Return a frame with its finest lattice; the last frame by default.
 
         Raises

@@ -11,7 +11,7 @@ from fractal_ray.errors import SweepError
 from fractal_ray.figures.coloring import fill_inferred
 from fractal_ray.plane.boundary import Raster, is_yes
 from fractal_ray.plane.outcome import Criterion
-from fractal_ray.spec.frames import Lattice
+from fractal_ray.spec.frames import SweepFrame
 from fractal_ray.spec.sweep_spec import SweepSpec
 from fractal_ray.workloads.mlp.measure import measure
 
@@ -75,7 +75,7 @@ def settled(spec: SweepSpec, table: pa.Table) -> Floats:
 
 
 def on_lattice(
-    spec: SweepSpec, lattice: Lattice, table: pa.Table, raster: Raster, rows: Rows
+    spec: SweepSpec, lattice: SweepFrame, table: pa.Table, raster: Raster, rows: Rows
 ) -> Floats:
     """Put a measure of rows on a frame's finest lattice.
 

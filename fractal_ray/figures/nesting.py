@@ -5,13 +5,13 @@ from decimal import Decimal
 
 from fractal_ray.plane.axes import Axis, Frame
 from fractal_ray.plane.cut_axis import DECIMAL, ends, share_at
-from fractal_ray.spec.frames import Lattice
+from fractal_ray.spec.frames import SweepFrame
 
 Window = tuple[Decimal, Decimal, Decimal, Decimal]
 """Low and high end along x, then along y, in shares of the sides of a frame."""
 
 
-def chain(lattices: Mapping[int, Lattice], number: int) -> list[Lattice]:
+def chain(lattices: Mapping[int, SweepFrame], number: int) -> list[SweepFrame]:
     """Return the frames around a frame, from the axes down to the frame itself.
 
     Parameters
@@ -33,7 +33,7 @@ def chain(lattices: Mapping[int, Lattice], number: int) -> list[Lattice]:
     return frames[::-1]
 
 
-def innermost(lattices: Mapping[int, Lattice]) -> list[int]:
+def innermost(lattices: Mapping[int, SweepFrame]) -> list[int]:
     """Return the numbers of the frames that no other frame lies in: the ends of chains."""
     outer = {lattice.frame.id for number in lattices for lattice in chain(lattices, number)[:-1]}
     return [number for number in lattices if number not in outer]
@@ -52,7 +52,7 @@ def magnification(outer: Frame, inner: Frame) -> float:
     return float(DECIMAL.divide(_width(outer.x), _width(inner.x)))
 
 
-def _around(lattices: Mapping[int, Lattice], lattice: Lattice) -> Lattice | None:
+def _around(lattices: Mapping[int, SweepFrame], lattice: SweepFrame) -> SweepFrame | None:
     zoom = lattice.zoom
     if zoom is None:
         return None

@@ -15,7 +15,7 @@ from fractal_ray.figures.tiles import rulers
 from fractal_ray.plane.boundary import OUTCOME_CODES, UNKNOWN, Raster
 from fractal_ray.plane.outcome import Outcome
 from fractal_ray.planners.pairs import UNIT_BITS
-from fractal_ray.spec.frames import Lattice
+from fractal_ray.spec.frames import SweepFrame
 
 _FORMS: Final = "x=VALUE, y=VALUE or transect=NUMBER"
 
@@ -158,7 +158,7 @@ def _transect(data: FrameData, number: int) -> Line:
     return Line(name, "share of the line", share, shown, table, _border(share, node_labels))
 
 
-def _addresses(lattice: Lattice, table: pa.Table) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def _addresses(lattice: SweepFrame, table: pa.Table) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Return the addresses of rows on the finest lattice; -1 for rows that do not lie on it."""
     frame, level = lattice.frame, lattice.level
     ix = frame.x.addresses(table.column("x").to_numpy(), frame.cells_x << level)

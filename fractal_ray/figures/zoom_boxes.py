@@ -14,7 +14,7 @@ from fractal_ray.figures.tiles import rulers
 from fractal_ray.plane.axes import Frame
 from fractal_ray.plane.boundary import Raster
 from fractal_ray.plane.cut_axis import ends
-from fractal_ray.spec.frames import Lattice
+from fractal_ray.spec.frames import SweepFrame
 
 _SMALLEST = 150.0
 """Largest ratio of the map's width to a frame's; narrower frames are too small to be seen and are
@@ -26,7 +26,7 @@ _NAME = (0.1, 0.045)
 
 def zoom_boxes(
     raster: Raster,
-    lattices: Mapping[int, Lattice],
+    lattices: Mapping[int, SweepFrame],
     number: int,
     *,
     title: str,

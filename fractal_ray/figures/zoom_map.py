@@ -20,7 +20,7 @@ from fractal_ray.figures.ruler import Ruler
 from fractal_ray.figures.tiles import rulers
 from fractal_ray.plane.axes import Axis
 from fractal_ray.plane.cut_axis import coordinate_at, ends, value_at
-from fractal_ray.spec.frames import Lattice
+from fractal_ray.spec.frames import SweepFrame
 
 if TYPE_CHECKING:
     from matplotlib.backend_bases import MouseEvent
@@ -32,7 +32,7 @@ _SMALLEST = 0.005  # of a side: a smaller rectangle counts as a click
 class ZoomableSweep(Protocol):
     """The methods of `fractal_ray.Sweep` that a `ZoomMap` calls."""
 
-    def frame(self, number: int | None = None) -> Lattice:
+    def frame(self, number: int | None = None) -> SweepFrame:
         """Return a frame; None for the last."""
         ...
 

@@ -13,7 +13,7 @@ from fractal_ray.analysis.verify.kept_sheet import read_sheet
 from fractal_ray.dataset.frames_file import FILE
 from fractal_ray.dataset.secrets import without_secrets
 from fractal_ray.errors import SweepError
-from fractal_ray.spec.frames import Lattice
+from fractal_ray.spec.frames import SweepFrame
 from fractal_ray.spec.yaml_file import parse_spec
 
 _MOST_REREADS: Final = 3
@@ -89,7 +89,7 @@ class Facts:
         return parse_spec(self.header["spec"]) != self.sweep.spec
 
     @property
-    def lattices(self) -> dict[int, Lattice]:
+    def lattices(self) -> dict[int, SweepFrame]:
         """Return the frames by number."""
         return {frame.number: frame.data.lattice for frame in self.frames}
 

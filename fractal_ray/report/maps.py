@@ -19,7 +19,7 @@ from fractal_ray.figures.ruler import Ruler
 from fractal_ray.figures.tiles import edges, rulers
 from fractal_ray.report.facts import Facts, FrameFacts
 from fractal_ray.report.pictures import MOST_PIXELS, View, thumbnail, views
-from fractal_ray.spec.frames import Lattice
+from fractal_ray.spec.frames import SweepFrame
 
 MOST_BYTES: Final = 7_000_000
 """Largest size of all maps of a page, without plotly.js and texts."""
@@ -154,7 +154,7 @@ def _view(view: View) -> dict[str, Any]:
 
 
 def _boxes(
-    lattices: dict[int, Lattice], frame: FrameFacts, ruler: dict[str, Ruler]
+    lattices: dict[int, SweepFrame], frame: FrameFacts, ruler: dict[str, Ruler]
 ) -> list[dict[str, Any]]:
     """Return the frames that lie directly in this one, as boxes in its units."""
     outer, raster = frame.data.lattice, frame.data.raster

@@ -1,4 +1,4 @@
-"""The frames of a sweep: those that its spec names, and those that its zooms have chosen.
+"""The frames of a sweep: the frames of its grids, and the frames that its zooms have chosen.
 
 `plane/frame_numbers.py` says how frames are numbered.
 """
@@ -13,19 +13,19 @@ from fractal_ray.spec.sweep_spec import SweepSpec
 
 
 @dataclass(frozen=True)
-class Lattice:
-    """A frame and its finest lattice.
+class SweepFrame:
+    """A frame of a sweep and its finest lattice.
 
-    Parameters
+    Attributes
     ----------
     frame
-        The frame.
+        The frame, with the cells of level 0.
     level
-        Of the finest lattice over it.
+        Level of the finest lattice over the frame.
     refinement
-        Number of the stage that refined it; None where it is a grid only.
+        Number of the stage that refined it; None for a frame that only has its grid.
     zoom
-        How it was chosen; None for the axes as the spec gives them.
+        Record of how the frame was chosen; None for the axes as the spec gives them.
     """
 
     frame: Frame
@@ -34,22 +34,22 @@ class Lattice:
     zoom: Zoom | None = None
 
 
-def lattices(spec: SweepSpec, zooms: Sequence[Zoom]) -> dict[int, Lattice]:
-    """All frames by number, in the order of the stages that fill them.
+def sweep_frames(spec: SweepSpec, zooms: Sequence[Zoom]) -> dict[int, SweepFrame]:
+    """Return all frames by number, in the order of the stages that fill them.
 
     Parameters
     ----------
     spec
     zooms
-        Frames chosen so far.
+        Frames chosen up to now.
     """
-    made: dict[int, Lattice] = {}
+    frames: dict[int, SweepFrame] = {}
     for index, stage in enumerate(spec.stages):
         refinement = spec.refinement(index)
         level = 0 if refinement is None else spec.level(refinement)
         if stage.grid is not None:
-            made[index] = Lattice(spec.frame(index), level, refinement)
+            frames[index] = SweepFrame(spec.frame(index), level, refinement)
         for zoom in zooms if stage.zoom is not None else ():
             if stage_of(zoom.frame.id) == index:
-                made[zoom.frame.id] = Lattice(zoom.frame, level, refinement, zoom)
-    return made
+                frames[zoom.frame.id] = SweepFrame(zoom.frame, level, refinement, zoom)
+    return frames

@@ -13,7 +13,7 @@ from fractal_ray.analysis.sweep_data import SweepData
 from fractal_ray.errors import SweepError
 from fractal_ray.plane.axes import Axis
 from fractal_ray.plane.boundary import Raster
-from fractal_ray.spec.frames import Lattice
+from fractal_ray.spec.frames import SweepFrame
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class SideFrame:
 
 def choose_frames(
     a: SweepData, b: SweepData, frame: int | None
-) -> tuple[tuple[Lattice, Lattice], tuple[str, ...]]:
+) -> tuple[tuple[SweepFrame, SweepFrame], tuple[str, ...]]:
     """The frame that is asked for, or the last that is the same in both; and what to say of that.
 
     Raises
@@ -62,7 +62,7 @@ def choose_frames(
     return both, (note,)
 
 
-def same_place(one: Lattice, other: Lattice) -> bool:
+def same_place(one: SweepFrame, other: SweepFrame) -> bool:
     """Whether two frames are one rectangle: nodes that both should have are the same float64."""
     a, b = one.frame, other.frame
     across = math.gcd(a.cells_x << one.level, b.cells_x << other.level)
@@ -76,7 +76,7 @@ def _same_nodes(one: Axis, other: Axis, cells: int) -> bool:
     return one == other or (ends and np.array_equal(one.values(cells), other.values(cells)))
 
 
-def read_side(letter: str, sweep: SweepData, lattice: Lattice) -> SideFrame:
+def read_side(letter: str, sweep: SweepData, lattice: SweepFrame) -> SideFrame:
     """What a side's dataset holds of a frame, under the label of its spec.
 
     Raises

@@ -26,7 +26,7 @@ from fractal_ray.plane.axes import Axis
 from fractal_ray.plane.boundary import boundary_cells
 from fractal_ray.plane.frame_numbers import stage_of
 from fractal_ray.plane.precision import Arithmetic, distinct_values
-from fractal_ray.spec.frames import Lattice
+from fractal_ray.spec.frames import SweepFrame
 
 SAMPLE: Final = 200
 """Points that are checked, unless told otherwise: none of them changing its label then says, with
@@ -152,7 +152,7 @@ def _along_the_rim(mixed: NDArray[np.bool_]) -> float:
     return 1 - inner / max(1, int(mixed.sum()))
 
 
-def _values(sweep: SweepData, lattice: Lattice) -> tuple[AxisValues, AxisValues]:
+def _values(sweep: SweepData, lattice: SweepFrame) -> tuple[AxisValues, AxisValues]:
     frame = lattice.frame
     of_x, of_y = sweep.spec.arithmetics
     return (

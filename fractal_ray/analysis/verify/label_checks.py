@@ -24,7 +24,7 @@ from fractal_ray.plane.precision import Arithmetic, next_value
 from fractal_ray.plane.zoom import Zoom
 from fractal_ray.planners.listed import ListedPlanner
 from fractal_ray.planners.program import Program
-from fractal_ray.spec.frames import Lattice
+from fractal_ray.spec.frames import SweepFrame
 from fractal_ray.spec.sweep_spec import SweepSpec
 
 Check = Literal["repeat", "nudge", "mode", "dtype"]
@@ -50,7 +50,7 @@ class Sample:
 
 def draw_sample(
     border: Sequence[tuple[float, float, bool]],
-    lattice: Lattice,
+    lattice: SweepFrame,
     spec: SweepSpec,
     count: int,
     seed: int = 0,
@@ -114,7 +114,7 @@ class CheckRuns:
     program: Callable[[list[Zoom]], Program]
 
 
-def check_runs(sweep: SweepData, lattice: Lattice, sample: Sample) -> Iterator[CheckRuns]:
+def check_runs(sweep: SweepData, lattice: SweepFrame, sample: Sample) -> Iterator[CheckRuns]:
     """Yield the runs that a sample needs, one check after the other.
 
     They have the sweep's workload and label, and run the sample's points instead of stages.
@@ -150,7 +150,7 @@ def applicable(sweep: SweepData, sample: Sample) -> tuple[Check, ...]:
     return tuple(check for check, does in applies.items() if does)
 
 
-def read_flips(sweep: SweepData, lattice: Lattice, sample: Sample) -> list[LabelCheck]:
+def read_flips(sweep: SweepData, lattice: SweepFrame, sample: Sample) -> list[LabelCheck]:
     """Compare labels, for every check whose runs are all there."""
     found = []
     for runs in check_runs(sweep, lattice, sample):

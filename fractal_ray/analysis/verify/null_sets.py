@@ -19,7 +19,7 @@ from fractal_ray.plane.axes import Axis, Frame, Point
 from fractal_ray.plane.hashing import scramble
 from fractal_ray.plane.outcome import Outcome
 from fractal_ray.planners.base import Result
-from fractal_ray.spec.frames import Lattice
+from fractal_ray.spec.frames import SweepFrame
 from fractal_ray.spec.sweep_spec import SweepSpec
 
 SMOOTH: Final = tuple(f"{kind} {number}" for kind in ("curve", "bowl") for number in (1, 2, 3, 4))
@@ -33,7 +33,7 @@ _NOISE_CELLS: Final = 512
 Values = NDArray[np.float64]
 
 
-def replay_null(spec: SweepSpec, lattice: Lattice, null: str, share: float) -> Replayed:
+def replay_null(spec: SweepSpec, lattice: SweepFrame, null: str, share: float) -> Replayed:
     """Send a null through the stages of a frame.
 
     Parameters
@@ -66,7 +66,7 @@ def replay_null(spec: SweepSpec, lattice: Lattice, null: str, share: float) -> R
     return replayed
 
 
-def _shallower(spec: SweepSpec, lattice: Lattice) -> SweepSpec:
+def _shallower(spec: SweepSpec, lattice: SweepFrame) -> SweepSpec:
     assert lattice.refinement is not None
     side = max(lattice.frame.cells_x, lattice.frame.cells_y)
     levels = max(1, (_NOISE_CELLS // side).bit_length() - 1)

@@ -17,7 +17,7 @@ from fractal_ray.figures.movie.captions import Captions
 from fractal_ray.figures.movie.pictures import Painter
 from fractal_ray.figures.nesting import chain, innermost, magnification
 from fractal_ray.plane.palette import NO
-from fractal_ray.spec.frames import Lattice
+from fractal_ray.spec.frames import SweepFrame
 
 
 class Movie:
@@ -109,7 +109,7 @@ class Movie:
         return NO[boundary], boundary, how[self._shade] + note
 
 
-def _has_rows(lattice: Lattice, table: pa.Table) -> bool:
+def _has_rows(lattice: SweepFrame, table: pa.Table) -> bool:
     frame, level = lattice.frame, lattice.level
     ix = frame.x.addresses(table.column("x").to_numpy(), frame.cells_x << level)
     iy = frame.y.addresses(table.column("y").to_numpy(), frame.cells_y << level)

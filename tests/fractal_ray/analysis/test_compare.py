@@ -39,7 +39,7 @@ from fractal_ray.plane.axes import Point
 from fractal_ray.plane.boundary import boundary_cells
 from fractal_ray.plane.cut_axis import cut
 from fractal_ray.plane.outcome import Outcome, RunRecord
-from fractal_ray.spec.frames import Lattice
+from fractal_ray.spec.frames import SweepFrame
 from fractal_ray.spec.sweep_spec import LabelSpec
 from fractal_ray.spec.yaml_file import parse_spec
 from fractal_ray.sweep import Sweep
@@ -273,7 +273,7 @@ def test_frames_are_the_same_place_where_their_nodes_are(tmp_path: Path) -> None
     axis = whole.frame.x
     low, high = Decimal(0), Decimal(1)
 
-    def frame(top: Decimal, cells: int = 8) -> Lattice:
+    def frame(top: Decimal, cells: int = 8) -> SweepFrame:
         x = cut(axis, low, top)
         return replace(whole, frame=replace(whole.frame, x=x, cells_x=cells))
 

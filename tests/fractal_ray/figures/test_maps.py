@@ -27,7 +27,7 @@ from fractal_ray.plane.axes import Axis, Frame
 from fractal_ray.plane.boundary import Raster
 from fractal_ray.plane.cut_axis import coordinate_at, cut, ends
 from fractal_ray.plane.zoom import zoom_in
-from fractal_ray.spec.frames import Lattice
+from fractal_ray.spec.frames import SweepFrame
 
 
 @pytest.fixture
@@ -331,7 +331,7 @@ def test_zoom_boxes_lie_where_frames_lie() -> None:
         frame, (Decimal("0.5"), Decimal("0.25")), 4.0,
         cells=(8, 8), first_id=1000, rule="center", depth=5,
     )  # fmt: skip
-    every = {0: Lattice(frame, 0)} | {z.frame.id: Lattice(z.frame, 0, zoom=z) for z in zooms}
+    every = {0: SweepFrame(frame, 0)} | {z.frame.id: SweepFrame(z.frame, 0, zoom=z) for z in zooms}
     raster = Raster(
         np.zeros((9, 9), np.int8), np.ones((9, 9)), x.values(8), y.values(8),
         "a", "b", "log", "linear",

@@ -27,7 +27,7 @@ from fractal_ray.plane.axes import Axis, Frame
 from fractal_ray.plane.boundary import labels
 from fractal_ray.plane.outcome import Criterion
 from fractal_ray.plane.zoom import Zoom, zoom_in, zoom_out
-from fractal_ray.spec.frames import Lattice
+from fractal_ray.spec.frames import SweepFrame
 from fractal_ray.spec.yaml_file import parse_spec
 from fractal_ray.sweep import Sweep
 
@@ -42,8 +42,8 @@ def _zooms(
     return make(ROOT, PLACE, 2.0, cells=(8, 8), first_id=first_id, rule="center", depth=depth)
 
 
-def _lattices(zooms: list[Zoom]) -> dict[int, Lattice]:
-    return {0: Lattice(ROOT, 0)} | {z.frame.id: Lattice(z.frame, 0, zoom=z) for z in zooms}
+def _lattices(zooms: list[Zoom]) -> dict[int, SweepFrame]:
+    return {0: SweepFrame(ROOT, 0)} | {z.frame.id: SweepFrame(z.frame, 0, zoom=z) for z in zooms}
 
 
 class TestChains:
