@@ -286,6 +286,20 @@ class Sweep(SweepData):
 
         return read_frame(self, frame, table=table, coarse=coarse).raster
 
+    def table(self, *, skip_corrupt: bool | None = None) -> pa.Table:
+        """Read all evaluations, one row a point (docs/storage.md lists the columns).
+
+        Parameters
+        ----------
+        skip_corrupt
+            Parameter of version 0.1. `Sweep.open(..., skip_corrupt=True)` opens a sweep whose
+            unreadable parts are left out.
+        """
+        if skip_corrupt is None:
+            return super().table()
+        _warn_renamed("Sweep.table(skip_corrupt=...)", "Sweep.open(path, skip_corrupt=...).table()")
+        return self.store().read(skip_corrupt=skip_corrupt)
+
     def lattices(self) -> dict[int, SweepFrame]:
         """Return `frames`; the name of that property in version 0.1."""
         _warn_renamed("Sweep.lattices()", "Sweep.frames")

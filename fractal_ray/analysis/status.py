@@ -5,7 +5,6 @@ import hashlib
 import json
 import math
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -19,12 +18,9 @@ from fractal_ray.dataset.failures import signature
 from fractal_ray.dataset.frames_file import FILE as ZOOMS
 from fractal_ray.dataset.relabel import outcomes
 from fractal_ray.dataset.store import Store
-from fractal_ray.plane.frame_numbers import stage_of
 from fractal_ray.plane.outcome import Outcome
-from fractal_ray.plane.zoom import Zoom
 from fractal_ray.spec.cost import reckon
 from fractal_ray.spec.stages import StageSpec
-from fractal_ray.spec.sweep_spec import SweepSpec
 
 SUMMARY = "summary.json"
 
@@ -214,27 +210,3 @@ def failure_groups(sweep: SweepData) -> list[dict[str, Any]]:
             group["hosts"].append(host)
         group["kind"], group["traceback"] = row["kind"], row["traceback"]
     return sorted(groups.values(), key=lambda group: -group["count"])
-
-
-def notes_on_zooms(spec: SweepSpec, zooms: Sequence[Zoom]) -> list[str]:
-    """Return notes on frames: fewer than there could be, or chosen by another label."""
-    said = []
-    for index, stage in enumerate(spec.stages):
-        if stage.zoom is None:
-            continue
-        made = sum(stage_of(zoom.frame.id) == index for zoom in zooms)
-        if made < (most := spec.frames(index)):
-            said.append(
-                f"stage {index}, a zoom, has {made} of up to {most} frames so far; it chooses none"
-                " where it finds no border, or no room for another window"
-            )
-    label = spec.label.model_dump()
-    others = [zoom for zoom in zooms if dict(zoom.label) != label]
-    if others:
-        was = others[0].label
-        what = ", ".join(f"{key} {was.get(key)!r}" for key in label if was.get(key) != label[key])
-        said.append(
-            f"{len(others)} of {len(zooms)} frames were chosen where the border of another label"
-            f" ran: {what}"
-        )
-    return said

@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 
 from fractal_ray.analysis.estimates import best
 from fractal_ray.analysis.frame_data import FrameData, read_frame
-from fractal_ray.analysis.status import notes_on_zooms
 from fractal_ray.analysis.sweep_data import SweepData
 from fractal_ray.analysis.verify.kept_sheet import read_sheet
 from fractal_ray.analysis.verify.sheet import UNVERIFIED
@@ -22,7 +21,10 @@ from fractal_ray.dimension.audit import AuditReport
 from fractal_ray.dimension.result import Estimate
 from fractal_ray.errors import SweepError
 from fractal_ray.plane.boundary import UNKNOWN, Raster, boundary_cells, labels
+from fractal_ray.plane.frame_numbers import stage_of
 from fractal_ray.plane.outcome import Outcome
+from fractal_ray.plane.zoom import Zoom
+from fractal_ray.spec.sweep_spec import SweepSpec
 
 
 @dataclass(frozen=True)
@@ -197,3 +199,27 @@ def _published(names: Sequence[str], given: NDArray[np.int8]) -> tuple[compat.Pu
 def _how_to_verify(sweep: SweepData) -> tuple[str, ...]:
     command = f"fractal-ray verify {shlex.quote(sweep.location)}"
     return (f"no dimension is given without a verification sheet; make one: {command}",)
+
+
+def notes_on_zooms(spec: SweepSpec, zooms: Sequence[Zoom]) -> list[str]:
+    """Return notes on frames: fewer than there could be, or chosen by another label."""
+    said = []
+    for index, stage in enumerate(spec.stages):
+        if stage.zoom is None:
+            continue
+        made = sum(stage_of(zoom.frame.id) == index for zoom in zooms)
+        if made < (most := spec.frames(index)):
+            said.append(
+                f"stage {index}, a zoom, has {made} of up to {most} frames so far; it chooses none"
+                " where it finds no border, or no room for another window"
+            )
+    label = spec.label.model_dump()
+    others = [zoom for zoom in zooms if dict(zoom.label) != label]
+    if others:
+        was = others[0].label
+        what = ", ".join(f"{key} {was.get(key)!r}" for key in label if was.get(key) != label[key])
+        said.append(
+            f"{len(others)} of {len(zooms)} frames were chosen where the border of another label"
+            f" ran: {what}"
+        )
+    return said

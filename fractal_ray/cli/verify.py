@@ -22,8 +22,7 @@ from fractal_ray.cli.progress import watched
 from fractal_ray.dataset.plain_json import to_json
 
 if TYPE_CHECKING:
-    from fractal_ray.analysis.frame_data import FrameData
-    from fractal_ray.analysis.verify.label_checks import Sample
+    from fractal_ray.sweep import Sweep
 
 
 def verify(
@@ -58,8 +57,7 @@ def verify(
     has deterministic: false, in deterministic mode; sends a smooth curve, a bowl and noise through
     the stages of the sweep; and keeps the verification sheet beside the dataset.
     """
-    from fractal_ray.analysis.frame_data import read_frame
-    from fractal_ray.analysis.verify.kept_sheet import gather, keep, sample_of
+    from fractal_ray.analysis.verify.kept_sheet import sheet_path
     from fractal_ray.errors import SweepError
 
     if self_test:
@@ -68,34 +66,38 @@ def verify(
     if sweep_path is None:
         raise SweepError("verify needs a sweep: its YAML, or the folder of its dataset")
     sweep = open_sweep(sweep_path, settings, storage, skip_corrupt=skip_corrupt)
-    data = read_frame(sweep, frame)
-    sample = sample_of(data, points, seed)
     if plan:
-        _say_plan(data, sample, as_json=as_json)
+        _print_plan(sweep, frame, points, seed, as_json=as_json)
         return
-    if sample.points:
-        with watched(sweep, quiet=quiet, as_json=as_json) as how:
-            sweep.run_checks(
-                data.lattice.frame.id,
-                sample,
-                engine=engine.value,
-                address=address,
-                num_cpus=num_cpus,
-                **how,
-            )
-    sheet = gather(data, sample)
-    path = keep(data, sheet)
+    with watched(sweep, quiet=quiet, as_json=as_json) as views:
+        sheet = sweep.verify(
+            frame,
+            points=points,
+            seed=seed,
+            engine=engine.value,
+            address=address,
+            num_cpus=num_cpus,
+            **views,
+        )
+    number = sweep.frame(frame).frame.id
+    path = sheet_path(sweep, number)
     if as_json:
         print(to_json({**sheet.to_dict(), "sheet": path}))
         return
-    print("\n".join([f"{sweep.spec.name}, frame {data.lattice.frame.id}", *sheet.lines()]))
+    print("\n".join([f"{sweep.spec.name}, frame {number}", *sheet.lines()]))
     print(f"sheet: {path}")
 
 
-def _say_plan(data: "FrameData", sample: "Sample", *, as_json: bool) -> None:
+def _print_plan(
+    sweep: "Sweep", frame: int | None, points: int, seed: int, *, as_json: bool
+) -> None:
+    from fractal_ray.analysis.frame_data import read_frame
+    from fractal_ray.analysis.verify.kept_sheet import sample_of
     from fractal_ray.analysis.verify.label_checks import applicable
     from fractal_ray.spec.cost import tokens_per_run
 
+    data = read_frame(sweep, frame)
+    sample = sample_of(data, points, seed)
     checks = applicable(data.sweep, sample)
     runs = len(sample.points) * len(checks)
     tokens = runs * tokens_per_run(data.sweep.spec)

@@ -13,7 +13,7 @@ import fractal_ray.analysis.status
 from fractal_ray.analysis.frame_data import read_frame
 from fractal_ray.analysis.status import failure_groups, read_status
 from fractal_ray.analysis.summary import analyze
-from fractal_ray.analysis.verify.kept_sheet import gather, sample_of
+from fractal_ray.analysis.verify.kept_sheet import gather, sample_of, sheet_path
 from fractal_ray.errors import SweepError
 from fractal_ray.plane.axes import Point
 from fractal_ray.plane.boundary import OUTCOME_CODES
@@ -261,3 +261,49 @@ class TestCost:
         few = {"param": "device_batch_size", "min": 1, "max": 3}
         spec = parse_spec(raw_spec(axes={**axes, "x": few}))
         assert reckon(spec).runs == 3 * 9
+
+
+def test_verify_keeps_the_sheet_of_a_frame(make_sweep: Maker) -> None:
+    sweep = make_sweep()
+    with pytest.raises(SweepError, match="is not finished"):
+        sweep.verify(engine="local")
+    sweep.run("local")
+    sheet = sweep.verify(points=8, engine="local")
+    assert [(check.check, check.runs) for check in sheet.evidence.flips] == [
+        ("repeat", 8),
+        ("nudge", 8),
+    ]
+    kept = json.loads(Path(sheet_path(sweep, 0)).read_text())
+    assert (kept["frame"], kept["verdict"]) == (0, sheet.verdict)
+    assert analyze(sweep)[0].verdict == sheet.verdict
+
+
+def test_frames_by_number(make_sweep: Maker) -> None:
+    sweep = make_sweep()
+    assert list(sweep.frames) == [0]
+    assert sweep.frame() == sweep.frame(0) == sweep.frames[0]
+    with pytest.raises(SweepError, match=r"there is no frame 3; .* has 0$"):
+        sweep.frame(3)
+
+
+def test_names_of_version_0_1_warn_once(make_sweep: Maker) -> None:
+    sweep = make_sweep()
+    with pytest.warns(DeprecationWarning, match="is now Sweep.frames") as caught:
+        assert sweep.lattices() == sweep.frames
+    assert [each.filename for each in caught] == [__file__]
+    with pytest.warns(DeprecationWarning, match=r"is now Sweep.frame\(number\)") as caught:
+        assert sweep.lattice(0) == sweep.frame(0)
+    assert [each.filename for each in caught] == [__file__]
+
+
+def test_a_sweep_opened_with_skip_corrupt_leaves_damaged_parts_out(make_sweep: Maker) -> None:
+    sweep = make_sweep()
+    sweep.run("local")
+    next(Path(sweep.location, "points").rglob("*.parquet")).write_bytes(b"damaged")
+    with pytest.raises(SweepError, match="cannot be read"):
+        sweep.table()
+    readable = Sweep.open(sweep.location, skip_corrupt=True).table()
+    assert readable.num_rows < 81
+    with pytest.warns(DeprecationWarning, match=r"Sweep.open\(path, skip_corrupt") as caught:
+        assert sweep.table(skip_corrupt=True) == readable
+    assert [each.filename for each in caught] == [__file__]

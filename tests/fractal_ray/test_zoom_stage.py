@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from fractal_ray.analysis.status import frame_line, read_frames, read_status
-from fractal_ray.analysis.summary import analyze
+from fractal_ray.analysis.summary import analyze, notes_on_zooms
 from fractal_ray.cli.main import app
-from fractal_ray.dataset.frames_file import notes, read_zooms, to_bytes
+from fractal_ray.dataset.frames_file import read_zooms, to_bytes
 from fractal_ray.engine.budget import Budget
 from fractal_ray.errors import SweepError
 from fractal_ray.plane.axes import Axis, Frame, Point
@@ -522,10 +522,10 @@ def test_the_depth_of_an_earlier_zoom_stays_once_a_later_one_has_frames(tmp_path
 
 def test_frames_chosen_by_another_label_are_said(sweep: Sweep) -> None:
     other = Sweep.open(sweep.location, ("label.boundary=stable", "label.window=7"))
-    (said,) = notes(other.spec, _zooms(other))
+    (said,) = notes_on_zooms(other.spec, _zooms(other))
     assert said.startswith("4 of 4 frames were chosen where the border of another label ran:")
     assert said.endswith("boundary 'trainable', window 20")
-    assert notes(sweep.spec, _zooms(sweep)) == []
+    assert notes_on_zooms(sweep.spec, _zooms(sweep)) == []
 
 
 def test_runs_of_inner_frames_do_not_change_what_an_outer_frame_shows(

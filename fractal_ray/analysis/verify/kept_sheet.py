@@ -18,6 +18,7 @@ from fractal_ray.analysis.verify.null_sets import NOISE, NULLS, replay_null
 from fractal_ray.analysis.verify.reading import read_raster
 from fractal_ray.analysis.verify.sheet import AxisValues, Evidence, Sheet, judge
 from fractal_ray.dataset.plain_json import to_json
+from fractal_ray.dataset.store import inside
 from fractal_ray.dataset.version import VERSION
 from fractal_ray.dimension.recommend import Data
 from fractal_ray.dimension.result import Estimate
@@ -85,8 +86,13 @@ def gather(data: FrameData, sample: Sample) -> Sheet:
     return judge(evidence)
 
 
+def sheet_path(sweep: SweepData, frame: int) -> str:
+    """Return the path or URI at which the verification sheet of a frame is kept."""
+    return inside(sweep.location, _file(sweep, frame))
+
+
 def keep(data: FrameData, sheet: Sheet) -> str:
-    """Write a sheet beside its dataset; where it is."""
+    """Write a sheet beside its dataset, and return its path or URI."""
     content = {
         "schema_version": 1,
         "fractal_ray": VERSION,
@@ -94,12 +100,14 @@ def keep(data: FrameData, sheet: Sheet) -> str:
         **sheet.to_dict(),
     }
     text = to_json(content, indent=1)
-    return data.sweep.store().write_file(_file(data), f"{text}\n".encode())
+    return data.sweep.store().write_file(
+        _file(data.sweep, data.lattice.frame.id), f"{text}\n".encode()
+    )
 
 
 def read_sheet(data: FrameData) -> dict[str, Any] | None:
     """The kept sheet of a frame; None where there is none for just these points and labels."""
-    text = data.sweep.store().read_text(_file(data))
+    text = data.sweep.store().read_text(_file(data.sweep, data.lattice.frame.id))
     if text is None:
         return None
     try:
@@ -117,9 +125,8 @@ def _lacks_the_mode(evidence: dict[str, Any], sweep: SweepData) -> bool:
     return bool(named) and "mode" not in named and sweep.in_deterministic_mode() is not None
 
 
-def _file(data: FrameData) -> str:
-    boundary = data.sweep.spec.label.boundary
-    return f"verify/frame-{data.lattice.frame.id}/sheet-{boundary}.json"
+def _file(sweep: SweepData, frame: int) -> str:
+    return f"verify/frame-{frame}/sheet-{sweep.spec.label.boundary}.json"
 
 
 def _key(data: FrameData) -> dict[str, Any]:
