@@ -1,84 +1,73 @@
-"""The dispatcher: planner, leases and the store's one writer. A plain class without Ray.
+"""The dispatcher: it gives out tiles, takes results and writes them. It does not import Ray.
 
-Slots call `exchange` with what they finished and get the next tile. Everything it knows can be
-rebuilt from the Parquet dataset, so it may die and come back.
+Workers call `exchange` with the result of a tile and get the next tile. The dispatcher can be
+rebuilt from the Parquet dataset at any time, so the loss of its process loses no finished run.
 """
 
 import contextlib
 import time
-from collections import Counter, deque
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 
 from fractal_ray.dataset import frames_file as frame_file
 from fractal_ray.dataset.driver_lease import TakenOverError
-from fractal_ray.dataset.relabel import outcomes_by_id
 from fractal_ray.dataset.rows import Evaluation, Failure, Origin
 from fractal_ray.dataset.store import Store
 from fractal_ray.engine.base import FailureKind, NoTile, Place, RunFailure, Tile, TileResult
 from fractal_ray.engine.devices import Devices
 from fractal_ray.engine.dispatcher_spec import DispatcherSpec
 from fractal_ray.engine.failed_starts import FailedStarts
+from fractal_ray.engine.point_queue import PointQueue
 from fractal_ray.engine.progress import Progress
 from fractal_ray.engine.repeated_errors import RepeatedErrors
-from fractal_ray.engine.retries import PendingPoint, Retries
-from fractal_ray.engine.thumbnail import Thumbnail
+from fractal_ray.engine.retries import PendingPoint
 from fractal_ray.engine.tile_size import TileSize
 from fractal_ray.engine.workers import Lease, Workers
 from fractal_ray.engine.writer import Writer
-from fractal_ray.plane.axes import Point
-from fractal_ray.plane.identity import PointIdentity
-from fractal_ray.plane.outcome import Outcome, RunRecord
+from fractal_ray.plane.outcome import RunRecord
 
 _NOBODY_SECONDS = 60.0
 
 
 class Dispatcher:
-    """Hands out tiles, takes results, writes them, tells the planner.
+    """Hub of a run: it leases tiles to workers, and hands results to the dataset and the planner.
 
     Parameters
     ----------
     spec
-        What to do and where to keep it.
+        The sweep and the location of its dataset.
     clock
-        Seconds, monotonic; a test moves it.
+        Function that returns seconds of a monotonic clock; tests pass one of their own.
     """
 
     def __init__(self, spec: DispatcherSpec, clock: Callable[[], float] = time.monotonic) -> None:
         self._spec = spec
         self._clock = clock
-        self._store = Store(spec.location, spec.metadata)
-        chosen = frame_file.read_zooms(self._store)
-        self._writer = Writer(spec, self._store, clock, len(chosen))
-        self._program = spec.program(chosen)
-        self._identity = PointIdentity(spec.fingerprint, spec.recipe, spec.x_param, spec.y_param)
+        store = Store(spec.location, spec.metadata)
+        zooms = frame_file.read_zooms(store)
+        self._writer = Writer(spec, store, clock, len(zooms))
+        self._program = spec.program(zooms)
         self._seed = int(spec.recipe.get("seed", 0))
-        known = self._store.read(
+        rows = store.read(
             ["point_id", "outcome", "losses", "diverged_step", "seconds", "device"],
             skip_corrupt=spec.skip_corrupt,
         )
-        self._training_seconds = float(np.sum(known.column("seconds").to_numpy()))
-        kinds = known.column("device").unique().to_pylist()
-        self._devices = Devices(kinds, homogeneous=spec.homogeneous)
-        self._known: dict[str, Outcome] = outcomes_by_id(known, spec.criterion)
-        self._retries = Retries(spec.max_attempts)
-        self._flying: dict[str, PendingPoint] = {}
+        devices = rows.column("device").unique().to_pylist()
+        self._devices = Devices(devices, homogeneous=spec.homogeneous)
+        self._queue = PointQueue(spec, self._program, rows)
+        self._retries, self._tally = self._queue.retries, self._queue.tally
         self._workers = Workers(clock, spec.lease_seconds)
         self._hung: list[Any] = []
-        self._repeated_errors = RepeatedErrors(keep_going=spec.keep_going, known=bool(self._known))
+        self._repeated_errors = RepeatedErrors(
+            keep_going=spec.keep_going, known=self._queue.resumed
+        )
         self._failed_starts = FailedStarts()
-        self._held: deque[PendingPoint] = deque()  # for these the budget has no room
         self._tiles = 0
         self._tile_size = TileSize(spec.points_per_tile, spec.tile_seconds, spec.together)
         self._started: float | None = None  # the first tile; workers need time to come up
-        self._counts: Counter[str] = Counter()
-        self._reused = self._done = self._failures = self._gave_up = 0
-        self._out = 0  # points asked for and not told yet
         self._trouble = ""
-        self._thumbnail = Thumbnail()
         self.error: str | None = None
 
     # What slots call ------------------------------------------------------------------------
@@ -166,6 +155,16 @@ class Dispatcher:
 
     # What the driver calls ------------------------------------------------------------------
 
+    def is_complete(self) -> bool:
+        """Return True if nothing is left to run or to spend; no worker need be there.
+
+        The planner gets the outcomes that the dataset holds. Points that it asks for and that have
+        no outcome are kept for the first tile.
+        """
+        points = self._next_points()
+        self._queue.put_back(points)
+        return not points and self.finished
+
     def take_hung(self) -> list[Any]:
         """Handles of workers that hold a tile for too long; their points run again elsewhere, and
         the engine is to end them."""
@@ -192,34 +191,30 @@ class Dispatcher:
     @property
     def finished(self) -> bool:
         """True when nothing is left to run, or an error or the budget has stopped the sweep."""
-        return (
-            self.error is not None
-            or self._spent
-            or (not self._retries and not self._flying and self._program.done)
-        )
+        return self.error is not None or self._spent or self._queue.done
 
     @property
     def _spent(self) -> bool:
-        waits = self._workers.leases or self._retries
-        return bool(self._held) and not waits and self._room() == 0
+        return self._queue.is_spent(leases=bool(self._workers.leases))
 
     def progress(self) -> Progress:
-        """Counts, rate and the small map; also the moment to write rows that wait."""
+        """Return the counts and the small map, after writing the rows that are due."""
         self.flush_if_due()
+        tally = self._tally
         return Progress(
             stage=self._program.stage,
-            total=self._done + self._gave_up + self._out + self._program.backlog,
-            done=self._done,
-            reused=self._reused,
-            running=len(self._flying) - len(self._retries),
-            outcomes={outcome.value: self._counts[outcome] for outcome in Outcome},
-            failures=self._failures,
-            gave_up=self._gave_up,
+            total=tally.done + tally.gave_up + tally.unanswered + self._program.backlog,
+            done=tally.done,
+            reused=tally.reused,
+            running=self._queue.running,
+            outcomes=tally.outcomes(),
+            failures=tally.failures,
+            gave_up=tally.gave_up,
             slots=len(self._workers.leases),
             seconds=0.0 if self._started is None else self._clock() - self._started,
             x_param=self._spec.x_param,
             y_param=self._spec.y_param,
-            map=self._thumbnail.rows(),
+            map=tally.thumbnail.rows(),
             trouble=self._what_is_wrong(),
             finished=self.finished,
             spent=self._spec.budget.text() if self._spent else "",
@@ -254,155 +249,102 @@ class Dispatcher:
 
     # Inside ---------------------------------------------------------------------------------
 
-    def _next_tile(self, slot: int) -> Tile | None:
+    def _next_points(self) -> list[PendingPoint]:
         size = self._tile_size.next(self._program.backlog, len(self._workers.open))
-        jobs = self._within_budget(self._collect(size))
-        return self._lease(slot, jobs) if jobs else None
+        return self._queue.take(size, self._tiles, self._clock())
+
+    def _next_tile(self, slot: int) -> Tile | None:
+        points = self._next_points()
+        return self._lease(slot, points) if points else None
 
     def _alone(self, slot: int) -> Tile | NoTile:
-        """What is left needs too much memory beside others: one worker for each card."""
+        """Lease a point that needs a card for itself, once the card's other workers rest."""
         if not self._retries.n_alone:
             return "wait"
         if (answer := self._workers.for_itself(slot)) != "yes":
             return answer
         return self._lease(slot, self._retries.take_alone(), alone=True)
 
-    def _lease(self, slot: int, jobs: list[PendingPoint], *, alone: bool = False) -> Tile:
+    def _lease(self, slot: int, points: list[PendingPoint], *, alone: bool = False) -> Tile:
         self._started = self._clock() if self._started is None else self._started
         self._tiles += 1
-        tile = Tile(self._tiles, tuple(job.point for job in jobs))
-        self._workers.lease(slot, tile, jobs, alone=alone)
+        tile = Tile(self._tiles, tuple(pending.point for pending in points))
+        self._workers.lease(slot, tile, points, alone=alone)
         return tile
 
-    def _within_budget(self, jobs: list[PendingPoint]) -> list[PendingPoint]:
-        """Those that may be begun; the others are held."""
-        room = self._room(len(jobs))
-        if room is not None:
-            self._held.extendleft(reversed(jobs[room:]))
-        return jobs[:room]
-
-    def _room(self, asked: int = 0) -> int | None:
-        """How many more points the budget allows, `asked` among them; None for any number."""
-        begun = len(self._known) + len(self._flying) - len(self._held) - asked
-        return self._spec.budget.room(begun, self._training_seconds)
-
-    def _collect(self, n: int) -> list[PendingPoint]:
-        """Up to `n` points that must really be run; what is known already is told on the way."""
-        if due := self._retries.take(self._tiles, self._clock()):
-            return due
-        jobs = [self._held.popleft() for _ in range(min(n, len(self._held)))]
-        while len(jobs) < n:
-            stage = self._program.stage
-            points = self._program.ask(n - len(jobs))
-            if not points:
-                break
-            self._out += len(points)
-            admitted = (self._admit(point, stage) for point in points)
-            jobs += [job for job in admitted if job is not None]
-        return jobs or self._retries.take(self._tiles, self._clock(), early=True)
-
-    def _admit(self, point: Point, stage: str) -> PendingPoint | None:
-        point_id = self._identity(point)
-        if point_id in self._known:
-            self._reused += 1
-            self._tell([point], self._known[point_id])
-            return None
-        if point_id in self._flying:
-            self._flying[point_id].aliases.append(point)
-            return None
-        job = self._flying[point_id] = PendingPoint(point, point_id, stage)
-        return job
-
-    def _tell(self, points: list[Point], outcome: Outcome | None) -> None:
-        frame = self._program.frame
-        self._program.tell([(point, outcome) for point in points])
-        self._out -= len(points)
-        if outcome is None:
-            self._gave_up += len(points)
-            return
-        self._done += len(points)
-        self._counts[outcome] += len(points)
-        for point in points:
-            if point.frame == frame.id:  # of several that are filled side by side, one is shown
-                self._thumbnail.put(frame, point, outcome)
-
     def _accept(self, lease: Lease, result: TileResult) -> None:
-        if foreign := self._devices.note(result):
-            self.error = foreign
+        if refusal := self._devices.note(result):
+            self.error = refusal
             return
         if result.results:
             self._tile_size.record(result.seconds, len(result.results))
             self._workers.record(result.seconds, len(result.results))
-        for job, item in zip(lease.jobs, result.results, strict=False):
+        for pending, item in zip(lease.points, result.results, strict=False):
             if isinstance(item, RunFailure):
-                self._fail(job, item, result)
+                self._fail(pending, item, result)
             else:
-                self._succeed(job, item, result)
-        left = lease.jobs[len(result.results) :]
-        if left and result.broken is not None:
-            if len(lease.jobs) > 1:
-                self._tile_size.at_most(len(lease.jobs) // 2)
-            self._lost(Lease(lease.tile, left, 0.0, lease.alone), result.broken[1], result)
+                self._succeed(pending, item, result)
+        rest = lease.points[len(result.results) :]
+        if rest and result.broken is not None:
+            if len(lease.points) > 1:
+                self._tile_size.at_most(len(lease.points) // 2)
+            self._lost(Lease(lease.tile, rest, 0.0, lease.alone), result.broken[1], result)
         elif result.broken is not None:
             index, failure = result.broken
-            self._record(self._origin(lease.jobs[index], result), failure)
+            self._record(self._origin(lease.points[index], result), failure)
 
     def _lost(self, lease: Lease, failure: RunFailure, result: TileResult | None = None) -> None:
-        """A lease has ended without records for these of its points."""
-        if len(lease.jobs) == 1:
-            self._fail(lease.jobs[0], failure, result, alone=lease.alone)
+        """Record that a lease has ended without records for its points, and run them again."""
+        if len(lease.points) == 1:
+            self._fail(lease.points[0], failure, result, alone=lease.alone)
             return
-        text = f"{failure.error} ({len(lease.jobs)} points in its tile)"
+        text = f"{failure.error} ({len(lease.points)} points in its tile)"
         failure = RunFailure(text, failure.traceback, failure.kind)
-        self._record(self._origin(lease.jobs[0], result), failure)
-        self._retries.split(lease.jobs, failure.kind)
+        self._record(self._origin(lease.points[0], result), failure)
+        self._retries.split(lease.points, failure.kind)
 
-    def _succeed(self, job: PendingPoint, record: RunRecord, result: TileResult) -> None:
+    def _succeed(self, pending: PendingPoint, record: RunRecord, result: TileResult) -> None:
         self._failed_starts.record_success()
         self._repeated_errors.record_success()
-        self._training_seconds += record.seconds
-        del self._flying[job.id]
-        self._known[job.id] = record.outcome
-        self._writer.add(Evaluation(self._origin(job, result), record))
-        self._tell([job.point, *job.aliases], record.outcome)
+        self._writer.add(Evaluation(self._origin(pending, result), record))
+        self._queue.succeed(pending, record)
 
     def _fail(
         self,
-        job: PendingPoint,
+        pending: PendingPoint,
         failure: RunFailure,
         result: TileResult | None,
         *,
         alone: bool = False,
     ) -> None:
-        attempt = self._origin(job, result)
+        origin = self._origin(pending, result)
         gave_up = self._retries.record_failure(
-            job, failure.kind, self._tiles, self._clock(), alone=alone
+            pending, failure.kind, self._tiles, self._clock(), alone=alone
         )
-        self._record(attempt, failure, gave_up=gave_up)
+        self._record(origin, failure, gave_up=gave_up)
         if gave_up:
-            del self._flying[job.id]
-            self._tell([job.point, *job.aliases], None)
+            self._queue.give_up(pending)
         self.error = (
-            self._repeated_errors.record_failure(job.id, failure, gave_up=gave_up) or self.error
+            self._repeated_errors.record_failure(pending.id, failure, gave_up=gave_up) or self.error
         )
 
     def _record(self, origin: Origin, failure: RunFailure, *, gave_up: bool = False) -> None:
-        self._failures += 1
+        self._tally.failures += 1
         self._writer.add_failure(
             Failure(origin, failure.kind, failure.error, failure.traceback, gave_up)
         )
 
-    def _origin(self, job: PendingPoint, result: TileResult | None) -> Origin:
-        """Where a row of `job` comes from; without a result its worker cannot be named."""
-        point, spec = job.point, self._spec
+    def _origin(self, pending: PendingPoint, result: TileResult | None) -> Origin:
+        """Return the origin of a row; without a result it does not name the worker."""
+        point, spec = pending.point, self._spec
         swept = {spec.x_param: point.x, spec.y_param: point.y}
         return Origin(
-            point_id=job.id,
-            stage=job.stage,
+            point_id=pending.id,
+            stage=pending.stage,
             point=point,
             seed=int(swept.get("seed", self._seed)),
             host=result.host if result else "",
             device=result.device if result else "",
-            attempt=self._retries.attempt(job),
+            attempt=self._retries.attempt(pending),
             fingerprint=spec.fingerprint,
         )

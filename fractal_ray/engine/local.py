@@ -1,11 +1,10 @@
-"""The engine `local`: everything in this process, one point after the other, without Ray."""
+"""The engine `local`: it runs one tile after the other in this process, without Ray."""
 
 import gc
 import time
 
 from fractal_ray.engine.base import evaluate_tile
 from fractal_ray.engine.dispatcher import Dispatcher
-from fractal_ray.engine.dispatcher_spec import DispatcherSpec
 from fractal_ray.engine.progress import Progress, View
 from fractal_ray.errors import SweepStoppedError
 from fractal_ray.workloads.base import Prepared, Workload
@@ -14,16 +13,16 @@ _VIEW_SECONDS = 0.2
 
 
 def run_local(
-    spec: DispatcherSpec, workload: Workload, prepared: Prepared, *, device: str, view: View
+    dispatcher: Dispatcher, workload: Workload, prepared: Prepared, *, device: str, view: View
 ) -> Progress:
     """Run a sweep to its end in this process.
 
     Parameters
     ----------
-    spec
-        What to run and where to keep it.
+    dispatcher
+        The dispatcher of the run, which this function closes.
     workload, prepared
-        What runs a point.
+        The workload that runs the points, and its prepared data.
     device
         "cpu" or "cuda".
     view
@@ -32,9 +31,8 @@ def run_local(
     Raises
     ------
     SweepStoppedError
-        When the sweep cannot go on. What was finished is in the dataset, as it is after Ctrl-C.
+        When the sweep cannot go on. All finished points are in the dataset, as after Ctrl-C.
     """
-    dispatcher = Dispatcher(spec)
     try:
         _work(dispatcher, workload, prepared, device, view)
     except BaseException:
@@ -51,20 +49,20 @@ def _work(
 ) -> None:
     runner = None
     result = None
-    seen = 0.0
+    last_view = 0.0
     while True:
         reply = dispatcher.exchange(0, result)
-        if time.monotonic() - seen > _VIEW_SECONDS:
+        if time.monotonic() - last_view > _VIEW_SECONDS:
             view(dispatcher.progress())
-            seen = time.monotonic()
+            last_view = time.monotonic()
         if reply == "stop":
             view(dispatcher.progress())
             return
         if isinstance(reply, str):
             raise RuntimeError("the planner waits for points that nobody runs")
-        # Opened late: a sweep that is already complete loads no model.
+        # Opened at the first tile, and again after a run that was short of memory.
         runner = runner or workload.open(prepared.shared, device)
         result = evaluate_tile(runner, reply)
-        if result.worn:  # what the failed run left in memory goes before the model is loaded again
+        if result.worn:  # free the memory of the failed run before the model is loaded again
             runner = None
             gc.collect()

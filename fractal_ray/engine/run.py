@@ -108,7 +108,7 @@ def run_sweep(
     store = Store(location)
     header = own_header(spec, store, prepared.fingerprint, workload.recipe)
     with hold_lease(store) as token:
-        dispatcher = _dispatcher_spec(
+        dispatcher_spec = _dispatcher_spec(
             spec,
             location,
             workload,
@@ -117,9 +117,10 @@ def run_sweep(
             token,
             program or functools.partial(make_program, spec),
         )
-        complete = _progress_if_complete(dispatcher)
+        dispatcher = Dispatcher(dispatcher_spec)
+        complete = dispatcher.close() if dispatcher.is_complete() else None
         write_header(store, header)
-        if complete is not None:
+        if complete is not None:  # no cluster is started, and no model is loaded
             options.view(complete)
             return complete
         if options.engine == "local":
@@ -127,10 +128,13 @@ def run_sweep(
 
             device = "cuda" if spec.resources.gpu else "cpu"
             return run_local(dispatcher, workload, prepared, device=device, view=options.view)
+        # The actor on the cluster rebuilds the dispatcher from the Parquet dataset: it is another
+        # process, and it has to come back in this way after a loss anyhow.
+        del dispatcher
         from fractal_ray.engine.cluster.run import run_on_ray
 
         return run_on_ray(
-            dispatcher,
+            dispatcher_spec,
             workload,
             prepared,
             spec.resources,
@@ -180,9 +184,3 @@ def _dispatcher_spec(
         budget=options.budget,
         token=token,
     )
-
-
-def _progress_if_complete(spec: DispatcherSpec) -> Progress | None:
-    """Return the final state of a sweep that has nothing left to run or to spend, without Ray."""
-    dispatcher = Dispatcher(spec)
-    return dispatcher.close() if dispatcher.take(0) == "stop" else None

@@ -18,7 +18,7 @@ class Lease:
     """A tile that a worker holds."""
 
     tile: Tile
-    jobs: list[PendingPoint]
+    points: list[PendingPoint]
     since: float
     alone: bool
     """Whether no other worker may use its card meanwhile."""
@@ -107,13 +107,13 @@ class Workers:
     # Leases ----------------------------------------------------------------------------------
 
     def lease(
-        self, slot: int, tile: Tile, jobs: list[PendingPoint], *, alone: bool = False
+        self, slot: int, tile: Tile, points: list[PendingPoint], *, alone: bool = False
     ) -> None:
         """Hand out a tile."""
         self._opening.pop(slot, None)
         self._told_to_rest.discard(slot)
         self._resting.discard(slot)
-        self.leases[slot] = Lease(tile, jobs, self._clock(), alone)
+        self.leases[slot] = Lease(tile, points, self._clock(), alone)
 
     def record(self, seconds: float, points: int) -> None:
         """A tile of so many points took so long."""
@@ -122,7 +122,7 @@ class Workers:
     def hanging(self) -> list[tuple[int, float]]:
         """Slots that have held a tile, or loaded, for longer than they may, and that time."""
         now = self._clock()
-        held = [(slot, e.since, self._patience(len(e.jobs))) for slot, e in self.leases.items()]
+        held = [(slot, e.since, self._patience(len(e.points))) for slot, e in self.leases.items()]
         loading = self._fixed or _UNMEASURED
         held += [(slot, since, loading) for slot, since in self._opening.items()]
         over = [(slot, patience) for slot, since, patience in held if now - since > patience]

@@ -12,6 +12,7 @@ import pytest
 from fractal_ray.analysis.summary import analyze
 from fractal_ray.dataset.relabel import outcomes
 from fractal_ray.dataset.store import Store
+from fractal_ray.engine.dispatcher import Dispatcher
 from fractal_ray.engine.dispatcher_spec import DispatcherSpec
 from fractal_ray.engine.local import run_local
 from fractal_ray.errors import SweepError
@@ -47,7 +48,7 @@ def run_map(workload: MapWorkload, folder: Path, frame: Frame = PLANE) -> Any:
         y_param="y",
         criterion=Criterion(),
     )
-    run_local(spec, workload, prepared, device="cpu", view=lambda progress: None)
+    run_local(Dispatcher(spec), workload, prepared, device="cpu", view=lambda progress: None)
     return Store(str(folder)).read()
 
 
