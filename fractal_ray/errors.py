@@ -51,3 +51,23 @@ def nearest(key: str, allowed: Iterable[str]) -> str:
     """Return ``"; did you mean 'x'?"`` for the closest allowed key, or an empty string."""
     close = difflib.get_close_matches(key, list(allowed), n=1, cutoff=0.5)
     return f"; did you mean {close[0]!r}?" if close else ""
+
+
+def missing_library(purpose: str, library: str, extra: str) -> SweepError:
+    """Return the error for a library that a plain installation does not have.
+
+    Parameters
+    ----------
+    purpose
+        Subject of the sentence "... needs LIBRARY", e.g. the command.
+    extra
+        Extra of pyproject.toml that installs the library.
+
+    Examples
+    --------
+    >>> print(missing_library("the report", "jinja2", "report"))
+    the report needs jinja2, which is not installed; pip install 'fractal-ray[report]'
+    """
+    return SweepError(
+        f"{purpose} needs {library}, which is not installed; pip install 'fractal-ray[{extra}]'"
+    )

@@ -29,3 +29,23 @@ def unknown_name(kind: str, given: str, allowed: Iterable[str]) -> NanochatError
     near = difflib.get_close_matches(given, names, n=1, cutoff=0.5)
     hint = f"; did you mean {near[0]!r}?" if near else ""
     return NanochatError(f"unknown {kind} {given!r}{hint} (allowed: {', '.join(names)})")
+
+
+def missing_library(purpose: str, library: str, extra: str) -> NanochatError:
+    """Return the error for a library that a plain installation does not have.
+
+    Parameters
+    ----------
+    purpose
+        Subject of the sentence "... needs LIBRARY", e.g. the command.
+    extra
+        Extra of pyproject.toml that installs the library.
+
+    Examples
+    --------
+    >>> print(missing_library("the report", "jinja2", "report"))
+    the report needs jinja2, which is not installed; pip install 'fractal-ray[report]'
+    """
+    return NanochatError(
+        f"{purpose} needs {library}, which is not installed; pip install 'fractal-ray[{extra}]'"
+    )

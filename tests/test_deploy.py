@@ -255,10 +255,12 @@ def test_the_image_is_made_of_files_that_reach_the_builder() -> None:
     assert {PROJECT["readme"], *PROJECT["license-files"], "pyproject.toml"} <= copied
 
 
-def test_the_image_installs_the_dependencies_of_the_project() -> None:
+def test_the_image_installs_the_dependencies_of_the_project_and_of_its_commands() -> None:
     (code,) = re.findall(r'python -c "(import tomllib.*)" \\', DOCKERFILE)
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
-    assert done.stdout.splitlines() == PROJECT["dependencies"]
+    extras = PROJECT["optional-dependencies"]
+    wanted = PROJECT["dependencies"] + extras["report"] + extras["data"] + extras["export"]
+    assert done.stdout.splitlines() == wanted
 
 
 def test_the_image_ends_as_the_user_that_pods_run_as() -> None:

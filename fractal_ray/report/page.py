@@ -9,6 +9,7 @@ from importlib.resources import files
 from typing import Any
 
 from fractal_ray.dataset.plain_json import to_json
+from fractal_ray.errors import missing_library
 from fractal_ray.report import charts, sections
 from fractal_ray.report import provenance as background
 from fractal_ray.report.facts import Facts
@@ -17,8 +18,11 @@ from fractal_ray.report.maps import maps, pack_bytes
 
 def render(facts: Facts) -> str:
     """Render the page; equal datasets give equal bytes."""
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-    from plotly.offline import get_plotlyjs
+    try:
+        from jinja2 import Environment, PackageLoader, StrictUndefined
+        from plotly.offline import get_plotlyjs
+    except ModuleNotFoundError as error:
+        raise missing_library("fractal-ray report", str(error.name), "report") from error
 
     frames, map_notes = maps(facts)
     dimensions = sections.dimensions(facts)

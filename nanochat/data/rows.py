@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from nanochat.errors import NanochatError
+from nanochat.errors import NanochatError, missing_library
 from nanochat.files.hub import split_revision
 from nanochat.files.retry import with_retries
 
@@ -114,8 +114,11 @@ def split_names(source: str) -> list[str]:
 
 
 def _builder(source: str, **more: Any) -> Any:
-    from datasets import load_dataset_builder
-    from datasets.packaged_modules.cache.cache import Cache
+    try:
+        from datasets import load_dataset_builder
+        from datasets.packaged_modules.cache.cache import Cache
+    except ModuleNotFoundError as error:
+        raise missing_library(source, "datasets", "data") from error
 
     repository, config, revision = _parse(source)
     if Path(repository).is_dir():  # datasets would read this folder instead

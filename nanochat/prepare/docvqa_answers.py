@@ -3,6 +3,8 @@
 import re
 from collections.abc import Callable, Sequence
 
+from nanochat.errors import missing_library
+
 EXACT, FUZZY, NONE = "exact", "fuzzy", "none"
 KINDS = (EXACT, FUZZY, NONE)
 # Share of characters, in percent, that must agree for a fuzzy match: one misread letter in seven.
@@ -31,7 +33,10 @@ def find_answer(lines: Sequence[str], answer: str) -> tuple[str, list[int]]:
     holding : list of int
         Numbers of the lines, from 0: the best match first, then by distance to it.
     """
-    from rapidfuzz import fuzz
+    try:
+        from rapidfuzz import fuzz
+    except ModuleNotFoundError as error:
+        raise missing_library("nanochat data docvqa", "rapidfuzz", "data") from error
 
     wanted = _plain(answer)
     texts = [_plain(line) for line in lines]

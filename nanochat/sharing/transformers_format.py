@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from nanochat.errors import NanochatError
+from nanochat.errors import NanochatError, missing_library
 from nanochat.files.atomic import write_atomically
 from nanochat.model.checkpoint import VOCABULARY, Checkpoint, check_limit, check_state, weights
 from nanochat.model.config import GPTConfig
@@ -79,7 +79,10 @@ def export_transformers(source: Checkpoint | GPT, tokenizer: Tokenizer, folder: 
     NanochatError
         If the tokenizer has another number of tokens than the model.
     """
-    from safetensors.torch import save_file
+    try:
+        from safetensors.torch import save_file
+    except ModuleNotFoundError as error:
+        raise missing_library("nanochat export", "safetensors", "export") from error
 
     config, folder = source.config, Path(folder)
     check_size(tokenizer, source)
@@ -204,7 +207,10 @@ def _compare(given: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
 
 
 def _weights(folder: Path, config: GPTConfig) -> tuple[dict[str, Tensor], int]:
-    from safetensors import SafetensorError, safe_open
+    try:
+        from safetensors import SafetensorError, safe_open
+    except ModuleNotFoundError as error:
+        raise missing_library("nanochat import", "safetensors", "export") from error
 
     state: dict[str, Tensor] = {}
     noted: dict[str, str] = {}

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from nanochat.errors import NanochatError
+from nanochat.errors import NanochatError, missing_library
 from nanochat.files.atomic import write_atomically
 from nanochat.tokenizer.tokenizer import Tokenizer
 
@@ -72,8 +72,11 @@ def export_tokenizer(tokenizer: Tokenizer, folder: Path, longest: int) -> None:
     longest
         Tokens of the longest text; beyond it transformers warns.
     """
-    from tokenizers import AddedToken, Regex, decoders, models, pre_tokenizers
-    from tokenizers import Tokenizer as Pipeline
+    try:
+        from tokenizers import AddedToken, Regex, decoders, models, pre_tokenizers
+        from tokenizers import Tokenizer as Pipeline
+    except ModuleNotFoundError as error:
+        raise missing_library("nanochat export", "tokenizers", "export") from error
 
     letters = _letters()
     spelt = {token: "".join(letters[byte] for byte in token) for token in tokenizer.ranks}
