@@ -1,4 +1,4 @@
-"""docs/extending.md runs: its files are written to a folder, its other blocks run there in order."""
+"""docs/extending.md runs: its files are written to a folder where its other blocks run in order."""
 
 import re
 import sys
