@@ -1,11 +1,11 @@
-"""Data that engines exchange: tiles out, results back."""
+"""Tiles and their results, and the calls that carry them between workers and the dispatcher."""
 
 import socket
 import time
 import traceback
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal, Protocol
 
 from fractal_ray.plane.axes import Point
 from fractal_ray.plane.outcome import RunRecord
@@ -14,29 +14,32 @@ from fractal_ray.workloads.base import Runner
 
 @dataclass(frozen=True, slots=True)
 class Tile:
-    """Points that a slot takes at a time."""
+    """Points that a slot takes in one call."""
 
     id: int
     points: tuple[Point, ...]
 
 
 NoTile = Literal["wait", "rest", "stop"]
-"""Answers without a tile: ask again soon; put the model away and ask again, because another slot
-has the card for itself; or the sweep is over."""
+"""Answers without a tile.
+
+"wait": ask again soon. "rest": free the model and ask again, because another slot has the card for
+itself. "stop": the sweep is over.
+"""
 
 FailureKind = Literal["error", "out_of_memory", "lost_worker", "lost_node", "timed_out"]
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a worker runs.
+    """Place of a worker in the cluster.
 
     Parameters
     ----------
     node
-        Id of the node in the cluster; "" where it is not known.
+        Id of the node; "" if it is not known.
     card
-        What it shares with the other workers there: a GPU of a host, or the host itself.
+        Device that the worker shares with others: a GPU of a host, or the host itself.
     """
 
     node: str
@@ -45,7 +48,7 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class RunFailure:
-    """An exception that ended a run."""
+    """Exception that ended a run."""
 
     error: str
     traceback: str
@@ -54,11 +57,12 @@ class RunFailure:
 
 @dataclass(frozen=True, slots=True)
 class TileResult:
-    """What a slot brings back: one record or failure per point of the tile, in order.
+    """Results of a tile: one record or failure per point, in the order of the points.
 
-    `broken` is the exception that ended the run of the tile as a whole, with the index of the
-    first point it left without a record (the last point, if none); from there on points were run
-    one at a time. Where it was for want of memory, the tile ends there and `results` with it.
+    `broken` is the exception that ended the run of the whole tile, with the index of the first
+    point that it left without a record (the last point, if all have one). From there on the points
+    were run one at a time. After an out-of-memory error the tile ends there, and `results` is
+    shorter than the tile.
     """
 
     tile_id: int
@@ -70,39 +74,66 @@ class TileResult:
 
     @property
     def worn(self) -> bool:
-        """Whether memory ran out: what it left behind goes with the worker, which is replaced."""
+        """True if memory ran out: a new process must replace the worker, to free its memory."""
         return self.broken is not None and self.broken[1].kind == "out_of_memory"
 
 
+class WorkerCalls(Protocol):
+    """Methods of the dispatcher that the workers of an engine use.
+
+    `Dispatcher` has them in its own process; `cluster.remote_dispatcher.RemoteDispatcher` passes
+    them on to a Ray actor.
+    """
+
+    def opening(self, slot: int, place: Place, handle: Any = None) -> bool: ...
+
+    def exchange(self, slot: int, result: TileResult | None = None) -> Tile | NoTile: ...
+
+    def deliver(self, slot: int, result: TileResult) -> None: ...
+
+    def take(self, slot: int) -> Tile | NoTile: ...
+
+    def retire(self, slot: int) -> None: ...
+
+    def open_failed(self, slot: int, failure: RunFailure, host: str) -> float | None: ...
+
+    def release(
+        self, slot: int, why: str, kind: FailureKind = "lost_worker", traceback: str = ""
+    ) -> None: ...
+
+
 def describe(error: BaseException) -> RunFailure:
-    """An exception as data: its last line, the whole traceback, and what kind of failure it is."""
+    """Return an exception as data: its message, its traceback and the kind of failure."""
     text = "".join(traceback.format_exception(error))
     kind: FailureKind = "out_of_memory" if _wants_memory(error) else "error"
     return RunFailure(f"{type(error).__name__}: {error}".strip(), text, kind)
 
 
 def _wants_memory(error: BaseException) -> bool:
-    # By name, because torch is not loaded here; older CUDA errors and torch's CPU allocator raise
-    # a plain RuntimeError.
+    # Compared by name, because torch is not imported here. Older CUDA errors and torch's CPU
+    # allocator raise a plain RuntimeError.
     names = {kind.__name__ for kind in type(error).__mro__}
     if names & {"MemoryError", "OutOfMemoryError"}:
         return True
-    said = str(error).lower()
+    message = str(error).lower()
     return isinstance(error, RuntimeError) and any(
-        words in said for words in ("out of memory", "can't allocate memory", "alloc_failed")
+        words in message for words in ("out of memory", "can't allocate memory", "alloc_failed")
     )
 
 
 def evaluate_tile(runner: Runner, tile: Tile) -> TileResult:
-    """Run a tile. After an exception the rest goes on one point at a time, so that a failure
-    is counted against the point that caused it and its neighbours keep their results. Where memory
-    ran out the rest is left, for a worker that has some."""
+    """Run a tile.
+
+    After an exception the rest of the points is run one at a time, so that the failure counts
+    against the point that caused it and its neighbours keep their results. After an out-of-memory
+    error the rest is not run: another worker gets it.
+    """
     start = time.perf_counter()
     results: list[RunRecord | RunFailure] = []
     broken = None
     try:
         for record in runner.evaluate(tile.points):
-            results.append(record)  # noqa: PERF402 - what came before an exception is kept
+            results.append(record)  # noqa: PERF402 - keeps the records before an exception
     except Exception as error:
         failure, done = describe(error), len(results)
         if failure.kind == "out_of_memory" or len(tile.points) > 1 or done:
@@ -122,7 +153,7 @@ def evaluate_tile(runner: Runner, tile: Tile) -> TileResult:
 
 
 def not_opened(tile: Tile, failure: RunFailure, device: str) -> TileResult:
-    """What a slot brings back that could not open the workload again for a tile."""
+    """Return the result of a tile for which a slot could not open the workload again."""
     ran_out = failure.kind == "out_of_memory"
     results = () if ran_out else (failure,) * len(tile.points)
     broken = (0, failure) if ran_out else None
@@ -130,7 +161,7 @@ def not_opened(tile: Tile, failure: RunFailure, device: str) -> TileResult:
 
 
 def _one_by_one(runner: Runner, points: Sequence[Point]) -> Iterator[RunRecord | RunFailure]:
-    """Ends with a failure for want of memory, if there is one."""
+    """Run points one at a time; stop after an out-of-memory error."""
     for point in points:
         try:
             yield from runner.evaluate([point])

@@ -1,4 +1,4 @@
-"""What Ray says of workers that are gone, and what the dispatcher is told."""
+"""Classification of lost workers from Ray's exceptions, and their report to the dispatcher."""
 
 import contextlib
 import pickle
@@ -11,62 +11,60 @@ from ray import tune
 from ray.exceptions import GetTimeoutError, RayError, RayTaskError
 
 from fractal_ray.engine.base import FailureKind
+from fractal_ray.engine.cluster.remote_dispatcher import RemoteDispatcher
 
-# Ray's words; those for any crash speak of the kernel's "OOM killer" as one cause among others.
+# Phrases of Ray's messages. Its message for any crash names the kernel's "OOM killer" as one
+# possible cause, so "OOM" alone proves nothing.
 _NO_MEMORY = ("low on memory", "OutOfMemoryError:")
 _NO_NODE = ("its node has died", "its node is dead")
-
 
 NODE_LOST = "the node was lost"
 
 
 class Release(tune.Callback):
-    """Frees the lease of a worker that Tune has lost, whether or not it ever comes back.
+    """Callback of Tune that releases the lease of a lost worker, even if none replaces it."""
 
-    Parameters
-    ----------
-    dispatcher
-        The actor.
-    """
-
-    def __init__(self, dispatcher: Any) -> None:
+    def __init__(self, dispatcher: RemoteDispatcher) -> None:
         self._dispatcher = dispatcher
 
     def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        """Tune will start the worker again."""
+        """Release the lease of a worker that Tune starts again."""
         self._release(trial)
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        """Tune will not."""
+        """Release the lease of a worker that Tune does not start again."""
         self._release(trial)
 
     def _release(self, trial: Any) -> None:
         slot = trial.config["slot"]
         error = _error_of(trial)
         kind, why = why_lost(error)
-        said = str(error) if isinstance(error, RayTaskError) else ""
+        traceback = str(error) if isinstance(error, RayTaskError) else ""
         if kind == "lost_worker":
             with contextlib.suppress(RayError, GetTimeoutError):
-                node: Any = ray.get(self._dispatcher.node_of.remote(slot), timeout=10)
+                node = self._dispatcher.node_of(slot)
                 if node and not _answers(node):
                     kind, why = "lost_node", NODE_LOST
-        self._dispatcher.release.remote(slot, why, kind, said)
+        self._dispatcher.send_release(slot, why, kind, traceback)
 
 
 def why_lost(error: BaseException | None) -> tuple[FailureKind, str]:
-    """Kind and reason of a lost worker, from the exception that Ray has for it."""
-    said = f"{type(error).__name__}: {error}"
+    """Return the kind and the reason of a lost worker from Ray's exception for it."""
+    text = f"{type(error).__name__}: {error}"
     if isinstance(error, RayTaskError):  # raised in the worker, outside a point
-        return "error", said.strip().splitlines()[-1]
-    if any(words in said for words in _NO_MEMORY):
+        return "error", text.strip().splitlines()[-1]
+    if any(words in text for words in _NO_MEMORY):
         return "out_of_memory", "the worker was ended because its node ran low on memory"
-    if getattr(error, "preempted", False) or any(words in said for words in _NO_NODE):
+    if getattr(error, "preempted", False) or any(words in text for words in _NO_NODE):
         return "lost_node", NODE_LOST
     return "lost_worker", "the worker process was lost"
 
 
 def _answers(node_id: str) -> bool:
-    """Whether a node is there. Its workers are missed before Ray has noticed that it is gone."""
+    """Return True if a node accepts connections.
+
+    Ray reports the loss of workers before it notices that their node is gone.
+    """
     for node in ray.nodes():
         if node["NodeID"] == node_id and node["Alive"]:
             address = (node["NodeManagerAddress"], node["NodeManagerPort"])
@@ -79,9 +77,9 @@ def _answers(node_id: str) -> bool:
 
 
 def _error_of(trial: Any) -> BaseException | None:
-    """The trial's last exception: Tune's callbacks are not told, it is in a file of the driver."""
+    """Return the last exception of a trial, from a file: Tune does not pass it to callbacks."""
     path = trial.pickled_error_file
     try:
         return pickle.loads(Path(path).read_bytes()) if path else None
-    except Exception:  # an exception of somebody's own need not come back from a pickle
+    except Exception:  # exceptions of users need not survive pickling
         return None

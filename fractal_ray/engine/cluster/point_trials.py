@@ -1,21 +1,26 @@
-"""`trials: points`: every point a Tune trial of its own, so that Tune's callbacks and tables see
-it. For small grids: Tune keeps every trial in memory."""
+"""`trials: points`: each point is a Tune trial, so that Tune's callbacks and tables see it.
+
+Meant for small grids, because Tune keeps all trials in memory.
+"""
 
 import itertools
 from pathlib import Path
 from typing import Any
 
-import ray
 from ray import tune
 from ray.tune.search import Searcher
 
+from fractal_ray.engine.base import WorkerCalls
 from fractal_ray.engine.dispatcher_spec import DispatcherSpec
 
 
 class PointSearcher(Searcher):
-    """Turns the dispatcher's points into Tune trials with the values in their configuration."""
+    """Search algorithm for Tune whose trials are the dispatcher's points.
 
-    def __init__(self, dispatcher: Any, x_param: str, y_param: str) -> None:
+    The configuration of a trial holds the values of its point.
+    """
+
+    def __init__(self, dispatcher: WorkerCalls, x_param: str, y_param: str) -> None:
         super().__init__(metric="ratio", mode="min")
         self._dispatcher = dispatcher
         self._names = (x_param, y_param)
@@ -25,12 +30,12 @@ class PointSearcher(Searcher):
     def set_search_properties(
         self, metric: str | None, mode: str | None, config: dict[str, Any], **spec: Any
     ) -> bool:
-        """The dispatcher decides what is run; nothing of Tune's search settings applies."""
+        """Ignore Tune's search settings: the dispatcher chooses the points."""
         return True
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:  # pyright: ignore[reportIncompatibleMethodOverride] - Searcher.FINISHED is a str
         slot = next(self._numbers)
-        reply: Any = ray.get(self._dispatcher.take.remote(slot))
+        reply = self._dispatcher.take(slot)
         if reply == "stop":
             return Searcher.FINISHED
         if isinstance(reply, str):
@@ -51,20 +56,20 @@ class PointSearcher(Searcher):
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
     ) -> None:
-        """A trial whose process died gives its point back; one that ended well has none."""
+        """Give back the point of a trial whose process died; a finished trial holds none."""
         if trial_id in self._slots:
             slot = self._slots.pop(trial_id)
-            ray.get(self._dispatcher.release.remote(slot, "the trial's process was lost"))
+            self._dispatcher.release(slot, "the trial's process was lost")
 
     def save(self, checkpoint_path: str) -> None:
-        """Nothing to save: the dataset is the truth."""
+        """Save nothing: the dataset holds the state."""
 
     def restore(self, checkpoint_path: str) -> None:
-        """Nothing to restore: the dataset is the truth."""
+        """Restore nothing: the dataset holds the state."""
 
 
 def fit_points(
-    trainable: Any, dispatcher: Any, spec: DispatcherSpec, slots: int, storage: Path
+    trainable: Any, dispatcher: WorkerCalls, spec: DispatcherSpec, slots: int, storage: Path
 ) -> None:
     """Run a sweep to its end, at most `slots` points at a time; Tune's tables go to `storage`."""
     tune.Tuner(

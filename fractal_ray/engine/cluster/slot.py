@@ -1,4 +1,4 @@
-"""A worker under Ray Tune: the workload opened once, then a tile a step for the whole sweep."""
+"""A worker under Ray Tune: it opens the workload once and runs one tile a step."""
 
 import gc
 import socket
@@ -20,6 +20,7 @@ from fractal_ray.engine.base import (
     evaluate_tile,
     not_opened,
 )
+from fractal_ray.engine.cluster.remote_dispatcher import RemoteDispatcher
 from fractal_ray.plane.axes import Point
 from fractal_ray.workloads.base import Runner, Workload
 
@@ -28,11 +29,11 @@ _OVER = {"done": True, "sweep_over": True, "points": 0, "tile_seconds": 0.0}
 
 
 class ReplacedError(RuntimeError):
-    """Ends this process so that Tune starts a new one in its place; nothing was lost by it."""
+    """End of a worker's process, which Tune replaces by a new one; no result is lost."""
 
 
 class Slot(tune.Trainable):
-    """A worker: the workload opened once, then a tile (or a point) a step."""
+    """Worker that opens the workload once and runs a tile (or a point) a step."""
 
     def setup(  # pyright: ignore[reportIncompatibleMethodOverride] - tune.with_parameters
         self,
@@ -40,14 +41,16 @@ class Slot(tune.Trainable):
         *,
         workload: Workload,
         shared: Any,
-        dispatcher: Any,
+        dispatcher: RemoteDispatcher,
         device: str,
         tiles_per_worker: int | None,
     ) -> None:
-        """Open the workload. What goes wrong is told at the first step: an exception here would
-        have Tune start the worker again for ever."""
+        """Open the workload.
+
+        An exception is reported at the first step: raised here, it would make Tune start the worker
+        again for ever.
+        """
         self._dispatcher, self._device = dispatcher, device
-        self._life: str | None = None
         self._open = lambda: workload.open(shared, device)
         self._tiles_left = tiles_per_worker
         self._result: TileResult | None = None
@@ -67,13 +70,13 @@ class Slot(tune.Trainable):
         return True
 
     def _announce(self) -> None:
-        """Say where this worker is; wait while another one has the card for itself."""
+        """Report the place of this worker; wait while another worker has the card for itself."""
         me = ray.get_runtime_context().current_actor
-        while not ray.get(self._dispatcher.opening.remote(self._slot, _place(), me)):
+        while not self._dispatcher.opening(self._slot, _place(), me):
             time.sleep(_WAIT_SECONDS * 10)
 
     def step(self) -> dict[str, Any]:
-        """One tile from the dispatcher, or the one point of this trial."""
+        """Run a tile of the dispatcher, or the one point of this trial."""
         if self._unopened is not None:
             return self._open_failed(self._unopened)
         if self._tile is not None:
@@ -81,9 +84,8 @@ class Slot(tune.Trainable):
         return self._slot_step()
 
     def _open_failed(self, failure: RunFailure) -> dict[str, Any]:
-        """Once more in a new process, unless the dispatcher has seen enough of this."""
-        asked = self._dispatcher.open_failed.remote(self._slot, failure, socket.gethostname())
-        pause: Any = ray.get(asked)
+        """Try again in a new process, unless the dispatcher has ended the sweep."""
+        pause = self._dispatcher.open_failed(self._slot, failure, socket.gethostname())
         if pause is None:
             return _OVER
         time.sleep(pause)
@@ -91,14 +93,14 @@ class Slot(tune.Trainable):
 
     def _slot_step(self) -> dict[str, Any]:
         result, self._result = self._result, None
-        reply: Any = self._ask(result)
+        reply = self._exchange(result)
         while isinstance(reply, str):
             if reply == "stop":
                 return _OVER
             if reply == "rest":
                 self._rest()
             time.sleep(_WAIT_SECONDS)
-            reply = self._ask(None)
+            reply = self._exchange(None)
         self._result = self._run(reply)
         self._tiles_left = None if self._tiles_left is None else self._tiles_left - 1
         if self._result.worn or self._tiles_left == 0:
@@ -106,38 +108,37 @@ class Slot(tune.Trainable):
         seconds = self._result.seconds
         return {"sweep_over": False, "points": len(reply.points), "tile_seconds": seconds}
 
-    def _ask(self, result: TileResult | None) -> Tile | NoTile:
-        """Deliver and take. A dispatcher that was started again does not know where we are."""
-        answer: Any = ray.get(self._dispatcher.exchange.remote(self._slot, result))
-        reply, life = answer
-        if self._life not in (None, life):
+    def _exchange(self, result: TileResult | None) -> Tile | NoTile:
+        """Exchange a tile; report this worker's place to a dispatcher that was rebuilt."""
+        life = self._dispatcher.life
+        reply = self._dispatcher.exchange(self._slot, result)
+        if life not in (None, self._dispatcher.life):
             self._announce()
-        self._life = life
         return reply
 
     def _run(self, tile: Tile) -> TileResult:
         try:
-            self._runner = self._runner or self._open()  # it was put away for a rest
+            self._runner = self._runner or self._open()  # it was freed for a rest
         except Exception as error:
             return not_opened(tile, describe(error), self._device)
         return evaluate_tile(self._runner, tile)
 
     def _rest(self) -> None:
-        """Leave the card's memory to another worker."""
+        """Free the card's memory for another worker."""
         if self._runner is not None:
             self._runner = None
             gc.collect()
             if "torch" in sys.modules:
-                sys.modules["torch"].cuda.empty_cache()  # does nothing where CUDA was not used
+                sys.modules["torch"].cuda.empty_cache()  # does nothing if CUDA was not used
 
     def _replace(self, result: TileResult) -> None:
-        ray.get(self._dispatcher.deliver.remote(self._slot, result))
-        ray.get(self._dispatcher.retire.remote(self._slot))
+        self._dispatcher.deliver(self._slot, result)
+        self._dispatcher.retire(self._slot)
         raise ReplacedError("this worker is replaced by a new process")
 
     def _point_step(self, tile: Tile) -> dict[str, Any]:
         result = self._run(tile)
-        ray.get(self._dispatcher.deliver.remote(self._slot, result))
+        self._dispatcher.deliver(self._slot, result)
         if result.worn:
             raise ReplacedError("out of memory")
         (item,) = result.results
@@ -154,14 +155,14 @@ class Slot(tune.Trainable):
 
 
 def _place() -> Place:
-    """Workers of a node share a card's memory if they share the card, or the node's if none."""
+    """Return this worker's place; workers without a card share the memory of their node."""
     node = ray.get_runtime_context().get_node_id()
     cards = ",".join(str(card) for card in ray.get_gpu_ids())
     return Place(node, f"{node}/{cards}")
 
 
 def _tile_from(config: Mapping[str, Any]) -> Tile | None:
-    """The tile of one point that a trial of its own carries in its configuration."""
+    """Return the one-point tile in a trial's configuration; None under `trials: slots`."""
     if "tile" not in config:
         return None
     x, y = (config[name] for name in config["params"])

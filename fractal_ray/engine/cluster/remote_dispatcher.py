@@ -1,0 +1,141 @@
+"""The dispatcher as a Ray actor, and its typed proxy for workers and the driver."""
+
+import os
+import secrets
+from typing import Any
+
+import ray
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from fractal_ray.engine.base import (
+    FailureKind,
+    NoTile,
+    Place,
+    RunFailure,
+    Tile,
+    TileResult,
+    describe,
+)
+from fractal_ray.engine.dispatcher import Dispatcher
+from fractal_ray.engine.dispatcher_spec import DispatcherSpec
+from fractal_ray.engine.progress import Progress
+
+_STORAGE = ("AWS_", "ARROW_", "GOOGLE_", "AZURE_", "STORAGE_EMULATOR_HOST")
+_CALL_SECONDS = 30.0
+
+
+class DispatcherActor(Dispatcher):
+    """Dispatcher in a process of its own, with the driver's settings for object storage."""
+
+    def __init__(self, spec: DispatcherSpec, environment: dict[str, str]) -> None:
+        os.environ.update(environment)
+        super().__init__(spec)
+        self._life = secrets.token_hex(8)
+
+    def exchange_in_life(self, slot: int, result: TileResult | None) -> tuple[Tile | NoTile, str]:
+        """Exchange a tile; also return the id of this process's life.
+
+        A worker that sees another id knows that the dispatcher was rebuilt and has no record of
+        the worker's place. An exception in here ends the sweep, because a worker would retry the
+        call for ever.
+        """
+        try:
+            return self.exchange(slot, result), self._life
+        except Exception as error:
+            self.error = f"the dispatcher failed:\n{describe(error).traceback}"
+            return "stop", self._life
+
+
+class RemoteDispatcher:
+    """Proxy of a `DispatcherActor`: each method waits for the actor's answer.
+
+    It meets the protocol `WorkerCalls`. It can be pickled, so workers get a copy.
+
+    Parameters
+    ----------
+    actor
+        Handle of the actor.
+    """
+
+    def __init__(self, actor: Any) -> None:
+        self._actor = actor
+        self.life: str | None = None
+        """Id of the actor's life in the last answer of `exchange`; None before the first one."""
+
+    # Calls of workers -----------------------------------------------------------------------
+
+    def opening(self, slot: int, place: Place, handle: Any = None) -> bool:
+        return ray.get(self._actor.opening.remote(slot, place, handle))
+
+    def exchange(self, slot: int, result: TileResult | None = None) -> Tile | NoTile:
+        answer: Any = ray.get(self._actor.exchange_in_life.remote(slot, result))
+        reply, self.life = answer
+        return reply
+
+    def deliver(self, slot: int, result: TileResult) -> None:
+        ray.get(self._actor.deliver.remote(slot, result))
+
+    def take(self, slot: int) -> Tile | NoTile:
+        return ray.get(self._actor.take.remote(slot))
+
+    def retire(self, slot: int) -> None:
+        ray.get(self._actor.retire.remote(slot))
+
+    def open_failed(self, slot: int, failure: RunFailure, host: str) -> float | None:
+        return ray.get(self._actor.open_failed.remote(slot, failure, host))
+
+    def release(
+        self, slot: int, why: str, kind: FailureKind = "lost_worker", traceback: str = ""
+    ) -> None:
+        ray.get(self._actor.release.remote(slot, why, kind, traceback))
+
+    def send_release(self, slot: int, why: str, kind: FailureKind, traceback: str) -> None:
+        """Send a `release` without waiting for the answer."""
+        self._actor.release.remote(slot, why, kind, traceback)
+
+    # Calls of the driver --------------------------------------------------------------------
+
+    def node_of(self, slot: int) -> str:
+        return ray.get(self._actor.node_of.remote(slot), timeout=10)
+
+    def progress(self) -> Progress:
+        return ray.get(self._actor.progress.remote(), timeout=_CALL_SECONDS)
+
+    def take_hung(self) -> list[Any]:
+        return ray.get(self._actor.take_hung.remote(), timeout=_CALL_SECONDS)
+
+    def rescue(self) -> None:
+        ray.get(self._actor.rescue.remote(), timeout=2 * _CALL_SECONDS)
+
+    def close(self) -> Progress:
+        return ray.get(self._actor.close.remote())
+
+    def kill(self) -> None:
+        """End the actor's process."""
+        ray.kill(self._actor)
+
+
+def start_dispatcher(spec: DispatcherSpec) -> RemoteDispatcher:
+    """Start the actor and return its proxy.
+
+    The actor runs on the driver's node, because both live equally long and see the same disk. It
+    takes no CPU from the slots.
+    """
+    node = ray.get_runtime_context().get_node_id()
+    options = {
+        "num_cpus": 0,
+        "scheduling_strategy": NodeAffinitySchedulingStrategy(node_id=node, soft=False),
+        "max_restarts": -1,
+        "max_task_retries": -1,
+    }
+    actor = ray.remote(DispatcherActor).options(**options).remote(spec, _storage_environment())
+    return RemoteDispatcher(actor)
+
+
+def _storage_environment() -> dict[str, str]:
+    """Return the endpoint, region and keys of object stores from the environment.
+
+    Ray passes on the keys at most. They are passed as an argument, because Ray shows the
+    environment of a process on its dashboard.
+    """
+    return {key: value for key, value in os.environ.items() if key.startswith(_STORAGE)}
