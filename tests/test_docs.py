@@ -51,6 +51,10 @@ def test_the_tree_of_rooms_is_that_of_the_packages() -> None:
     assert folders <= entries | {Path("fractal_ray/workloads/maps/sets")}
 
 
+def test_the_readme_is_short() -> None:
+    assert len((ROOT / "README.md").read_text().splitlines()) <= 150
+
+
 def _tree(text: str) -> Iterator[Path]:
     """Yield the folders and files of the trees in `text`, placed by their indentation."""
     for block in re.findall(r"```\n((?:fractal_ray|nanochat)/\n.*?)```", text, flags=re.DOTALL):
