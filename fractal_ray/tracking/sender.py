@@ -6,7 +6,9 @@ of the sweep. It writes messages for the user to standard output. It ends soon a
 
 import json
 import os
+import shutil
 import sys
+import tempfile
 import threading
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -36,20 +38,23 @@ def main() -> None:
     def say(text: str, *, trouble: bool = False) -> None:
         print(json.dumps({"text": text, "trouble": trouble}), file=output, flush=True)
 
+    messages = map(json.loads, sys.stdin)
+    setup = next(messages)
+    # wandb makes folders for temporary files when it is imported. It removes them at the end of the
+    # interpreter, which this process does not reach.
+    tempfile.tempdir = setup["temporary"]
     try:
-        serve(map(json.loads, sys.stdin), say)
+        serve(setup, messages, say)
     except Exception as error:
         lines = str(error).strip().splitlines()
         say(f"{type(error).__name__}: {lines[0] if lines else ''}", trouble=True)
     # The runs are finished. This skips wandb's hook at the end of the interpreter, which waits for
     # a server that may be gone.
-    os._exit(0)
+    _end(0, setup)
 
 
-def serve(messages: Iterable[dict[str, Any]], say: Say) -> None:
-    """Log a sweep from its messages."""
-    stream = iter(messages)
-    setup = next(stream)
+def serve(setup: dict[str, Any], messages: Iterable[dict[str, Any]], say: Say) -> None:
+    """Log a sweep from its setup and the messages that follow it."""
     folder = files_folder(setup["location"])
     for name, value in {**DEFAULTS, "WANDB_DATA_DIR": str(folder / "wandb")}.items():
         os.environ.setdefault(name, value)
@@ -58,18 +63,18 @@ def serve(messages: Iterable[dict[str, Any]], say: Say) -> None:
     runs = Runs(setup, folder, say)
     message: dict[str, Any] = {"kind": "stop", "exit_code": 1, "seconds": STOP_SECONDS}
     try:
-        for message in stream:
+        for message in messages:
             if message["kind"] != "state":
                 break
             runs.state(message)
         else:
             message = {"kind": "stop", "exit_code": 1, "seconds": STOP_SECONDS}
-        _give_up_after(message["seconds"], folder, say)
+        _give_up_after(message["seconds"], setup, folder, say)
         if message["kind"] == "end":
             runs.end(message["summary"], message["figure"])
         runs.close(message.get("exit_code", 0))
     except Exception:
-        _give_up_after(STOP_SECONDS, folder, say)
+        _give_up_after(STOP_SECONDS, setup, folder, say)
         runs.close(1)
         raise
 
@@ -81,7 +86,7 @@ def files_folder(location: str) -> Path:
     return Path.cwd() if "://" in location else Path(location)
 
 
-def _give_up_after(seconds: float, folder: Path, say: Say) -> None:
+def _give_up_after(seconds: float, setup: dict[str, Any], folder: Path, say: Say) -> None:
     """End this process after `seconds`, even if wandb still waits."""
 
     def give_up() -> None:
@@ -90,11 +95,17 @@ def _give_up_after(seconds: float, folder: Path, say: Say) -> None:
             " the rest",
             trouble=True,
         )
-        os._exit(_TIME_IS_UP)
+        _end(_TIME_IS_UP, setup)
 
     timer = threading.Timer(seconds, give_up)
     timer.daemon = True
     timer.start()
+
+
+def _end(code: int, setup: dict[str, Any]) -> None:
+    """Remove the temporary files, then end the process without the hooks of the interpreter."""
+    shutil.rmtree(setup["temporary"], ignore_errors=True)
+    os._exit(code)
 
 
 if __name__ == "__main__":

@@ -8,8 +8,10 @@ stop, slow or outlive a sweep. Messages are JSON objects, one a line; `sender.py
 import json
 import os
 import queue
+import shutil
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable
@@ -69,6 +71,7 @@ class WandbTracker(Tracker):
         self._sent_at = 0.0
         self._box: queue.Queue[dict[str, Any] | None] = queue.Queue(_WAITING)
         self._process: subprocess.Popen[str] | None = None
+        self._temporary = ""  # folder of the process for temporary files
         self._threads: list[threading.Thread] = []
         self._over = self._finishing = self._warned = False
 
@@ -86,6 +89,8 @@ class WandbTracker(Tracker):
         if self._process is not None and not self._finishing:
             message = {"kind": "stop", "exit_code": exit_code, "seconds": STOP_SECONDS}
             self._guarded(self._finish, message)
+        if self._temporary:  # the process removes it, unless it died or had to be ended
+            shutil.rmtree(self._temporary, ignore_errors=True)
         self._over = True
 
     def _guarded(self, call: Callable[..., None], *arguments: Any) -> None:
@@ -158,6 +163,7 @@ class WandbTracker(Tracker):
         if self._process is not None:
             return
         setup = self._setup()
+        self._temporary = setup["temporary"] = tempfile.mkdtemp(prefix="fractal-ray-wandb-")
         self._process = subprocess.Popen(
             [sys.executable, "-m", "fractal_ray.tracking.sender"],
             stdin=subprocess.PIPE,

@@ -4,6 +4,7 @@ import json
 import os
 import socket
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -73,7 +74,8 @@ def runs_in(folder: Path) -> list[Run]:
 
 
 @pytest.fixture(autouse=True)
-def surroundings(monkeypatch: pytest.MonkeyPatch) -> None:
+def surroundings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
+    """Keep W&B settings of the user away, and check that no temporary file is left."""
     for name in [name for name in os.environ if name.startswith("WANDB_")]:
         monkeypatch.delenv(name)
     for name in ("GRID_SWEEP_ID", "RUN_PREFIX", "FINETUNE_WANDB_TAGS"):
@@ -81,6 +83,11 @@ def surroundings(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WANDB_MODE", "offline")
     monkeypatch.setenv("WANDB_API_KEY", KEY)
     monkeypatch.setenv("WANDB_ERROR_REPORTING", "false")
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(temporary))
+    yield
+    assert list(temporary.iterdir()) == []
 
 
 def disc(storage: Path, workload: Any = None, **wandb: Any) -> Sweep:
@@ -124,9 +131,12 @@ def logged(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Logged]:
             "WANDB_ERROR_REPORTING": "false",
         }.items():
             patch.setenv(name, value)
+        temporary = tmp_path_factory.mktemp("temporary")
+        patch.setattr(tempfile, "tempdir", str(temporary))
         sweep = disc(storage, project="maps", entity="team", tags=["night"], points="sample:3")
         notes, warnings = run_tracked(sweep)
     assert warnings == []
+    assert list(temporary.iterdir()) == []
     yield Logged(sweep, runs_in(storage), notes, sweep.table())
 
 
