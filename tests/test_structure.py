@@ -279,7 +279,7 @@ def show(capsys: pytest.CaptureFixture[str], figure: str, value: object, target:
         print(f"\n  {figure}: {value} (target: {target})", end="")
 
 
-@pytest.mark.parametrize(("package", "most"), [("nanochat", 14)])
+@pytest.mark.parametrize(("package", "most"), [("fractal_ray", 15), ("nanochat", 14)])
 def test_few_entries_at_the_top(
     package: str, most: int, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -295,14 +295,14 @@ def test_no_circles(package: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert not groups
 
 
-@pytest.mark.parametrize("package", ["nanochat"])
+@pytest.mark.parametrize("package", PACKAGES)
 def test_no_import_runs_upwards(package: str, capsys: pytest.CaptureFixture[str]) -> None:
     wrong = upward_imports(package)
     show(capsys, f"upward imports of {package}", len(wrong), "0")
     assert not wrong
 
 
-@pytest.mark.parametrize("package", ["nanochat"])
+@pytest.mark.parametrize("package", PACKAGES)
 def test_few_levels(package: str, capsys: pytest.CaptureFixture[str]) -> None:
     count = len(levels(package))
     show(capsys, f"levels of {package}", count, "<= 9")
@@ -310,6 +310,22 @@ def test_few_levels(package: str, capsys: pytest.CaptureFixture[str]) -> None:
     listed = {name for level in levels(package) for name in level}
     unlisted = {Path(name).stem for name in top_entries(package)} - listed
     assert not unlisted
+
+
+def test_no_switch_on_the_kind_of_workload(capsys: pytest.CaptureFixture[str]) -> None:
+    places = workload_switches()
+    show(capsys, "switches on the kind of workload outside workloads/", len(places), "0")
+    assert not places
+
+
+def test_sizes_of_files(capsys: pytest.CaptureFixture[str]) -> None:
+    counts = line_counts()
+    long = {name: lines for name, lines in counts.items() if lines > 400}
+    median = statistics.median(counts.values())
+    show(capsys, "files over 400 lines", len(long), "0")
+    show(capsys, "lines of the median module", median, "80 to 200")
+    assert not long
+    assert 80 <= median <= 200
 
 
 @pytest.mark.parametrize("package", PACKAGES)
