@@ -1,8 +1,8 @@
-"""One driver a sweep: `driver.json` says who runs it, and until when that is to be believed.
+"""The lease of a sweep's one driver, in `driver.json`: the process that runs it, and since when.
 
-Two drivers would spend the budget twice. The file is renewed while its driver lives, so one that
-was killed is in nobody's way for long: a process of this machine that is gone is seen at once, one
-elsewhere when its time is over. Whoever writes rows asks first whether it still holds the sweep.
+Two drivers would spend the budget twice. The file is renewed while its driver lives, so a killed
+driver blocks the sweep for a short time only: a dead process of this machine is noticed at once,
+one elsewhere when its lease is over. The writer of rows first checks that it still holds the lease.
 """
 
 import contextlib
@@ -26,25 +26,25 @@ from fractal_ray.errors import SweepError
 
 FILE = "driver.json"
 SECONDS = 60.0
-"""For which a driver that is not heard of is believed to live."""
+"""Length of a lease: a driver that does not renew it for longer counts as dead."""
 _RENEW_SECONDS = 10.0
 _SETTLE_SECONDS = 1.0
 
 
 @dataclass(frozen=True)
 class Driver:
-    """Who runs a sweep.
+    """Process that runs a sweep.
 
     Parameters
     ----------
     token
-        Of this run.
+        Random id of this run.
     host, pid, user
-        The process.
+        Host, process id and user.
     machine
-        Boot and process namespace, within which `pid` means something; "" where not known.
+        Boot and process namespace, within which `pid` is unique; "" if not known.
     started
-        Ticks since boot at which the process started: another one may have its number later.
+        Ticks since boot at the start of the process: a later one may get the same `pid`.
     since, renewed
         Seconds since 1970.
     """
@@ -59,18 +59,18 @@ class Driver:
     renewed: float
 
     def __str__(self) -> str:
-        """For a reader."""
+        """Return the process as text for messages."""
         return f"process {self.pid} of {self.user} on {self.host}"
 
 
 @contextmanager
 def hold_lease(store: Store) -> Iterator[str]:
-    """Be a sweep's one driver; yields the token that `taken_by` knows this run by.
+    """Hold the lease of a sweep; yield the token of this run, as `taken_by` takes it.
 
     Raises
     ------
     SweepError
-        When another one is.
+        When another driver holds it.
     """
     me = _this_process()
     _take(store, me)
@@ -83,22 +83,22 @@ def hold_lease(store: Store) -> Iterator[str]:
         stop.set()
         thread.join()
         with contextlib.suppress(OSError, pa.ArrowException):
-            if (found := read(store)) is not None and found.token == me.token:
+            if (driver := read(store)) is not None and driver.token == me.token:
                 store.delete_file(FILE)
 
 
 class TakenOverError(RuntimeError):
-    """Another driver runs the sweep now; the message says who."""
+    """Error for a sweep that another driver runs now; the message names it."""
 
 
 def refuse_if_taken(store: Store, token: str) -> None:
-    """Raise TakenOverError where another driver has taken the sweep over.
+    """Raise TakenOverError if another driver has taken the sweep over.
 
     Parameters
     ----------
     store
     token
-        Of this driver; "" for one that never held the sweep, and is not asked.
+        Token of this driver; "" for one without a lease, which passes.
     """
     if token and (other := taken_by(store, token)):
         raise TakenOverError(
@@ -108,25 +108,26 @@ def refuse_if_taken(store: Store, token: str) -> None:
 
 
 def taken_by(store: Store, token: str) -> Driver | None:
-    """The other driver that has taken the sweep over, if there is one."""
-    found = read(store)
-    return None if found is None or found.token == token else found
+    """Return the other driver that has taken the sweep over; None without one."""
+    driver = read(store)
+    return None if driver is None or driver.token == token else driver
 
 
 def read(store: Store) -> Driver | None:
-    """Who runs the sweep, as far as its file says; None for nobody, or where it is damaged."""
+    """Return the driver named in `driver.json`; None without the file, or if it is damaged."""
     try:
-        found = Driver(**json.loads(store.read_text(FILE) or "null"))
-        return replace(found, since=float(found.since), renewed=float(found.renewed))
+        driver = Driver(**json.loads(store.read_text(FILE) or "null"))
+        return replace(driver, since=float(driver.since), renewed=float(driver.renewed))
     except (ValueError, TypeError):
         return None
 
 
 def is_alive(store: Store, driver: Driver) -> bool:
-    """Whether a driver has to be reckoned with.
+    """Return True if the driver named in driver.json is still alive.
 
-    One of this machine is looked for. Of one elsewhere the clock may be wrong: where its time is
-    over, or still to come, the file is watched for as long as a living one needs to renew it.
+    A process of this machine is looked up. The clock of another machine may be wrong: if the lease
+    is over, or lies in the future, the file is watched for as long as a living driver needs to
+    renew it.
     """
     me = _this_process()
     if driver.machine and driver.machine == me.machine and driver.host == me.host:
@@ -143,7 +144,7 @@ def _take(store: Store, me: Driver) -> None:
         if other is not None and is_alive(store, other):
             _refuse(store, other)
         store.write_file(FILE, _to_bytes(me))
-    if store.is_remote:  # where nothing keeps two from doing this at once
+    if store.is_remote:  # which has no lock against a second driver
         time.sleep(_SETTLE_SECONDS)
         if other := taken_by(store, me.token):
             _refuse(store, other)
@@ -191,7 +192,7 @@ def _machine() -> str:
 
 
 def _started(pid: int) -> str:
-    """When the process started, "" for one that is gone or a zombie."""
+    """Return the start time of a process; "" for one that is gone or a zombie."""
     try:
         after_name = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:

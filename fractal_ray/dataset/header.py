@@ -11,12 +11,12 @@ HEADER: Final = "sweep.json"
 
 
 def read_header(store: Store) -> dict[str, Any] | None:
-    """What `sweep.json` says (docs/storage.md); None where there is none.
+    """Return the content of `sweep.json` (docs/storage.md); None without the file.
 
     Raises
     ------
     SweepError
-        When it is damaged.
+        When the file is damaged.
     """
     text = store.read_text(HEADER)
     if text is None:

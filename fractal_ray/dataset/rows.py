@@ -1,4 +1,4 @@
-"""What a row of the dataset is: its columns, and how runs become Arrow tables.
+"""Rows of the dataset: their columns, and the conversion of runs to Arrow tables.
 
 docs/storage.md says what each column means.
 """
@@ -54,8 +54,10 @@ POINTS_SCHEMA = pa.schema(
     ]
 )
 BEFORE_COLUMNS: Mapping[str, int | str] = {"side_by_side": 1, "kernels": ""}
-"""What holds of rows written before there were such columns; whether they were `deterministic`
-their sweep's recipe says, so that stays null."""
+"""Values assumed for rows written before these columns existed.
+
+`deterministic` stays null in such rows, because the recipe of their sweep gives it.
+"""
 FAILURES_SCHEMA = pa.schema(
     [
         *_WHERE,
@@ -70,7 +72,7 @@ FAILURES_SCHEMA = pa.schema(
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Where a row comes from: the columns that evaluations and failures share."""
+    """Origin of a row: the columns that evaluations and failures share."""
 
     point_id: str
     stage: str
@@ -85,7 +87,7 @@ class Origin:
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """A row of `points/`: a run that finished, whatever it showed."""
+    """Row of `points/`: a run that finished, with any outcome."""
 
     origin: Origin
     record: RunRecord
@@ -93,7 +95,7 @@ class Evaluation:
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """A row of `failures/`: a run that a machine or a bug ended.
+    """Row of `failures/`: a run that a machine or a bug ended.
 
     `kind` is "error" (an exception), "out_of_memory", "lost_worker" (the process is gone),
     "lost_node" or "timed_out" (the worker hung). `gave_up` is True on the row after which it is
@@ -127,7 +129,7 @@ def _where(rows: Sequence[Evaluation] | Sequence[Failure]) -> dict[str, list[Any
 
 
 def points_table(rows: list[Evaluation]) -> pa.Table:
-    """Evaluations as a table of `POINTS_SCHEMA`."""
+    """Return evaluations as a table of `POINTS_SCHEMA`."""
     records = [row.record for row in rows]
     columns: dict[str, Any] = _where(rows)
     for name in POINTS_SCHEMA.names:
@@ -142,7 +144,7 @@ def points_table(rows: list[Evaluation]) -> pa.Table:
 
 
 def failures_table(rows: list[Failure]) -> pa.Table:
-    """Failures as a table of `FAILURES_SCHEMA`."""
+    """Return failures as a table of `FAILURES_SCHEMA`."""
     columns: dict[str, Any] = _where(rows)
     for name in ("kind", "error", "traceback", "gave_up"):
         columns[name] = [getattr(row, name) for row in rows]

@@ -1,4 +1,4 @@
-"""What a refinement has missed, estimated from its audit.
+"""Estimate of the boundary cells that a refinement has missed, from its audit.
 
 The cells that refinement skips are those which its rules leave whole. Each was audited with the
 same probability, by a hash, so the audited ones are a random sample of them: Clopper, Pearson,
@@ -6,8 +6,8 @@ Biometrika 26, 404 (1934) bound the share that one more halving would show to be
 and Horvitz, Thompson, J. Am. Stat. Assoc. 47, 663 (1952) give the number of boundary cells that
 the skipped ones hide, every one found by the audit standing for ``1 / audit`` of them.
 
-Which cells the rules leave whole must not depend on what the audit found. So the refinement is
-planned again from the labels, without audit: all it needs is known.
+The choice of the cells that the rules leave whole must not depend on the audit. So the refinement
+is planned again from the labels, without audit: all labels that it needs are known.
 """
 
 import math
@@ -29,28 +29,28 @@ _Cell = tuple[int, int, int]
 
 @dataclass(frozen=True)
 class AuditReport:
-    """What was skipped, what the audit saw of it, and what follows.
+    """Skipped cells of a refinement, the result of their audit, and the corrected counts.
 
     Parameters
     ----------
     skipped
-        Cells left whole by the rules, their split not known from their neighbours.
+        Number of cells that the rules leave whole and whose split is not known from neighbours.
     audited
-        How many of them were run all the same.
+        Number of skipped cells that the audit ran.
     surprises
-        How many of those turned out to be boundary cells.
+        Number of audited cells that are boundary cells.
     undecided
-        Audited cells with a failed node; in neither number.
+        Audited cells with a failed node; counted in neither of the two.
     rate, low, high
         Share of skipped cells that one more halving shows to be boundary cells: estimate and 95 %
         Clopper-Pearson interval. None without audited cells.
     found
         Boundary cells found, by level from 0 to the finest.
     corrected
-        The same with what skipped cells hide. Unbiased for what one halving of each shows, so a
-        lower bound where islands are smaller than that; never below `found`.
+        `found` plus the estimated boundary cells inside skipped cells. Unbiased for one halving of
+        each skipped cell, so a lower bound if islands are smaller; never below `found`.
     stderr
-        Standard errors of `corrected`, from the audit's chance alone.
+        Standard errors of `corrected`, from the random choice of audited cells alone.
     """
 
     skipped: int
@@ -163,7 +163,7 @@ def _cells_with(tree: Quadtree, level: int, nodes: NDArray[np.int64]) -> NDArray
 
 
 def _hidden(tree: Quadtree, level: int, cells: NDArray[np.int64], skipped: set[_Cell]) -> list[int]:
-    """How many of `cells` each audited skipped cell holds, where it holds any."""
+    """Return the number of `cells` in each audited skipped cell, without zeros."""
     counts: Counter[_Cell] = Counter()
     for y, x in zip(*np.divmod(cells, tree.nodes.cells_x << level), strict=True):
         for up in range(level + 1):

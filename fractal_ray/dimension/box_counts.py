@@ -37,24 +37,25 @@ MIN_SIZES: Final = 3
 """A line through fewer points leaves no residual to judge it by."""
 
 STDERR_NOTE: Final = "least-squares SE, understates the real error"
-"""What must stand beside every `BoxCount.stderr` (Gorski et al., arXiv 1111.5749)."""
+"""Note to print beside each `BoxCount.stderr` (Gorski et al., arXiv 1111.5749)."""
 
 
 @dataclass(frozen=True)
 class BoxCount:
-    """What box counting found.
+    """Result of box counting.
 
     Parameters
     ----------
     shape
         Rows and columns of the mask, in cells.
     n_boundary
-        How many cells of the mask are set.
+        Number of cells of the mask that are set.
     sizes
         (k,) int64 box sides in cells: 1, 2, 4 .. the window's side.
     counts
-        (k,) int64 occupied boxes of each side, summed over the windows. Where windows overlap a
-        cell counts in each, at every size alike, so ``counts[0]`` may exceed `n_boundary`.
+        (k,) int64 occupied boxes of each side, summed over the windows. A cell in
+        several windows counts in each of them, at all sizes, so ``counts[0]`` may exceed
+        `n_boundary`.
     slopes
         (k - 1,) float64 local dimensions ``log2(counts[i] / counts[i + 1])``, in [0, 2]; NaN
         without boundary.

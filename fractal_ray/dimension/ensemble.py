@@ -32,23 +32,23 @@ _LEAST: Final = 0.9
 
 @dataclass(frozen=True)
 class Ensemble:
-    """What several seeds show on one lattice.
+    """Agreement of several seeds on one lattice, and dimensions from it.
 
     Parameters
     ----------
     seeds
-        How many.
+        Number of seeds.
     known
-        Nodes that every seed has a label for.
+        Number of nodes with a label of each seed.
     split
-        Nodes of those on which seeds disagree.
+        Number of known nodes on which seeds disagree.
     same_point
         f(0): the share of pairs of seeds that disagree at the same node.
     yes_share
-        (ny, nx) float64 share of seeds that say yes, NaN where a seed does not know.
+        (ny, nx) float64 share of seeds with label yes, NaN where a seed has no label.
     raw, corrected
         The estimate from pairs within each seed, and from f(d) - f(0) between seeds; `corrected` is
-        None where that cannot be told, and `withheld` says why. Neither is verified.
+        None if it cannot be estimated, and `withheld` gives the reason. Neither is verified.
     """
 
     seeds: int
@@ -126,7 +126,7 @@ def combine(rasters: Sequence[NDArray[np.int8]], *, seed: int = 0) -> Ensemble:
 
 
 def _withheld(corrected: Estimate, same: float, shares: NDArray[np.float64]) -> str:
-    """Why no corrected number is given, or nothing."""
+    """Return the reason to withhold the corrected number; "" without one."""
     if corrected.fit_scales is None or corrected.value is None:
         return f"between seeds: {corrected}"
     finest = list(corrected.scales).index(corrected.fit_scales[1])

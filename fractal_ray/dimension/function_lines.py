@@ -139,7 +139,7 @@ def _look(
 def _beside(
     line: NDArray[np.int64], index: NDArray[np.int64], level: int, flips: NDArray[np.bool_]
 ) -> NDArray[np.bool_]:
-    """Which intervals lie within `_NEAR` of one that flips, on their own line."""
+    """Select the intervals within `_NEAR` of one that flips, on their own line."""
     place = (line << level + 1) + index  # lines lie further apart than any two of its intervals
     beside = np.zeros(flips.size, dtype=np.bool_)
     for steps in range(1, _NEAR + 1):

@@ -18,20 +18,20 @@ from fractal_ray.plane.boundary import boundary_cells
 
 @dataclass(frozen=True)
 class Published:
-    """What a published estimator says.
+    """Result of a published estimator.
 
     Parameters
     ----------
     name
         One of `ESTIMATORS`.
     dimension
-        Its number; NaN where it has none.
+        The dimension; NaN if the estimator has no answer.
     sizes, counts
-        Boxes: side in pixels, and how many it counts.
+        Sides of the boxes in pixels, and the numbers of boxes.
     slopes
-        Local slopes where the source has them, else empty.
+        Local slopes if the publication has them, else empty.
     boundary_pixels
-        How many pixels it takes for border.
+        Number of pixels that the estimator counts as border.
     """
 
     name: str
@@ -192,7 +192,7 @@ def _plain_slope(sizes: NDArray, counts: NDArray) -> float:
 
 
 def _box_sums(mask: NDArray[np.bool_], size: int) -> NDArray[np.int64]:
-    """How many pixels are set in each box, ragged ones at the far ends included."""
+    """Count the set pixels of each box; boxes at the far ends may be smaller."""
     rows, columns = (np.arange(0, side, size) for side in mask.shape)
     return np.add.reduceat(np.add.reduceat(mask, rows, axis=0, dtype=np.int64), columns, axis=1)
 

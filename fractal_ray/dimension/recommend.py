@@ -1,4 +1,4 @@
-"""Which estimator to believe, of those that the data at hand allow."""
+"""Choice of the most trustworthy estimator that the data allow."""
 
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -11,16 +11,16 @@ Data = Literal["label function", "transects", "pairs", "refined levels", "raster
 
 @dataclass(frozen=True)
 class Choice:
-    """An estimator and why it is preferred.
+    """Estimator with the reason to prefer it.
 
     Parameters
     ----------
     data
-        What it is to be applied to.
+        Kind of data that it needs.
     estimator
-        Where it is: module and function below `fractal_ray.dimension`.
+        Its module and function below `fractal_ray.dimension`.
     why
-        For a reader.
+        The reason, as text.
     """
 
     data: Data
@@ -60,7 +60,7 @@ PREFERRED: Final = (
 
 
 def recommended(available: Collection[str]) -> Choice:
-    """The estimator to believe.
+    """Return the most trustworthy estimator.
 
     Parameters
     ----------

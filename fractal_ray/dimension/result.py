@@ -1,4 +1,4 @@
-"""What every estimator of a dimension returns."""
+"""The common result of all estimators of a dimension."""
 
 import math
 from dataclasses import asdict, dataclass
@@ -8,29 +8,29 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Estimate:
-    """A dimension with what is needed to judge it.
+    """Dimension with the facts needed to judge it.
 
     Parameters
     ----------
     method
-        Name of the estimator and of what it was given, such as "transects of a label function".
+        Name of the estimator and of its data, such as "transects of a label function".
     value
-        The dimension, 0 to 2; None where it cannot be given, and `warnings` says why.
+        The dimension, 0 to 2; None without an answer, and `warnings` gives the reason.
     interval
         (low, high) at 95 %, within 0 to 2: bootstrap over blocks and the spread over scale ranges
-        together, never the least-squares error. None where there is nothing to resample.
+        together, never the least-squares error. None if there is nothing to resample.
     unit
-        What scales are measured in: "cells", "frame sides", "line lengths".
+        Unit of the scales: "cells", "frame sides", "line lengths".
     scales
-        (k,) all scales looked at, the coarsest first.
+        (k,) all measured scales, the coarsest first.
     measured
-        (k,) what was measured at each (a count, a share, an area: see the estimator).
+        (k,) the quantity at each scale (a count, a share, an area: see the estimator).
     fit_scales
         (coarsest, finest) scale that entered the fit, or None like `value`.
     local_slopes
-        (k - 1,) dimensions from each scale to the next alone; NaN where a scale shows nothing.
+        (k - 1,) dimensions from each scale to the next; NaN if a scale shows nothing.
     blocks
-        How many independent parts the interval rests on.
+        Number of independent parts behind the interval.
     warnings
         Sentences that belong beside the number, for a reader.
     """
@@ -48,7 +48,7 @@ class Estimate:
 
     @property
     def base(self) -> int:
-        """What the dimension is taken from (`scaling.py`): the line's slope is ``base - D``."""
+        """Return the base of the fit (`scaling.py`): the slope of the line is ``base - D``."""
         pairs = zip(pairwise(self.scales), pairwise(self.measured), strict=True)
         for ((wide, fine), (first, then)), local in zip(pairs, self.local_slopes, strict=True):
             if first > 0 and then > 0:
@@ -56,7 +56,7 @@ class Estimate:
         return 0
 
     def __str__(self) -> str:
-        """Value, interval and range, on one line."""
+        """Return the value, its interval and its range on one line."""
         if self.value is None or self.fit_scales is None:
             return f"{self.method}: no dimension ({'; '.join(self.warnings)})"
         within = "no interval"
@@ -67,5 +67,5 @@ class Estimate:
         return f"{self.method}: D = {self.value:.3f} ({within}), {span}"
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain data for JSON."""
+        """Return plain data for JSON."""
         return asdict(self)

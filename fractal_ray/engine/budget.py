@@ -1,4 +1,4 @@
-"""How much a sweep may spend: a limit that it stops at cleanly."""
+"""The budget of a sweep: a limit at which it stops cleanly."""
 
 import math
 from dataclasses import dataclass
@@ -8,17 +8,17 @@ from fractal_ray.errors import SweepError
 
 @dataclass(frozen=True)
 class Budget:
-    """Limits of a whole sweep, what earlier runs of it spent included; None for none.
+    """Limits of a whole sweep, its earlier runs included; None for no limit.
 
     Parameters
     ----------
     points
-        Runs that the dataset may hold.
+        Number of runs that the dataset may hold.
     gpu_hours
-        Of training, as the runs report it, times `gpu`. What is running when it is reached is
-        finished and kept, so it may be passed by one tile for each slot.
+        Hours of training, as the runs report them, times `gpu`. Tiles that run when the limit is
+        reached are finished and kept, so a sweep may exceed it by one tile for each slot.
     gpu
-        GPUs that a slot takes.
+        Number of GPUs that a slot takes.
     """
 
     points: int | None = None
@@ -26,7 +26,7 @@ class Budget:
     gpu: float = 0.0
 
     def check(self) -> None:
-        """Refuse what cannot be meant.
+        """Refuse limits that make no sense.
 
         Raises
         ------
@@ -46,21 +46,21 @@ class Budget:
             )
 
     def room(self, points: int, seconds: float) -> int | None:
-        """How many more points may be begun; None for any number.
+        """Return how many more points may be started; None for any number.
 
         Parameters
         ----------
         points
-            In the dataset or running.
+            Number of points in the dataset or running.
         seconds
-            Spent in training so far, over all slots.
+            Training time so far, over all slots.
         """
         if self.gpu_hours is not None and seconds * self.gpu >= 3600 * self.gpu_hours:
             return 0
         return None if self.points is None else max(0, self.points - points)
 
     def text(self) -> str:
-        """The limits for a reader."""
+        """Return the limits as text."""
         limits = []
         if self.points is not None:
             limits.append(f"{self.points:,} points")

@@ -1,4 +1,4 @@
-"""What kinds of devices have computed a dataset: the bits of a run differ between them."""
+"""Kinds of devices that have computed a dataset: the bits of a run differ between them."""
 
 from collections.abc import Iterable
 
@@ -6,21 +6,21 @@ from fractal_ray.engine.base import TileResult
 
 
 class Devices:
-    """The kinds so far.
+    """Kinds of devices so far.
 
     Parameters
     ----------
     known
-        Those of the dataset's rows.
+        Kinds in the dataset's rows.
     homogeneous
-        Whether there may be one kind only.
+        True if only one kind is allowed.
     """
 
     def __init__(self, known: Iterable[str], *, homogeneous: bool) -> None:
         self._known, self._homogeneous = set(known), homogeneous
 
     def note(self, result: TileResult) -> str | None:
-        """A tile was computed; why it must not be kept, if that is so."""
+        """Add the device of a result; return the reason to refuse the result, if there is one."""
         if self._homogeneous and self._known and result.device not in self._known:
             return (
                 f"resources.homogeneous: {', '.join(sorted(self._known))} computed this dataset,"
@@ -31,7 +31,7 @@ class Devices:
         return None
 
     def warning(self) -> str:
-        """What to tell of several kinds; "" for one."""
+        """Return a warning for a mix of kinds; "" for one kind."""
         if len(self._known) < 2:
             return ""
         return f"computed on {' and '.join(sorted(self._known))}: their bits differ"

@@ -73,14 +73,17 @@ class Dispatcher:
     # What slots call ------------------------------------------------------------------------
 
     def exchange(self, slot: int, result: TileResult | None = None) -> Tile | NoTile:
-        """Deliver `result`, take the next tile: one round trip per tile."""
+        """Deliver a result and take the next tile, in one round trip."""
         if result is not None:
             self.deliver(slot, result)
         return self.take(slot)
 
     def deliver(self, slot: int, result: TileResult) -> None:
-        """Take what `slot` finished. Results of a lease that was released meanwhile are dropped:
-        their points are being run again, and give the same."""
+        """Accept the result of a slot.
+
+        The result of a lease that was released meanwhile is dropped: its points run again and give
+        equal records.
+        """
         lease = self._workers.leases.get(slot)
         if lease is not None and lease.tile.id == result.tile_id:
             del self._workers.leases[slot]
@@ -89,7 +92,10 @@ class Dispatcher:
         self.flush_if_due()
 
     def take(self, slot: int) -> Tile | NoTile:
-        """The next tile. A slot that still holds a lease has lost it: its points run again."""
+        """Return the next tile for a slot.
+
+        A slot that still holds a lease has lost its tile, so the points of that lease run again.
+        """
         lease = self._workers.leases.pop(slot, None)
         if lease is not None:
             why = "WorkerLost: the worker was restarted"
@@ -103,33 +109,35 @@ class Dispatcher:
         return self._next_tile(slot) or ("stop" if self.finished else self._alone(slot))
 
     def opening(self, slot: int, place: Place, handle: Any = None) -> bool:
-        """A worker is about to load the workload; False where it has to ask again, because another
-        one has its card for itself.
+        """Register a worker that is about to load the workload.
 
         Parameters
         ----------
-        slot
-        place
-            Where it is.
+        slot, place
         handle
-            What `take_hung` gives the engine to end its process by.
+            Handle of the worker's process for `take_hung`.
+
+        Returns
+        -------
+        bool
+            False if the worker has to call again, because another one has its card for itself.
         """
         return self._workers.opening(slot, place, handle)
 
     def retire(self, slot: int) -> None:
-        """The worker of `slot` holds nothing and will be replaced by a new process."""
+        """Note that the worker of a slot holds no tile and will be replaced by a new process."""
         self._workers.leaving(slot)
 
     def node_of(self, slot: int) -> str:
-        """Id of the node of the worker of `slot`, "" for none."""
+        """Return the id of the node of a slot's worker; "" without a worker."""
         return self._workers.on_node(slot)
 
     def release(
         self, slot: int, why: str, kind: FailureKind = "lost_worker", traceback: str = ""
     ) -> None:
-        """The worker of `slot` is gone: what it held is run again (`engine/retries.py`).
+        """Release the lease of a lost worker: its points run again (`engine/retries.py`).
 
-        `why` is in words; `kind` and `traceback` are those of the failure.
+        `why` is the reason as text; `kind` and `traceback` are those of the failure.
         """
         was_open = slot in self._workers.open
         lease, surprise = self._workers.mark_gone(slot)
@@ -143,8 +151,13 @@ class Dispatcher:
             )
 
     def open_failed(self, slot: int, failure: RunFailure, host: str) -> float | None:
-        """A worker raised while it opened the workload: the seconds after which its place may be
-        taken by a new one, None where the sweep has ended."""
+        """Record that a worker raised an exception while it opened the workload.
+
+        Returns
+        -------
+        float or None
+            Seconds until a new worker may start in its place; None if the sweep has ended.
+        """
         self._trouble = f"a worker on {host} could not start: {failure.error}"
         self._workers.leaving(slot)
         pause, error = self._failed_starts.record_failure(
@@ -166,8 +179,10 @@ class Dispatcher:
         return not points and self.finished
 
     def take_hung(self) -> list[Any]:
-        """Handles of workers that hold a tile for too long; their points run again elsewhere, and
-        the engine is to end them."""
+        """Return the handles of workers that hold a tile for too long.
+
+        Their points run again on other workers, and the engine has to end these.
+        """
         for slot, patience in self._workers.hanging():
             handle = self._workers.handle(slot)
             lease, _ = self._workers.mark_gone(slot)
@@ -190,7 +205,7 @@ class Dispatcher:
 
     @property
     def finished(self) -> bool:
-        """True when nothing is left to run, or an error or the budget has stopped the sweep."""
+        """Return True when nothing is left to run, or an error or the budget stops the sweep."""
         return self.error is not None or self._spent or self._queue.done
 
     @property
@@ -228,21 +243,21 @@ class Dispatcher:
         return self._writer.trouble or self._trouble or self._devices.warning()
 
     def flush_if_due(self) -> None:
-        """Write the rows that wait when there are many or they are old."""
+        """Write the waiting rows if there are many of them or they are old."""
         self._writer.flush_if_due(self._program.zooms)
         self.error = self._writer.error or self.error
 
     def flush(self) -> None:
-        """Write every row that waits; a tile is done when this has returned."""
+        """Write all waiting rows; on return the delivered tiles are in the dataset."""
         self._writer.flush(self._program.zooms)
 
     def rescue(self) -> None:
-        """Write what can be written; the reason for the end is another one and is on its way."""
+        """Write the waiting rows if storage allows; another exception is on its way to the user."""
         with contextlib.suppress(OSError, pa.ArrowException, TakenOverError):
             self.flush()
 
     def close(self) -> Progress:
-        """Write what is left, join the small parts of a sweep that is done; the last state."""
+        """Write the last rows, join small parts unless there was an error; return the progress."""
         refused = self._writer.finish(self._program.zooms, join=self.error is None)
         self.error = self.error or refused
         return self.progress()

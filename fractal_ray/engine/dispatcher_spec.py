@@ -1,4 +1,4 @@
-"""All that a dispatcher is made of."""
+"""Settings of a dispatcher."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -13,10 +13,10 @@ from fractal_ray.planners.program import Program
 
 @dataclass(frozen=True)
 class DispatcherSpec:
-    """All a dispatcher is made of, as plain picklable data.
+    """Settings of a dispatcher, as plain picklable data.
 
-    `program` makes a fresh planner from the frames that its zooms chose before; it is called again
-    when a lost dispatcher is rebuilt.
+    `program` makes a new planner from the frames that zooms have chosen; it is called again when a
+    lost dispatcher is rebuilt.
     """
 
     program: Callable[[list[Zoom]], Program]
@@ -28,22 +28,22 @@ class DispatcherSpec:
     y_param: str
     criterion: Criterion
     points_per_tile: int | None = None
-    """None: by measured time."""
+    """Number of points in a tile; None: by measured time."""
     together: int = 1
-    """Points that a worker advances at once, of which tiles have multiples."""
+    """Number of points that a worker advances at once; tiles hold a multiple of it."""
     tile_seconds: float = 2.0
     max_attempts: int = 3
-    """Runs of a point that may fail before it is given up for this run of the sweep."""
+    """Number of failed runs of a point after which this run of the sweep gives it up."""
     flush_seconds: float = 2.0
     storage_patience: float = 60.0
-    """Seconds for which storage may refuse before the sweep stops."""
+    """Seconds of failing storage after which the sweep stops."""
     skip_corrupt: bool = False
     lease_seconds: float | None = None
-    """For which a worker may hold a tile; None: by measured time (`engine/workers.py`)."""
+    """Seconds for which a worker may hold a tile; None: by measured time (`engine/workers.py`)."""
     keep_going: bool = False
-    """Whether points that fail alike at every attempt are left out instead of ending the sweep."""
+    """True to leave out points that fail with one error at each attempt, instead of stopping."""
     homogeneous: bool = False
-    """Whether all rows have to come from one kind of device."""
+    """True if all rows have to come from one kind of device."""
     token: str = ""
-    """Of the driver that holds the sweep (`driver_lease.py`); "" where nobody does."""
+    """Token of the driver that holds the lease (`driver_lease.py`); "" without a lease."""
     budget: Budget = field(default_factory=Budget)

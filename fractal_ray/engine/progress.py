@@ -29,16 +29,16 @@ class Progress:
     spent: str = ""
     """The budget that has stopped the sweep."""
     error: str | None = None
-    """Why the sweep cannot go on, with the whole traceback."""
+    """Reason why the sweep cannot go on, with the whole traceback."""
 
     @property
     def rate(self) -> float:
-        """Points run per second, without those that were in the dataset before."""
+        """Return the points run per second, without those of earlier runs."""
         return (self.done - self.reused) / self.seconds if self.seconds > 0 else 0.0
 
     @property
     def eta(self) -> float | None:
-        """Seconds until the points known so far are done, None before the first result."""
+        """Return the seconds until the known points are done; None before the first result."""
         return (self.total - self.done) / self.rate if self.rate > 0 else None
 
 

@@ -1,4 +1,4 @@
-"""The same error on several points: a bug of the workload, which another try does not mend."""
+"""One error on several points: a bug of the workload, which a retry does not mend."""
 
 from fractal_ray.dataset.failures import signature
 from fractal_ray.engine.base import RunFailure
@@ -7,14 +7,14 @@ _POINTS = 3
 
 
 class RepeatedErrors:
-    """Counts points that fail alike.
+    """Points grouped by the error they failed with.
 
     Parameters
     ----------
     keep_going
-        Give up points that fail for good, and never the sweep after a first success.
+        True to give up failing points only, and not the sweep, after a first success.
     known
-        Whether an earlier run left points in the dataset.
+        True if the dataset has points of an earlier run.
     """
 
     def __init__(self, *, keep_going: bool, known: bool) -> None:
@@ -24,17 +24,17 @@ class RepeatedErrors:
         self._given_up: dict[str, set[str]] = {}
 
     def record_success(self) -> None:
-        """A point has succeeded."""
+        """Note that a point has succeeded."""
         self._any_success = True
 
     def record_failure(self, point_id: str, failure: RunFailure, *, gave_up: bool) -> str | None:
-        """A point failed; why the sweep cannot go on, if that is so now.
+        """Record the failure of a point; return the reason to end the sweep, or None.
 
-        Before any point has succeeded three that fail alike are enough; after that three have to
-        have failed alike at every attempt.
+        Before the first success, three points with one error end the sweep. After it, three points
+        have to fail with one error at each of their attempts.
         """
         if failure.kind != "error":
-            return None  # the machine's, not the workload's
+            return None  # caused by the machine, not by the workload
         kind = signature(failure.error)
         alike = self._points.setdefault(kind, set())
         alike.add(point_id)

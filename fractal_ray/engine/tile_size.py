@@ -1,4 +1,4 @@
-"""How many points a slot takes at a time."""
+"""The number of points in a tile."""
 
 import math
 
@@ -7,17 +7,19 @@ _TRY_LARGER_AFTER = 100
 
 
 class TileSize:
-    """By measured time, growing at most fourfold, and never more than a fair share of what is left.
+    """Size of tiles by measured time.
+
+    It grows at most fourfold from tile to tile, up to a fair share of the points that are left.
 
     Parameters
     ----------
     points
-        A fixed size; None for one that is measured.
+        A fixed size; None to measure it.
     seconds
-        What a tile should take.
+        Target for the time of a tile.
     together
-        Points that a worker advances at once: a measured tile has a multiple of them, unless its
-        memory forbids even so many.
+        Number of points that a worker advances at once. A measured tile has a multiple of it,
+        unless even `together` points need too much memory.
     """
 
     def __init__(self, points: int | None, seconds: float, together: int = 1) -> None:
@@ -27,20 +29,20 @@ class TileSize:
         self._point_seconds: float | None = None
 
     def record(self, seconds: float, points: int) -> None:
-        """A tile of so many points took so long."""
-        each = seconds / points
+        """Record the time that a tile of `points` points took."""
+        point_seconds = seconds / points
         self._fitting += 1
-        if self._fitting >= _TRY_LARGER_AFTER:  # it may have been memory that others took
+        if self._fitting >= _TRY_LARGER_AFTER:  # other processes may have freed memory
             self._largest, self._fitting = min(2 * self._largest, LARGEST), 0
         old = self._point_seconds
-        self._point_seconds = each if old is None else 0.7 * old + 0.3 * each
+        self._point_seconds = point_seconds if old is None else 0.7 * old + 0.3 * point_seconds
 
     def at_most(self, points: int) -> None:
-        """Larger tiles need too much memory."""
+        """Limit tiles to `points`, because larger ones need too much memory."""
         self._largest, self._fitting = min(self._largest, points), 0
 
     def next(self, backlog: int, slots: int) -> int:
-        """Points for the next tile, at least 1."""
+        """Return the number of points for the next tile, at least 1."""
         if self._fixed is not None:
             return min(self._fixed, self._largest)
         if self._point_seconds is not None:

@@ -168,7 +168,7 @@ class Watch:
                         self._tell(point, None)
 
     def _is_lost(self, place: Values) -> bool:
-        """Whether the run that goes on now has given a point up."""
+        """Return True if the present run has given a point up."""
         at = self._given_up.get(place)
         return at is not None and (self._run_began is None or at >= self._run_began)
 
@@ -210,7 +210,7 @@ class Watch:
 
 
 def _contradict(kept: Sequence[Zoom], planned: Sequence[Zoom]) -> bool:
-    """Whether frames differ that both have; either may be ahead of the other."""
+    """Return True if frames differ that both have; either may be ahead of the other."""
     return any(one != other for one, other in zip(kept, planned, strict=False))
 
 

@@ -1,4 +1,4 @@
-"""The workers: what each holds and since when, which hang, and who has a card for itself."""
+"""State of the workers: their leases, hanging workers, and cards used by one worker alone."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,25 +15,26 @@ _AWAY_SECONDS = 120.0
 
 @dataclass
 class Lease:
-    """A tile that a worker holds."""
+    """Tile that a worker holds."""
 
     tile: Tile
     points: list[PendingPoint]
     since: float
     alone: bool
-    """Whether no other worker may use its card meanwhile."""
+    """True if no other worker may use its card meanwhile."""
 
 
 class Workers:
-    """What the dispatcher knows of its workers.
+    """Record of all workers that the dispatcher has heard of.
 
     Parameters
     ----------
     clock
-        Seconds, monotonic.
+        Function that returns seconds of a monotonic clock.
     lease_seconds
-        For which a worker may hold a tile, or load the workload; None: 20 times what the slowest
-        point so far would make of the tile and at least 600, an hour before the first result.
+        Time for which a worker may hold a tile, or load the workload. None: 20 times the tile's
+        time at the speed of the slowest point so far, at least 600; an hour before the first
+        result.
     """
 
     def __init__(self, clock: Callable[[], float], lease_seconds: float | None) -> None:
@@ -41,16 +42,16 @@ class Workers:
         self.leases: dict[int, Lease] = {}
         self.open: set[int] = set()
         self.loaded: set[int] = set()
-        """Those of which it is known that they could load the workload."""
+        """Slots whose worker has loaded the workload."""
         self._cards: dict[int, str] = {}
         self._nodes: dict[int, str] = {}
         self._handles: dict[int, Any] = {}
         self._opening: dict[int, float] = {}
         self._away: dict[int, float] = {}
-        """Since when the workers are gone whose cards others may not take for free: new processes
-        come up there and load the model."""
+        """Time at which the worker of a slot ended, while its card still counts as shared with it:
+        a new process starts there and loads the model."""
         self._leaving: set[int] = set()
-        self._told_to_rest: set[int] = set()
+        self._sent_to_rest: set[int] = set()
         self._resting: set[int] = set()
         self._slowest: float | None = None
         self._unmeasured = _UNMEASURED
@@ -59,7 +60,7 @@ class Workers:
     # Coming and going ------------------------------------------------------------------------
 
     def opening(self, slot: int, place: Place, handle: Any) -> bool:
-        """A worker is there; whether it may load the workload now."""
+        """Register a worker; return True if it may load the workload now."""
         self._cards[slot], self._nodes[slot] = place.card, place.node
         self._handles[slot] = handle
         self._away.pop(slot, None)
@@ -70,36 +71,36 @@ class Workers:
         return True
 
     def mark_ready(self, slot: int) -> None:
-        """A worker is ready. One that was told to rest and asks again does so."""
+        """Mark a worker as ready; one that was sent to rest has freed its card by now."""
         if self._opening.pop(slot, None) is not None:
             self.loaded.add(slot)
         self.open.add(slot)
-        if slot in self._told_to_rest:
+        if slot in self._sent_to_rest:
             self._resting.add(slot)
 
     def leaving(self, slot: int) -> None:
-        """The worker of this slot will be replaced; its end is no loss."""
+        """Mark a worker that will be replaced, so that its end counts as no loss."""
         self._leaving.add(slot)
 
     def mark_gone(self, slot: int) -> tuple[Lease | None, bool]:
-        """The worker's process has ended: what it held, and whether that was a surprise."""
+        """Forget a worker whose process has ended; return its lease, and True for a surprise."""
         lease = self.leases.pop(slot, None)
         surprise = slot not in self._leaving
         self._leaving.discard(slot)
-        for known in (self.open, self.loaded, self._told_to_rest, self._resting):
-            known.discard(slot)
-        for about in (self._nodes, self._handles, self._opening):
-            about.pop(slot, None)
+        for slots in (self.open, self.loaded, self._sent_to_rest, self._resting):
+            slots.discard(slot)
+        for facts in (self._nodes, self._handles, self._opening):
+            facts.pop(slot, None)
         if slot in self._cards:
             self._away[slot] = self._clock()
         return lease, surprise
 
     def on_node(self, slot: int) -> str:
-        """Id of its node; "" where it is not known."""
+        """Return the id of a worker's node; "" if it is not known."""
         return self._nodes.get(slot, "")
 
     def nobody(self) -> float:
-        """Seconds for which no worker has been there, 0 while there is one."""
+        """Return the seconds without any worker; 0 while there is one."""
         if self.open or self._opening:
             self._nobody_since = self._clock()
         return self._clock() - self._nobody_since
@@ -109,18 +110,18 @@ class Workers:
     def lease(
         self, slot: int, tile: Tile, points: list[PendingPoint], *, alone: bool = False
     ) -> None:
-        """Hand out a tile."""
+        """Record the lease of a tile."""
         self._opening.pop(slot, None)
-        self._told_to_rest.discard(slot)
+        self._sent_to_rest.discard(slot)
         self._resting.discard(slot)
         self.leases[slot] = Lease(tile, points, self._clock(), alone)
 
     def record(self, seconds: float, points: int) -> None:
-        """A tile of so many points took so long."""
+        """Record the time that a tile of `points` points took."""
         self._slowest = max(self._slowest or 0.0, seconds / points)
 
     def hanging(self) -> list[tuple[int, float]]:
-        """Slots that have held a tile, or loaded, for longer than they may, and that time."""
+        """List slots that hold a tile, or load, for longer than their limit, with that limit."""
         now = self._clock()
         held = [(slot, e.since, self._patience(len(e.points))) for slot, e in self.leases.items()]
         loading = self._fixed or _UNMEASURED
@@ -131,7 +132,7 @@ class Workers:
         return over
 
     def handle(self, slot: int) -> Any:
-        """What the engine can end its process by; None for a worker that never said."""
+        """Return the handle by which the engine can end a worker; None without one."""
         return self._handles.get(slot)
 
     def _patience(self, points: int) -> float:
@@ -144,25 +145,30 @@ class Workers:
     # Cards -----------------------------------------------------------------------------------
 
     def card_is_taken(self, slot: int) -> bool:
-        """Whether another worker has this one's card for itself."""
+        """Return True if another worker has the card of this slot for itself."""
         return any(
             (lease := self.leases.get(mate)) is not None and lease.alone
             for mate in self._mates(slot)
         )
 
     def for_itself(self, slot: int) -> Literal["yes", "wait", "rest"]:
-        """Whether a worker may have its card for itself now: the first of those on a card may, as
-        soon as the others rest."""
+        """Return "yes" if a worker may have its card for itself now.
+
+        The first worker of a card may, as soon as the others rest; the others are sent to rest.
+        """
         mates = self._mates(slot)
         if any(mate < slot for mate in mates - self._away.keys()):
-            self._told_to_rest.add(slot)
+            self._sent_to_rest.add(slot)
             return "rest"
         return "yes" if mates <= self._resting else "wait"
 
     def _mates(self, slot: int) -> set[int]:
         now = self._clock()
         for gone in [s for s, since in self._away.items() if now - since > _AWAY_SECONDS]:
-            del self._away[gone], self._cards[gone]  # it comes back elsewhere, or not at all
+            del (
+                self._away[gone],
+                self._cards[gone],
+            )  # its successor is on another card, or there is none
         card = self._cards.get(slot)
         return {
             mate

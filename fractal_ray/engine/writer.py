@@ -1,4 +1,4 @@
-"""The dispatcher's pen: rows wait for a moment and are written together."""
+"""The writer of the dispatcher: it collects rows for a moment and writes them together."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -14,31 +14,31 @@ from fractal_ray.engine.tile_size import LARGEST
 from fractal_ray.plane.zoom import Zoom
 
 _JOIN_AFTER = 100
-"""Flushes after which small parts are joined: a sweep of days makes 43,200 a day."""
+"""Number of flushes after which small parts are joined; a day has up to 43,200 flushes."""
 _LARGE = 16_000_000
 _PAUSE_SECONDS = 1.0
 
 
 class Writer:
-    """The one that writes to a dataset. Storage may refuse for a while; nothing is lost by that.
+    """Only writer of a dataset. It keeps rows while storage fails, and writes them later.
 
     Parameters
     ----------
     spec
-        Where to, how often, and for how long storage may refuse.
+        Location, seconds between flushes, and patience with failing storage.
     store
         The dataset.
     clock
-        Seconds, monotonic.
+        Function that returns seconds of a monotonic clock.
     zooms
-        How many zooms the dataset knows already.
+        Number of zooms that the dataset holds already.
     """
 
     def __init__(
         self, spec: DispatcherSpec, store: Store, clock: Callable[[], float], zooms: int
     ) -> None:
         self._spec, self._store, self._clock = spec, store, clock
-        self._zooms_kept = zooms
+        self._zooms_written = zooms
         self._rows: list[Evaluation] = []
         self._failures: list[Failure] = []
         self._written = clock()
@@ -48,15 +48,15 @@ class Writer:
         self.error: str | None = None
 
     def add(self, row: Evaluation) -> None:
-        """A run that finished."""
+        """Add the row of a finished run."""
         self._rows.append(row)
 
     def add_failure(self, row: Failure) -> None:
-        """A run that did not."""
+        """Add the row of a failed run."""
         self._failures.append(row)
 
     def flush_if_due(self, zooms: Sequence[Zoom]) -> None:
-        """Write what waits when it is much or old."""
+        """Write the waiting rows if they are many or old."""
         age = self._clock() - self._written
         if len(self._rows) < LARGEST and age < self._spec.flush_seconds:
             return
@@ -68,19 +68,19 @@ class Writer:
             self._refused(error)
 
     def flush(self, zooms: Sequence[Zoom]) -> None:
-        """Write what waits; a tile is done when this has returned.
+        """Write the waiting rows; on return they are in the dataset.
 
         Raises
         ------
         TakenOverError
             When another driver runs the sweep now: nothing was written.
         OSError, pyarrow.ArrowException
-            What storage says.
+            When storage fails.
         """
         refuse_if_taken(self._store, self._spec.token)
-        if len(zooms) > self._zooms_kept:  # before the first of their points
+        if len(zooms) > self._zooms_written:  # before the first of their points
             self._store.put(frame_file.FILE, frame_file.to_bytes(list(zooms)))
-            self._zooms_kept = len(zooms)
+            self._zooms_written = len(zooms)
         anything = bool(self._rows or self._failures)
         if self._rows:
             self._store.append(self._rows)
@@ -95,8 +95,13 @@ class Writer:
             self._store.compact(smaller_than=_LARGE)
 
     def finish(self, zooms: Sequence[Zoom], *, join: bool) -> str | None:
-        """Write what is left, and join the parts if asked; storage may refuse for a while here as
-        well. Why it could not be done, if so."""
+        """Write the last rows, and join the parts if `join` is True; retry while storage fails.
+
+        Returns
+        -------
+        str or None
+            The reason for giving up; None for success.
+        """
         until = time.monotonic() + self._spec.storage_patience
         while True:
             try:

@@ -86,14 +86,14 @@ class Axis:
         return np.where(exact, found, -1)
 
     def fraction(self, value: float) -> float:
-        """Where a value lies between the ends, 0 to 1, near enough for a picture."""
+        """Return the position of a value between the ends, 0 to 1, exact enough for a picture."""
         if self.scale == "log":  # the logarithms of the ends of a narrow range are equal
             low, high = self.min, self.max
             return math.log1p((value - low) / low) / math.log1p((high - low) / low)
         return (value - self.min) / (self.max - self.min)
 
     def distinct(self, cells: int) -> int:
-        """How many different values a lattice of `cells` cells really has."""
+        """Return how many different values a lattice of `cells` cells has."""
         return int(np.unique(self.values(cells)).size)
 
 

@@ -127,22 +127,22 @@ class BoundaryCells:
 
     @property
     def total(self) -> int:
-        """How many cells the lattice has."""
+        """Return the number of cells of the lattice."""
         return self.mixed.size
 
     @property
     def n_mixed(self) -> int:
-        """How many cells are boundary cells."""
+        """Return the number of boundary cells."""
         return int(np.count_nonzero(self.mixed))
 
     @property
     def n_unknown(self) -> int:
-        """How many cells could be boundary cells, were their missing corners known."""
+        """Return the number of cells that missing corners leave undecided."""
         return self.total - int(np.count_nonzero(self.known))
 
 
 def is_yes(outcome: Outcome, boundary: str) -> bool:
-    """Whether an outcome is labelled yes; `boundary` is one of `BOUNDARIES`."""
+    """Return True if an outcome is labelled yes; `boundary` is one of `BOUNDARIES`."""
     return outcome in _YES[boundary]
 
 
@@ -204,6 +204,6 @@ def boundary_cells(labels: NDArray[np.int8]) -> BoundaryCells:
 
 
 def _any_corner(points: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Whether any corner of each cell is set: (ny, nx) bool -> (ny - 1, nx - 1) bool."""
+    """Mark cells with a set corner: (ny, nx) bool -> (ny - 1, nx - 1) bool."""
     pairs = points[:-1] | points[1:]
     return pairs[:, :-1] | pairs[:, 1:]

@@ -1,13 +1,13 @@
-"""How deep a lattice means anything: where neighbouring nodes become one number.
+"""The depth at which neighbouring nodes of a lattice become one number.
 
 A node's coordinate is a float64. A learning rate goes further: nanochat's optimizers multiply it
 by the schedule in float64 and then apply it to float32 weights as a float32 (Muon:
 ``param.add_(update, alpha=-lr)``; fused AdamW: its step size). Rates that are one float32 make the
 same step. A schedule multiplies them by another factor at each step, and now and then one falls on
-the other side of a rounding: so it tells apart rates down to about 2**-30 of each other, but by
-how they round, no longer by which is larger. What a lattice finer than float32 (2**-24 to 2**-23
-of a rate) shows is that rounding. So the arithmetic of a rate is float32, and so is that of what
-multiplies rates (multipliers, weight decay, fractions of a schedule). The workloads `map` and
+the other side of a rounding. It thus separates rates down to about 2**-30 of each other, but by
+their rounding and no longer by their size. A lattice finer than float32 (2**-24 to 2**-23 of a
+rate) shows that rounding. So the arithmetic of a rate is float32, and so is that of all factors of
+rates (multipliers, weight decay, fractions of a schedule). The workloads `map` and
 `mlp` compute in float64.
 
 Not covered: fractions that count steps (``warmup_frac``) have fewer values than stated here.
@@ -65,7 +65,7 @@ def next_value(value: float, arithmetic: Arithmetic, *, up: bool) -> float:
 
 
 def distinct_values(axis: Axis, cells: int, arithmetic: Arithmetic) -> int:
-    """How many different numbers the nodes of an axis are.
+    """Return how many different numbers the nodes of an axis become.
 
     Parameters
     ----------

@@ -167,12 +167,12 @@ class BisectPlanner:
 
     @property
     def backlog(self) -> int:
-        """How many points could be asked for at this moment: at most one a segment."""
+        """Return how many points `ask` could return now: at most one per segment."""
         return len(self._todo)
 
     @property
     def done(self) -> bool:
-        """True when every segment is resolved or given up."""
+        """Return True when all segments are resolved or given up."""
         return all(search.state != "open" for search in self._searches)
 
     def ask(self, n: int) -> list[Point]:
@@ -197,7 +197,7 @@ class BisectPlanner:
             self._next(point.ix)
 
     def brackets(self) -> list[Bracket]:
-        """What is known of each segment, in their order."""
+        """Return the bracket of each segment, in the order of the segments."""
         return [
             Bracket(
                 yes=_values(self.frame, search, search.yes),

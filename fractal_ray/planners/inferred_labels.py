@@ -14,12 +14,13 @@ from fractal_ray.planners.refine import RefinePlanner
 def labels_of(
     planner: GridPlanner | RefinePlanner, label: Callable[[Outcome], bool]
 ) -> tuple[NDArray[np.int8], NDArray[np.bool_], int]:
-    """What a planner that is done knows of its finest lattice.
+    """Return the labels on the finest lattice of a planner that is done.
 
     Returns
     -------
-    ``(labels, measured, level)``: (ny, nx) int8 of 1, 0 and -1 (not known), bool, True where the
-    label is that of a run, and the level of the lattice.
+    (labels, measured, level)
+        (ny, nx) int8 of 1, 0 and -1 (not known); (ny, nx) bool, True where the label is that of a
+        run; and the level of the lattice.
     """
     frame = planner.frame
     if isinstance(planner, RefinePlanner):

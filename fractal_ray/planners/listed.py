@@ -24,7 +24,7 @@ class ListedPlanner:
 
     @property
     def backlog(self) -> int:
-        """How many points were not asked for yet."""
+        """Return the number of points that `ask` has not returned yet."""
         return len(self._todo)
 
     @property

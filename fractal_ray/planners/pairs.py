@@ -93,7 +93,7 @@ class PairPlanner:
 
 @dataclass(frozen=True)
 class Disagreements:
-    """What the pairs of one distance showed.
+    """Disagreements of the pairs at one distance.
 
     Parameters
     ----------

@@ -110,7 +110,7 @@ class TransectPlanner:
 
     @property
     def backlog(self) -> int:
-        """How many positions could be asked for at this moment."""
+        """Return how many positions `ask` could return now."""
         return sum(self._left) + len(self._todo)
 
     @property

@@ -1,11 +1,11 @@
-"""Where to zoom: windows of a frame, picked from its labels.
+"""Windows of a frame to zoom into, picked from its labels.
 
 A window is ``1 / factor`` of the frame along each side. Windows never overlap, and each holds at
-least one boundary cell as a whole, so fewer come back than were asked for when the border has no
-room for more. The same labels and seed give the same windows.
+least one whole boundary cell, so a short border gives fewer windows than requested. Equal labels
+and seeds give equal windows.
 
-A window need not be a whole number of cells. What counts is the block of whole cells in its middle,
-so that no border is counted that the window then leaves out.
+A window need not be a whole number of cells. Its score counts the block of whole cells in its
+middle, so that no border is counted that the window then leaves out.
 """
 
 import math
@@ -141,8 +141,11 @@ def _block(shape: Sequence[int], factor: float) -> Cell:
 
 
 def _apart(shape: Sequence[int], factor: float) -> Cell:
-    """How far apart the lowest cells of two blocks are, along one side at least, so that their
-    windows do not overlap, one being shifted inside the frame by less than half a cell."""
+    """Return the distances (rows, columns) that keep windows apart.
+
+    The lowest cells of two blocks have to be so far apart along one side at least. A window may be
+    shifted inside the frame by less than half a cell.
+    """
     rows, columns = (
         whole if (whole := int(n / factor)) == n / factor else whole + 2 for n in shape
     )

@@ -1,4 +1,4 @@
-"""`resources.gpu: auto`: how many workers share a card, from a probe on one worker."""
+"""`resources.gpu: auto`: the number of workers on a card, from a probe on one worker."""
 
 import hashlib
 import json
@@ -15,27 +15,27 @@ if TYPE_CHECKING:
 
 FILE = "packing.json"
 HEADROOM = 0.10
-"""Share of the peak that is added to it: later batches and fragments of the allocator."""
+"""Share of the peak added to it, for later batches and fragments of the allocator."""
 KEPT_FREE = 0.05
-"""Share of the card that nobody is given."""
+"""Share of the card's memory that stays free."""
 MOST = 8
-"""Workers of one card, however little each takes of it."""
+"""Largest number of workers on one card."""
 WORTH = 1.10
-"""A further worker is started where the card could do at least so many times the work with it."""
+"""Least factor by which a further worker must raise the work that the card could do."""
 
 
 @dataclass(frozen=True)
 class Packing:
-    """What a probe has found.
+    """Result of a probe.
 
     Parameters
     ----------
     key
-        Of the configuration that was probed.
+        Name of the configuration that was probed.
     footprint
-        What one worker takes; None where one worker fills a card whatever its memory.
+        Memory and time that one worker takes; None if one worker fills any card.
     workers
-        That share a card.
+        Number of workers that share a card.
     """
 
     key: str
@@ -44,39 +44,41 @@ class Packing:
 
     @property
     def gpu(self) -> float:
-        """Of one worker, in Ray's steps of 1e-4."""
+        """Return the share of a card for one worker, in Ray's steps of 1e-4."""
         return int(1e4 / self.workers) / 1e4 if self.workers > 1 else 1.0
 
     def __str__(self) -> str:
-        """One line."""
+        """Return one line for the screen."""
         what = f"{self.workers} worker{'s' if self.workers > 1 else ''} a card"
         if self.footprint is None:
             return f"gpu: auto: {what}; this workload fills a card by itself"
-        found = self.footprint
-        peak, context, total = (n / 2**30 for n in (found.peak, found.context, found.total))
+        footprint = self.footprint
+        sizes = footprint.peak, footprint.context, footprint.total
+        peak, context, total = (size / 2**30 for size in sizes)
         memory = (
-            f"by memory {fitting(found)} (two steps took {peak:.2f} GiB and {context:.2f} GiB for"
-            f" CUDA, of {total:.1f} GiB)"
+            f"by memory {fitting(footprint)} (two steps took {peak:.2f} GiB and {context:.2f} GiB"
+            f" for CUDA, of {total:.1f} GiB)"
         )
-        if found.busy is None:
+        if footprint.busy is None:
             return f"gpu: auto: {what}; {memory}; how busy one keeps the card was not measured"
-        time = f"by time {worth_starting(found)} (one keeps the card {100 * found.busy:.0f} % busy)"
+        busy = f"one keeps the card {100 * footprint.busy:.0f} % busy"
+        time = f"by time {worth_starting(footprint)} ({busy})"
         return f"gpu: auto: {what}; {memory}, {time}"
 
 
 def workers_of(footprint: Footprint) -> int:
-    """Workers that share a card: as many as fit, but no more than have something to gain.
+    """Return the number of workers for a card: those that fit and still raise its throughput.
 
     Raises
     ------
     SweepError
-        If not even one fits.
+        If not even one worker fits.
     """
     return min(fitting(footprint), worth_starting(footprint))
 
 
 def worth_starting(footprint: Footprint) -> int:
-    """Workers after which a further one adds less than `WORTH`, at least 1 and at most `MOST`.
+    """Return the number of workers after which one more adds less than `WORTH`, 1 to `MOST`.
 
     Workers take turns on a card: w of them do at most min(w, 1 / busy) times the work of one.
     """
@@ -86,12 +88,12 @@ def worth_starting(footprint: Footprint) -> int:
 
 
 def fitting(footprint: Footprint) -> int:
-    """Workers that fit on a card with their headroom, at least 1 and at most `MOST`.
+    """Return the number of workers that fit on a card with their headroom, 1 to `MOST`.
 
     Raises
     ------
     SweepError
-        If not even one does.
+        If not even one worker fits.
     """
     each = footprint.peak * (1 + HEADROOM) + footprint.context
     fit = int(footprint.total * (1 - KEPT_FREE) / each)
@@ -104,7 +106,7 @@ def fitting(footprint: Footprint) -> int:
 
 
 def configuration(fingerprint: str, recipe: dict[str, Any], card: str) -> str:
-    """Name of what a probe depends on: model and data, the recipe, and the kind of card."""
+    """Return a name for the facts a probe depends on: model, data, recipe and kind of card."""
     facts = json.dumps(
         [fingerprint, recipe, card, HEADROOM, KEPT_FREE, MOST, WORTH], sort_keys=True
     )
@@ -112,20 +114,20 @@ def configuration(fingerprint: str, recipe: dict[str, Any], card: str) -> str:
 
 
 def settle(store: "Store", key: str, probe: Callable[[], Footprint | None]) -> Packing:
-    """The packing of a configuration: as it was found before, or by a probe now.
+    """Return the packing of a configuration: the stored one, or that of a new probe.
 
     Parameters
     ----------
     store
-        Whose folder keeps it (`packing.json`).
+        The dataset whose folder stores the packing (`packing.json`).
     key
-        Of the configuration.
+        Name of the configuration.
     probe
-        Runs two steps on one worker that has a card for itself.
+        Function that runs two steps on one worker with a card for itself.
     """
-    kept = _read(store)
-    if kept is not None and kept.key == key:
-        return kept
+    stored = _read(store)
+    if stored is not None and stored.key == key:
+        return stored
     footprint = probe()
     packing = Packing(key, footprint, 1 if footprint is None else workers_of(footprint))
     store.write_file(FILE, (json.dumps(asdict(packing), indent=2) + "\n").encode())
@@ -133,10 +135,10 @@ def settle(store: "Store", key: str, probe: Callable[[], Footprint | None]) -> P
 
 
 def _read(store: "Store") -> Packing | None:
-    """None as well where the file is damaged: a probe makes a new one."""
+    """Return the stored packing; None without one, or if the file is damaged."""
     try:
-        kept = json.loads(store.read_text(FILE) or "null")
-        taken = kept["footprint"]
-        return Packing(kept["key"], taken and Footprint(**taken), int(kept["workers"]))
+        facts = json.loads(store.read_text(FILE) or "null")
+        footprint = facts["footprint"]
+        return Packing(facts["key"], footprint and Footprint(**footprint), int(facts["workers"]))
     except (ValueError, TypeError, KeyError):
         return None

@@ -1,4 +1,4 @@
-"""What a slot takes of a node, which nodes have room for it, and how Ray is asked for it."""
+"""Resources of a slot, the room that nodes have for slots, and the request to Ray."""
 
 import re
 from collections.abc import Iterable, Mapping
@@ -13,16 +13,16 @@ _ONE_OF = re.compile(r"(!?)in\((.*)\)")
 
 @dataclass(frozen=True)
 class SlotResources:
-    """What one slot takes.
+    """Resources of one slot.
 
     Parameters
     ----------
     cpu, gpu
-        Logical CPUs and cards; `gpu` may be a fraction.
+        Numbers of logical CPUs and cards; `gpu` may be a fraction.
     memory
-        Bytes of the node, None for no claim.
+        Bytes of the node's memory; None for no claim.
     accelerator_type
-        As Ray names it, None for any.
+        Ray's name of the kind of card; None for any.
     labels
         Ray's label selector of the node.
     """
@@ -34,7 +34,7 @@ class SlotResources:
     labels: Mapping[str, str] = field(default_factory=dict)
 
     def __str__(self) -> str:
-        """As a reader of the spec knows it."""
+        """Return the resources by the names of the spec."""
         parts = [f"cpu={self.cpu:g}", f"gpu={self.gpu:g}"]
         if self.memory:
             parts.append(f"memory={self.memory:,} bytes")
@@ -44,18 +44,18 @@ class SlotResources:
         return ", ".join(parts)
 
     def bundle(self) -> dict[str, float]:
-        """Ray's resources."""
-        wanted: dict[str, float] = {"CPU": self.cpu}
+        """Return the slot as Ray's resources."""
+        resources: dict[str, float] = {"CPU": self.cpu}
         if self.gpu:
-            wanted["GPU"] = self.gpu
+            resources["GPU"] = self.gpu
         if self.memory:
-            wanted["memory"] = self.memory
+            resources["memory"] = self.memory
         if self.accelerator_type:
-            wanted[_TYPE + self.accelerator_type] = 0.001  # a node has 1 for its kind of card
-        return wanted
+            resources[_TYPE + self.accelerator_type] = 0.001  # a node has 1 for its kind of card
+        return resources
 
     def placement(self) -> Any:
-        """For `tune.with_resources`."""
+        """Return the argument for `tune.with_resources`."""
         from ray.tune import PlacementGroupFactory
 
         if not self.labels:
@@ -64,19 +64,19 @@ class SlotResources:
 
 
 def room_for(slot: SlotResources, nodes: Iterable[Mapping[str, Any]]) -> int:
-    """How many slots the nodes that are alive have room for.
+    """Return how many slots the live nodes have room for.
 
     Parameters
     ----------
     slot
     nodes
-        As `ray.nodes()` tells them.
+        As `ray.nodes()` returns them.
     """
     return sum(room_on(slot, node) for node in nodes)
 
 
 def room_on(slot: SlotResources, node: Mapping[str, Any]) -> int:
-    """How many slots one node has room for."""
+    """Return how many slots one node has room for."""
     resources, labels = node["Resources"], node.get("Labels", {})
     if not node["Alive"] or not all(
         matches(value, labels.get(key)) for key, value in slot.labels.items()
@@ -95,31 +95,31 @@ def room_on(slot: SlotResources, node: Mapping[str, Any]) -> int:
     return room
 
 
-def matches(asked: str, value: str | None) -> bool:
-    """Whether a node's label meets a selector: `a`, `!a`, `in(a, b)` or `!in(a, b)`."""
-    if found := _ONE_OF.fullmatch(asked):
-        among = value in [part.strip() for part in found[2].split(",")]
-        return not among if found[1] else among
-    return value != asked[1:] if asked.startswith("!") else value == asked
+def matches(selector: str, value: str | None) -> bool:
+    """Return True if a node's label meets a selector: `a`, `!a`, `in(a, b)` or `!in(a, b)`."""
+    if match := _ONE_OF.fullmatch(selector):
+        among = value in [part.strip() for part in match[2].split(",")]
+        return not among if match[1] else among
+    return value != selector[1:] if selector.startswith("!") else value == selector
 
 
 def pinned(
     slot: SlotResources, nodes: Iterable[Mapping[str, Any]], devices: Iterable[str]
 ) -> SlotResources:
-    """The same on one kind of card: that of the dataset's rows, else the one with most room.
+    """Return the slot bound to one kind of card: the dataset's, else the one with most room.
 
     Parameters
     ----------
     slot
     nodes
-        As `ray.nodes()` tells them.
+        As `ray.nodes()` returns them.
     devices
-        What computed the dataset so far, as its rows say: "NVIDIA H100 80GB HBM3".
+        Devices named by the dataset's rows, for example "NVIDIA H100 80GB HBM3".
 
     Raises
     ------
     SweepError
-        Where the dataset is of a kind of card that the cluster does not have.
+        If the dataset was computed on a kind of card that the cluster does not have.
     """
     if not slot.gpu or slot.accelerator_type:
         return slot
@@ -141,7 +141,9 @@ def pinned(
 
 
 def _is_kind(kind: str, name: str) -> bool:
-    """Whether a card called so by its driver ("NVIDIA A100-SXM4-80GB") is of Ray's kind
-    ("A100-80G"): word by word, because "A10" and "L4" begin other names as well."""
+    """Return True if a driver's name ("NVIDIA A100-SXM4-80GB") is of Ray's kind ("A100-80G").
+
+    Words are compared whole, because "A10" and "L4" begin other names as well.
+    """
     words = re.split(r"[^A-Za-z0-9]+", name)
     return all(part in words or f"{part}B" in words for part in kind.split("-"))

@@ -1,4 +1,4 @@
-"""A client of the Jobs server of a cluster, which every mistake leaves as one `SweepError`."""
+"""Client of the Jobs server of a cluster, which raises a `SweepError` for each problem."""
 
 import logging
 import os
@@ -16,20 +16,20 @@ from fractal_ray.errors import SweepError
 
 DEFAULT_ADDRESS = "http://127.0.0.1:8265"
 _VARIABLES = ("RAY_API_SERVER_ADDRESS", "RAY_ADDRESS")
-# To connect, and between two bytes of an answer. Ray's client waits for ever.
+# Seconds to connect, and between two bytes of an answer. Ray's client has no limit.
 _TIMEOUTS = (5.0, 60.0)
 _SET_TOKEN = (
     "Set RAY_AUTH_TOKEN, or RAY_AUTH_TOKEN_PATH to a copy of the token file of the cluster's head"
     " node (~/.ray/auth_token there)"
 )
 
-# They tell of every upload and every closed socket.
+# At level INFO they report each upload and each closed socket.
 for _name in ("ray.dashboard.modules.dashboard_sdk", "ray.dashboard.modules.job.sdk"):
     logging.getLogger(_name).setLevel(logging.WARNING)
 
 
 class Client(JobSubmissionClient):
-    """Ray's client, with time-outs and plain errors."""
+    """Ray's client with time-outs and plain errors."""
 
     def _do_request(self, method: str, endpoint: str, **kwargs: Any) -> requests.Response:
         try:
@@ -59,7 +59,7 @@ class Client(JobSubmissionClient):
 
 
 def connect(address: str | None) -> Client:
-    """A client of the Jobs server of a cluster.
+    """Return a client of the Jobs server of a cluster.
 
     Parameters
     ----------
@@ -71,7 +71,7 @@ def connect(address: str | None) -> Client:
     Raises
     ------
     SweepError
-        When nothing that can be used answers there within seconds.
+        When no usable server answers there within seconds.
     """
     where, origin = _where(address)
     if not where.startswith(("http://", "https://")):
@@ -93,7 +93,7 @@ def connect(address: str | None) -> Client:
 
 
 def _where(address: str | None) -> tuple[str, str]:
-    """The address, and where it comes from."""
+    """Return the address and its origin."""
     if address:
         return address, "--address"
     for name in _VARIABLES:
@@ -104,7 +104,7 @@ def _where(address: str | None) -> tuple[str, str]:
 
 @contextmanager
 def _address_in_environment(address: str) -> Iterator[None]:
-    """Ray lets the variable win over the argument."""
+    """Set Ray's variable to an address, because it wins over the argument."""
     name = _VARIABLES[0]
     before = os.environ.get(name)
     os.environ[name] = address
@@ -123,9 +123,9 @@ def _token() -> str | None:
         return None
     if token := os.environ.get("RAY_AUTH_TOKEN", "").strip():
         return token
-    given = os.environ.get("RAY_AUTH_TOKEN_PATH")
-    path = Path(given) if given else Path.home() / ".ray" / "auth_token"
-    if not given and not path.is_file():
+    location = os.environ.get("RAY_AUTH_TOKEN_PATH")
+    path = Path(location) if location else Path.home() / ".ray" / "auth_token"
+    if not location and not path.is_file():
         if mode == "token":
             raise SweepError(f"RAY_AUTH_MODE is token, and no token is here. {_SET_TOKEN}")
         return None
@@ -136,5 +136,5 @@ def _token() -> str | None:
 
 
 def _about_token(address: str, headers: dict[str, Any]) -> str:
-    found = "another token than the one found" if "Authorization" in headers else "a token"
-    return f"{address} wants {found} here. {_SET_TOKEN}"
+    demand = "another token than the one found" if "Authorization" in headers else "a token"
+    return f"{address} wants {demand} here. {_SET_TOKEN}"

@@ -1,4 +1,4 @@
-"""What a job takes along to its cluster: the tracked files of a repository, in one zip file."""
+"""The package of a job: the tracked files of a repository, in one zip file."""
 
 import os
 import subprocess
@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 
 from fractal_ray.errors import SweepError
 
-# Equal files must make an equal package, which Ray then does not ask for a second time.
+# Equal files must give an equal package, which Ray then does not upload a second time.
 _TIME = (1980, 1, 1, 0, 0, 0)
 _CHUNK = 1 << 20
 
@@ -27,9 +27,9 @@ class Shipment:
     sizes
         Bytes of each file by its path below `root`, with forward slashes, in order.
     untracked
-        Files that git neither tracks nor ignores, and that stay here.
+        Files that git neither tracks nor ignores; they are not shipped.
     in_git
-        Whether `root` is a git repository.
+        True if `root` is a git repository.
     """
 
     root: Path
@@ -38,11 +38,11 @@ class Shipment:
     in_git: bool
 
     def __contains__(self, name: str) -> bool:
-        """Whether a file, or anything below a folder, is shipped."""
+        """Return True if a file, or a file below a folder, is shipped."""
         return name in self.sizes or any(other.startswith(f"{name}/") for other in self.sizes)
 
     def name(self, path: str | Path) -> str | None:
-        """Path below `root`; None for what lies outside."""
+        """Return the path below `root`; None for a path outside of it."""
         whole = Path(os.path.abspath(path))  # noqa: PTH100 - a link keeps its own name
         return whole.relative_to(self.root).as_posix() if whole.is_relative_to(self.root) else None
 
@@ -65,12 +65,12 @@ class Shipment:
 
 
 def gather(include: Iterable[str] = ()) -> Shipment:
-    """Find what a job started from the current folder takes along.
+    """List the files that a job started from the current folder ships.
 
     Parameters
     ----------
     include
-        Files, or folders with all that is in them, shipped besides those that git tracks.
+        Files, and folders with all their files, shipped besides those that git tracks.
 
     Raises
     ------
@@ -83,7 +83,7 @@ def gather(include: Iterable[str] = ()) -> Shipment:
     tracked: list[str] = []
     untracked: list[str] = []
     if top is not None:
-        # Changed files are shipped as they are here; what was deleted here is not.
+        # Changed files are shipped in their present state, deleted ones are not.
         tracked = _names(root, "--cached", "--recurse-submodules")
         untracked = _names(root, "--others", "--exclude-standard")
     files = {name for name in tracked if (root / name).is_file()}
@@ -97,7 +97,7 @@ def gather(include: Iterable[str] = ()) -> Shipment:
 
 
 def _git(folder: Path, *arguments: str) -> str | None:
-    """What git prints; None outside of a repository, or where there is no git."""
+    """Return the output of git; None outside of a repository, or without git."""
     program = ["git", "-C", str(folder), *arguments]
     try:
         done = subprocess.run(program, capture_output=True, env={**os.environ, "LC_ALL": "C"})
@@ -135,21 +135,21 @@ def write_package(shipment: Shipment, path: Path, limit: int) -> int:
     Parameters
     ----------
     shipment
-        What goes in.
+        The files to pack.
     path
         The file to write.
     limit
-        Bytes that it may have.
+        Largest size in bytes.
 
     Returns
     -------
     int
-        Bytes that it has.
+        Size in bytes.
 
     Raises
     ------
     SweepError
-        When it grows beyond the limit, or a file cannot be read.
+        When the package grows beyond the limit, or a file cannot be read.
     """
     with path.open("wb") as out, zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as package:
         for name in shipment.sizes:
@@ -187,17 +187,17 @@ def _too_large(limit: int) -> SweepError:
 
 
 def offenders(sizes: Mapping[str, int], count: int = 8) -> list[tuple[str, int]]:
-    """The files and folders that make up most of a package, largest first.
+    """List the files and folders that make up most of a package, largest first.
 
-    A folder is opened as long as one thing in it is more than half of it, so that what is named
-    is what to blame. Nothing is counted twice.
+    A folder is replaced by its contents while one entry in it is more than half of its size, so
+    that the list names the cause. Nothing is counted twice.
 
     Parameters
     ----------
     sizes
         Bytes by path.
     count
-        How many to name.
+        Number of entries.
 
     Returns
     -------
@@ -210,12 +210,12 @@ def offenders(sizes: Mapping[str, int], count: int = 8) -> list[tuple[str, int]]
         for parent in [*(f"{p}/" for p in _parents(name)), name]:
             inside.setdefault(path, Counter())[parent] += size
             path = parent
-    found = Counter(inside.get("", {}))
-    while opened := [path for path in found if _hides_one(path, found[path], inside)]:
+    largest = Counter(inside.get("", {}))
+    while opened := [path for path in largest if _hides_one(path, largest[path], inside)]:
         for path in opened:
-            del found[path]
-            found.update(inside[path])
-    return found.most_common(count)
+            del largest[path]
+            largest.update(inside[path])
+    return largest.most_common(count)
 
 
 def _parents(name: str) -> Sequence[str]:
@@ -227,7 +227,7 @@ def _hides_one(path: str, size: int, inside: Mapping[str, Counter[str]]) -> bool
 
 
 def describe(shipment: Shipment, size: int | None = None) -> list[str]:
-    """Lines that say what is shipped, what is largest, and what is left here."""
+    """Return lines on the size of the package, its largest parts and the files left out."""
     whole = sum(shipment.sizes.values())
     zipped = "" if size is None else f", {size_text(size)} as a zip file"
     count = _files(len(shipment.sizes))
@@ -244,5 +244,5 @@ def _files(count: int) -> str:
 
 
 def size_text(size: int) -> str:
-    """Bytes in KiB or MiB."""
+    """Return a size in KiB or MiB."""
     return f"{size / 2**10:,.1f} KiB" if size < 2**20 else f"{size / 2**20:,.1f} MiB"

@@ -1,4 +1,4 @@
-"""What a job is asked for with: checks of its spec, its environment, its command."""
+"""The request for a job: checks of its spec, its environment and its command."""
 
 import os
 import re
@@ -15,7 +15,7 @@ from fractal_ray.engine.jobs.package import Shipment
 from fractal_ray.errors import SweepError
 from fractal_ray.spec.sweep_spec import SweepSpec
 
-# Ray's own are SIGTERM and 3 s, after which it kills: too little for a sweep to close its files.
+# Ray's defaults, SIGTERM and a kill after 3 s, are too short for a sweep to close its files.
 STOP_SECONDS = 60
 _STOP = {"RAY_JOB_STOP_SIGNAL": "SIGINT", "RAY_JOB_STOP_WAIT_TIME_S": str(STOP_SECONDS)}
 
@@ -41,15 +41,15 @@ class JobRequest:
     Attributes
     ----------
     id
-        What the job will be called.
+        Name of the job.
     entrypoint
-        The shell command that it runs.
+        Shell command that the job runs.
     env
         Environment variables, values included: never print them.
     metadata
-        What `fractal-ray jobs` shows of it.
+        Facts that `fractal-ray jobs` shows.
     install
-        Whether the shipped project is installed on the nodes first.
+        True to install the shipped project on the nodes first.
     """
 
     id: str
@@ -59,34 +59,34 @@ class JobRequest:
     install: bool = False
 
     def runtime_env(self, package: Path) -> dict[str, Any]:
-        """Ray's runtime environment for the shipped files in `package`."""
-        wanted: dict[str, Any] = {"working_dir": str(package), "env_vars": dict(self.env)}
+        """Return Ray's runtime environment for the shipped files in `package`."""
+        environment: dict[str, Any] = {"working_dir": str(package), "env_vars": dict(self.env)}
         if self.install:
-            # Ray puts in the folder of the unpacked package on each node.
-            wanted["pip"] = ["${RAY_RUNTIME_ENV_CREATE_WORKING_DIR}"]
-            wanted["config"] = {"setup_timeout_seconds": _INSTALL_SECONDS}
-        return wanted
+            # Ray replaces the variable by the folder of the unpacked package on each node.
+            environment["pip"] = ["${RAY_RUNTIME_ENV_CREATE_WORKING_DIR}"]
+            environment["config"] = {"setup_timeout_seconds": _INSTALL_SECONDS}
+        return environment
 
 
-def job_id(asked: str | None, spec: SweepSpec) -> str:
-    """The id asked for, or one from the sweep's name and the time."""
-    if asked is None:
+def job_id(requested: str | None, spec: SweepSpec) -> str:
+    """Return the requested id, or one made of the sweep's name and the time."""
+    if requested is None:
         return f"{spec.name[:100]}-{time.strftime('%Y%m%d-%H%M%S')}"
-    return check_id(asked)
+    return check_id(requested)
 
 
-def check_id(asked: str) -> str:
-    """An id that Ray can put into addresses and names of files; anything else is refused."""
-    if re.fullmatch(_ID, asked) is None:
+def check_id(job: str) -> str:
+    """Return an id that Ray can use in addresses and file names; refuse any other text."""
+    if re.fullmatch(_ID, job) is None:
         raise SweepError(
-            f"a job's id is letters, digits and _ . - (at most 128); given {asked!r}."
+            f"a job's id is letters, digits and _ . - (at most 128); given {job!r}."
             " `fractal-ray jobs list` shows those there are"
         )
-    return asked
+    return job
 
 
 def check_storage(spec: SweepSpec) -> list[str]:
-    """Refuse storage that a job would lose; returns warnings.
+    """Refuse storage that a job would lose; return warnings.
 
     Raises
     ------
@@ -116,12 +116,12 @@ def check_storage(spec: SweepSpec) -> list[str]:
 
 
 def check_paths(spec: SweepSpec, shipment: Shipment) -> None:
-    """Refuse relative paths in the spec that the job would not find; whole ones are the cluster's.
+    """Refuse relative paths in the spec that are not shipped; absolute ones are the cluster's.
 
     Raises
     ------
     SweepError
-        Naming the first.
+        For the first path that is not shipped.
     """
     for key, path in spec.workload.files():
         if not path.startswith(("/", "~")):
@@ -129,36 +129,36 @@ def check_paths(spec: SweepSpec, shipment: Shipment) -> None:
 
 
 def job_environment(
-    asked: Iterable[str], storage: str, here: Mapping[str, str] = os.environ
+    options: Iterable[str], storage: str, here: Mapping[str, str] = os.environ
 ) -> dict[str, str]:
-    """Environment variables of a job.
+    """Return the environment variables of a job.
 
     Parameters
     ----------
-    asked
-        ``NAME`` for the value that it has here, or ``NAME=VALUE``; they win over what is passed
-        without asking: W&B's and the hub's, and with storage on S3 those of AWS, where they are
-        set here.
+    options
+        ``NAME`` for the value in this environment, or ``NAME=VALUE``. They win over the variables
+        that are always passed if they are set here: those of W&B and of the hub, and with storage
+        on S3 those of AWS.
     storage
-        Of the sweep.
+        Storage of the sweep.
     here
         The environment of this process.
 
     Raises
     ------
     SweepError
-        For a name that is none, is not set here, or has a value that Ray would change.
+        For a name that is malformed or not set here, or a value that Ray would change.
     """
     usual = (*_ALWAYS, *(_WITH_S3 if storage.startswith("s3://") else ()))
     env = {**_STOP, **{name: here[name] for name in usual if here.get(name)}}
-    for item in asked:
-        name, given, value = item.partition("=")
+    for item in options:
+        name, equals, value = item.partition("=")
         if re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name) is None:
-            # What was given is not repeated: it may be a secret.
+            # The message does not repeat the text, which may be a secret.
             raise SweepError("--env takes NAME or NAME=VALUE; one given has no such name")
-        if not given and name not in here:
+        if not equals and name not in here:
             raise SweepError(f"--env {name}: it is not set here; export it, or give {name}=VALUE")
-        env[name] = value if given else here[name]
+        env[name] = value if equals else here[name]
     for name, value in env.items():
         if "$" in value:
             raise SweepError(
@@ -169,19 +169,19 @@ def job_environment(
 
 
 def passed_names(env: Mapping[str, str]) -> str:
-    """Names of what is passed, without values and without what every job has."""
+    """Return the names of the passed variables, without those that every job has."""
     return ", ".join(sorted(set(env) - set(_STOP))) or "none"
 
 
 def entrypoint(shipment: Shipment, spec: str, arguments: Sequence[str]) -> str:
-    """The shell command of a job: the run that would start here, in the same folder."""
+    """Return the shell command of a job: a run in the folder that matches the current one."""
     here = shipment.name(Path.cwd()) or "."
     path = os.path.relpath(spec)
-    # Not the script `fractal-ray`: the shipped code need not be installed there.
+    # `python -m`, because the shipped code need not be installed there.
     run = shlex.join(["python", "-m", "fractal_ray", "run", path, *arguments])
     return run if here == "." else f"cd {shlex.quote(here)} && exec {run}"
 
 
 def metadata(spec: SweepSpec) -> dict[str, str]:
-    """What `fractal-ray jobs` shows of a job."""
+    """Return the facts that `fractal-ray jobs` shows."""
     return {"sweep": spec.name, "dataset": inside(spec.storage, spec.name)}

@@ -14,7 +14,7 @@ from fractal_ray.engine.jobs.request import STOP_SECONDS, JobRequest, check_id
 from fractal_ray.errors import SweepError
 
 _QUIET_SECONDS = 30.0
-"""A log that is silent for so long may be a dead connection: ask whether the job goes on."""
+"""Silence of a log after which the job's state is requested: the connection may be dead."""
 _PATIENCE_SECONDS = 60.0
 
 
@@ -29,57 +29,60 @@ def submit(client: Client, request: JobRequest, package: Path) -> None:
 
 
 def find(client: Client, job: str) -> JobDetails:
-    """What Ray knows of a job."""
+    """Return Ray's details of a job."""
     return client.get_job_info(check_id(job))
 
 
 def every(client: Client) -> list[JobDetails]:
-    """All jobs that were submitted, newest first."""
+    """List all submitted jobs, newest first."""
     jobs = [job for job in client.list_jobs() if job.type is JobType.SUBMISSION]
     return sorted(jobs, key=lambda job: job.start_time or 0, reverse=True)
 
 
 def logs(client: Client, job: str) -> str:
-    """All that a job has printed so far."""
+    """Return the output of a job so far."""
     return client.get_job_logs(check_id(job))
 
 
 def follow(client: Client, job: str, write: Callable[[str], object]) -> JobDetails:
-    """Pass on what a job prints until it ends, across lost connections.
+    """Pass on the output of a job until it ends, across lost connections.
 
     Parameters
     ----------
     client
-        Of the cluster.
+        Client of the cluster.
     job
-        Its id.
+        Id of the job.
     write
         Called with pieces of text.
 
     Returns
     -------
     JobDetails
-        How it ended.
+        Final state of the job.
 
     Raises
     ------
     SweepError
         For an unknown job, or when the server does not answer for a minute.
     """
-    shown = 0
+    length = 0
     info = find(client, job)
     while True:
-        shown = asyncio.run(_tail(client, job, write, shown))
+        length = asyncio.run(_tail(client, job, write, length))
         info = _patiently(client, job)
         if info.status.is_terminal():
             return info
         time.sleep(1)
 
 
-async def _tail(client: Client, job: str, write: Callable[[str], object], shown: int) -> int:
-    """Follow one connection to its end; the server begins each with all of the log, of which
-    `shown` characters are known. Returns how many are now."""
-    seen = 0
+async def _tail(client: Client, job: str, write: Callable[[str], object], written: int) -> int:
+    """Follow one connection to its end; return how many characters of the log are written now.
+
+    The server begins each connection with the whole log, of which `written` characters are
+    written already.
+    """
+    received = 0
     pieces = client.tail_job_logs(job)
     waiting: asyncio.Task[str | None] | None = None
     while True:
@@ -88,19 +91,19 @@ async def _tail(client: Client, job: str, write: Callable[[str], object], shown:
         if not done:
             if _is_over(client, job):
                 waiting.cancel()
-                return shown
+                return written
             continue
         try:
             piece = waiting.result()
         except (aiohttp.ClientError, OSError, RuntimeError):
             piece = None
         if piece is None:
-            return shown
+            return written
         waiting = None
-        if new := piece[max(0, shown - seen) :]:
+        if new := piece[max(0, written - received) :]:
             write(new)
-        seen += len(piece)
-        shown = max(shown, seen)
+        received += len(piece)
+        written = max(written, received)
 
 
 async def _next(pieces: AsyncIterator[str]) -> str | None:
@@ -108,7 +111,7 @@ async def _next(pieces: AsyncIterator[str]) -> str | None:
 
 
 def _is_over(client: Client, job: str) -> bool:
-    """Whether a silent connection is of no more use."""
+    """Return True if a job has ended, or the server does not know it."""
     try:
         return find(client, job).status.is_terminal()
     except SweepError:
@@ -116,7 +119,7 @@ def _is_over(client: Client, job: str) -> bool:
 
 
 def _patiently(client: Client, job: str) -> JobDetails:
-    """How a job is, asked again while the server does not answer."""
+    """Return the state of a job; retry while the server does not answer."""
     end = time.monotonic() + _PATIENCE_SECONDS
     while True:
         try:
@@ -128,12 +131,12 @@ def _patiently(client: Client, job: str) -> JobDetails:
 
 
 def stop(client: Client, job: str) -> tuple[bool, JobDetails]:
-    """Ask a job to end, and wait until it has.
+    """Stop a job, and wait for its end.
 
     Returns
     -------
     (bool, JobDetails)
-        Whether it was running, and how it is now.
+        True if the job was running, and its present state.
     """
     running = client.stop_job(check_id(job))
     info = find(client, job)
@@ -147,7 +150,7 @@ def stop(client: Client, job: str) -> tuple[bool, JobDetails]:
 
 
 def exit_code(info: JobDetails) -> int:
-    """The exit code of a job, as a shell gives it: 130 where it was stopped."""
+    """Return the exit code of a job as a shell gives it: 130 for a stopped job."""
     if info.status is JobStatus.SUCCEEDED:
         return 0
     if info.status is JobStatus.STOPPED:
