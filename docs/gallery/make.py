@@ -3,7 +3,7 @@
     python docs/gallery/make.py           # minutes: two sweeps of small networks are run first
     python docs/gallery/make.py --page    # the page alone
 
-Run from the root of the repository. What the sweeps have in results/ is kept and used again.
+Run it from the root of the repository. Sweeps that are in results/ already are used again.
 """
 
 import shlex
@@ -29,7 +29,7 @@ TANH_MAP, PART = "results/gallery-tanh", "results/gallery-part"
 
 @dataclass(frozen=True)
 class Picture:
-    """One picture: of which kind and dataset, with which options, and what is to be said of it."""
+    """Picture of a kind of figure, with its dataset, its options and a remark."""
 
     kind: str
     dataset: str
@@ -38,13 +38,13 @@ class Picture:
 
     @property
     def file(self) -> str:
-        """Named by the kind and the words of its options."""
+        """Return the file name: the kind and the words of the options."""
         letters = "".join(c if c.isalnum() else " " for c in self.options)
         return "-".join([self.kind, *letters.split()]) + ".png"
 
     @property
     def command(self) -> str:
-        """Draws it."""
+        """Return the command that draws the picture."""
         options = f" {self.options}" if self.options else ""
         return (
             f"fractal-ray plot {self.dataset} --figure {self.kind}{options} --dpi 60"
@@ -54,11 +54,11 @@ class Picture:
 
 GALLERY = (
     Picture("panels", FIRST_MAP),
-    Picture("panels", FIRST_MAP, "--colors safe", "Every map with red in it has such colours too."),
+    Picture("panels", FIRST_MAP, "--colors safe", "All maps with red have these colours too."),
     Picture(
         "panels", PART, "--fill",
         "A sweep that was stopped. Without `--fill` its missing points are hatched; with it they"
-        " are painted like the nearest one and carry a dot. Counts and dimensions never see them.",
+        " are painted like the nearest one and carry a dot. Counts and dimensions ignore them.",
     ),
     Picture("panels4", TANH_MAP),
     Picture("heatmap", TANH_MAP),
@@ -72,7 +72,7 @@ GALLERY = (
     Picture("convergence", TANH_MAP),
     Picture(
         "curves", FIRST_MAP, "",
-        "The row with the most flips; `--line x=VALUE`, `y=VALUE` or `transect=N` choose another.",
+        "The row with the most flips; `--line x=VALUE`, `y=VALUE` or `transect=N` choose another line.",
     ),
     Picture("levels", BORDER, "--frame 0"),
     Picture(
@@ -83,19 +83,19 @@ GALLERY = (
     Picture("against-zoom", BORDER),
     Picture(
         "against-steps", TANH_MAP, "--force",
-        "Hollow: no verification sheet stands behind these.",
+        "Hollow marks: these have no verification sheet.",
     ),
     Picture("against-threshold", TANH_MAP, "--force"),
 )  # fmt: skip
 
 
 def page() -> str:
-    """The whole of docs/gallery.md."""
+    """Return the text of docs/gallery.md."""
     lines = [
         "# Every figure",
         "",
         "`fractal-ray plot DATASET --figure KIND` draws each of them as PNG, SVG or PDF;",
-        "`--figure all` draws all that the dataset can give, and says of the others why not. In",
+        "`--figure all` draws all figures of the dataset's data, with a reason for each other one. In",
         "Python: `fractal_ray.figures.catalog.draw(sweep, kind)`. This page and its pictures come",
         "from `python docs/gallery/make.py`. Their datasets are in the repository, or made by",
         "",
@@ -114,7 +114,7 @@ def page() -> str:
 
 
 def main() -> None:
-    """Run what there is to run, draw, write."""
+    """Run the sweeps that are missing, draw the pictures, and write the page."""
     if "--page" not in sys.argv[1:]:
         for command in (*SWEEPS, *(picture.command for picture in GALLERY)):
             print(command, flush=True)
