@@ -72,7 +72,7 @@ GALLERY = (
     Picture("convergence", TANH_MAP),
     Picture(
         "curves", FIRST_MAP, "",
-        "The row with the most flips; `--line x=VALUE`, `y=VALUE` or `transect=N` choose another line.",
+        "The row with the most flips; `--line x=VALUE`, `y=VALUE` or `transect=N` choose another.",
     ),
     Picture("levels", BORDER, "--frame 0"),
     Picture(
@@ -95,9 +95,10 @@ def page() -> str:
         "# Every figure",
         "",
         "`fractal-ray plot DATASET --figure KIND` draws each of them as PNG, SVG or PDF;",
-        "`--figure all` draws all figures of the dataset's data, with a reason for each other one. In",
-        "Python: `fractal_ray.figures.catalog.draw(sweep, kind)`. This page and its pictures come",
-        "from `python docs/gallery/make.py`. Their datasets are in the repository, or made by",
+        "`--figure all` draws every figure that the dataset has data for, and gives the reason for",
+        "the others. In Python: `fractal_ray.figures.catalog.draw(sweep, kind)`. This page and its",
+        "pictures come from `python docs/gallery/make.py`. Their datasets are in the repository,",
+        "or made by",
         "",
         "```bash",
         *SWEEPS,
