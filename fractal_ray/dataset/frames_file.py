@@ -1,4 +1,4 @@
-"""``frames.json``: the frames that zooms have chosen, kept before the first of their points is.
+"""``frames.json``: the frames that zooms have chosen, written before their first points.
 
 They are chosen once. A sweep that goes on takes them from here, so that a point whose run failed
 and succeeded later cannot move them, and refuses a spec whose zooms are others.
@@ -19,7 +19,7 @@ _VERSION = 1
 
 
 def read_zooms(store: Store) -> list[Zoom]:
-    """The chosen frames of a dataset, in the order in which they were chosen.
+    """Return the chosen frames of a dataset, in the order of their choice.
 
     Raises
     ------
@@ -42,7 +42,7 @@ def read_zooms(store: Store) -> list[Zoom]:
 
 
 def to_bytes(zooms: Sequence[Zoom]) -> bytes:
-    """The file."""
+    """Return the content of the file."""
     content = {"schema_version": _VERSION, "zooms": [zoom.to_json() for zoom in zooms]}
     return f"{json.dumps(content, indent=1)}\n".encode()
 

@@ -6,7 +6,7 @@ from typing import Any
 
 
 def to_json(value: Any, *, indent: int | None = None) -> str:
-    """JSON of plain data; numbers that are not finite become null."""
+    """Return the JSON of plain data; numbers that are not finite become null."""
     return json.dumps(_finite(value), indent=indent, allow_nan=False)
 
 

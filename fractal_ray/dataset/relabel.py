@@ -13,7 +13,7 @@ _BY_TEXT = {outcome.value: outcome for outcome in Outcome}
 
 
 def outcomes(table: pa.Table, criterion: Criterion) -> list[Outcome]:
-    """Outcome of every row under `criterion`.
+    """Return the outcome of each row under `criterion`.
 
     Parameters
     ----------
@@ -39,13 +39,13 @@ def outcomes(table: pa.Table, criterion: Criterion) -> list[Outcome]:
 
 
 def outcomes_by_id(table: pa.Table, criterion: Criterion) -> dict[str, Outcome]:
-    """Outcome under `criterion` by point_id."""
+    """Return outcomes under `criterion` by point_id."""
     ids = table.column("point_id").to_pylist()
     return dict(zip(ids, outcomes(table, criterion), strict=True))
 
 
 def ratios(table: pa.Table, criterion: Criterion) -> NDArray[np.float64]:
-    """Tail mean over first loss of every row, under `criterion`; NaN without a loss curve."""
+    """Return the tail mean over the first loss by row, under `criterion`; NaN without a curve."""
     losses = table.column("losses").combine_chunks()
     offsets = losses.offsets.to_numpy()
     flat = losses.values.to_numpy(zero_copy_only=False)

@@ -61,13 +61,13 @@ class Ensemble:
     withheld: str
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain data for JSON, the shares left out."""
-        every = asdict(self)
-        del every["yes_share"]
-        return every
+        """Return plain data for JSON, without the shares."""
+        facts = asdict(self)
+        del facts["yes_share"]
+        return facts
 
     def lines(self) -> list[str]:
-        """For a reader."""
+        """Return lines for a reader."""
         agree = (
             f"{self.seeds} seeds on {self.known:,} nodes: on {self.split:,} of them they disagree;"
             f" two seeds differ at the same point with probability {self.same_point:.3g}"
@@ -172,8 +172,8 @@ def _fitted(
     noise: NDArray[np.float64] | None = None,
 ) -> Estimate:
     """`counts` (tiles, 2, k); `noise` (tiles, 2, 1) at the same point, to be taken off."""
-    every = counts if noise is None else np.concatenate([counts, noise], axis=2)
-    measured, drawn = _share(every.sum(axis=0)), _share(resampled(every, None, seed))
+    combined = counts if noise is None else np.concatenate([counts, noise], axis=2)
+    measured, drawn = _share(combined.sum(axis=0)), _share(resampled(combined, None, seed))
     if noise is not None:
         measured = np.maximum(measured[:-1] - measured[-1], 0.0)
         drawn = np.maximum(drawn[:, :-1] - drawn[:, -1:], 0.0)

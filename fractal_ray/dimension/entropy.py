@@ -147,21 +147,21 @@ def disc_test(
     rng = np.random.default_rng(seed)
     corners = rng.integers(0, np.array(labels.shape) - 2 * radius, size=(50 * discs, 2))
     kinds = [kind for kind in np.unique(labels).tolist() if kind >= 0]
-    found: list[float] = []
+    entropies: list[float] = []
     for row, column in corners:
         inside = labels[offsets[:, 0] + row, offsets[:, 1] + column]
         first = inside[0]
         if (inside >= 0).all() and (inside != first).any():
             shares = np.array([[(inside == kind).mean()] for kind in kinds])
-            found.append(float(_entropy(shares)[0]))
-            if len(found) == discs:
+            entropies.append(float(_entropy(shares)[0]))
+            if len(entropies) == discs:
                 break
     bias = 0.224 * radius**-1.006
-    if len(found) < 2:
-        return DiscTest(radius, len(found), None, None, SMOOTH, SMOOTH + bias, None)
-    mean, stderr = float(np.mean(found)), float(np.std(found) / math.sqrt(len(found)))
+    if len(entropies) < 2:
+        return DiscTest(radius, len(entropies), None, None, SMOOTH, SMOOTH + bias, None)
+    mean, stderr = float(np.mean(entropies)), float(np.std(entropies) / math.sqrt(len(entropies)))
     low, high = SMOOTH - 1.96 * stderr, SMOOTH + bias + 1.96 * stderr
-    return DiscTest(radius, len(found), mean, stderr, low, high, not low <= mean <= high)
+    return DiscTest(radius, len(entropies), mean, stderr, low, high, not low <= mean <= high)
 
 
 def _entropy(shares: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -104,11 +104,11 @@ def _look(
     rng: np.random.Generator,
 ) -> LineFlips:
     left, right, bottom, top = window
-    asked = 0
+    evaluated = 0
 
     def labels_at(line: NDArray[np.int64], share: NDArray[np.float64]) -> NDArray[np.bool_]:
-        nonlocal asked
-        asked += share.size
+        nonlocal evaluated
+        evaluated += share.size
         x, y = (start[line] + share[:, None] * (end[line] - start[line])).T
         return label(left + (right - left) * x, bottom + (top - bottom) * y)
 
@@ -133,7 +133,7 @@ def _look(
         low, high = np.stack([low, middle, middle, high], axis=1).reshape(-1, 2).T
         flips = low != high
         estimate[:, level + 1] = np.bincount(line[flips], weight[flips], minlength=lines)
-    return LineFlips(estimate, asked)
+    return LineFlips(estimate, evaluated)
 
 
 def _beside(

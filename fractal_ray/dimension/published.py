@@ -138,8 +138,8 @@ def attractors_jl(yes: NDArray[np.integer | np.bool_], *, sizes: range | None = 
     sizes
         Other sizes than its default.
     """
-    given = range(3, max(yes.shape) // 20 + 1) if sizes is None else sizes
-    side = np.array([size for size in given if size <= min(yes.shape)], dtype=np.int64)
+    candidates = range(3, max(yes.shape) // 20 + 1) if sizes is None else sizes
+    side = np.array([size for size in candidates if size <= min(yes.shape)], dtype=np.int64)
     labels = yes.astype(np.int64)
     counts = np.array([_mixed_boxes(labels, size) for size in side.tolist()], dtype=np.int64)
     some = counts > 0

@@ -26,28 +26,28 @@ from fractal_ray.planners.transects import ChordFlips
 METHOD = "transects"
 
 
-def from_flips(found: Sequence[ChordFlips], *, seed: int = 0) -> Estimate:
+def from_flips(stages: Sequence[ChordFlips], *, seed: int = 0) -> Estimate:
     """Estimate from the lines of one or more stages.
 
     Parameters
     ----------
-    found
+    stages
         `planners.transects.count_flips` of each window or seed, which are the groups of the
         bootstrap. Levels that not all of them have are left out.
     seed
-        Of the bootstrap.
+        Seed of the bootstrap.
 
     Raises
     ------
     ValueError
-        If `found` is empty.
+        If `stages` is empty.
     """
-    if not found:
+    if not stages:
         raise ValueError("no transects were given")
-    levels = min(flips.estimate.shape[1] for flips in found)
-    counts = np.concatenate([flips.estimate[:, :levels] for flips in found])
-    undecided = sum(float(flips.undecided[:, :levels].sum()) for flips in found)
-    groups = np.repeat(np.arange(len(found)), [len(flips.estimate) for flips in found])
+    levels = min(flips.estimate.shape[1] for flips in stages)
+    counts = np.concatenate([flips.estimate[:, :levels] for flips in stages])
+    undecided = sum(float(flips.undecided[:, :levels].sum()) for flips in stages)
+    groups = np.repeat(np.arange(len(stages)), [len(flips.estimate) for flips in stages])
     notes = ()
     if undecided:
         notes = ("intervals at failed positions count neither as flips nor as agreement",)
@@ -100,8 +100,8 @@ def from_label(
     label: Label, window: Window, *, labels: int = 262_144, levels: int = 14, seed: int = 0
 ) -> Estimate:
     """Estimate from a label function; see `lines.sample_lines` for arguments and errors."""
-    found = sample_lines(label, window, labels=labels, levels=levels, seed=seed)
-    return from_counts(found.estimate, seed=seed, method=f"{METHOD} of a label function")
+    line_flips = sample_lines(label, window, labels=labels, levels=levels, seed=seed)
+    return from_counts(line_flips.estimate, seed=seed, method=f"{METHOD} of a label function")
 
 
 def from_raster(labels: NDArray[np.int8], *, seed: int = 0) -> Estimate:

@@ -40,30 +40,31 @@ _FEWEST: Final = 10  # disagreements below which a share says little
 _BLOCKS: Final = 256
 
 
-def from_pairs(found: Sequence[Sequence[Disagreements]], *, seed: int = 0) -> Estimate:
+def from_pairs(disagreements: Sequence[Sequence[Disagreements]], *, seed: int = 0) -> Estimate:
     """Estimate from the pairs of one or more stages.
 
     Parameters
     ----------
-    found
+    disagreements
         `planners.pairs.disagreements` of each window or seed. Distances that not all of them have
         are left out.
     seed
-        Of the bootstrap. Pairs are independent, so that of one window is a binomial draw.
+        Seed of the bootstrap. Pairs are independent, so the bootstrap of one window is a binomial
+        draw.
 
     Raises
     ------
     ValueError
-        If `found` is empty.
+        If `disagreements` is empty.
     """
-    if not found:
+    if not disagreements:
         raise ValueError("no pairs were given")
-    per_window = [{one.level: one for one in window if one.known} for window in found]
+    per_window = [{one.level: one for one in window if one.known} for window in disagreements]
     levels = sorted(set.intersection(*(set(window) for window in per_window)))
     known = np.array([[window[k].known for k in levels] for window in per_window], dtype=np.int64)
     differ = np.array([[window[k].disagree for k in levels] for window in per_window], np.int64)
     shares = [binomial(*pair, seed + i) for i, pair in enumerate(zip(differ, known, strict=True))]
-    windows = len(found)
+    windows = len(disagreements)
     times = np.ones((DRAWS, 1))
     if windows > 1:
         times = np.random.default_rng(seed).multinomial(windows, np.ones(windows) / windows, DRAWS)

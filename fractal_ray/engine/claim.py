@@ -22,14 +22,14 @@ _OTHER: Final = "the model, the data or the arithmetic of this version differ"
 def own_header(
     spec: SweepSpec, store: Store, fingerprint: str, recipe: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """The header to write before a run.
+    """Return the header to write before a run.
 
     Parameters
     ----------
     spec, store
-        What is to be run, and into which dataset.
+        The sweep to run and its dataset.
     fingerprint, recipe
-        Of the workload.
+        Fingerprint and recipe of the workload.
 
     Raises
     ------
@@ -66,7 +66,7 @@ def own_header(
 
 
 def check_fingerprint(store: Store, fingerprint: str) -> None:
-    """Refuse to compare runs with a dataset whose runs were others.
+    """Refuse to compare runs with a dataset of another fingerprint.
 
     Raises
     ------
@@ -102,22 +102,22 @@ def _now() -> str:
 def refuse_other_zooms(
     spec: SweepSpec, store: Store, zooms: Sequence[Zoom], before: Mapping[str, Any]
 ) -> None:
-    """Refuse a spec whose zooms are not those that the dataset's frames were chosen by.
+    """Refuse a spec whose zooms differ from those that chose the dataset's frames.
 
     Parameters
     ----------
     spec
-        What is to be run.
+        The sweep to run.
     store, zooms
-        The dataset and its frames. Rows count as well, should the file be gone.
+        The dataset and its frames. Frames in its rows count as well, in case the file is gone.
     before
-        The spec that the dataset was run with, as JSON.
+        The earlier spec of the dataset, as JSON.
 
     Raises
     ------
     SweepError
-        Naming the stage and what differs. The last of the chains that are chosen frame by frame may
-        be made longer or shorter.
+        With the stage and the difference. Only the last chain of frames chosen one by one may
+        become longer or shorter.
     """
     stages = spec.model_dump(mode="json")["stages"]
     old = before["stages"]

@@ -1,7 +1,7 @@
-"""One point of a sweep run again by itself, to keep what a sweep throws away: the model.
+"""A point of a sweep run again by itself, to keep its model, which a sweep does not store.
 
-The fine-tune is the very same one, so its losses must be those in the dataset; whether they are is
-told, as a repeated run is evidence.
+The fine-tune is repeated exactly, so its losses must equal those in the dataset. The result holds
+their deviation, because a repeated run is evidence.
 """
 
 from collections.abc import Callable
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Rerun:
-    """A point that was run again.
+    """Result of a point that was run again.
 
     Attributes
     ----------
@@ -50,33 +50,33 @@ class Rerun:
 
 
 def find_row(table: pa.Table, point: str) -> dict[str, Any]:
-    """The row of a point that is named by its id, by the start of it, or by ``x,y``.
+    """Return the row of a point named by its id, by the start of its id, or by ``x,y``.
 
     Parameters
     ----------
     table
         Rows of a sweep.
     point
-        Hexadecimal digits, or two numbers: then it is the point whose values are nearest, by
-        difference of logarithms where both are above 0.
+        Hexadecimal digits, or two numbers for the point with the nearest values, by the difference
+        of logarithms if both are above 0.
 
     Raises
     ------
     SweepError
-        Where none is meant, or several are.
+        If no point, or more than one, has this name.
     """
     if not table.num_rows:
         raise SweepError("the dataset has no points yet; fractal-ray run fills it")
     if "," in point:
         return table.slice(_nearest(table, point), 1).to_pylist()[0]
     ids = table["point_id"].to_pylist()
-    found = table.filter(pa.array([each.startswith(point.lower()) for each in ids]))
-    if found.num_rows != 1:
+    matches = table.filter(pa.array([each.startswith(point.lower()) for each in ids]))
+    if matches.num_rows != 1:
         raise SweepError(
-            f"--point {point}: {found.num_rows} of the {table.num_rows} points have an id that"
+            f"--point {point}: {matches.num_rows} of the {table.num_rows} points have an id that"
             " starts so; give more digits, or X,Y for the nearest"
         )
-    return found.to_pylist()[0]
+    return matches.to_pylist()[0]
 
 
 def _nearest(table: pa.Table, point: str) -> int:
@@ -109,12 +109,12 @@ def rerun(sweep: "SweepData", point: str, out: Path, say: Callable[[str], None])
     out
         Folder for the result file and the folder of the model.
     say
-        Gets each line to show.
+        Function that shows a line.
 
     Raises
     ------
     SweepError
-        Where the point is not there, or the model or the data are no longer what they were.
+        If the point does not exist, or the model or the data have changed.
     """
     spec = sweep.spec
     spec.workload.check_keeps_model()
@@ -135,7 +135,7 @@ def rerun(sweep: "SweepData", point: str, out: Path, say: Callable[[str], None])
 
 
 def _check_identity(spec: "SweepSpec", row: dict[str, Any]) -> None:
-    """Refuse a spec whose point at these values is another run than the row's."""
+    """Refuse a spec that gives the values of a row another point id."""
     workload = workload_of(spec)
     identity = PointIdentity(
         row["fingerprint"], dict(workload.recipe), spec.axes.x.param, spec.axes.y.param

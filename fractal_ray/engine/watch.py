@@ -1,8 +1,9 @@
-"""A sweep that runs elsewhere, followed through its dataset: every part is read once.
+"""A view of a sweep that runs elsewhere, from its dataset; each part is read once.
 
 The stages are planned again and answered from the rows that arrive, as `replay.py` does for one
-frame. Stage and end are thus those that the run itself shows, without asking it. A point that
-frames share is one run and counts once, as in `status`; the run's own screen counts it in each.
+frame. Stage and end thus equal those that the run itself shows, without a connection to it. A point
+that frames share is one run and counts once, as in `status`; the run's own screen counts it in each
+frame.
 """
 
 import math
@@ -26,21 +27,21 @@ from fractal_ray.plane.outcome import Outcome
 from fractal_ray.plane.zoom import Zoom
 from fractal_ray.spec.planning import make_program
 
-_PORTION = 10_000  # points asked for at a time, so that a large grid is not held as points
-_PATIENCE = 60.0  # seconds without a row before that is said; long runs get more
+_PORTION = 10_000  # points per call of `ask`, so that a large grid is not held as points
+_PATIENCE = 60.0  # seconds without a row before a warning; more for long runs
 
 Values = tuple[float, float]
 
 
 class Watch:
-    """The progress of a sweep, read from its dataset.
+    """Progress of a sweep, read from its dataset.
 
     Parameters
     ----------
     sweep
-        What is run, and where its dataset is.
+        The sweep and the location of its dataset.
     clock
-        Seconds, monotonic; a test moves it.
+        Function that returns seconds of a monotonic clock; tests pass one of their own.
     """
 
     def __init__(
@@ -65,11 +66,11 @@ class Watch:
         self._plan([])
 
     def look(self) -> Progress:
-        """Read what is new, and say how far the sweep is.
+        """Read the new rows and return the progress.
 
-        `reused` counts what was there at the first look, so `rate` and `eta` rest on what has
-        arrived since. `slots` is how many slots the runs that arrived have kept busy: seconds of
-        training in a second, rounded up.
+        `reused` counts the points of the first look, so `rate` and `eta` come from later ones.
+        `slots` is the number of slots that the new runs have occupied: seconds of training per
+        second, rounded up.
 
         Raises
         ------
@@ -86,7 +87,12 @@ class Watch:
         self._ask()
         now = self._clock()
         if self._since is None:
-            self._since, self._reused, self._news, self._trained = now, len(self._told), now, 0.0
+            self._since, self._reused, self._news, self._trained = (
+                now,
+                len(self._answered),
+                now,
+                0.0,
+            )
         quiet = now - self._news
         finished = self._program.done
         if not trouble and not finished and quiet > _PATIENCE + 3 * self._longest:
@@ -94,7 +100,7 @@ class Watch:
         return self._progress(now - self._since, trouble, finished=finished)
 
     def _progress(self, seconds: float, trouble: str, *, finished: bool) -> Progress:
-        done, gave_up = len(self._told), len(self._told_lost)
+        done, gave_up = len(self._answered), len(self._lost)
         return Progress(
             stage=self._program.stage,
             total=done + gave_up + len(self._pending) + self._program.backlog,
@@ -118,8 +124,8 @@ class Watch:
     def _read(self) -> None:
         began, zooms = self._store.modified_at(HEADER), read_zooms(self._store)
         if began != self._run_began or _contradict(zooms, self._program.zooms):
-            # A run that goes on tries points again that the one before it has given up, and it
-            # has the last word on where its frames are.
+            # A resumed run tries points again that the run before it had given up, and its frames
+            # replace those planned here.
             self._run_began = began
             self._plan(zooms)
         for table in self._new_parts("failures", ["x", "y", "gave_up", "created_at"]):
@@ -134,15 +140,15 @@ class Watch:
         return self._store.new_parts(kind, columns, seen, skip_corrupt=self._skip_corrupt)
 
     def _note(self, table: pa.Table) -> None:
-        """Rows that were not met before; joined parts have old ones."""
+        """Take rows; joined parts repeat known ones, which are skipped."""
         watched = math.inf if self._since is None else self._clock() - self._since
         places = _places(table)
         if all(place in self._known for place in places):
             return
         self._news = self._clock()
-        found = outcomes(table, self._spec.label.criterion)
+        row_outcomes = outcomes(table, self._spec.label.criterion)
         seconds = table.column("seconds").to_pylist()
-        for place, outcome, took in zip(places, found, seconds, strict=True):
+        for place, outcome, took in zip(places, row_outcomes, seconds, strict=True):
             if place in self._known:
                 continue
             self._known[place] = outcome
@@ -151,7 +157,7 @@ class Watch:
             self._longest = max(self._longest, took)
             for point in self._pending.pop(place, ()):
                 self._tell(point, outcome)
-        if self._told_lost & set(places):  # another run has found what one had given up
+        if self._lost & set(places):  # an outcome of a point that an earlier run gave up
             self._plan(list(self._program.zooms))
 
     def _note_given_up(self, table: pa.Table) -> None:
@@ -175,16 +181,16 @@ class Watch:
     # Planning -------------------------------------------------------------------------------
 
     def _plan(self, zooms: list[Zoom]) -> None:
-        """Begin the plan again; what is known answers it when it is asked."""
+        """Start a new plan, which known outcomes will answer."""
         self._program = make_program(self._spec, zooms)
         self._pending: dict[Values, list[Point]] = {}
-        self._told: set[Values] = set()
-        self._told_lost: set[Values] = set()
+        self._answered: set[Values] = set()
+        self._lost: set[Values] = set()
         self._counts: Counter[Outcome] = Counter()
         self._thumbnail = Thumbnail()
 
     def _ask(self) -> None:
-        """Ask for points until none of a portion is known; the others wait for their rows."""
+        """Ask for points until a portion has no known one; the others wait for their rows."""
         answered = True
         while answered:
             answered = False
@@ -200,18 +206,18 @@ class Watch:
         frame, place = self._program.frame, (point.x, point.y)
         self._program.tell([(point, outcome)])
         if outcome is None:
-            self._told_lost.add(place)
+            self._lost.add(place)
             return
-        if place not in self._told:
-            self._told.add(place)
+        if place not in self._answered:
+            self._answered.add(place)
             self._counts[outcome] += 1
-        if point.frame == frame.id:  # of several that are filled side by side, one is shown
+        if point.frame == frame.id:  # frames filled side by side share one small map
             self._thumbnail.put(frame, point, outcome)
 
 
-def _contradict(kept: Sequence[Zoom], planned: Sequence[Zoom]) -> bool:
+def _contradict(stored: Sequence[Zoom], planned: Sequence[Zoom]) -> bool:
     """Return True if frames differ that both have; either may be ahead of the other."""
-    return any(one != other for one, other in zip(kept, planned, strict=False))
+    return any(one != other for one, other in zip(stored, planned, strict=False))
 
 
 def _places(table: pa.Table) -> list[Values]:

@@ -81,9 +81,9 @@ class Axis:
         the lowest is returned.
         """
         lattice = self.values(cells)
-        found = np.searchsorted(lattice, values, side="left").astype(np.int64)
-        exact = lattice[np.minimum(found, cells)] == values
-        return np.where(exact, found, -1)
+        indices = np.searchsorted(lattice, values, side="left").astype(np.int64)
+        exact = lattice[np.minimum(indices, cells)] == values
+        return np.where(exact, indices, -1)
 
     def fraction(self, value: float) -> float:
         """Return the position of a value between the ends, 0 to 1, exact enough for a picture."""

@@ -171,12 +171,12 @@ def labels(raster: Raster, boundary: str) -> NDArray[np.int8]:
         raise SweepError(
             f"unknown boundary {boundary!r}; allowed: {allowed}{nearest(boundary, BOUNDARIES)}"
         )
-    given = np.full(raster.outcome.shape, UNKNOWN, dtype=np.int8)
+    labelled = np.full(raster.outcome.shape, UNKNOWN, dtype=np.int8)
     for code, possible in POSSIBLE.items():
         answers = {is_yes(outcome, boundary) for outcome in possible}
         if len(answers) == 1:
-            given[raster.outcome == code] = answers.pop()
-    return given
+            labelled[raster.outcome == code] = answers.pop()
+    return labelled
 
 
 def boundary_cells(labels: NDArray[np.int8]) -> BoundaryCells:

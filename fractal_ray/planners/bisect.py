@@ -26,7 +26,7 @@ from fractal_ray.planners.base import Result
 from fractal_ray.planners.windows import Cell
 
 _ATTEMPTS: Final = 4
-"""Points that are tried where the midpoint's run fails for good, itself included."""
+"""Number of points to try if the midpoint's run fails for good, itself included."""
 _HALVINGS: Final = 64
 """On a linear axis float64 has no last bit next to 0: the border could be followed for 1000."""
 
@@ -57,12 +57,12 @@ class Bracket:
 
     @property
     def x(self) -> tuple[float, float]:
-        """The interval of x that holds the border point, ``low <= high``."""
+        """Return the interval of x that holds the border point, ``low <= high``."""
         return min(self.yes[0], self.no[0]), max(self.yes[0], self.no[0])
 
     @property
     def y(self) -> tuple[float, float]:
-        """The interval of y that holds the border point, ``low <= high``."""
+        """Return the interval of y that holds the border point, ``low <= high``."""
         return min(self.yes[1], self.no[1]), max(self.yes[1], self.no[1])
 
 
@@ -176,11 +176,11 @@ class BisectPlanner:
         return all(search.state != "open" for search in self._searches)
 
     def ask(self, n: int) -> list[Point]:
-        """Up to `n` points. Empty: wait for results, or done."""
+        """Return up to `n` points; [] while results are missing, or when done."""
         return [self._todo.popleft() for _ in range(min(n, len(self._todo)))]
 
     def tell(self, results: Sequence[Result]) -> None:
-        """Results of points that were asked for, in any order; None for one that failed."""
+        """Take results of points that `ask` returned, in any order; None for a failed point."""
         for point, outcome in results:
             search = self._searches[point.ix]
             if search.out is None or search.out[1] != point:
@@ -240,7 +240,7 @@ class BisectPlanner:
         search.state = "gave up"
 
     def _held(self, values: tuple[float, float]) -> tuple[float, float]:
-        """The values as the arithmetic has them."""
+        """Return the values as the arithmetic rounds them."""
         x, y = (
             float(rounded(np.array([value]), arithmetic)[0])
             for value, arithmetic in zip(values, self._arithmetics, strict=True)

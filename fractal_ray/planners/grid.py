@@ -10,7 +10,7 @@ from fractal_ray.planners.base import Result
 class GridPlanner:
     """Asks for all nodes of level 0 of `frame`, coarse to fine.
 
-    `results` is what was told so far, for the stage that comes after.
+    `results` holds the results so far, for the next stage.
     """
 
     def __init__(self, frame: Frame) -> None:
@@ -22,17 +22,17 @@ class GridPlanner:
 
     @property
     def done(self) -> bool:
-        """True when every node was asked for and told."""
+        """Return True when all nodes have results."""
         return not self.backlog and not self._waiting
 
     def ask(self, n: int) -> list[Point]:
-        """Up to `n` nodes not asked for yet."""
+        """Return up to `n` nodes that were not returned before."""
         points = list(islice(self._todo, n))
         self.backlog -= len(points)
         self._waiting.update((point.ix, point.iy) for point in points)
         return points
 
     def tell(self, results: Sequence[Result]) -> None:
-        """Tick nodes off; a grid decides nothing from what they showed."""
+        """Take results; a grid decides nothing from them."""
         self.results += results
         self._waiting.difference_update((point.ix, point.iy) for point, _ in results)

@@ -66,25 +66,25 @@ def infer_labels(
     bool, True where the label is that of a run.
     """
     shape = ((cells_y << levels) + 1, (cells_x << levels) + 1)
-    given = np.full(shape, _ABSENT, dtype=np.int8)
-    given[y, x] = labels
-    mixed = _mixed(given, levels)
-    filled = given[:: 1 << levels, :: 1 << levels]
+    sparse = np.full(shape, _ABSENT, dtype=np.int8)
+    sparse[y, x] = labels
+    mixed = _mixed(sparse, levels)
+    filled = sparse[:: 1 << levels, :: 1 << levels]
     filled = np.where(filled == _ABSENT, UNKNOWN, filled)
     for level in range(levels):
         step = 1 << (levels - level - 1)
-        filled = _halved(filled, _cell_labels(filled, mixed[level]), given[::step, ::step])
-    return filled.astype(np.int8), (given == 0) | (given == 1)
+        filled = _halved(filled, _cell_labels(filled, mixed[level]), sparse[::step, ::step])
+    return filled.astype(np.int8), (sparse == 0) | (sparse == 1)
 
 
 _ABSENT = -2
 
 
-def _mixed(given: NDArray[np.int8], levels: int) -> list[NDArray[np.bool_]]:
-    """By level below the finest: cells in whose closed square given nodes differ."""
+def _mixed(sparse: NDArray[np.int8], levels: int) -> list[NDArray[np.bool_]]:
+    """Return, by level below the finest: cells in whose closed square known nodes differ."""
     kinds = []
     for label in (UNKNOWN, 0, 1):
-        nodes = given == label
+        nodes = sparse == label
         cells = nodes[:-1, :-1] | nodes[1:, :-1] | nodes[:-1, 1:] | nodes[1:, 1:]
         pyramid = []
         for _ in range(levels):
@@ -96,23 +96,23 @@ def _mixed(given: NDArray[np.int8], levels: int) -> list[NDArray[np.bool_]]:
 
 
 def _cell_labels(filled: NDArray[np.int8], mixed: NDArray[np.bool_]) -> NDArray[np.int8]:
-    """Each cell's label where its corners agree and nothing in it differs, else unknown."""
+    """Return the label of cells whose corners agree and that are not mixed, else unknown."""
     first = filled[:-1, :-1]
     same = (first == filled[1:, :-1]) & (first == filled[:-1, 1:]) & (first == filled[1:, 1:])
     return np.where(same & ~mixed, first, UNKNOWN)
 
 
 def _halved(
-    filled: NDArray[np.int8], cells: NDArray[np.int8], given: NDArray[np.int8]
+    filled: NDArray[np.int8], cells: NDArray[np.int8], sparse: NDArray[np.int8]
 ) -> NDArray[np.int8]:
-    """The lattice of the next level: old nodes, what is given, and else what cells say.
+    """Return the lattice of the next level: known nodes, old nodes, else the cells' labels.
 
     Two cells that share an edge and both have a label share its two ends, so they agree.
     """
-    finer = np.full(given.shape, UNKNOWN, dtype=np.int8)
+    finer = np.full(sparse.shape, UNKNOWN, dtype=np.int8)
     finer[1::2, 1::2] = cells
     padded = np.pad(cells, 1, constant_values=UNKNOWN)
     finer[0::2, 1::2] = np.maximum(padded[:-1, 1:-1], padded[1:, 1:-1])
     finer[1::2, 0::2] = np.maximum(padded[1:-1, :-1], padded[1:-1, 1:])
     finer[0::2, 0::2] = filled
-    return np.where(given == _ABSENT, finer, given)
+    return np.where(sparse == _ABSENT, finer, sparse)

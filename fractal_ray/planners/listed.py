@@ -1,4 +1,4 @@
-"""Points that were decided before: each is asked for once."""
+"""A list of points chosen in advance; the planner returns each of them once."""
 
 from collections.abc import Sequence
 
@@ -7,7 +7,7 @@ from fractal_ray.planners.base import Result
 
 
 class ListedPlanner:
-    """Asks for given points, in their order.
+    """Planner of a list of points, in their order.
 
     Parameters
     ----------
@@ -29,15 +29,15 @@ class ListedPlanner:
 
     @property
     def done(self) -> bool:
-        """True when all were asked for and told."""
+        """Return True when all points have results."""
         return not self._todo and not self._out
 
     def ask(self, n: int) -> list[Point]:
-        """Up to `n` points."""
+        """Return up to `n` points."""
         points = [self._todo.pop() for _ in range(min(n, len(self._todo)))]
         self._out += len(points)
         return points
 
     def tell(self, results: Sequence[Result]) -> None:
-        """Tick points off."""
+        """Take results."""
         self._out -= len(results)

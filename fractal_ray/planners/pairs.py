@@ -34,7 +34,7 @@ _DRAWN_BITS: Final = 53
 
 
 class PairPlanner:
-    """Asks for both ends of `count` pairs at each distance.
+    """Planner of both ends of `count` pairs at each distance.
 
     All distances advance alike, so that a stage that is stopped early has used them all. Pairs
     have no lattice: the address of an end is level k, ix the pair's number, iy 0 or 1.
@@ -76,18 +76,18 @@ class PairPlanner:
 
     @property
     def done(self) -> bool:
-        """True when every end was asked for and told."""
+        """Return True when all ends have results."""
         return not self.backlog and not self._waiting
 
     def ask(self, n: int) -> list[Point]:
-        """Up to `n` ends not asked for yet; the two of a pair follow each other."""
+        """Return up to `n` new ends; the two of a pair follow each other."""
         points = list(islice(self._todo, n))
         self.backlog -= len(points)
         self._waiting.update((point.level, point.ix, point.iy) for point in points)
         return points
 
     def tell(self, results: Sequence[Result]) -> None:
-        """Tick ends off; pairs decide nothing from what they showed."""
+        """Take results; pairs decide nothing from them."""
         self._waiting.difference_update((point.level, point.ix, point.iy) for point, _ in results)
 
 
@@ -157,7 +157,7 @@ def random_stream(frame: Frame, what: str, seed: int) -> Random:
 
 
 def drawn_place(rng: Random) -> tuple[int, int]:
-    """Unit coordinates, uniform in the square, in steps of ``2**-53``."""
+    """Draw unit coordinates, uniform in the square, in steps of ``2**-53``."""
     return _drawn(rng) << UNIT_BITS - _DRAWN_BITS, _drawn(rng) << UNIT_BITS - _DRAWN_BITS
 
 
@@ -172,7 +172,7 @@ def drawn_direction(rng: Random) -> tuple[int, int]:
 
 
 def drawn_chord(rng: Random) -> tuple[tuple[int, int], tuple[int, int]]:
-    """Unit coordinates of both ends of the line through a drawn place in a drawn direction."""
+    """Return unit coordinates of both ends of a line through a drawn place and direction."""
     place, direction = drawn_place(rng), drawn_direction(rng)
     side = 1 << UNIT_BITS
     # How far back and on the two rims lie, in steps of the direction; a line along a rim meets
@@ -203,7 +203,7 @@ def _points(frame: Frame, count: int, distances: Sequence[int], seed: int) -> It
 
 
 def _ends(rng: Random, k: int) -> tuple[tuple[int, int], tuple[int, int]]:
-    """Unit coordinates of a pair ``2**-k`` apart, both ends in the square."""
+    """Draw unit coordinates of a pair ``2**-k`` apart, both ends in the square."""
     side, (x, y) = 1 << UNIT_BITS, drawn_place(rng)
     while True:
         u, v = drawn_direction(rng)

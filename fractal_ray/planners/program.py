@@ -7,11 +7,11 @@ from fractal_ray.plane.zoom import Zoom
 from fractal_ray.planners.base import Planner, Result
 
 StageMaker = Callable[[], Planner]
-"""Makes a stage's planner when the one before it is done."""
+"""Function that makes a stage's planner when the one before it is done."""
 
 
 class Program:
-    """A planner made of stages.
+    """Planner made of stages.
 
     Parameters
     ----------
@@ -33,34 +33,34 @@ class Program:
 
     @property
     def stage(self) -> str:
-        """Name of the stage that the next points belong to, ``"0:grid"``."""
+        """Return the name of the stage of the next points, such as ``"0:grid"``."""
         self._advance()
         return self._stages[self._index][0]
 
     @property
     def frame(self) -> Frame:
-        """The frame that is being filled."""
+        """Return the frame that is being filled."""
         return self._current.frame
 
     @property
     def backlog(self) -> int:
-        """Points that the current stage could be asked for."""
+        """Return the number of points that `ask` could return now."""
         self._advance()
         return self._current.backlog
 
     @property
     def done(self) -> bool:
-        """True when the last stage is done."""
+        """Return True when the last stage is done."""
         self._advance()
         return self._current.done
 
     def ask(self, n: int) -> list[Point]:
-        """Up to `n` points of the current stage."""
+        """Return up to `n` points of the current stage."""
         self._advance()
         return self._current.ask(n)
 
     def tell(self, results: Sequence[Result]) -> None:
-        """Results of the current stage; no other has points out."""
+        """Take results of the current stage; no other stage waits for any."""
         self._current.tell(results)
 
     def _advance(self) -> None:

@@ -20,22 +20,22 @@ class SideBySide:
 
     @property
     def frame(self) -> Frame:
-        """The frame of the first planner that is not done, else of the last."""
-        every = list(self.planners.values())
-        return next((planner for planner in every if not planner.done), every[-1]).frame
+        """Return the frame of the first planner that is not done, else of the last."""
+        planners = list(self.planners.values())
+        return next((planner for planner in planners if not planner.done), planners[-1]).frame
 
     @property
     def backlog(self) -> int:
-        """Points that could be asked for now, in all frames."""
+        """Return the number of points that `ask` could return now, in all frames."""
         return sum(planner.backlog for planner in self.planners.values())
 
     @property
     def done(self) -> bool:
-        """True when every frame is done."""
+        """Return True when all frames are done."""
         return all(planner.done for planner in self.planners.values())
 
     def ask(self, n: int) -> list[Point]:
-        """Up to `n` points."""
+        """Return up to `n` points."""
         points: list[Point] = []
         for planner in self.planners.values():
             if len(points) == n:
@@ -44,9 +44,9 @@ class SideBySide:
         return points
 
     def tell(self, results: Sequence[Result]) -> None:
-        """Results, each to the planner of its frame."""
+        """Pass each result to the planner of its frame."""
         by_frame: dict[int, list[Result]] = {}
         for result in results:
             by_frame.setdefault(result[0].frame, []).append(result)
-        for frame, told in by_frame.items():
-            self.planners[frame].tell(told)
+        for frame, answers in by_frame.items():
+            self.planners[frame].tell(answers)

@@ -115,12 +115,12 @@ class TransectPlanner:
 
     @property
     def done(self) -> bool:
-        """True when every position asked for was told and none is left to ask."""
+        """Return True when all positions have results and none is left to return."""
         return not self.backlog and not self._out.total()
 
     @property
     def complete(self) -> int:
-        """The deepest level at which all is told that belongs to it and the coarser ones, or -1."""
+        """Return the deepest level whose positions, and all coarser ones, have results; or -1."""
         pending = [level for level, left in enumerate(self._left) if left]
         pending += [level for level, out in self._out.items() if out]
         if self._todo:
@@ -128,19 +128,19 @@ class TransectPlanner:
         return min(pending, default=self.levels + 1) - 1
 
     def ask(self, n: int) -> list[Point]:
-        """Up to `n` positions, coarse ones first. Empty: wait for results, or done."""
-        asked = list(islice(self._first, n))
-        for level, _ in asked:
+        """Return up to `n` positions, coarse ones first; [] to wait for results, or when done."""
+        nodes = list(islice(self._first, n))
+        for level, _ in nodes:
             self._left[level] -= 1
-        while len(asked) < n and self._todo:
-            asked.append(heappop(self._todo))
-        for level, node in asked:
+        while len(nodes) < n and self._todo:
+            nodes.append(heappop(self._todo))
+        for level, node in nodes:
             self.codes[node] = ASKED
             self._out[level] += 1
-        return [self._point(level, node) for level, node in asked]
+        return [self._point(level, node) for level, node in nodes]
 
     def tell(self, results: Sequence[Result]) -> None:
-        """Results of positions that were asked for, in any order; None for one that failed."""
+        """Take results of positions that `ask` returned, in any order; None for a failed one."""
         for point, outcome in results:
             node = point.ix << self.levels + 1 | point.iy << self.levels - point.level
             if point.frame != self.frame.id or self.codes.get(node) != ASKED:

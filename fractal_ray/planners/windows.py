@@ -53,8 +53,8 @@ def densest(labels: NDArray[np.int8], factor: float, windows: int = 1) -> list[C
     rows, columns = (np.arange(n) for n in mixed.shape)
     table, up, right = (_table(w) for w in (mixed, mixed * rows[:, None], mixed * columns))
     free = _in_windows(table, *_every(mixed.shape, size), size)  # set to 0 where taken
-    found: list[Cell] = []
-    while len(found) < windows and free.max(initial=0) > 0:
+    corners: list[Cell] = []
+    while len(corners) < windows and free.max(initial=0) > 0:
         best_rows, best_columns = np.nonzero(free == free.max())
         best = best_rows, best_columns
         off = [
@@ -64,9 +64,9 @@ def densest(labels: NDArray[np.int8], factor: float, windows: int = 1) -> list[C
         ]
         choice = int(np.argmin(off[0] ** 2 + off[1] ** 2))
         row, column = int(best[0][choice]), int(best[1][choice])
-        found.append((row, column))
+        corners.append((row, column))
         free[_around((row, column), apart)] = 0
-    return [_centre(window, size, mixed.shape) for window in found]
+    return [_centre(window, size, mixed.shape) for window in corners]
 
 
 def diverse(
@@ -89,14 +89,14 @@ def diverse(
     ranks = np.unique(counts, return_inverse=True)[1]
     places = np.column_stack([cells / mixed.shape, ranks / max(1, ranks.max(initial=0))])
     distance = np.full(len(cells), np.inf)
-    found: list[Cell] = []
-    while len(found) < windows and distance.max(initial=0.0) > 0:
-        first = not found
+    corners: list[Cell] = []
+    while len(corners) < windows and distance.max(initial=0.0) > 0:
+        first = not corners
         choice = _draw(len(cells), random.Random(seed)) if first else int(np.argmax(distance))
-        found.append((int(lows[choice, 0]), int(lows[choice, 1])))
+        corners.append((int(lows[choice, 0]), int(lows[choice, 1])))
         distance = np.minimum(distance, ((places - places[choice]) ** 2).sum(axis=1))
         distance[_overlapping(lows, lows[choice], apart)] = 0.0
-    return [_centre(window, size, mixed.shape) for window in found]
+    return [_centre(window, size, mixed.shape) for window in corners]
 
 
 def random_cells(
@@ -116,12 +116,12 @@ def random_cells(
     lows = _lows(cells, size, mixed.shape)
     rng = random.Random(seed)
     free = np.arange(len(cells))
-    found: list[Cell] = []
-    while len(found) < windows and free.size:
+    corners: list[Cell] = []
+    while len(corners) < windows and free.size:
         choice = free[_draw(free.size, rng)]
-        found.append((int(cells[choice, 0]), int(cells[choice, 1])))
+        corners.append((int(cells[choice, 0]), int(cells[choice, 1])))
         free = free[~_overlapping(lows[free], lows[choice], size)]
-    return found
+    return corners
 
 
 def _draw(n: int, rng: random.Random) -> int:

@@ -1,4 +1,4 @@
-"""A sweep on a Ray cluster, from joining it to the end: what slots take is settled here."""
+"""A sweep on a Ray cluster: join the cluster, settle the resources of a slot, run."""
 
 import os
 from collections.abc import Callable
@@ -37,7 +37,7 @@ def run_on_ray(
     spec, workload, prepared, view, trials, tables
         As in `fractal_ray.engine.cluster.tune.run_ray_tune`.
     resources
-        What the sweep's spec asks for.
+        Resources in the spec of the sweep.
     address, num_cpus
         As in `fractal_ray.engine.cluster.start.cluster`.
     say
@@ -46,9 +46,9 @@ def run_on_ray(
     Raises
     ------
     SweepError
-        Where the cluster cannot be joined, or has not what is asked for.
+        If the cluster cannot be joined, or lacks the requested resources.
     SweepStoppedError
-        When the sweep cannot go on; what was finished is in the dataset.
+        When the sweep cannot go on; all finished points are in the dataset.
     """
     address = address or os.environ.get("RAY_ADDRESS")
     say("starting Ray" if address is None else f"joining Ray at {address}")
@@ -118,7 +118,7 @@ def _kinds(nodes: list[dict[str, Any]]) -> set[str]:
 
 
 def _probe(slot: SlotResources, workload: Probed, prepared: Prepared) -> Footprint:
-    """On one worker of the size of a slot, in a process of its own."""
+    """Measure one worker with the resources of a slot, in a process of its own."""
     import ray
 
     bundle = slot.bundle()
@@ -134,7 +134,7 @@ def _probe(slot: SlotResources, workload: Probed, prepared: Prepared) -> Footpri
     def run(workload: Probed, shared: Any) -> Footprint:
         return workload.probe(shared, "cuda")
 
-    # One call: its process ends, and with it what it holds of the card.
+    # After one call the process ends, which frees its memory on the card.
     task = ray.remote(max_calls=1)(run).options(**options)
-    found: Footprint = ray.get(task.remote(workload, ray.put(prepared.shared)))
-    return found
+    footprint: Footprint = ray.get(task.remote(workload, ray.put(prepared.shared)))
+    return footprint

@@ -33,7 +33,7 @@ _QUIET = {
 
 @contextmanager
 def cluster(address: str | None, num_cpus: int | None = None) -> Iterator[None]:
-    """A Ray cluster for the duration of a sweep.
+    """Start or join a Ray cluster for the duration of a sweep.
 
     Parameters
     ----------
@@ -88,7 +88,7 @@ def _join(address: str) -> None:
 
 
 def _knock(address: str) -> None:
-    """Fail at once where nobody listens; Ray itself tries for minutes."""
+    """Fail at once if nothing listens there; Ray itself tries for minutes."""
     host, _, port = address.rpartition(":")
     if host and port.isdigit():
         socket.create_connection((host, int(port)), timeout=10).close()
@@ -113,8 +113,10 @@ def _start(num_cpus: int | None) -> None:
 
 @functools.cache
 def _token() -> Mapping[str, str]:
-    """Token authentication with a secret of this process, kept in the environment only. Ray reads
-    it once per process, so a second cluster of ours has the same."""
+    """Return settings for token authentication with a secret that only the environment holds.
+
+    Ray reads the secret once per process, so a second cluster of this process has the same one.
+    """
     secret = os.environ.get("RAY_AUTH_TOKEN") or secrets.token_hex(32)
     return {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secret}
 
@@ -135,7 +137,7 @@ def _environment(values: Mapping[str, str]) -> Iterator[None]:
 
 @contextmanager
 def _own_sigterm() -> Iterator[None]:
-    """Keep the caller's answer to SIGTERM; Ray puts one of its own in place."""
+    """Restore the caller's handler of SIGTERM, which Ray replaces."""
     before = signal.getsignal(signal.SIGTERM)
     try:
         yield
