@@ -1,4 +1,4 @@
-"""What every test stands on: a cache of the test session's own, and no cluster of the user's."""
+"""Surroundings of all tests: caches of the test session, and no cluster of the user."""
 
 import os
 from collections.abc import Iterator
@@ -13,12 +13,14 @@ settings.load_profile("shared")
 
 @pytest.fixture(scope="session", autouse=True)
 def own_surroundings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Presets are made once a session, in a folder that goes away; RAY_ADDRESS is not followed."""
+    """Keep presets and compiled code in a folder of the session; do not follow RAY_ADDRESS."""
     base = tmp_path_factory.getbasetemp()
     if "PYTEST_XDIST_WORKER" in os.environ:
         base = base.parent  # one for all workers
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("NANOCHAT_BASE_DIR", str(base / "nanochat"))
+        # Or torch makes a folder in the system's temporary files, and leaves it there.
+        patch.setenv("TORCHINDUCTOR_CACHE_DIR", str(base / "torchinductor"))
         for name in ("RAY_ADDRESS", "RAY_AUTH_TOKEN", "RAY_AUTH_MODE"):
             patch.delenv(name, raising=False)
         # Or each of the processes that tests start compiles all of our modules for itself.
