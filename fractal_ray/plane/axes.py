@@ -24,7 +24,7 @@ _DECIMAL = Context(prec=50)
 
 @dataclass(frozen=True, slots=True)
 class Axis:
-    """One swept hyperparameter.
+    """Swept hyperparameter.
 
     Parameters
     ----------
@@ -52,7 +52,7 @@ class Axis:
     integer: bool = False
 
     def value(self, address: int, cells: int) -> float:
-        """Value at `address` of a lattice of `cells` cells, ``0 <= address <= cells``."""
+        """Return the value at `address` of a lattice of `cells` cells (0 <= address <= cells)."""
         if not 0 <= address <= cells:
             raise ValueError(f"address {address} outside 0..{cells} on axis {self.param}")
         if address == 0:
@@ -71,11 +71,11 @@ class Axis:
         return float(value.to_integral_value()) if self.integer else float(value)
 
     def values(self, cells: int) -> NDArray[np.float64]:
-        """All values of a lattice of `cells` cells, (cells + 1,), never decreasing, read-only."""
+        """Return the read-only values of a lattice of `cells` cells, (cells + 1,), not falling."""
         return _values(self, cells)
 
     def addresses(self, values: NDArray[np.float64], cells: int) -> NDArray[np.int64]:
-        """Addresses of exact lattice values, -1 where a value is not on the lattice.
+        """Return the addresses of exact lattice values, -1 for values that are not on the lattice.
 
         Of several addresses that share a value (an integer axis, or a range finer than float64)
         the lowest is returned.
@@ -106,7 +106,7 @@ def _values(axis: Axis, cells: int) -> NDArray[np.float64]:
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """One lattice node: one pair of values, one training run.
+    """Lattice node: one pair of values, one training run.
 
     `ix`, `iy` count from the low end of the axes on the lattice of `level`, so the address stays
     true however much deeper the frame is refined later.
@@ -158,13 +158,13 @@ class Frame:
     cells_y: int
 
     def point(self, level: int, ix: int, iy: int) -> Point:
-        """The node at (ix, iy) of the lattice of `level`."""
+        """Return the node at (ix, iy) of the lattice of `level`."""
         x = float(self.x.values(self.cells_x << level)[ix])
         y = float(self.y.values(self.cells_y << level)[iy])
         return Point(self.id, level, ix, iy, x, y)
 
     def points(self, level: int = 0) -> Iterator[Point]:
-        """All nodes of a level, coarse to fine, so that a map fills in evenly."""
+        """Yield all nodes of a level, coarse to fine, so that a map fills in evenly."""
         nx, ny = (self.cells_x << level) + 1, (self.cells_y << level) + 1
         stride = 1
         while stride * 2 < max(nx, ny):

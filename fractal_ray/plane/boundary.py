@@ -1,4 +1,4 @@
-"""From outcomes on a lattice to labels, and from labels to boundary cells.
+"""Labels from the outcomes on a lattice, and boundary cells from labels.
 
 A *label* is a yes/no made from outcomes; a *boundary cell* is a lattice square whose four corners
 disagree. That is the sign-change test of Sohl-Dickstein (arXiv 2402.06184, `extract_edges`), which
@@ -23,7 +23,7 @@ UNKNOWN: Final = -1
 """Code of a point without an outcome, in rasters and in label arrays alike."""
 
 OUTCOME_CODES: Final = {Outcome.TRAINED: 0, Outcome.NOT_IMPROVED: 1, Outcome.DIVERGED: 2}
-"""Small integers that stand for outcomes in `Raster.outcome`."""
+"""Codes of outcomes in `Raster.outcome`."""
 
 NOT_TRAINED: Final = 3
 NOT_DIVERGED: Final = 4
@@ -105,7 +105,7 @@ class Raster:
 
     @property
     def measured(self) -> NDArray[np.bool_]:
-        """(ny, nx) bool, True where a run has given the outcome."""
+        """Return (ny, nx) bool, True where the outcome is that of a run."""
         return self.known if self.inferred is None else self.known & ~self.inferred
 
 

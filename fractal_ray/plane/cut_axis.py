@@ -10,7 +10,7 @@ from decimal import Context, Decimal
 from fractal_ray.plane.axes import Axis
 
 DECIMAL = Context(prec=50)
-"""The arithmetic of coordinates, that of `space.Axis`."""
+"""The arithmetic of coordinates, that of `plane.axes.Axis`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +27,7 @@ class CutAxis(Axis):
     high: Decimal = field(kw_only=True)
 
     def value(self, address: int, cells: int) -> float:
-        """Value at `address` of a lattice of `cells` cells, ``0 <= address <= cells``."""
+        """Return the value at `address` of a lattice of `cells` cells (0 <= address <= cells)."""
         if not 0 <= address <= cells:
             raise ValueError(f"address {address} outside 0..{cells} on axis {self.param}")
         fraction = DECIMAL.divide(Decimal(address), Decimal(cells))
@@ -35,36 +35,36 @@ class CutAxis(Axis):
 
 
 def cut(axis: Axis, low: Decimal, high: Decimal) -> CutAxis:
-    """The part of an axis of real numbers between two coordinates."""
+    """Return the part of an axis of real numbers between two coordinates."""
     values = value_at(axis, low), value_at(axis, high)
     return CutAxis(axis.param, axis.scale, *values, low=low, high=high)
 
 
 def ends(axis: Axis) -> tuple[Decimal, Decimal]:
-    """The coordinates of an axis's ends."""
+    """Return the coordinates of an axis's ends."""
     if isinstance(axis, CutAxis):
         return axis.low, axis.high
     return coordinate(axis, axis.min), coordinate(axis, axis.max)
 
 
 def coordinate(axis: Axis, value: float) -> Decimal:
-    """The coordinate of a value: of the number as it is written, as `Axis` reads its ends."""
+    """Return the coordinate of a value, of the number as written, as `Axis` reads its ends."""
     written = Decimal(repr(value))
     return DECIMAL.ln(written) if axis.scale == "log" else written
 
 
 def value_at(axis: Axis, coordinate: Decimal) -> float:
-    """The value at a coordinate, rounded once."""
+    """Return the value at a coordinate, rounded once."""
     return float(DECIMAL.exp(coordinate) if axis.scale == "log" else coordinate)
 
 
 def coordinate_at(axis: Axis, share: Decimal) -> Decimal:
-    """The coordinate at a share of the way from the low end of an axis to its high end."""
+    """Return the coordinate at a share of the way from the low end of an axis to its high end."""
     low, high = ends(axis)
     return DECIMAL.fma(share, DECIMAL.subtract(high, low), low)
 
 
 def share_at(axis: Axis, coordinate: Decimal) -> Decimal:
-    """The share of the way at which a coordinate lies."""
+    """Return the share of the way at which a coordinate lies."""
     low, high = ends(axis)
     return DECIMAL.divide(DECIMAL.subtract(coordinate, low), DECIMAL.subtract(high, low))

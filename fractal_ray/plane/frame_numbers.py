@@ -1,4 +1,4 @@
-"""Numbers of frames: how a frame's number tells which stage made it.
+"""Numbers of frames, which contain the number of the stage that made the frame.
 
 A grid of stage i fills frame i. The frames of a zoom of stage i are 1000 i, 1000 i + 1, ... in the
 order in which they were chosen; lines and pairs on them have numbers of their own.

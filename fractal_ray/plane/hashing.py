@@ -1,4 +1,4 @@
-"""Random numbers that are functions of the place where they are used, whatever the order."""
+"""Random numbers that depend on the place of their use, not on the order of calls."""
 
 from typing import Final
 

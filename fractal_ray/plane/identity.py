@@ -1,4 +1,4 @@
-"""A point's one identity, wherever it is met: in another frame, stage or sweep.
+"""The identity of a point, equal in all frames, stages and sweeps.
 
 The identity hashes the workload's fingerprint and the whole recipe with the point's own values in
 it. Numbers enter as their exact float64 bits, so neighbours of a deep zoom never collide.
@@ -13,14 +13,14 @@ Setting = str | bool | int | float
 
 
 def canonical(value: Setting) -> str:
-    """One text per value: numbers by their float64 bits, so 1, 1.0 and a swept 1 are one."""
+    """Return one text per value: numbers by their float64 bits, so 1 and 1.0 have one text."""
     if isinstance(value, bool | str):
         return repr(value)
     return float(value).hex()
 
 
 class PointIdentity:
-    """Names points: ``identity(point) -> 32 hex digits``.
+    """Function that names points: ``identity(point) -> 32 hex digits``.
 
     Parameters
     ----------
@@ -47,7 +47,7 @@ class PointIdentity:
         self._head, self._middle, self._tail = parts
 
     def __call__(self, point: Point) -> str:
-        """Identity of a point, 128 bits of BLAKE2b."""
+        """Return the identity of a point, 128 bits of BLAKE2b."""
         first, second = (point.x, point.y) if self._order[0] == "x" else (point.y, point.x)
         text = f"{self._head}{first.hex()}{self._middle}{second.hex()}{self._tail}"
         return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()

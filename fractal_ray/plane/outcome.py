@@ -17,11 +17,11 @@ class Outcome(StrEnum):
     """The three outcomes that a run can have."""
 
     TRAINED = "trained"
-    """Finite throughout, and the mean of the last losses is below threshold x the first."""
+    """Outcome of a finite curve whose last losses have a mean below threshold x the first."""
     NOT_IMPROVED = "not_improved"
-    """Finite throughout, and not below."""
+    """Outcome of a finite curve that is not below the threshold."""
     DIVERGED = "diverged"
-    """A loss was infinite or not a number; the run stopped there."""
+    """Outcome of a run that stopped at a loss that was infinite or not a number."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,20 +25,20 @@ from fractal_ray.plane.cut_axis import ends
 
 Arithmetic = Literal["float64", "float32", "bfloat16"]
 Arithmetics = tuple[Arithmetic, Arithmetic]
-"""Of the x axis and of the y axis."""
+"""Arithmetics of the x axis and of the y axis."""
 
 # Bits of the significand, and the power of two that the smallest number above 0 is.
 _FORMATS: Final = {"float64": (53, -1074), "float32": (24, -149), "bfloat16": (8, -133)}
 
 _MOST_ENUMERATED: Final = 1 << 16
-"""Cells; more would take seconds of decimal arithmetic."""
+"""Limit on cells; more would take seconds of decimal arithmetic."""
 _BLOCKS, _BLOCK = 256, 8
 _DEEPEST: Final = 1100
-"""Levels; no axis has more before even the smallest float64 is reached."""
+"""Limit on levels; no axis has more before the smallest float64 is reached."""
 
 
 def rounded(values: NDArray[np.float64], arithmetic: Arithmetic) -> NDArray[np.float64]:
-    """Values as an arithmetic holds them: to nearest, ties to even (bfloat16 from float32)."""
+    """Round values as an arithmetic does: to nearest, ties to even (bfloat16 from float32)."""
     if arithmetic == "float64":
         return values
     with np.errstate(over="ignore"):
@@ -51,7 +51,7 @@ def rounded(values: NDArray[np.float64], arithmetic: Arithmetic) -> NDArray[np.f
 
 
 def next_value(value: float, arithmetic: Arithmetic, *, up: bool) -> float:
-    """The nearest number above or below that an arithmetic tells from `value`."""
+    """Return the nearest number above or below that an arithmetic separates from `value`."""
     held = float(rounded(np.array([value]), arithmetic)[0])
     if held == 0:
         gap = math.ldexp(1.0, _FORMATS[arithmetic][1])
@@ -90,7 +90,7 @@ def distinct_values(axis: Axis, cells: int, arithmetic: Arithmetic) -> int:
 
 
 def deepest_level(frame: Frame, arithmetics: Arithmetics) -> int:
-    """The deepest level at which all neighbours on a frame differ along both axes.
+    """Return the deepest level at which all neighbours on a frame differ along both axes.
 
     Beyond it the distance of neighbours is smaller than the spacing of the arithmetic's numbers
     somewhere on the frame, so that some nodes are the same run.
@@ -110,7 +110,7 @@ def deepest_level(frame: Frame, arithmetics: Arithmetics) -> int:
 
 
 def depth_text(frame: Frame, arithmetics: Arithmetics) -> str:
-    """`deepest_level` for a reader, by axis."""
+    """Return `deepest_level` by axis as text."""
     texts = []
     for axis, cells, arithmetic in _sides(frame, arithmetics):
         level = _deepest(axis, cells, arithmetic)
@@ -165,7 +165,7 @@ def _deepest(axis: Axis, cells: int, arithmetic: Arithmetic) -> int:
 
 
 def _tightest(axis: Axis) -> list[float]:
-    """Values where neighbours are the fewest numbers apart.
+    """Return values where neighbours are the fewest numbers apart.
 
     Numbers are spaced by powers of two. On a linear axis their spacing is largest at the end that
     lies farther from 0; on a log axis, where it grows in steps and the distance of neighbours
@@ -178,7 +178,7 @@ def _tightest(axis: Axis) -> list[float]:
 
 
 def _spacing(value: float, arithmetic: Arithmetic, integer: bool) -> float:
-    """Distance from a number above 0 to the next one that the arithmetic has."""
+    """Return the distance from a number above 0 to the next one of the arithmetic."""
     bits, least = _FORMATS[arithmetic]
     gap = math.ldexp(1.0, max(math.frexp(value)[1] - bits, least))
     return max(1.0, gap) if integer else gap

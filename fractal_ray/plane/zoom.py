@@ -26,12 +26,12 @@ from fractal_ray.plane.cut_axis import (
 )
 
 Centre = tuple[Decimal, Decimal]
-"""A place in a frame: 0 to 1 along x and along y, linear in the axes' own coordinates."""
+"""Place in a frame: 0 to 1 along x and along y, linear in the axes' own coordinates."""
 
 
 @dataclass(frozen=True, slots=True)
 class Zoom:
-    """A frame that was cut from another, and why it lies there.
+    """Frame that was cut from another, with the reason for its place.
 
     Parameters
     ----------
@@ -65,7 +65,7 @@ class Zoom:
     label: Mapping[str, Any] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
-        """Plain data; `from_json` makes the same zoom of it, bit for bit."""
+        """Return plain data, from which `from_json` makes an equal zoom, bit for bit."""
         frame = self.frame
         return {
             "frame": frame.id,
@@ -81,7 +81,7 @@ class Zoom:
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> "Zoom":
-        """The zoom that `to_json` wrote."""
+        """Return the zoom that `to_json` wrote."""
         x, y = (_axis_from_json(data["axes"][side]) for side in ("x", "y"))
         frame = Frame(data["frame"], x, y, *data["cells"])
         return cls(
@@ -96,7 +96,7 @@ class Zoom:
 
 
 def centre_of(frame: Frame, x: float, y: float) -> Centre:
-    """Unit coordinates of a pair of values.
+    """Return the unit coordinates of a pair of values.
 
     Raises
     ------
@@ -123,7 +123,7 @@ def zoom_in(
     depth: int = 1,
     seed: int = 0,
 ) -> list[Zoom]:
-    """Frames around one centre, each `factor` times narrower than the one before.
+    """Return frames around one centre, each `factor` times narrower than the one before.
 
     Parameters
     ----------
@@ -170,7 +170,7 @@ def zoom_out(
     depth: int,
     seed: int = 0,
 ) -> list[Zoom]:
-    """The frames of `zoom_in` from the deepest outwards, the last covering all of `frame`.
+    """Return the frames of `zoom_in` from the deepest outwards; the last covers all of `frame`.
 
     So is the movie of Sohl-Dickstein made (arXiv 2402.06184, side doubled from a deep box until
     it covers the axes). There the last boxes leave the axes; here they stay inside, because the

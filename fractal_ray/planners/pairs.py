@@ -148,7 +148,7 @@ def refuse_whole_numbers(frame: Frame, stage: str) -> None:
 
 
 def random_stream(frame: Frame, what: str, seed: int) -> Random:
-    """A generator that is `what`'s own on this part of the plane, whatever the frame's number.
+    """Return a random generator for `what` on this part of the plane, for any frame number.
 
     Of its methods only `random` is used: Python promises to keep its numbers.
     """

@@ -23,7 +23,7 @@ from fractal_ray.planners.quadtree import Quadtree
 
 
 class RefinePlanner:
-    """Refines the border of `frame` down to `levels`.
+    """Planner that refines the border of `frame` down to `levels`.
 
     Parameters
     ----------
@@ -83,12 +83,12 @@ class RefinePlanner:
 
     @property
     def backlog(self) -> int:
-        """Number of points that could be asked for at this moment."""
+        """Return the number of points that `ask` could return now."""
         return sum(map(len, self._todo))
 
     @property
     def done(self) -> bool:
-        """True when all points that were asked for have answers and no other is left."""
+        """Return True when all requested points have answers and no other is left."""
         return not self._out and not any(self._todo)
 
     def ask(self, n: int) -> list[Point]:

@@ -45,7 +45,7 @@ from fractal_ray.planners.pairs import (
 
 
 class TransectPlanner:
-    """Asks for positions on `count` random chords of `frame`.
+    """Planner of positions on `count` random chords of `frame`.
 
     A position's address is the level that first has it, ix the chord's number, iy the index among
     the level's ``2**level + 1``. More chords or levels keep every position that was there.
@@ -228,7 +228,7 @@ def count_flips(planner: TransectPlanner) -> ChordFlips:
 def _intervals(
     planner: TransectPlanner, number: int, levels: int
 ) -> Iterator[list[tuple[int, float]]]:
-    """By level: codes of both ends, united, and weight of the intervals looked at on a chord."""
+    """Return by level: codes of both ends, united, and weight of the intervals read on a chord."""
     end, codes = 1 << planner.levels, planner.codes
     first = number << planner.levels + 1
     known: list[tuple[int, float]] = []  # left end, weight

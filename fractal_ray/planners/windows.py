@@ -25,7 +25,7 @@ Cell = tuple[int, int]
 
 
 def densest(labels: NDArray[np.int8], factor: float, windows: int = 1) -> list[Centre]:
-    """The windows with the most boundary cells, the fullest first.
+    """Pick the windows with the most boundary cells, the fullest first.
 
     Among equally full ones the best centred on its cells is taken, then the lowest, then the
     leftmost.
@@ -72,7 +72,7 @@ def densest(labels: NDArray[np.int8], factor: float, windows: int = 1) -> list[C
 def diverse(
     labels: NDArray[np.int8], factor: float, windows: int = 1, seed: int = 0
 ) -> list[Centre]:
-    """Windows on boundary cells that lie far apart and differ in how many such cells they hold.
+    """Pick windows on boundary cells that lie far apart and differ in their numbers of such cells.
 
     The first is around a boundary cell drawn evenly from all, so that it is biased towards no
     kind of border but by how much there is of it; each next one is as far as can be from all
@@ -102,7 +102,7 @@ def diverse(
 def random_cells(
     labels: NDArray[np.int8], factor: float, windows: int = 1, seed: int = 0
 ) -> list[Cell]:
-    """Boundary cells drawn evenly, such that windows around any point of each do not overlap.
+    """Draw boundary cells evenly, such that windows around any point of each do not overlap.
 
     Where `bisect.py` starts. Parameters and errors are those of `densest`.
     """
@@ -130,7 +130,7 @@ def _draw(n: int, rng: random.Random) -> int:
 
 
 def _block(shape: Sequence[int], factor: float) -> Cell:
-    """(rows, columns) of whole cells that a window around their middle holds."""
+    """Return the (rows, columns) of whole cells that a window around their middle holds."""
     if factor > min(shape):
         raise SweepError(
             f"factor {factor:g} asks for windows smaller than a cell: the frame is known at"
@@ -153,7 +153,7 @@ def _apart(shape: Sequence[int], factor: float) -> Cell:
 
 
 def _table(weights: NDArray[np.generic]) -> NDArray[np.int64]:
-    """(ny, nx) -> (ny + 1, nx + 1): sum of all below and to the left."""
+    """Return the sums of all cells below and to the left: (ny, nx) -> (ny + 1, nx + 1)."""
     sums = np.zeros((weights.shape[0] + 1, weights.shape[1] + 1), dtype=np.int64)
     np.cumsum(weights, axis=0, out=sums[1:, 1:])
     np.cumsum(sums[1:, 1:], axis=1, out=sums[1:, 1:])
@@ -168,13 +168,13 @@ def _every(shape: Sequence[int], size: Cell) -> tuple[NDArray[np.int64], NDArray
 def _in_windows(
     table: NDArray[np.int64], rows: NDArray[np.int64], columns: NDArray[np.int64], size: Cell
 ) -> NDArray[np.int64]:
-    """Sums over the windows whose lowest cells are at (rows, columns)."""
+    """Sum over the windows whose lowest cells are at (rows, columns)."""
     tops, rights = rows + size[0], columns + size[1]
     return table[tops, rights] - table[rows, rights] - table[tops, columns] + table[rows, columns]
 
 
 def _lows(cells: NDArray[np.int64], size: Cell, shape: Sequence[int]) -> NDArray[np.int64]:
-    """(n, 2) lowest cells of the windows around `cells`, shifted inside the frame."""
+    """Return the (n, 2) lowest cells of the windows around `cells`, shifted inside the frame."""
     return np.clip(cells - np.array(size) // 2, 0, np.array(shape) - size)
 
 
@@ -183,7 +183,7 @@ def _overlapping(lows: NDArray[np.int64], low: NDArray[np.int64], size: Cell) ->
 
 
 def _around(low: Cell, size: Cell) -> tuple[slice, slice]:
-    """Lowest cells of all windows that overlap one."""
+    """Return the lowest cells of all windows that overlap one."""
     rows, columns = (
         slice(max(0, at - length + 1), at + length) for at, length in zip(low, size, strict=True)
     )
