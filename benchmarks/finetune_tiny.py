@@ -77,7 +77,7 @@ def setting(dtype: str) -> Setting:
     recipe = {**spec.workload.recipe, "dtype": dtype}
     workload = spec.workload.model_copy(update={"recipe": recipe})
     spec = spec.model_copy(update={"workload": workload})
-    nodes = list(spec.frame(0).points())
+    nodes = list(spec.plan.frame(0).points())
     chosen = np.random.default_rng(0).choice(len(nodes), POINTS, replace=False)
     shared = workload_of(spec).prepare().shared
     return Setting(spec, shared, [nodes[index] for index in chosen])

@@ -26,7 +26,7 @@ def measured(path: Path, factor: float) -> NDArray[np.float64]:
     spec = load_spec(path)
     workload = workload_of(spec)
     runner = workload.open(workload.prepare().shared, "cpu")
-    nodes = list(spec.frame(0).points())
+    nodes = list(spec.plan.frame(0).points())
     moved = [Point(0, 0, p.ix, p.iy, p.x * factor, p.y * factor) for p in nodes]
     found = np.empty((33, 33))
     for point, record in zip(nodes, runner.evaluate(moved), strict=True):

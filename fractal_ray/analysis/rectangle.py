@@ -97,7 +97,7 @@ def begin_rectangle(
     kept = next(
         (i for i, stage in enumerate(spec.stages) if stage.zoom is not None), len(spec.stages)
     )
-    root = spec.frame(spec.root(spec.base(kept - 1)))
+    root = spec.plan.frame(spec.plan.root(spec.plan.base(kept - 1)))
     _check_finished(sweep, {root.id, lattice.frame.id})
     made = _cut_out(lattice, x, y, points, kept * PER_STAGE)
     zoom = _zoom_to(made, root, spec.label.model_dump())

@@ -148,7 +148,7 @@ def _samplers(spec: SweepSpec, frame_id: int) -> Iterator[int]:
 
     base = stage_of(frame_id)
     for index in range(base + 1, len(spec.stages)):
-        if spec.base(index) == base and not spec.stages[index].on_lattice:
+        if spec.plan.base(index) == base and not spec.stages[index].on_lattice:
             yield index
 
 

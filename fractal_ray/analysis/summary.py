@@ -208,7 +208,7 @@ def notes_on_zooms(spec: SweepSpec, zooms: Sequence[Zoom]) -> list[str]:
         if stage.zoom is None:
             continue
         made = sum(stage_of(zoom.frame.id) == index for zoom in zooms)
-        if made < (most := spec.frames(index)):
+        if made < (most := spec.plan.frames(index)):
             said.append(
                 f"stage {index}, a zoom, has {made} of up to {most} frames so far; it chooses none"
                 " where it finds no border, or no room for another window"

@@ -77,7 +77,7 @@ def plan(
 def _what(spec: "SweepSpec") -> list[str]:
     lines = [f"{spec.name}: {spec.workload.title}"]
     for side in ("x", "y"):
-        axis = spec.axis(side)
+        axis = spec.plan.axis(side)
         lines.append(f"  {side}: {axis.param}, {axis.scale} from {axis.min!r} to {axis.max!r}")
     if note := note_on_repeats(spec):
         lines.append(f"  {note}")
@@ -113,10 +113,10 @@ def _depths(spec: "SweepSpec") -> list[str]:
     from fractal_ray.plane.precision import deepest_level, depth_text
     from fractal_ray.spec.limits import deepest_frame
 
-    lines = [f"  {depth_text(spec.frame(0), spec.arithmetics)}"]
+    lines = [f"  {depth_text(spec.plan.frame(0), spec.arithmetics)}"]
     for index, stage in enumerate(spec.stages):
         if stage.zoom is not None:
-            level = deepest_level(deepest_frame(spec, index), spec.arithmetics)
+            level = deepest_level(deepest_frame(spec.plan, index), spec.arithmetics)
             where = "" if stage.zoom.pick == "center" else ", wherever they lie,"
             lines.append(f"  the deepest frames of stage {index}{where} resolve level {level}")
     return lines

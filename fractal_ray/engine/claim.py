@@ -151,7 +151,7 @@ def _check_fits(spec: SweepSpec, index: int, zooms: Sequence[Zoom], location: st
     for zoom in zooms:
         frame = zoom.frame
         if stage_of(frame.id) == index and (
-            (frame.cells_x, frame.cells_y) != spec.cells(index)
+            (frame.cells_x, frame.cells_y) != spec.plan.cells(index)
             or (frame.x.param, frame.y.param) != params
         ):
             raise SweepError(

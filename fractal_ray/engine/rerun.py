@@ -121,7 +121,7 @@ def rerun(sweep: "SweepData", point: str, out: Path, say: Callable[[str], None])
     row = find_row(sweep.table(), point)
     _check_identity(spec, row)
     request = RepeatRequest(
-        axes=(spec.axis("x"), spec.axis("y")),
+        axes=(spec.plan.axis("x"), spec.plan.axis("y")),
         values={spec.axes.x.param: row["x"], spec.axes.y.param: row["y"]},
         fingerprint=row["fingerprint"],
         criterion=spec.label.criterion,

@@ -111,11 +111,11 @@ def _refinement(spec: SweepSpec, index: int, refine: RefineStage, crossed: int |
 
     The audit adds its share of the cells that are left whole, with 5 new nodes each.
     """
-    (cells_x, cells_y), levels = spec.cells(index), refine.levels
-    frames = spec.frames(index)
+    (cells_x, cells_y), levels = spec.plan.cells(index), refine.levels
+    frames = spec.plan.frames(index)
     first = float(max(cells_x, cells_y))
     if crossed is not None:
-        first *= crossed / max(spec.cells(0))
+        first *= crossed / max(spec.plan.cells(0))
     by_dimension = {}
     for dimension in DIMENSIONS:
         split = sum(first * 2 ** (dimension * level) for level in range(levels))
@@ -133,10 +133,10 @@ def _zoom(spec: SweepSpec, index: int, zoom: ZoomStage) -> StageCost:
     Nodes that a frame shares with the refined lattice that it was cut from are run once: a third
     of them or so where the factor is a power of two.
     """
-    frames, (nx, ny) = spec.frames(index), zoom.shape
+    frames, (nx, ny) = spec.plan.frames(index), zoom.shape
     runs = frames * nx * ny
     if zoom.pick == "boundary-point":
-        runs += max(map(_runs_of_bisection, spec.arithmetics)) * spec.chains(index)
+        runs += max(map(_runs_of_bisection, spec.arithmetics)) * spec.plan.chains(index)
     return StageCost("zoom", (nx, ny), runs, runs * tokens_per_run(spec), None, frames)
 
 
@@ -175,9 +175,9 @@ def _stage(
         return _zoom(spec, index, stage.zoom)
     if not stage.on_lattice:
         runs = _runs_of_lines(stage.transects) if stage.transects else _runs_of_pairs(stage.pairs)
-        runs *= (frames := spec.frames(index))
+        runs *= (frames := spec.plan.frames(index))
         return StageCost(name, None, runs, runs * tokens_per_run(spec), None, frames)
-    frame = spec.frame(index)
+    frame = spec.plan.frame(index)
     xs = np.unique(frame.x.values(frame.cells_x)).tolist()
     ys = np.unique(frame.y.values(frame.cells_y)).tolist()
     names = (frame.x.param, frame.y.param)

@@ -45,10 +45,10 @@ def sweep_frames(spec: SweepSpec, zooms: Sequence[Zoom]) -> dict[int, SweepFrame
     """
     frames: dict[int, SweepFrame] = {}
     for index, stage in enumerate(spec.stages):
-        refinement = spec.refinement(index)
-        level = 0 if refinement is None else spec.level(refinement)
+        refinement = spec.plan.refinement(index)
+        level = 0 if refinement is None else spec.plan.level(refinement)
         if stage.grid is not None:
-            frames[index] = SweepFrame(spec.frame(index), level, refinement)
+            frames[index] = SweepFrame(spec.plan.frame(index), level, refinement)
         for zoom in zooms if stage.zoom is not None else ():
             if stage_of(zoom.frame.id) == index:
                 frames[zoom.frame.id] = SweepFrame(zoom.frame, level, refinement, zoom)

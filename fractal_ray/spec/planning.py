@@ -78,7 +78,7 @@ class _Stages:
     def _make(self, index: int, turn: int) -> Planner:
         spec, stage = self._spec, self._spec.stages[index]
         if stage.grid is not None:
-            self._fields = self._zoomable = [GridPlanner(spec.frame(index))]
+            self._fields = self._zoomable = [GridPlanner(spec.plan.frame(index))]
         elif stage.zoom is not None:
             self._zoom(index, stage.zoom, turn)
         elif stage.refine is not None:
@@ -134,7 +134,7 @@ class _Stages:
                     field.frame,
                     centre,
                     zoom.factor,
-                    cells=self._spec.cells(index),
+                    cells=self._spec.plan.cells(index),
                     first_id=first + len(found),
                     rule=zoom.pick,
                     depth=1 if zoom.chosen_again else zoom.depth,

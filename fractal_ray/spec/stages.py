@@ -166,8 +166,11 @@ class PairsStage(Model):
         return distances
 
 
+StageKind = GridStage | RefineStage | ZoomStage | TransectsStage | PairsStage
+
+
 class StageSpec(Model):
-    """One step of the plan: exactly one of its kinds."""
+    """One stage of a sweep: a mapping with exactly one key, its kind."""
 
     grid: GridStage | None = None
     refine: RefineStage | None = None
@@ -177,23 +180,39 @@ class StageSpec(Model):
 
     @model_validator(mode="after")
     def _one_kind(self) -> Self:
-        given = [name for name in type(self).model_fields if getattr(self, name) is not None]
-        if len(given) != 1:
+        names = [name for name, _ in self._parts()]
+        if len(names) != 1:
             kinds = ", ".join(type(self).model_fields)
-            raise ValueError(f"a stage is exactly one of {kinds}; given {given or 'none'}")
+            raise ValueError(f"a stage is exactly one of {kinds}; given {names or 'none'}")
         return self
+
+    def _parts(self) -> list[tuple[str, StageKind]]:
+        parts = [
+            ("grid", self.grid),
+            ("refine", self.refine),
+            ("zoom", self.zoom),
+            ("transects", self.transects),
+            ("pairs", self.pairs),
+        ]
+        return [(name, part) for name, part in parts if part is not None]
 
     @property
     def name(self) -> str:
-        """The stage's kind."""
-        return next(kind for kind in type(self).model_fields if getattr(self, kind) is not None)
+        """Return the key of the stage's kind."""
+        return self._parts()[0][0]
+
+    @property
+    def part(self) -> StageKind:
+        """Return the settings of the stage; their class is its kind."""
+        return self._parts()[0][1]
 
     @property
     def on_lattice(self) -> bool:
-        """Whether its points are nodes of its frame's lattice."""
-        return self.grid is not None or self.refine is not None or self.zoom is not None
+        """Return True if the stage's points are nodes of its frame's lattice."""
+        return isinstance(self.part, GridStage | ZoomStage | RefineStage)
 
     @property
     def base(self) -> GridStage | ZoomStage | None:
-        """What makes frames here; None for a stage that works on those before it."""
-        return self.grid or self.zoom
+        """Return the settings of a stage that makes frames; None for a stage that uses them."""
+        part = self.part
+        return part if isinstance(part, GridStage | ZoomStage) else None

@@ -90,7 +90,7 @@ class Runs:
     def _turns(self, stage: str) -> int:
         """Return a number that stages share if they take turns, as those of a chain of zooms do."""
         index = _index(stage)
-        base = self._spec.base(index)
+        base = self._spec.plan.base(index)
         return base if self._spec.stages[base].zoom is not None else index
 
     def _log_state(self, state: Mapping[str, Any], *, picture: bool) -> None:

@@ -253,7 +253,7 @@ def test_a_lattice_finer_than_its_numbers_is_refused(tmp_path):
     raw["axes"]["x"] |= {"min": 1.0, "max": 1.0 + 2**-46}
     with pytest.raises(SweepError, match=r"x: 257 nodes are 65 different float64"):
         parse_spec(raw)
-    assert parse_spec({**raw, "allow_unresolved": True}).level(1) == 4
+    assert parse_spec({**raw, "allow_unresolved": True}).plan.level(1) == 4
 
 
 def test_a_learning_rate_is_as_fine_as_float32():

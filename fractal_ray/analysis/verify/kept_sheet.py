@@ -137,7 +137,7 @@ def _key(data: FrameData) -> dict[str, Any]:
     return {
         "frame": data.lattice.frame.id,
         "label": whole["label"],
-        "stages": [stages[i] for i in range(base, len(stages)) if spec.base(i) == base],
+        "stages": [stages[i] for i in range(base, len(stages)) if spec.plan.base(i) == base],
         "axes": whole["axes"],
         "workload": whole["workload"],
         "points": None if data.replayed is None else data.replayed.digest,

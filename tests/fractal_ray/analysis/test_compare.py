@@ -40,7 +40,7 @@ from fractal_ray.plane.boundary import boundary_cells
 from fractal_ray.plane.cut_axis import cut
 from fractal_ray.plane.outcome import Outcome, RunRecord
 from fractal_ray.spec.frames import SweepFrame
-from fractal_ray.spec.sweep_spec import LabelSpec
+from fractal_ray.spec.label import LabelSpec
 from fractal_ray.spec.yaml_file import parse_spec
 from fractal_ray.sweep import Sweep
 from tests.fractal_ray.sample_workloads import Disc

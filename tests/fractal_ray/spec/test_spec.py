@@ -119,7 +119,7 @@ def test_numbers_without_a_dot_are_numbers() -> None:
 
 def test_integer_axes_round() -> None:
     spec = parse_spec(raw_spec(axes=axes(param="num_tokens", min=10, max=1000)))
-    values = spec.frame(0).x.values(8)
+    values = spec.plan.frame(0).x.values(8)
     assert all(value == int(value) for value in values)
 
 
@@ -184,7 +184,7 @@ def map_spec(**changes: Any) -> dict[str, Any]:
 def test_a_map_spans_its_own_plane() -> None:
     spec = parse_spec(map_spec())
     assert spec.workload.kind == "map"
-    assert spec.axis("x") == Axis("x", "linear", -2.0, 2.0)
+    assert spec.plan.axis("x") == Axis("x", "linear", -2.0, 2.0)
     assert spec.workload.title == "the set weierstrass with stretch_y 1.4"
     assert parse_spec(spec.model_dump()) == spec
 

@@ -90,7 +90,7 @@ def test_mlp(dtype: str, exact: bool) -> None:
               "y": {"param": "eta1", "min": 0.01, "max": 1e4}},
     )  # fmt: skip
     spec = parse_spec(raw)
-    points = list(spec.frame(0).points())[:6]
+    points = list(spec.plan.frame(0).points())[:6]
     diverging = [Point(0, 0, 0, 0, 1e4, 1e4)]
     check_workload(Sweep(spec).workload(), points, diverging=diverging, exact=exact)
 

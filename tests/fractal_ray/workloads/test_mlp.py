@@ -55,7 +55,9 @@ def golden_map(name: str, stride: int, factor: float = 1.0) -> tuple[Floats, Flo
     workload = workload_of(spec)
     runner = workload.open(workload.prepare().shared, "cpu")
     nodes = [
-        point for point in spec.frame(0).points() if not (point.ix % stride or point.iy % stride)
+        point
+        for point in spec.plan.frame(0).points()
+        if not (point.ix % stride or point.iy % stride)
     ]
     records = runner.evaluate(points([p.x * factor for p in nodes], [p.y * factor for p in nodes]))
     ours = np.array([measure(record.losses, 500) for record in records])
@@ -489,7 +491,7 @@ def test_shipped_sweeps_are_the_papers(path: Path) -> None:
     spec = load_spec(path)
     assert isinstance(spec.workload, MlpSpec)
     assert spec.workload.draw == "paper" and spec.workload.steps == 500
-    assert spec.cells(0) == (32, 32)
+    assert spec.plan.cells(0) == (32, 32)
     name = path.stem.removeprefix("zoom_")
     with np.load(GOLDEN / f"{'init' if name == 'offset' else name}.npz") as file:
         low_y, high_y, low_x, high_x = file["bounds_log10"]
