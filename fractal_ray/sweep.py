@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from fractal_ray.analysis.sweep_data import SweepData
-from fractal_ray.dataset.header import HEADER, read_header
-from fractal_ray.dataset.store import Store, inside
+from fractal_ray.dataset.header import HEADER
+from fractal_ray.dataset.store import inside
 from fractal_ray.engine.budget import Budget
 from fractal_ray.engine.progress import Progress, View
 from fractal_ray.engine.run import NO_BUDGET, EngineName, RunOptions, no_view, run_sweep
@@ -23,7 +23,6 @@ from fractal_ray.engine.workload_of import workload_of
 from fractal_ray.errors import SweepError, nearest
 from fractal_ray.spec.frames import SweepFrame
 from fractal_ray.spec.sweep_spec import SweepSpec
-from fractal_ray.spec.yaml_file import load_spec, parse_spec
 from fractal_ray.workloads.base import Workload
 
 if TYPE_CHECKING:
@@ -69,29 +68,6 @@ class Sweep(SweepData):
         skip_corrupt: bool = False,
     ) -> None:
         super().__init__(spec, location or inside(spec.storage, spec.name), workload, skip_corrupt)
-
-    @classmethod
-    def open(
-        cls, path: str | Path, overrides: tuple[str, ...] = (), *, skip_corrupt: bool = False
-    ) -> "Sweep":
-        """Open a sweep from its YAML, or from the folder of its dataset.
-
-        Raises
-        ------
-        SweepError
-            When the spec is not valid or the folder holds no sweep.
-        """
-        remote = "://" in str(path)
-        if not remote and not Path(path).is_dir():
-            return cls(load_spec(path, overrides), skip_corrupt=skip_corrupt)
-        if any(override.startswith("storage=") for override in overrides):
-            raise SweepError(f"{path} is a dataset's folder; --storage goes with a spec's YAML")
-        header = read_header(Store(str(path)))
-        if header is None:
-            raise SweepError(f"{path} holds no sweep: there is no {HEADER} in it")
-        spec = parse_spec(header["spec"], overrides, origin=f"{path}/{HEADER}")
-        location = str(path) if remote else str(Path(path).absolute())
-        return cls(spec, location=location, skip_corrupt=skip_corrupt)
 
     def run(
         self,

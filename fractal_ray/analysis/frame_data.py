@@ -1,19 +1,45 @@
-"""The one reader of a frame: rows of the dataset, their raster, and the replay of its stages."""
+"""The one reader of a frame: rows of the dataset, their raster, and the replay of its stages.
+
+A grid is measured at every node. A refined lattice is measured near its border only. A node that
+was not run has the label of the cell that it lies in (`planners/inferred_labels.py`), and is marked
+as inferred. A refinement follows one of the two labels. The other label of an inferred node, and so
+its outcome, may be open: its cell then gives a code that stands for two outcomes.
+"""
 
 from dataclasses import dataclass, replace
+from typing import Final
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from fractal_ray.analysis.estimates import estimates
-from fractal_ray.analysis.rasters import fill_raster
-from fractal_ray.analysis.replay import Replayed
+from fractal_ray.analysis.replay import Replayed, answers_of, estimates, replay
 from fractal_ray.analysis.sweep_data import SweepData, label_of
+from fractal_ray.dataset.relabel import outcomes
 from fractal_ray.dimension.recommend import Data
 from fractal_ray.dimension.result import Estimate
-from fractal_ray.plane.boundary import Raster, labels
+from fractal_ray.plane.axes import Frame
+from fractal_ray.plane.boundary import (
+    NOT_DIVERGED,
+    NOT_TRAINED,
+    OUTCOME_CODES,
+    UNKNOWN,
+    Raster,
+    labels,
+)
+from fractal_ray.plane.outcome import Outcome
+from fractal_ray.planners.inferred_labels import infer_labels
+from fractal_ray.planners.refine import RefinePlanner
 from fractal_ray.spec.frames import SweepFrame
+
+# labels "trainable" and "stable" -> code of an outcome
+_IMPLIED: Final = {
+    (1, 1): OUTCOME_CODES[Outcome.TRAINED],
+    (0, 1): OUTCOME_CODES[Outcome.NOT_IMPROVED],
+    (0, 0): OUTCOME_CODES[Outcome.DIVERGED],
+    (0, UNKNOWN): NOT_TRAINED,
+    (UNKNOWN, 1): NOT_DIVERGED,
+}
 
 
 @dataclass(frozen=True)
@@ -65,13 +91,115 @@ def read_frame(
     return fill_frame(sweep, lattice, table, sweep.store().read_failures(skip_corrupt=True))
 
 
-def fill_frame(
-    sweep: SweepData, lattice: SweepFrame, table: pa.Table, failures: pa.Table
-) -> FrameData:
-    """Make the data of a frame from rows of `points/` and `failures/`."""
-    return FrameData(sweep, lattice, table, *fill_raster(sweep.spec, lattice, table, failures))
-
-
 def grid_of(lattice: SweepFrame) -> SweepFrame:
     """Return the grid of a frame, without its refinement."""
     return replace(lattice, level=0, refinement=None)
+
+
+def fill_frame(
+    sweep: SweepData, lattice: SweepFrame, table: pa.Table, failures: pa.Table
+) -> FrameData:
+    """Put rows on a frame's finest lattice by their exact values.
+
+    While the frame is not finished, `replayed` of the result is None and the raster has the points
+    that have been run.
+
+    Parameters
+    ----------
+    sweep
+        Its label decides the outcomes of the runs, and named the border that the refinement
+        followed.
+    lattice
+        The frame. Where it is a grid, nodes without a row are unknown. Where it was refined, nodes
+        that its stages did not ask for have the label of the cell that they lie in, an outcome
+        where that cell implies one, and no loss. Rows of other frames on such nodes are left out:
+        the stages of those frames chose them, not the stages of this one.
+    table
+        Rows of `points/`.
+    failures
+        Rows of `failures/`. Points that were given up and have no row in `table` stay unknown, and
+        so do the nodes around them that only these points would decide.
+    """
+    spec, frame, level = sweep.spec, lattice.frame, lattice.level
+    row_outcomes = outcomes(table, spec.label.criterion)
+    replayed = replay(spec, lattice, answers_of(table, row_outcomes, failures))
+    cells_x, cells_y = frame.cells_x << level, frame.cells_y << level
+    raster = _raster_of(frame, cells_x, cells_y, table, row_outcomes)
+    if level:
+        planned = raster.known.copy()
+        if replayed is not None:
+            assert isinstance(replayed.field, RefinePlanner)
+            planned[:] = False
+            ix, iy, _ = replayed.field.labels()
+            planned[iy, ix] = True
+        else:
+            lost_x, lost_y, _ = _addresses(frame, cells_x, cells_y, failures)
+            planned[lost_y, lost_x] = True
+        raster = _infer(raster, frame, level, spec.label.boundary, planned)
+    return FrameData(sweep, lattice, table, raster, replayed)
+
+
+def _raster_of(
+    frame: Frame, cells_x: int, cells_y: int, table: pa.Table, row_outcomes: list[Outcome]
+) -> Raster:
+    """Return the raster of the rows that lie on a lattice."""
+    x, y = np.asarray(frame.x.values(cells_x)), np.asarray(frame.y.values(cells_y))
+    ix, iy, on_lattice = _addresses(frame, cells_x, cells_y, table)
+    codes = np.array([OUTCOME_CODES[each] for each in row_outcomes], dtype=np.int8)
+    outcome = np.full((y.size, x.size), UNKNOWN, dtype=np.int8)
+    loss = np.full((y.size, x.size), np.nan)
+    outcome[iy, ix] = codes[on_lattice]
+    loss[iy, ix] = table.column("final_loss").to_numpy()[on_lattice]
+    # Addresses that share a value (an integer axis) share the run.
+    rows, columns = frame.y.addresses(y, cells_y), frame.x.addresses(x, cells_x)
+    return Raster(
+        outcome=outcome[np.ix_(rows, columns)],
+        loss=loss[np.ix_(rows, columns)],
+        x=x,
+        y=y,
+        x_name=frame.x.param,
+        y_name=frame.y.param,
+        x_scale=frame.x.scale,
+        y_scale=frame.y.scale,
+    )
+
+
+def _addresses(
+    frame: Frame, cells_x: int, cells_y: int, table: pa.Table
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.bool_]]:
+    """Return the addresses of the rows on the lattice, and a mask of these rows."""
+    ix = frame.x.addresses(table.column("x").to_numpy(), cells_x)
+    iy = frame.y.addresses(table.column("y").to_numpy(), cells_y)
+    on_lattice = (ix >= 0) & (iy >= 0)
+    return ix[on_lattice], iy[on_lattice], on_lattice
+
+
+def _infer(
+    raster: Raster, frame: Frame, level: int, boundary: str, planned: NDArray[np.bool_]
+) -> Raster:
+    # Runs at nodes that this frame's stages did not plan belong to another frame.
+    raster = replace(
+        raster,
+        outcome=np.where(planned, raster.outcome, UNKNOWN).astype(np.int8),
+        loss=np.where(planned, raster.loss, np.nan),
+    )
+    trainable, stable = (
+        _filled(raster, frame, level, each, planned) for each in ("trainable", "stable")
+    )
+    # Where the refinement has left its own label open, the frame is not finished.
+    known = (trainable if boundary == "trainable" else stable) != UNKNOWN
+    inferred = known & ~raster.known
+    outcome = raster.outcome.copy()
+    for implied, code in _IMPLIED.items():
+        outcome[inferred & (trainable == implied[0]) & (stable == implied[1])] = code
+    return replace(raster, outcome=outcome, inferred=inferred)
+
+
+def _filled(
+    raster: Raster, frame: Frame, level: int, boundary: str, planned: NDArray[np.bool_]
+) -> NDArray[np.int8]:
+    """Return a label at every node: that of its run, or of the cell that it lies in."""
+    iy, ix = np.nonzero(planned)
+    node_labels = labels(raster, boundary)[iy, ix]
+    size = {"cells_x": frame.cells_x, "cells_y": frame.cells_y, "levels": level}
+    return infer_labels(ix, iy, node_labels, **size)[0]

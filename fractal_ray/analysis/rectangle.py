@@ -26,17 +26,15 @@ from fractal_ray.dataset.frames_file import FILE, to_bytes
 from fractal_ray.dataset.header import write_header
 from fractal_ray.dataset.store import inside
 from fractal_ray.errors import SweepError
-from fractal_ray.plane.axes import Axis, Frame
+from fractal_ray.plane.axes import PER_STAGE, Axis, Frame
 from fractal_ray.plane.cut_axis import (
     DECIMAL,
     coordinate,
     coordinate_at,
     cut,
-    ends,
     share_at,
     value_at,
 )
-from fractal_ray.plane.frame_numbers import PER_STAGE
 from fractal_ray.plane.zoom import Zoom
 from fractal_ray.spec.frames import SweepFrame
 from fractal_ray.spec.sweep_spec import SweepSpec
@@ -194,9 +192,9 @@ def _block(
 
 def _zoom_to(frame: Frame, root: Frame, label: Mapping[str, Any]) -> Zoom:
     """How a frame lies in that of the grid."""
-    low, high = ends(frame.x)
-    outer_low, outer_high = ends(root.x)
-    middles = [DECIMAL.divide(sum(ends(axis)), Decimal(2)) for axis in (frame.x, frame.y)]
+    low, high = frame.x.ends()
+    outer_low, outer_high = root.x.ends()
+    middles = [DECIMAL.divide(sum(axis.ends()), Decimal(2)) for axis in (frame.x, frame.y)]
     return Zoom(
         frame=frame,
         parent_id=root.id,

@@ -1,76 +1,88 @@
-"""A frame's stages planned again from what is known: from a dataset, or from a label function.
+"""Replay of a frame's stages from a dataset or a label function, and the dimensions it gives.
 
-Planners are deterministic, so asking them again and answering from the dataset brings them to the
-state in which the sweep left them: what an audit, lines and pairs have shown is read off there.
-Answering from a function of the plane instead sends a set with a known answer through the very same
-stages.
+Planners are deterministic. Asked again and answered from the dataset, they reach the state in which
+the sweep left them, with the results of its audit, lines and pairs. Answered from a function of the
+plane instead, they send a set with a known dimension through the stages of the sweep.
 """
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Final
 
 import numpy as np
 import pyarrow as pa
 
+from fractal_ray.dimension import levels, transects, uncertainty
 from fractal_ray.dimension.audit import AuditReport, audit_report
-from fractal_ray.plane.axes import Point
-from fractal_ray.plane.frame_numbers import sampler_id
+from fractal_ray.dimension.recommend import Data, recommended
+from fractal_ray.dimension.result import Estimate
+from fractal_ray.plane.axes import Point, sampler_id, stage_of
 from fractal_ray.plane.outcome import Outcome
 from fractal_ray.planners.base import Planner, Result
 from fractal_ray.planners.grid import GridPlanner
-from fractal_ray.planners.pairs import PairPlanner
+from fractal_ray.planners.inferred_labels import labels_of
+from fractal_ray.planners.pairs import PairPlanner, disagreements
 from fractal_ray.planners.refine import RefinePlanner
-from fractal_ray.planners.transects import TransectPlanner
+from fractal_ray.planners.transects import TransectPlanner, count_flips
 from fractal_ray.spec.frames import SweepFrame
 from fractal_ray.spec.planning import refinement_of, sampler_of
 from fractal_ray.spec.sweep_spec import SweepSpec
 
-_PORTION = 10_000  # points asked for at a time
+_PORTION: Final = 10_000
+"""Points that a planner is asked for at a time."""
+_LARGEST_RASTER: Final = 2049
+"""Nodes along a side; levels and lines are more precise where a lattice is finer."""
 
 Answers = Callable[[Sequence[Point]], list[Result] | None]
-"""What points showed, or None where one of them is not known yet."""
+"""Function that returns the outcomes of points, or None if one of them is not known yet."""
 
 
 @dataclass(frozen=True)
 class Replayed:
-    """The planners of a frame, each done.
+    """The finished planners of a frame.
 
-    `field` is its grid, or the refinement of it. Stages that are not finished are named in
-    `unfinished` and left out.
+    Parameters
+    ----------
+    field
+        The grid of the frame, or its refinement.
+    transects, pairs
+        Planners of lines, and results of pairs, by stage.
+    unfinished
+        Names of the stages that are not finished and are left out.
+    results
+        Results of the field, and of each finished stage after it.
     """
 
     field: GridPlanner | RefinePlanner
     transects: tuple[TransectPlanner, ...] = ()
     pairs: tuple[tuple[Result, ...], ...] = ()
     unfinished: tuple[str, ...] = ()
-    told: tuple[tuple[Result, ...], ...] = ()
-    """What the field and each finished stage after it were told."""
+    results: tuple[tuple[Result, ...], ...] = ()
 
     @property
     def digest(self) -> str:
-        """Names everything that was told, in whatever order: points and outcomes."""
+        """Hash of all points and outcomes, independent of their order."""
         lines = sorted(
-            f"{p.x!r} {p.y!r} {outcome}" for results in self.told for p, outcome in results
+            f"{p.x!r} {p.y!r} {outcome}" for results in self.results for p, outcome in results
         )
         return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:32]
 
     @property
     def audit(self) -> AuditReport | None:
-        """Of the refinement; None for a grid."""
+        """Audit of the refinement; None for a grid."""
         return audit_report(self.field) if isinstance(self.field, RefinePlanner) else None
 
 
 def replay(spec: SweepSpec, lattice: SweepFrame, answers: Answers) -> Replayed | None:
-    """Plan the stages of a frame again.
+    """Run the planners of a frame's stages again, with known answers.
 
     Parameters
     ----------
-    spec
     lattice
         The frame; its number says which stages work on it.
     answers
-        What is known.
+        Returns the known outcomes.
 
     Returns
     -------
@@ -87,39 +99,72 @@ def replay(spec: SweepSpec, lattice: SweepFrame, answers: Answers) -> Replayed |
     results = _drive(planner, answers)
     if results is None:
         return None
-    every = [tuple(results)]
+    all_results = [tuple(results)]
     lines: list[TransectPlanner] = []
     pairs: list[tuple[Result, ...]] = []
     unfinished: list[str] = []
     for index in _samplers(spec, frame.id):
         sampler = sampler_of(spec, index, replace(frame, id=sampler_id(frame.id, index)))
-        told = _drive(sampler, answers)
-        if told is None:
+        results = _drive(sampler, answers)
+        if results is None:
             unfinished.append(f"{index}:{spec.stages[index].name}")
             continue
-        every.append(tuple(told))
+        all_results.append(tuple(results))
         if isinstance(sampler, TransectPlanner):
             lines.append(sampler)
         elif isinstance(sampler, PairPlanner):
-            pairs.append(tuple(told))
-    return Replayed(planner, tuple(lines), tuple(pairs), tuple(unfinished), tuple(every))
+            pairs.append(tuple(results))
+    return Replayed(planner, tuple(lines), tuple(pairs), tuple(unfinished), tuple(all_results))
 
 
-def answers_of(table: pa.Table, shown: Sequence[Outcome], failures: pa.Table) -> Answers:
-    """Answers from a dataset.
+def estimates(replayed: Replayed, label: Callable[[Outcome], bool]) -> dict[Data, Estimate]:
+    """Estimate the dimension of a frame's border from each kind of data that its stages give.
+
+    Parameters
+    ----------
+    replayed
+        The replayed stages.
+    label
+        Returns True for outcomes that are labelled yes: the rule that the stages followed.
+    """
+    by_data: dict[Data, Estimate] = {}
+    if replayed.transects:
+        by_data["transects"] = transects.from_flips([count_flips(p) for p in replayed.transects])
+    if replayed.pairs:
+        windows = [disagreements(results, label) for results in replayed.pairs]
+        by_data["pairs"] = uncertainty.from_pairs(windows)
+    if isinstance(replayed.field, RefinePlanner):
+        by_data["refined levels"] = levels.from_refinement(replayed.field, replayed.audit)
+    labels = labels_of(replayed.field, label)[0]
+    if max(labels.shape) <= _LARGEST_RASTER:
+        by_data["raster"] = transects.from_raster(labels)
+    return by_data
+
+
+def best(by_data: Mapping[Data, Estimate]) -> Data | None:
+    """Return the recommended kind of data among those with a value, or else among all.
+
+    Its interval may be wide: what a better estimator cannot resolve, a worse one cannot either.
+    """
+    valued = [data for data, estimate in by_data.items() if estimate.value is not None]
+    return recommended(valued or list(by_data)).data if by_data else None
+
+
+def answers_of(table: pa.Table, outcomes: Sequence[Outcome], failures: pa.Table) -> Answers:
+    """Return the function that answers planners from rows of a dataset.
 
     Parameters
     ----------
     table
         Rows of `points/` with `x` and `y`.
-    shown
-        The outcome of each row, under whatever criterion.
+    outcomes
+        The outcome of each row, under any criterion.
     failures
         Rows of `failures/`; a point that has only failures is a failed one.
     """
     known: dict[tuple[float, float], Outcome | None] = {
         **dict.fromkeys(_places(failures)),
-        **dict(zip(_places(table), shown, strict=True)),
+        **dict(zip(_places(table), outcomes, strict=True)),
     }
 
     def answers(points: Sequence[Point]) -> list[Result] | None:
@@ -131,21 +176,19 @@ def answers_of(table: pa.Table, shown: Sequence[Outcome], failures: pa.Table) ->
 
 
 def _drive(planner: Planner, answers: Answers) -> list[Result] | None:
-    """Ask and tell to the end; all that was told, or None where something is not known."""
-    told: list[Result] = []
+    """Ask and tell a planner to its end; return all results, or None if one is not known."""
+    driven: list[Result] = []
     while not planner.done:
         results = answers(planner.ask(_PORTION))
         if results is None:
             return None
         planner.tell(results)
-        told += results
-    return told
+        driven += results
+    return driven
 
 
 def _samplers(spec: SweepSpec, frame_id: int) -> Iterator[int]:
-    """Numbers of the stages with lines or pairs on a frame."""
-    from fractal_ray.plane.frame_numbers import stage_of
-
+    """Yield the numbers of the stages with lines or pairs on a frame."""
     base = stage_of(frame_id)
     for index in range(base + 1, len(spec.stages)):
         if spec.plan.base(index) == base and not spec.stages[index].on_lattice:

@@ -14,9 +14,8 @@ from typing import Any, Literal
 import numpy as np
 import pyarrow as pa
 
-from fractal_ray.analysis.estimates import best, estimates
 from fractal_ray.analysis.frame_data import grid_of, read_frame
-from fractal_ray.analysis.replay import answers_of, replay
+from fractal_ray.analysis.replay import answers_of, best, estimates, replay
 from fractal_ray.analysis.sweep_data import SweepData, label_of
 from fractal_ray.analysis.verify.kept_sheet import read_sheet
 from fractal_ray.analysis.verify.reading import RESOLVED_FROM, UNRESOLVED, neighbour_correlation

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fractal_ray.analysis.estimates import best
 from fractal_ray.analysis.frame_data import FrameData, read_frame
+from fractal_ray.analysis.replay import best
 from fractal_ray.analysis.sweep_data import SweepData
 from fractal_ray.analysis.verify.kept_sheet import read_sheet
 from fractal_ray.analysis.verify.sheet import UNVERIFIED
@@ -20,8 +20,8 @@ from fractal_ray.dimension import published as compat
 from fractal_ray.dimension.audit import AuditReport
 from fractal_ray.dimension.result import Estimate
 from fractal_ray.errors import SweepError
+from fractal_ray.plane.axes import stage_of
 from fractal_ray.plane.boundary import UNKNOWN, Raster, boundary_cells, labels
-from fractal_ray.plane.frame_numbers import stage_of
 from fractal_ray.plane.outcome import Outcome
 from fractal_ray.plane.zoom import Zoom
 from fractal_ray.spec.sweep_spec import SweepSpec

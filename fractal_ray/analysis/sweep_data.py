@@ -1,4 +1,4 @@
-"""A sweep as its readers see it: a spec, and the dataset that was filled by it.
+"""The data of a sweep: its spec, and the dataset that its runs have filled.
 
 Analysis, figures, report and tracking take a `SweepData`; `fractal_ray.sweep.Sweep` adds what runs
 a sweep.
@@ -6,18 +6,20 @@ a sweep.
 
 import functools
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import Any, Self
 
 import pyarrow as pa
 
 from fractal_ray.dataset.frames_file import read_zooms
-from fractal_ray.dataset.header import read_header
-from fractal_ray.dataset.store import Store
+from fractal_ray.dataset.header import HEADER, read_header
+from fractal_ray.dataset.store import Store, inside
 from fractal_ray.errors import SweepError
+from fractal_ray.plane.axes import stage_of
 from fractal_ray.plane.boundary import is_yes
-from fractal_ray.plane.frame_numbers import stage_of
 from fractal_ray.spec.frames import SweepFrame, sweep_frames
 from fractal_ray.spec.sweep_spec import SweepSpec
+from fractal_ray.spec.yaml_file import load_spec, parse_spec
 from fractal_ray.workloads.base import Workload
 from fractal_ray.workloads.section import WorkloadSection
 
@@ -42,6 +44,31 @@ class SweepData:
     location: str
     given_workload: Workload | None = None
     skip_corrupt: bool = False
+
+    @classmethod
+    def open(
+        cls, path: str | Path, overrides: tuple[str, ...] = (), *, skip_corrupt: bool = False
+    ) -> Self:
+        """Open a sweep from its YAML, or from the folder of its dataset.
+
+        Raises
+        ------
+        SweepError
+            When the spec is not valid or the folder holds no sweep.
+        """
+        remote = "://" in str(path)
+        if not remote and not Path(path).is_dir():
+            spec = load_spec(path, overrides)
+            location = inside(spec.storage, spec.name)
+            return cls(spec, location=location, skip_corrupt=skip_corrupt)
+        if any(override.startswith("storage=") for override in overrides):
+            raise SweepError(f"{path} is a dataset's folder; --storage goes with a spec's YAML")
+        header = read_header(Store(str(path)))
+        if header is None:
+            raise SweepError(f"{path} holds no sweep: there is no {HEADER} in it")
+        spec = parse_spec(header["spec"], overrides, origin=f"{path}/{HEADER}")
+        location = str(path) if remote else str(Path(path).absolute())
+        return cls(spec, location=location, skip_corrupt=skip_corrupt)
 
     def store(self) -> Store:
         """Return the dataset."""
@@ -111,5 +138,5 @@ class SweepData:
 
 
 def label_of(sweep: SweepData) -> functools.partial[bool]:
-    """Return the function that labels an outcome as the spec asks: True for yes."""
+    """Return the function that labels an outcome by the spec's boundary: True for yes."""
     return functools.partial(is_yes, boundary=sweep.spec.label.boundary)

@@ -12,12 +12,12 @@ from fractal_ray.cli.options import (
     SkipOption,
     StorageOption,
     SweepArgument,
-    open_sweep,
+    open_data,
 )
 from fractal_ray.dataset.plain_json import to_json
 
 if TYPE_CHECKING:
-    from fractal_ray.sweep import Sweep
+    from fractal_ray.analysis.sweep_data import SweepData
 
 
 class Against(StrEnum):
@@ -62,7 +62,7 @@ def analyze(
     """Measure the boundary, and its dimension where a verification sheet allows it."""
     from fractal_ray.analysis.summary import analyze as measure
 
-    sweep = open_sweep(sweep_path, settings, storage, skip_corrupt=skip_corrupt)
+    sweep = open_data(sweep_path, settings, storage, skip_corrupt=skip_corrupt)
     if against is not None:
         _series(sweep, against, frame, force=force, as_json=as_json)
         return
@@ -71,7 +71,7 @@ def analyze(
 
 
 def _series(
-    sweep: "Sweep",
+    sweep: "SweepData",
     against: Against,
     frame: int | None,
     *,

@@ -11,6 +11,7 @@ import typer
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as MatplotlibFigure
 
+    from fractal_ray.analysis.sweep_data import SweepData
     from fractal_ray.spec.sweep_spec import SweepSpec
     from fractal_ray.sweep import Sweep
 
@@ -93,6 +94,15 @@ def open_sweep(
     from fractal_ray.sweep import Sweep
 
     return Sweep.open(path, overrides(settings, storage), skip_corrupt=skip_corrupt)
+
+
+def open_data(
+    path: str, settings: list[str], storage: str | None, *, skip_corrupt: bool = False
+) -> "SweepData":
+    """Open a sweep to read its dataset only, without what runs points."""
+    from fractal_ray.analysis.sweep_data import SweepData
+
+    return SweepData.open(path, overrides(settings, storage), skip_corrupt=skip_corrupt)
 
 
 def note_on_repeats(spec: "SweepSpec") -> str | None:

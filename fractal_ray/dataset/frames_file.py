@@ -10,8 +10,8 @@ from typing import Any, Final
 
 from fractal_ray.dataset.store import Store
 from fractal_ray.errors import SweepError
-from fractal_ray.plane.cut_axis import CutAxis, ends, value_at
-from fractal_ray.plane.frame_numbers import PER_STAGE
+from fractal_ray.plane.axes import PER_STAGE
+from fractal_ray.plane.cut_axis import CutAxis, value_at
 from fractal_ray.plane.zoom import Zoom
 
 FILE: Final = "frames.json"
@@ -62,7 +62,7 @@ def _check(version: Any, zooms: Sequence[Zoom]) -> None:
             raise ValueError(f"frame {frame.id} is cut from {zoom.parent_id}, which is not there")
         for axis in (frame.x, frame.y):
             assert isinstance(axis, CutAxis)
-            low, high = ends(axis)
+            low, high = axis.ends()
             if not (low.is_finite() and high.is_finite() and low < high):
                 raise ValueError(f"frame {frame.id}: {axis.param} from {low} to {high}")
             if (axis.min, axis.max) != (value_at(axis, low), value_at(axis, high)):

@@ -12,7 +12,7 @@ from fractal_ray.dataset.frames_file import FILE, read_zooms
 from fractal_ray.dataset.header import HEADER, read_header
 from fractal_ray.dataset.store import Store
 from fractal_ray.errors import SweepError
-from fractal_ray.plane.frame_numbers import stage_of
+from fractal_ray.plane.axes import stage_of
 from fractal_ray.plane.zoom import Zoom
 from fractal_ray.spec.sweep_spec import SweepSpec
 

@@ -285,7 +285,7 @@ def _levels(scene: _Scene) -> "Figure":
 
 
 def _scaling(scene: _Scene) -> "Figure":
-    from fractal_ray.analysis.estimates import best
+    from fractal_ray.analysis.replay import best
     from fractal_ray.analysis.verify.kept_sheet import read_sheet
     from fractal_ray.analysis.verify.sheet import UNVERIFIED
     from fractal_ray.figures.scaling_plots import scaling_figure

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from decimal import Decimal
 
 from fractal_ray.plane.axes import Axis, Frame
-from fractal_ray.plane.cut_axis import DECIMAL, ends, share_at
+from fractal_ray.plane.cut_axis import DECIMAL, share_at
 from fractal_ray.spec.frames import SweepFrame
 
 Window = tuple[Decimal, Decimal, Decimal, Decimal]
@@ -42,8 +42,8 @@ def innermost(lattices: Mapping[int, SweepFrame]) -> list[int]:
 def inside(outer: Frame, inner: Frame) -> Window:
     """Return the exact place of a frame in another."""
     return (
-        *(share_at(outer.x, end) for end in ends(inner.x)),
-        *(share_at(outer.y, end) for end in ends(inner.y)),
+        *(share_at(outer.x, end) for end in inner.x.ends()),
+        *(share_at(outer.y, end) for end in inner.y.ends()),
     )  # pyright: ignore[reportReturnType]
 
 
@@ -73,5 +73,5 @@ def _around(lattices: Mapping[int, SweepFrame], lattice: SweepFrame) -> SweepFra
 
 
 def _width(axis: Axis) -> Decimal:
-    low, high = ends(axis)
+    low, high = axis.ends()
     return DECIMAL.subtract(high, low)

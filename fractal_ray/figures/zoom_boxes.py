@@ -13,7 +13,6 @@ from fractal_ray.figures.style import shared_style
 from fractal_ray.figures.tiles import rulers
 from fractal_ray.plane.axes import Frame
 from fractal_ray.plane.boundary import Raster
-from fractal_ray.plane.cut_axis import ends
 from fractal_ray.spec.frames import SweepFrame
 
 _SMALLEST = 150.0
@@ -81,8 +80,8 @@ def _draw(axes: Axes, raster: Raster, outer: Frame, inner: list[Frame]) -> None:
 
 def _box(axes: Axes, raster: Raster, frame: Frame) -> None:
     along_x, along_y = rulers(raster)
-    left, right = (along_x.position_at(end) for end in ends(frame.x))
-    low, high = (along_y.position_at(end) for end in ends(frame.y))
+    left, right = (along_x.position_at(end) for end in frame.x.ends())
+    low, high = (along_y.position_at(end) for end in frame.y.ends())
     box = Rectangle((left, low), right - left, high - low, fill=False, linewidth=1.8, zorder=5)
     box.set_path_effects([withStroke(linewidth=4, foreground="white")])
     axes.add_patch(box)

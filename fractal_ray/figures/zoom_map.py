@@ -19,7 +19,7 @@ from fractal_ray.figures.panels import label_panel
 from fractal_ray.figures.ruler import Ruler
 from fractal_ray.figures.tiles import rulers
 from fractal_ray.plane.axes import Axis
-from fractal_ray.plane.cut_axis import coordinate_at, ends, value_at
+from fractal_ray.plane.cut_axis import coordinate_at, value_at
 from fractal_ray.spec.frames import SweepFrame
 
 if TYPE_CHECKING:
@@ -129,7 +129,7 @@ def _range(
     if first is None or last is None:
         return None
     # A ruler is affine in the axis's own coordinate, in which shares of a frame count.
-    low, high = (along.position_at(end) for end in ends(axis))
+    low, high = (along.position_at(end) for end in axis.ends())
     shares = sorted(min(max((place - low) / (high - low), 0.0), 1.0) for place in (first, last))
     if shares[1] - shares[0] < _SMALLEST:
         return None

@@ -11,12 +11,19 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from decimal import Context, Decimal
 from functools import lru_cache
-from typing import Literal
+from typing import Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 Scale = Literal["log", "linear"]
+
+PER_STAGE: Final = 1000
+"""Count of frame numbers that are reserved for one stage.
+
+A grid of stage i fills frame i. The frames of a zoom of stage i are 1000 i, 1000 i + 1, ... in the
+order in which they were chosen; lines and pairs on them have numbers of their own.
+"""
 
 # libmpdec rounds exp and ln correctly at this precision, so the result is platform-independent.
 _DECIMAL = Context(prec=50)
@@ -51,6 +58,15 @@ class Axis:
     max: float
     integer: bool = False
 
+    def ends(self) -> tuple[Decimal, Decimal]:
+        """Return the coordinates of both ends: their logarithms on a log scale."""
+        # The decimal number that was written, not the binary one next to it: a range from 1e-6
+        # to 1e-1 then has 1e-3 among its values, as another sweep's range may.
+        low, high = Decimal(repr(self.min)), Decimal(repr(self.max))
+        if self.scale == "log":
+            return _DECIMAL.ln(low), _DECIMAL.ln(high)
+        return low, high
+
     def value(self, address: int, cells: int) -> float:
         """Return the value at `address` of a lattice of `cells` cells (0 <= address <= cells)."""
         if not 0 <= address <= cells:
@@ -59,11 +75,7 @@ class Axis:
             return self.min
         if address == cells:
             return self.max
-        # The decimal number that was written, not the binary one next to it: a range from 1e-6
-        # to 1e-1 then has 1e-3 among its values, as another sweep's range may.
-        lo, hi = Decimal(repr(self.min)), Decimal(repr(self.max))
-        if self.scale == "log":
-            lo, hi = _DECIMAL.ln(lo), _DECIMAL.ln(hi)
+        lo, hi = self.ends()
         fraction = _DECIMAL.divide(Decimal(address), Decimal(cells))
         value = _DECIMAL.fma(fraction, _DECIMAL.subtract(hi, lo), lo)
         if self.scale == "log":
@@ -176,3 +188,13 @@ class Frame:
                     if not coarser or ix % coarser or iy % coarser:
                         yield self.point(level, ix, iy)
             coarser, stride = stride, stride // 2
+
+
+def stage_of(frame_id: int) -> int:
+    """Return the number of the stage that a frame belongs to."""
+    return frame_id if frame_id < PER_STAGE else frame_id // PER_STAGE
+
+
+def sampler_id(frame_id: int, index: int) -> int:
+    """Return the frame number for the lines or pairs that stage `index` places on a frame."""
+    return index * PER_STAGE + frame_id % PER_STAGE if frame_id >= PER_STAGE else index

@@ -7,7 +7,7 @@ fractal-llm is two points thick and counts a rim of trainable points as border, 
 everything trains gets a "dimension" of 1.15 from it.
 
 Points that were not measured stay unknown here: no neighbour's answer is copied into them. A
-refined lattice comes with its unmeasured points filled in, and marked (`rasters.py`).
+refined lattice comes with its unmeasured points filled in, and marked (`analysis/frame_data.py`).
 """
 
 from dataclasses import dataclass

@@ -26,6 +26,10 @@ class CutAxis(Axis):
     low: Decimal = field(kw_only=True)
     high: Decimal = field(kw_only=True)
 
+    def ends(self) -> tuple[Decimal, Decimal]:
+        """Return the coordinates of both ends."""
+        return self.low, self.high
+
     def value(self, address: int, cells: int) -> float:
         """Return the value at `address` of a lattice of `cells` cells (0 <= address <= cells)."""
         if not 0 <= address <= cells:
@@ -38,13 +42,6 @@ def cut(axis: Axis, low: Decimal, high: Decimal) -> CutAxis:
     """Return the part of an axis of real numbers between two coordinates."""
     values = value_at(axis, low), value_at(axis, high)
     return CutAxis(axis.param, axis.scale, *values, low=low, high=high)
-
-
-def ends(axis: Axis) -> tuple[Decimal, Decimal]:
-    """Return the coordinates of an axis's ends."""
-    if isinstance(axis, CutAxis):
-        return axis.low, axis.high
-    return coordinate(axis, axis.min), coordinate(axis, axis.max)
 
 
 def coordinate(axis: Axis, value: float) -> Decimal:
@@ -60,11 +57,11 @@ def value_at(axis: Axis, coordinate: Decimal) -> float:
 
 def coordinate_at(axis: Axis, share: Decimal) -> Decimal:
     """Return the coordinate at a share of the way from the low end of an axis to its high end."""
-    low, high = ends(axis)
+    low, high = axis.ends()
     return DECIMAL.fma(share, DECIMAL.subtract(high, low), low)
 
 
 def share_at(axis: Axis, coordinate: Decimal) -> Decimal:
     """Return the share of the way at which a coordinate lies."""
-    low, high = ends(axis)
+    low, high = axis.ends()
     return DECIMAL.divide(DECIMAL.subtract(coordinate, low), DECIMAL.subtract(high, low))

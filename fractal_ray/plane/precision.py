@@ -21,7 +21,6 @@ from numpy.typing import NDArray
 
 from fractal_ray.errors import SweepError
 from fractal_ray.plane.axes import Axis, Frame
-from fractal_ray.plane.cut_axis import ends
 
 Arithmetic = Literal["float64", "float32", "bfloat16"]
 Arithmetics = tuple[Arithmetic, Arithmetic]
@@ -153,7 +152,7 @@ def _sides(frame: Frame, arithmetics: Arithmetics) -> tuple[tuple[Axis, int, Ari
 
 
 def _deepest(axis: Axis, cells: int, arithmetic: Arithmetic) -> int:
-    low, high = ends(axis)
+    low, high = axis.ends()
     width = float(high - low)
     worst = [(value, _spacing(value, arithmetic, axis.integer)) for value in _tightest(axis)]
     for level in range(_DEEPEST):

@@ -20,7 +20,6 @@ from fractal_ray.plane.cut_axis import (
     coordinate,
     coordinate_at,
     cut,
-    ends,
     share_at,
     value_at,
 )
@@ -231,7 +230,7 @@ def _zoom(
 
 
 def _cut(axis: Axis, centre: Decimal, factor: Decimal) -> CutAxis:
-    lowest, highest = ends(axis)
+    lowest, highest = axis.ends()
     width = DECIMAL.divide(DECIMAL.subtract(highest, lowest), factor)
     low = DECIMAL.subtract(centre, DECIMAL.divide(width, Decimal(2)))
     low = max(lowest, min(low, DECIMAL.subtract(highest, width)))
@@ -243,7 +242,7 @@ def _resolved(frame: Frame) -> bool:
 
 
 def _axis_to_json(axis: Axis) -> dict[str, Any]:
-    low, high = ends(axis)
+    low, high = axis.ends()
     plain = {"param": axis.param, "scale": axis.scale, "min": axis.min, "max": axis.max}
     return {**plain, "low": str(low), "high": str(high)}
 

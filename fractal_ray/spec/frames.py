@@ -1,13 +1,12 @@
 """The frames of a sweep: the frames of its grids, and the frames that its zooms have chosen.
 
-`plane/frame_numbers.py` says how frames are numbered.
+`plane/axes.py` says how frames are numbered.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from fractal_ray.plane.axes import Frame
-from fractal_ray.plane.frame_numbers import stage_of
+from fractal_ray.plane.axes import Frame, stage_of
 from fractal_ray.plane.zoom import Zoom
 from fractal_ray.spec.sweep_spec import SweepSpec
 

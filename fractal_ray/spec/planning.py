@@ -5,16 +5,15 @@ the spec says so. Where a zoom makes several frames, they are filled side by sid
 """
 
 import functools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
 
-from fractal_ray.plane.axes import Frame
+from fractal_ray.plane.axes import PER_STAGE, Frame, sampler_id, stage_of
 from fractal_ray.plane.boundary import is_yes
-from fractal_ray.plane.frame_numbers import PER_STAGE, sampler_id, stage_of
 from fractal_ray.plane.zoom import Centre, Zoom, centre_of, zoom_in, zoom_out
-from fractal_ray.planners.base import Planner
+from fractal_ray.planners.base import Planner, Result
 from fractal_ray.planners.bisect import BisectPlanner, segments_in
 from fractal_ray.planners.grid import GridPlanner
 from fractal_ray.planners.inferred_labels import labels_of
@@ -45,7 +44,7 @@ def make_program(spec: SweepSpec, zooms: Sequence[Zoom] = ()) -> Program:
 
 def refinement_of(spec: SweepSpec, index: int, frame: Frame) -> RefinePlanner:
     """The planner with which stage number `index`, a refinement, works on a frame of its own."""
-    return _refine(spec, index, GridPlanner(frame))
+    return _refine(spec, index, frame)
 
 
 class _Stages:
@@ -82,7 +81,10 @@ class _Stages:
         elif stage.zoom is not None:
             self._zoom(index, stage.zoom, turn)
         elif stage.refine is not None:
-            refined: list[FramePlanner] = [_refine(spec, index, field) for field in self._fields]
+            refined: list[FramePlanner] = []
+            for field in self._fields:
+                known = field.results if isinstance(field, GridPlanner) else ()
+                refined.append(_refine(spec, index, field.frame, known))
             kept = {field.frame.id for field in self._zoomable}
             self._zoomable = [field for field in refined if field.frame.id in kept]
             self._fields = refined
@@ -165,17 +167,19 @@ def _label(spec: SweepSpec) -> functools.partial[bool]:
     return functools.partial(is_yes, boundary=spec.label.boundary)
 
 
-def _refine(spec: SweepSpec, index: int, field: FramePlanner) -> RefinePlanner:
+def _refine(
+    spec: SweepSpec, index: int, frame: Frame, known: Iterable[Result] = ()
+) -> RefinePlanner:
     refine = spec.stages[index].refine
     assert refine is not None
     return RefinePlanner(
-        field.frame,
+        frame,
         refine.levels,
         _label(spec),
         halo=refine.halo,
         audit=refine.audit,
         seed=refine.seed,
-        known=field.results if isinstance(field, GridPlanner) else (),
+        known=known,
     )
 
 

@@ -5,7 +5,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from fractal_ray.analysis import rasters
+from fractal_ray.analysis import frame_data
 from fractal_ray.analysis.frame_data import read_frame
 from fractal_ray.analysis.status import read_status
 from fractal_ray.analysis.summary import analyze
@@ -117,7 +117,7 @@ def test_labels_that_a_refinement_followed_are_those_of_its_cells(boundary):
         raster = Raster(
             outcome.astype(np.int8), np.ones((9, 9)), nodes, nodes, "a", "b", "linear", "linear"
         )
-        filled = rasters._infer(raster, Frame(0, axis, axis, 2, 2), 2, boundary, asked)
+        filled = frame_data._infer(raster, Frame(0, axis, axis, 2, 2), 2, boundary, asked)
         iy, ix = np.nonzero(asked)
         given = labels(raster, boundary)[iy, ix]
         wanted, _ = infer_labels(ix, iy, given, cells_x=2, cells_y=2, levels=2)

@@ -11,7 +11,6 @@ from hypothesis.extra.numpy import array_shapes, arrays
 
 from fractal_ray.plane.axes import Axis, Frame, Point
 from fractal_ray.plane.boundary import boundary_cells
-from fractal_ray.plane.cut_axis import ends
 from fractal_ray.plane.outcome import Outcome
 from fractal_ray.plane.precision import deepest_level, distinct_values
 from fractal_ray.plane.zoom import zoom_in, zoom_out
@@ -60,7 +59,7 @@ def test_frames_lie_in_their_parents_and_are_as_narrow_as_asked(
             (zoom.frame.x, parent.x, zoom.x),
             (zoom.frame.y, parent.y, zoom.y),
         ):
-            (low, high), (lowest, highest) = ends(child), ends(around)
+            (low, high), (lowest, highest) = child.ends(), around.ends()
             assert lowest <= low < high <= highest
             assert around.min <= child.min <= centre <= child.max <= around.max
             asked = (highest - lowest) / Decimal(repr(factor))

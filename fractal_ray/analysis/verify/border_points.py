@@ -35,7 +35,7 @@ def border_points(
         Which outcomes are labelled yes, by name and as a function.
     """
     if data == "transects":
-        samplers = [r for r in replayed.told[1:] if r and _of_lines(r, replayed.transects)]
+        samplers = [r for r in replayed.results[1:] if r and _of_lines(r, replayed.transects)]
         found = {point for results in samplers for point in _along_lines(results, label)}
     elif data == "pairs":
         found = {point for results in replayed.pairs for point in _between_pairs(results, label)}

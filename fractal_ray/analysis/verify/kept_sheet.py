@@ -9,8 +9,8 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from fractal_ray.analysis.estimates import best, estimates
 from fractal_ray.analysis.frame_data import FrameData
+from fractal_ray.analysis.replay import best, estimates
 from fractal_ray.analysis.sweep_data import SweepData, label_of
 from fractal_ray.analysis.verify.border_points import border_points
 from fractal_ray.analysis.verify.label_checks import Sample, applicable, draw_sample, read_flips
@@ -23,9 +23,8 @@ from fractal_ray.dataset.version import VERSION
 from fractal_ray.dimension.recommend import Data
 from fractal_ray.dimension.result import Estimate
 from fractal_ray.errors import SweepError
-from fractal_ray.plane.axes import Axis
+from fractal_ray.plane.axes import Axis, stage_of
 from fractal_ray.plane.boundary import boundary_cells
-from fractal_ray.plane.frame_numbers import stage_of
 from fractal_ray.plane.precision import Arithmetic, distinct_values
 from fractal_ray.spec.frames import SweepFrame
 

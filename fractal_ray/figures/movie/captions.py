@@ -9,7 +9,7 @@ from matplotlib.colors import Colormap
 from PIL import Image, ImageDraw, ImageFont
 
 from fractal_ray.plane.axes import Axis, Frame
-from fractal_ray.plane.cut_axis import DECIMAL, ends
+from fractal_ray.plane.cut_axis import DECIMAL
 
 _LINES = 4
 
@@ -85,7 +85,7 @@ class Captions:
 
 def _range(axis: Axis, start: float, stop: float) -> str:
     """Format the start and the width of a window on an axis, with the digits that it needs."""
-    low, high = ends(axis)
+    low, high = axis.ends()
     width = DECIMAL.subtract(high, low)
     name = axis.param
     if axis.scale == "log":

@@ -11,9 +11,8 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from fractal_ray.analysis.estimates import best, estimates
 from fractal_ray.analysis.frame_data import FrameData, read_frame
-from fractal_ray.analysis.replay import Replayed, answers_of, replay
+from fractal_ray.analysis.replay import Replayed, answers_of, best, estimates, replay
 from fractal_ray.analysis.summary import analyze
 from fractal_ray.analysis.sweep_data import label_of
 from fractal_ray.analysis.verify.kept_sheet import gather, keep, read_sheet, sample_of

@@ -25,7 +25,7 @@ from fractal_ray.figures.tiles import edges
 from fractal_ray.figures.zoom_boxes import zoom_boxes
 from fractal_ray.plane.axes import Axis, Frame
 from fractal_ray.plane.boundary import Raster
-from fractal_ray.plane.cut_axis import coordinate_at, cut, ends
+from fractal_ray.plane.cut_axis import coordinate_at, cut
 from fractal_ray.plane.zoom import zoom_in
 from fractal_ray.spec.frames import SweepFrame
 
@@ -212,7 +212,7 @@ def test_deep_frames_are_drawn_where_they_are(scale: Literal["log", "linear"], w
     assert abs(along.unit.adjusted() - Decimal(width).adjusted()) <= 1
     given = along.positions(axis.values(64))
     assert np.abs(given).max() < 10
-    exact = [along.position_at(end) for end in ends(axis)]
+    exact = [along.position_at(end) for end in axis.ends()]
     # What float64 rounds away of the values themselves, in units of the ticks.
     lost = max(
         4 * np.spacing(axis.max) / float(along.unit) / (axis.max if scale == "log" else 1), 1e-9
