@@ -1,4 +1,4 @@
-"""What a sweep will take, reckoned from its spec alone: no model, no network, no GPU."""
+"""The cost of a sweep, estimated from its spec alone: without model, network or GPU."""
 
 from dataclasses import dataclass
 
@@ -11,29 +11,29 @@ from fractal_ray.spec.sweep_spec import SweepSpec
 
 @dataclass(frozen=True)
 class StageCost:
-    """One stage: lattice nodes, and runs (nodes that share their values run once).
+    """The cost of one stage: lattice nodes, and runs (nodes with equal values run once).
 
-    What a refinement runs depends on the border. `by_dimension` has an estimate for borders of
-    dimension 1.0, 1.3 and 1.6 that cross the frame once, and `runs` is the one for 1.3.
+    The number of runs of a refinement depends on the border. `by_dimension` holds estimates for
+    borders of dimension 1.0, 1.3 and 1.6 that cross the frame once; `runs` is the estimate for 1.3.
     """
 
     name: str
     nodes: tuple[int, int] | None
-    """Of the finest lattice; None where points are no nodes of one."""
+    """Nodes of the finest lattice along x and y; None if the points are not lattice nodes."""
     runs: int
     supervised_tokens: int
-    """What the recipe asks for. A run takes up to one batch more, and less when it diverges."""
+    """Tokens by the recipe. A run takes up to one batch more, and less when it diverges."""
     by_dimension: dict[float, int] | None = None
     frames: int = 1
-    """Frames that it works on, at most; `runs` and `by_dimension` are for all, `nodes` for one."""
+    """Largest number of its frames; `runs` and `by_dimension` count all of them, `nodes` one."""
 
 
 @dataclass(frozen=True)
 class Cost:
-    """The whole sweep.
+    """The cost of a whole sweep.
 
-    `slot_hours` is None when no throughput was stated. A run that many stages share is counted
-    with the first.
+    `slot_hours` is None when no throughput was stated. A run that several stages share is counted
+    with the first of them.
     """
 
     stages: tuple[StageCost, ...]
@@ -42,11 +42,11 @@ class Cost:
 
     @property
     def runs(self) -> int:
-        """Fine-tunes in all."""
+        """Return the number of runs of all stages."""
         return sum(stage.runs for stage in self.stages)
 
     def runs_for(self, dimension: float) -> int:
-        """Fine-tunes in all for a border of one of `DIMENSIONS`."""
+        """Return the number of runs of all stages, for a border of one of `DIMENSIONS`."""
         return sum(
             stage.runs if stage.by_dimension is None else stage.by_dimension[dimension]
             for stage in self.stages
@@ -54,17 +54,17 @@ class Cost:
 
     @property
     def supervised_tokens(self) -> int:
-        """Supervised tokens in all."""
+        """Return the number of supervised tokens of all stages."""
         return sum(stage.supervised_tokens for stage in self.stages)
 
     @property
     def disk_bytes(self) -> int:
-        """Bytes of the dataset but for its loss curves, which take 4 for each step of a run."""
+        """Return the bytes of the dataset without loss curves, which take 4 per step of a run."""
         return _BYTES_PER_RUN * self.runs
 
     @property
     def slot_hours(self) -> float | None:
-        """Hours of one slot: all tokens over tokens per second."""
+        """Return the hours of one slot: all tokens divided by tokens per second."""
         if self.tokens_per_second is None:
             return None
         tokens = self.supervised_tokens / self.supervised_fraction
@@ -74,17 +74,16 @@ class Cost:
 def reckon(
     spec: SweepSpec, tokens_per_second: float | None = None, crossed: int | None = None
 ) -> Cost:
-    """Price a spec.
+    """Estimate the cost of a sweep.
 
     Parameters
     ----------
     spec
-        What would be run.
     tokens_per_second
-        All tokens that one slot trains on in a second; None for the spec's own ``cost``.
+        All tokens that one slot trains on in a second; None for the section ``cost`` of the spec.
     crossed
-        Boundary cells of the first grid, where it was run; None for a border that crosses once.
-        The frames of zooms are taken to be crossed as often.
+        Number of boundary cells of the first grid, if it was run; None for a border that crosses
+        the frame once. The border is assumed to cross the frames of zooms equally often.
     """
     stated = spec.cost
     if tokens_per_second is None and stated is not None:
@@ -98,18 +97,19 @@ def reckon(
 
 
 _BYTES_PER_RUN = 100
-"""Of Parquet, measured: 30 in joined parts of thousands of rows, 200 in those of hundreds."""
+"""Bytes of Parquet per row. Measured: 30 in joined parts of thousands of rows, 200 of hundreds."""
 DIMENSIONS = (1.0, 1.3, 1.6)
-_RUNS_PER_CELL = (
-    3.0  # new nodes of a split boundary cell, those shared with neighbours counted once
-)
+"""Dimensions of the border for which the runs of a refinement are estimated."""
+_RUNS_PER_CELL = 3.0
+"""New nodes of a split boundary cell; nodes shared with neighbours count once."""
 
 
 def _refinement(spec: SweepSpec, index: int, refine: RefineStage, crossed: int | None) -> StageCost:
-    """Estimate: N0 2^(D l) boundary cells at level l, each split once; N0 of a single crossing
-    where it was not counted.
+    """Estimate the cost of a refinement.
 
-    The audit adds its share of the cells that are left whole, with 5 new nodes each.
+    Level l has N0 2^(D l) boundary cells, and each is split once. N0 is `crossed`, or the number of
+    cells that a border which crosses once meets. The audit adds its share of the cells that are
+    left whole, with 5 new nodes each.
     """
     (cells_x, cells_y), levels = spec.plan.cells(index), refine.levels
     frames = spec.plan.frames(index)
@@ -128,10 +128,10 @@ def _refinement(spec: SweepSpec, index: int, refine: RefineStage, crossed: int |
 
 
 def _zoom(spec: SweepSpec, index: int, zoom: ZoomStage) -> StageCost:
-    """All nodes of all frames, and the bisections that look for points of the border.
+    """Count all nodes of all frames of a zoom, and the bisections that search for border points.
 
-    Nodes that a frame shares with the refined lattice that it was cut from are run once: a third
-    of them or so where the factor is a power of two.
+    A frame shares nodes with the refined lattice that it was cut from, about a third of them if the
+    factor is a power of two. They run once, but are counted here.
     """
     frames, (nx, ny) = spec.plan.frames(index), zoom.shape
     runs = frames * nx * ny
@@ -141,23 +141,26 @@ def _zoom(spec: SweepSpec, index: int, zoom: ZoomStage) -> StageCost:
 
 
 def _runs_of_bisection(arithmetic: Arithmetic) -> int:
-    """To the last bit, from a cell that is a hundredth or so of the axis."""
+    """Return the runs of a bisection to the last bit, from a cell of about 1/100 of the axis."""
     return 50 if arithmetic == "float64" else 22
 
 
 def _runs_of_lines(lines: TransectsStage) -> int:
-    """All positions of the dense level, then what the audit bisects; flips come on top."""
+    """Count all positions of the dense level, and the bisections of the audit.
+
+    The bisections of label flips come on top.
+    """
     dense = min(lines.dense, lines.levels)
     deeper = lines.audit * 2**dense * (lines.levels - dense)
     return round(lines.count * (2**dense + 1 + deeper))
 
 
-def _runs_of_pairs(pairs: PairsStage | None) -> int:
-    return 0 if pairs is None else 2 * pairs.count * len(pairs.distances)
+def _runs_of_pairs(pairs: PairsStage) -> int:
+    return 2 * pairs.count * len(pairs.distances)
 
 
 def tokens_per_run(spec: SweepSpec) -> int:
-    """Of the fixed recipe, or the largest of an axis of tokens."""
+    """Return the supervised tokens of a run: of the fixed recipe, or the largest on an axis."""
     return spec.workload.tokens_per_run({a.param: a.max for a in (spec.axes.x, spec.axes.y)})
 
 
@@ -168,13 +171,13 @@ def _stage(
     seen: list[tuple[set[float], set[float]]],
     crossed: int | None,
 ) -> StageCost:
-    stage = spec.stages[index]
-    if stage.refine is not None:
-        return _refinement(spec, index, stage.refine, crossed)
-    if stage.zoom is not None:
-        return _zoom(spec, index, stage.zoom)
-    if not stage.on_lattice:
-        runs = _runs_of_lines(stage.transects) if stage.transects else _runs_of_pairs(stage.pairs)
+    part = spec.stages[index].part
+    if isinstance(part, RefineStage):
+        return _refinement(spec, index, part, crossed)
+    if isinstance(part, ZoomStage):
+        return _zoom(spec, index, part)
+    if isinstance(part, TransectsStage | PairsStage):
+        runs = _runs_of_lines(part) if isinstance(part, TransectsStage) else _runs_of_pairs(part)
         runs *= (frames := spec.plan.frames(index))
         return StageCost(name, None, runs, runs * tokens_per_run(spec), None, frames)
     frame = spec.plan.frame(index)
@@ -183,7 +186,7 @@ def _stage(
     names = (frame.x.param, frame.y.param)
     fixed = tokens_per_run(spec)
     runs = tokens = 0
-    # A row at a time: a lattice of millions of nodes needs no set of pairs.
+    # One row at a time, so that a lattice of millions of nodes needs no set of pairs.
     for y in ys:
         known = set().union(*(old_x for old_x, old_y in seen if y in old_y))
         new = [x for x in xs if x not in known]

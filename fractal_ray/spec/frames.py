@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from fractal_ray.plane.axes import Frame, stage_of
 from fractal_ray.plane.zoom import Zoom
+from fractal_ray.spec.stages import GridStage, ZoomStage
 from fractal_ray.spec.sweep_spec import SweepSpec
 
 
@@ -22,7 +23,7 @@ class SweepFrame:
     level
         Level of the finest lattice over the frame.
     refinement
-        Number of the stage that refined it; None for a frame that only has its grid.
+        Index of the stage that refined it; None for a frame that only has its grid.
     zoom
         Record of how the frame was chosen; None for the axes as the spec gives them.
     """
@@ -40,15 +41,15 @@ def sweep_frames(spec: SweepSpec, zooms: Sequence[Zoom]) -> dict[int, SweepFrame
     ----------
     spec
     zooms
-        Frames chosen up to now.
+        Frames that zooms have chosen up to now.
     """
     frames: dict[int, SweepFrame] = {}
     for index, stage in enumerate(spec.stages):
         refinement = spec.plan.refinement(index)
         level = 0 if refinement is None else spec.plan.level(refinement)
-        if stage.grid is not None:
+        if isinstance(stage.part, GridStage):
             frames[index] = SweepFrame(spec.plan.frame(index), level, refinement)
-        for zoom in zooms if stage.zoom is not None else ():
+        for zoom in zooms if isinstance(stage.part, ZoomStage) else ():
             if stage_of(zoom.frame.id) == index:
                 frames[zoom.frame.id] = SweepFrame(zoom.frame, level, refinement, zoom)
     return frames

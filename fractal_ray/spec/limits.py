@@ -1,4 +1,4 @@
-"""Limits of a plan's lattices: their size, their axes, and the depth that arithmetic resolves."""
+"""Limits of the lattices of a plan: their size, axes, and the depth that arithmetic resolves."""
 
 import math
 from fractions import Fraction
@@ -12,12 +12,16 @@ from fractal_ray.spec.plan import StagePlan
 from fractal_ray.spec.stages import GridStage, RefineStage, ZoomStage
 
 LARGEST_LATTICE: Final = 8192
-"""Cells along a side of the finest lattice: its raster has to fit in memory."""
+"""Largest number of cells along a side of the finest lattice; its raster must fit in memory."""
 MOST_FRAMES: Final = 900
-"""Frames of a zoom: a stage has 1000 frame numbers, the last of them for its bisections."""
+"""Largest number of frames of a zoom.
+
+A stage has 1000 frame numbers, and the last of them belong to its bisections.
+"""
 MOST_BISECTIONS: Final = 100
-"""Frames in which a zoom may look for points of the border."""
-_NARROWEST: Final = 2**1000  # cells along an axis; no arithmetic resolves that many
+"""Largest number of frames in which a zoom may search for points of the border."""
+_NARROWEST: Final = 2**1000
+"""Largest number of cells along an axis of `deepest_frame`; no arithmetic resolves it."""
 
 
 def check_lattices(plan: StagePlan, arithmetics: Arithmetics, *, allow_unresolved: bool) -> None:
@@ -34,11 +38,12 @@ def check_lattices(plan: StagePlan, arithmetics: Arithmetics, *, allow_unresolve
     Raises
     ------
     ValueError
-        Naming the stage, its value and the allowed values.
+        The message names the stage, its value and the allowed values.
     """
     for index in range(len(plan.stages)):
         _check_lattice(plan, index)
-        # A grid over whole numbers may be finer than they are: nodes with one value share a run.
+        # A grid on an integer axis may have more nodes than the axis has values: nodes with
+        # equal values share a run.
         if not (allow_unresolved or (_has_gaps(plan) and not plan.level(index))):
             _check_resolved(plan, index, arithmetics)
 
@@ -75,8 +80,9 @@ def _check_resolved(plan: StagePlan, index: int, arithmetics: Arithmetics) -> No
 def deepest_frame(plan: StagePlan, index: int, depth: int | None = None) -> Frame:
     """Return a frame with cells as small as those of the deepest frame of a stage.
 
-    Labels choose where that frame lies, so the frame returned covers both axes, at whose worst
-    place arithmetic then has to resolve it. For a zoom to a given center it is the frame itself.
+    Labels choose the place of the deepest frame. The returned frame therefore covers both axes, so
+    that arithmetic must resolve the cells at the worst place of the axes. For a zoom to a center
+    that the spec sets, the returned frame is the deepest frame itself.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""The stages of a spec on its axes: which frames a stage works on, how large, and how many."""
+"""The stages of a spec on its axes: the frames of each stage, their size and their number."""
 
 from dataclasses import dataclass
 
@@ -46,14 +46,14 @@ class StagePlan:
     def frame(self, index: int) -> Frame:
         """Return the frame of a stage on the axes as the spec gives them.
 
-        A grid has its own frame, a refinement that of the grid before it. Lines and pairs have the
-        lattice of the stage before them under a number of their own, as their addresses are no
-        nodes.
+        A grid has its own frame, and a refinement the frame of the grid before it. Lines and pairs
+        have the lattice of the stage before them under a frame number of their own, because their
+        addresses are not nodes.
 
         Raises
         ------
         ValueError
-            For a zoom and the stages that follow it: labels choose their frames.
+            For a zoom and the stages that follow it, because labels choose their frames.
         """
         base = self.base(index)
         grid = self.stages[base].part
@@ -84,7 +84,7 @@ class StagePlan:
         )
 
     def level(self, index: int) -> int:
-        """Return the finest level at which a stage asks for points."""
+        """Return the finest level at which a stage requests points."""
         stage = self.stages[index].part
         return stage.levels if isinstance(stage, RefineStage) else 0
 

@@ -1,7 +1,7 @@
-"""From a spec to its planner.
+"""The planner of a spec.
 
 Stages work on fields: the planners of the frames that the last grid or zoom has made, refined if
-the spec says so. Where a zoom makes several frames, they are filled side by side.
+the spec has a refinement. The frames of one zoom are filled side by side.
 """
 
 import functools
@@ -23,47 +23,61 @@ from fractal_ray.planners.refine import RefinePlanner
 from fractal_ray.planners.side_by_side import SideBySide
 from fractal_ray.planners.transects import TransectPlanner
 from fractal_ray.planners.windows import densest, diverse, random_cells
-from fractal_ray.spec.stages import ZoomStage
+from fractal_ray.spec.stages import (
+    GridStage,
+    PairsStage,
+    RefineStage,
+    TransectsStage,
+    ZoomStage,
+)
 from fractal_ray.spec.sweep_spec import SweepSpec
 
 FramePlanner = GridPlanner | RefinePlanner
 
 
 def make_program(spec: SweepSpec, zooms: Sequence[Zoom] = ()) -> Program:
-    """The planner of a sweep: its stages in order.
+    """Return the planner of a sweep, which runs its stages in order.
 
     Parameters
     ----------
     spec
     zooms
-        Frames that were chosen before; they are not chosen again.
+        Frames that were already chosen; they are not chosen again.
     """
     stages = _Stages(spec, list(zooms))
     return Program(list(stages.steps()), stages.zooms)
 
 
 def refinement_of(spec: SweepSpec, index: int, frame: Frame) -> RefinePlanner:
-    """The planner with which stage number `index`, a refinement, works on a frame of its own."""
-    return _refine(spec, index, frame)
+    """Return the planner with which stage number `index`, a refinement, works on a frame alone."""
+    part = spec.stages[index].part
+    assert isinstance(part, RefineStage)
+    return _refine(spec, part, frame)
 
 
 class _Stages:
+    """State of the stages of a sweep: the frames of the zooms, and the fields of the last stage."""
+
     def __init__(self, spec: SweepSpec, zooms: list[Zoom]) -> None:
         self._spec = spec
         self.zooms = zooms
         self._fields: list[FramePlanner] = []
-        self._zoomable: list[FramePlanner] = []  # those that a zoom cuts from
+        self._zoomable: list[FramePlanner] = []  # the fields from which the next zoom cuts
         self._bisections: list[BisectPlanner] = []
 
     def steps(self) -> Iterator[tuple[str, StageMaker]]:
-        """Names and makers; the frames of a chain may take several turns of the same stages."""
+        """Yield the name and the maker of each step.
+
+        A zoom with a chain of frames yields itself and the stages that follow it several times.
+        """
         index = 0
         stages = self._spec.stages
         while index < len(stages):
             stop = index + 1
             while stop < len(stages) and stages[stop].base is None:
                 stop += 1
-            zoom = stages[index].zoom
+            part = stages[index].part
+            zoom = part if isinstance(part, ZoomStage) else None
             known = any(stage_of(made.frame.id) == index for made in self.zooms)
             if zoom is not None and zoom.pick == "boundary-point" and not known:
                 yield f"{index}:bisect", functools.partial(self._bisect, index, zoom)
@@ -75,32 +89,30 @@ class _Stages:
             index = stop
 
     def _make(self, index: int, turn: int) -> Planner:
-        spec, stage = self._spec, self._spec.stages[index]
-        if stage.grid is not None:
+        spec, part = self._spec, self._spec.stages[index].part
+        if isinstance(part, GridStage):
             self._fields = self._zoomable = [GridPlanner(spec.plan.frame(index))]
-        elif stage.zoom is not None:
-            self._zoom(index, stage.zoom, turn)
-        elif stage.refine is not None:
+        elif isinstance(part, ZoomStage):
+            self._zoom(index, part, turn)
+        elif isinstance(part, RefineStage):
             refined: list[FramePlanner] = []
             for field in self._fields:
                 known = field.results if isinstance(field, GridPlanner) else ()
-                refined.append(_refine(spec, index, field.frame, known))
-            kept = {field.frame.id for field in self._zoomable}
-            self._zoomable = [field for field in refined if field.frame.id in kept]
+                refined.append(_refine(spec, part, field.frame, known))
+            zoomable_ids = {field.frame.id for field in self._zoomable}
+            self._zoomable = [field for field in refined if field.frame.id in zoomable_ids]
             self._fields = refined
         else:
-            return _together(
-                [sampler_of(spec, index, turn_frame) for turn_frame in self._frames(index)]
-            )
+            return _together([_sampler(spec, part, frame) for frame in self._frames(index)])
         return _together(self._fields)
 
     def _frames(self, index: int) -> Iterator[Frame]:
-        """The frames of the fields with numbers for a stage whose points are no nodes."""
+        """Yield the frames of the fields, numbered for a stage whose points are not nodes."""
         for field in self._fields:
             yield replace(field.frame, id=sampler_id(field.frame.id, index))
 
     def _bisect(self, index: int, zoom: ZoomStage) -> Planner:
-        """Look for points of the border, where a zoom goes."""
+        """Return the planner that searches for the points of the border to which a zoom goes."""
         label = _label(self._spec)
         unresolved = self._spec.allow_unresolved
         arithmetics = ("float64", "float64") if unresolved else self._spec.arithmetics
@@ -115,7 +127,7 @@ class _Stages:
         return SideBySide(self._bisections)
 
     def _zoom(self, index: int, zoom: ZoomStage, turn: int) -> None:
-        """Make the fields of a zoom: of frames that were chosen before, or are chosen now."""
+        """Make the fields of a zoom, from frames that were already chosen or are chosen now."""
         before = {field.frame.id for field in self._zoomable}
         mine = [made for made in self.zooms if stage_of(made.frame.id) == index]
         chosen = [made for made in mine if made.parent_id in before] if zoom.chosen_again else mine
@@ -128,22 +140,22 @@ class _Stages:
         self._zoomable = [field for field in self._fields if field.frame.id not in inner]
 
     def _choose(self, index: int, zoom: ZoomStage, windows: int, first: int) -> list[Zoom]:
-        found: list[Zoom] = []
+        cuts: list[Zoom] = []
         for number, field in enumerate(self._zoomable):
             for centre in self._centres(zoom, windows, number, field):
                 cut = zoom_out if zoom.direction == "out" else zoom_in
-                found += cut(
+                cuts += cut(
                     field.frame,
                     centre,
                     zoom.factor,
                     cells=self._spec.plan.cells(index),
-                    first_id=first + len(found),
+                    first_id=first + len(cuts),
                     rule=zoom.pick,
                     depth=1 if zoom.chosen_again else zoom.depth,
                     seed=zoom.seed,
                 )
         label = self._spec.label.model_dump()
-        return [replace(made, label=label) for made in found]
+        return [replace(made, label=label) for made in cuts]
 
     def _centres(
         self, zoom: ZoomStage, windows: int, number: int, field: FramePlanner
@@ -168,10 +180,8 @@ def _label(spec: SweepSpec) -> functools.partial[bool]:
 
 
 def _refine(
-    spec: SweepSpec, index: int, frame: Frame, known: Iterable[Result] = ()
+    spec: SweepSpec, refine: RefineStage, frame: Frame, known: Iterable[Result] = ()
 ) -> RefinePlanner:
-    refine = spec.stages[index].refine
-    assert refine is not None
     return RefinePlanner(
         frame,
         refine.levels,
@@ -184,18 +194,21 @@ def _refine(
 
 
 def sampler_of(spec: SweepSpec, index: int, frame: Frame) -> Planner:
-    """The planner with which stage number `index`, lines or pairs, works on a frame."""
-    stage = spec.stages[index]
-    if (lines := stage.transects) is not None:
-        return TransectPlanner(
-            frame,
-            lines.count,
-            lines.levels,
-            lines.seed,
-            _label(spec),
-            dense=min(lines.dense, lines.levels),
-            audit=lines.audit,
-        )
-    pairs = stage.pairs
-    assert pairs is not None
-    return PairPlanner(frame, pairs.count, pairs.distances, pairs.seed)
+    """Return the planner with which stage number `index`, lines or pairs, works on a frame."""
+    part = spec.stages[index].part
+    assert isinstance(part, TransectsStage | PairsStage)
+    return _sampler(spec, part, frame)
+
+
+def _sampler(spec: SweepSpec, part: TransectsStage | PairsStage, frame: Frame) -> Planner:
+    if isinstance(part, PairsStage):
+        return PairPlanner(frame, part.count, part.distances, part.seed)
+    return TransectPlanner(
+        frame,
+        part.count,
+        part.levels,
+        part.seed,
+        _label(spec),
+        dense=min(part.dense, part.levels),
+        audit=part.audit,
+    )

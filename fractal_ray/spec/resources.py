@@ -1,4 +1,4 @@
-"""The part `resources` of a spec: what one slot takes of the cluster, and how many there are."""
+"""The section `resources` of a spec: the share of the cluster for one slot, and their number."""
 
 from typing import Annotated, Literal
 
@@ -8,38 +8,39 @@ from fractal_ray.workloads.section import Model
 
 WHOLE_CARD = 1.0
 MOST_TOGETHER = 256
-"""Points that may advance together: each takes a copy of what is trained."""
+"""Largest number of points that advance together; each holds a copy of the trained weights."""
 
 
 class ResourcesSpec(Model):
-    """What one slot takes of the cluster, and how many slots there are."""
+    """The section `resources`: the share of the cluster for one slot, and the number of slots."""
 
     cpu: float = Field(default=1.0, gt=0)
     gpu: Annotated[float, Field(ge=0)] | Literal["auto"] = 0.0
-    """A fraction packs several slots on a card; auto: as many as a measured probe says fit."""
+    """GPUs of a slot. A fraction packs several slots on a card; auto: a probe measures how many
+    fit."""
     memory: ByteSize | None = Field(default=None, gt=0)
-    """Of the node, set aside for each slot: 8GiB, 500MB."""
+    """Memory of the node that is set aside for each slot: 8GiB, 500MB."""
     accelerator_type: str | None = None
-    """As Ray names it: H100, A100-80G, L4."""
+    """Type of GPU by the name that Ray uses: H100, A100-80G, L4."""
     labels: dict[str, str] = Field(default_factory=dict)
-    """Labels that a slot's node must have, in Ray's language: `spot`, `!spot`, `in(a, b)`."""
+    """Labels that the node of a slot must have, in Ray's syntax: `spot`, `!spot`, `in(a, b)`."""
     homogeneous: bool = False
-    """Whether one kind of device must compute the whole dataset."""
+    """Requirement that one kind of device computes the whole dataset."""
     slots: int | Literal["auto"] = "auto"
-    """Workers for the whole sweep; auto: as many as the cluster has room for at the start."""
+    """Number of workers of the sweep; auto: as many as the cluster has room for at the start."""
     lease_seconds: Annotated[float, Field(gt=0)] | Literal["auto"] = "auto"
-    """For which a worker may be silent before it counts as hung and is replaced."""
+    """Seconds for which a worker may be silent before it counts as hung and is replaced."""
     storage_patience: float = Field(default=60.0, ge=0)
-    """Seconds for which storage may refuse before the sweep stops."""
+    """Seconds for which storage may refuse requests before the sweep stops."""
     tiles_per_worker: int | None = Field(default=None, ge=1)
-    """After so many tiles a worker is replaced by a new process; null: never."""
+    """Number of tiles after which a new process replaces a worker; null: never."""
     points_per_trial: int | Literal["auto"] = "auto"
-    """Points of `nanochat` that advance together on one device; auto: measured by each worker
-    while it works. On a CPU losses do not depend on it."""
+    """Number of `nanochat` points that advance together on one device; auto: each worker measures
+    the best number while it works. On a CPU losses do not depend on it."""
 
     @property
     def cards(self) -> float:
-        """GPUs of a slot, a whole one where that is still to be measured."""
+        """Return the GPUs of a slot; a whole one as long as its share is not yet measured."""
         return WHOLE_CARD if self.gpu == "auto" else self.gpu
 
     @field_validator("gpu")

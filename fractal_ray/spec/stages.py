@@ -1,4 +1,4 @@
-"""What a spec says of its stages, and the base of everything in a spec."""
+"""The section `stages` of a spec: one class for each kind of stage."""
 
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
@@ -33,17 +33,17 @@ def _two(points: int | tuple[int, int]) -> int | tuple[int, int]:
 
 
 Points = Annotated[int | tuple[int, int], BeforeValidator(_whole), AfterValidator(_two)]
-"""Nodes along each side, or [along x, along y]; at least 2."""
+"""Number of nodes along each side, or [along x, along y]; at least 2."""
 
 
 class GridStage(Model):
-    """Every node of a lattice over the axes."""
+    """A stage that runs every node of a lattice over the axes."""
 
     points: Points
 
     @property
     def shape(self) -> tuple[int, int]:
-        """Nodes along x and along y."""
+        """Return the number of nodes along x and along y."""
         return _shape(self.points)
 
 
@@ -58,38 +58,41 @@ Rule = Literal["densest", "diverse", "boundary-point", "center"]
 
 
 class ZoomStage(Model):
-    """Every node of new, smaller frames around the border of the frames before it.
+    """A stage that runs every node of new, smaller frames around the border of earlier frames.
 
-    A chain goes deeper: the rules that look at labels are applied again to each new frame, after
-    the stages that follow have filled it; a point stays the same, so its frames are known at once.
+    It cuts them from the frames of the stage before it. Each frame of a chain lies in the one
+    before. The rules `densest` and `diverse` read labels: they choose the next frame of a chain
+    after the stages that follow have filled the last one. The rules `boundary-point` and `center`
+    zoom to a fixed point, so they set all frames of a chain at once.
     """
 
     points: Points
     factor: float = Field(default=8.0, gt=1, le=1e6)
-    """A frame is so many times narrower than the one that it was cut from."""
+    """Ratio of the width of a frame to the width of the next, narrower frame."""
     windows: int = Field(default=1, ge=1)
-    """Chains, each begun by a window of its own."""
+    """Number of chains; each begins with a window of its own."""
     depth: int = Field(default=1, ge=1)
-    """Frames in a chain."""
+    """Number of frames in a chain."""
     pick: Rule = "densest"
     center: Place | None = None
-    """With the rule center: where to."""
+    """Point to zoom to, for the rule center only."""
     direction: Literal["in", "out"] = "in"
-    """out: the frames of a chain from the deepest to one that is as wide as where it began."""
+    """Order of the frames of a chain; out: from the deepest frame to one as wide as the frame in
+    which the chain began."""
     seed: int = Field(default=0, ge=0)
 
     @model_validator(mode="before")
     @classmethod
-    def _center_is_a_rule(cls, given: Any) -> Any:
-        """`pick: {center: {x, y}}`, and `center` alone, say the same as the two keys."""
-        if not isinstance(given, Mapping):
-            return given
-        pick = given.get("pick")
+    def _center_is_a_rule(cls, section: Any) -> Any:
+        """Accept `pick: {center: {x, y}}`, and `center` alone, as short forms of the two keys."""
+        if not isinstance(section, Mapping):
+            return section
+        pick = section.get("pick")
         if isinstance(pick, Mapping) and list(pick) == ["center"]:
-            if "center" in given:
+            if "center" in section:
                 raise ValueError("center is given twice: as a key, and in pick")
-            return {**given, "pick": "center", "center": pick["center"]}
-        return {"pick": "center", **given} if "center" in given else given
+            return {**section, "pick": "center", "center": pick["center"]}
+        return {"pick": "center", **section} if "center" in section else section
 
     @model_validator(mode="after")
     def _together(self) -> Self:
@@ -106,56 +109,65 @@ class ZoomStage(Model):
 
     @property
     def shape(self) -> tuple[int, int]:
-        """Nodes along x and along y of each frame."""
+        """Return the number of nodes of each frame along x and along y."""
         return _shape(self.points)
 
     @property
     def chosen_again(self) -> bool:
-        """Whether each frame of a chain is chosen from the labels of the one before."""
+        """Return True if each frame of a chain is chosen from the labels of the one before."""
         return self.pick in ("densest", "diverse")
 
     @property
     def frames(self) -> int:
-        """How many frames are made of each frame before, at most."""
+        """Return the largest number of frames that are cut from each earlier frame."""
         return self.windows * (self.depth + (self.direction == "out"))
 
 
 class RefineStage(Model):
-    """Follow the border of the frames of the grid or zoom before it, down to finer lattices."""
+    """A stage that follows the border of the frames of the grid or zoom before it.
+
+    It goes down to finer lattices.
+    """
 
     levels: int = Field(ge=1, le=30)
-    """How often the grid is halved."""
+    """Number of times that the cells of the grid are halved."""
     halo: Literal[0, 1, 2] = 1
-    """What is spent on islands that no point has touched: nothing, the usual, more."""
+    """Effort to find islands that no point has touched: 0 none, 1 the usual, 2 more."""
     audit: float = Field(default=0.02, ge=0, le=1)
-    """Share of the cells that is run although nothing calls for it, to measure what is missed."""
+    """Share of the other cells that is run too, to measure how much the refinement misses."""
     seed: int = Field(default=0, ge=0)
-    """Another seed audits other cells."""
+    """Seed of the audit; another seed audits other cells."""
 
 
 class TransectsStage(Model):
-    """Random lines across the frames of the grid or zoom before, bisected where labels flip."""
+    """A stage that bisects random lines where labels flip.
+
+    The lines cross the frames of the grid or zoom before it.
+    """
 
     count: int = Field(default=16, ge=1)
-    """Lines."""
+    """Number of lines."""
     levels: int = Field(default=10, ge=1, le=48)
-    """Each line has 2**levels intervals at the finest."""
+    """Finest level of a line, where it has 2**levels intervals."""
     dense: int = Field(default=7, ge=0)
-    """Up to this level every position is run."""
+    """Level up to which every position of a line is run."""
     audit: float = Field(default=0.5, gt=0, le=1)
-    """Share of the intervals whose ends agree that is bisected all the same."""
+    """Share of the intervals with equal labels at both ends that is bisected too."""
     seed: int = Field(default=0, ge=0)
 
 
 class PairsStage(Model):
-    """Random pairs of points at distances 2**-k of the sides of the frames before."""
+    """A stage that runs random pairs of points.
+
+    Their distances are 2**-k of the sides of the frames of the grid or zoom before it.
+    """
 
     count: int = Field(default=1000, ge=1)
-    """Pairs at each distance."""
+    """Number of pairs at each distance."""
     distances: tuple[Annotated[int, Field(ge=1, le=48)], ...] = Field(
         default=tuple(range(3, 13)), min_length=1
     )
-    """The k of each distance."""
+    """The exponents k of the distances."""
     seed: int = Field(default=0, ge=0)
 
     @field_validator("distances")

@@ -31,7 +31,8 @@ class CostSpec(Model):
     """Share of the tokens that carry a label; `num_tokens` counts only those."""
 
 
-_LONGEST_NAME = 100  # names of figures and jobs append to it
+_LONGEST_NAME = 100
+"""Largest length of the name of a sweep; the names of its figures and jobs are longer."""
 
 
 class SweepSpec(Model):
@@ -44,15 +45,15 @@ class SweepSpec(Model):
     label: LabelSpec = LabelSpec()
     resources: ResourcesSpec = ResourcesSpec()
     points_per_tile: int | Literal["auto"] = "auto"
-    """Points that a slot takes at a time; auto: about 2 s of work, by measured time."""
+    """Number of points that a slot takes at a time; auto: about 2 s of work, by measured time."""
     trials: Literal["slots", "points"] = "slots"
-    """One Tune trial per slot; or, for small grids, one per point, with Tune's own tables."""
+    """slots: one Tune trial per slot; points: one per point, with Tune's tables (small grids)."""
     storage: str = "results"
-    """Folder or pyarrow URI that holds sweeps, one folder for each."""
+    """Folder or pyarrow URI that holds the folders of sweeps."""
     tracking: TrackingSpec | None = None
     cost: CostSpec | None = None
     allow_unresolved: bool = False
-    """Run lattices finer than the arithmetic of their values; neighbours then share a run."""
+    """Permission for lattices finer than the arithmetic of their values; neighbours share runs."""
 
     @field_validator("name")
     @classmethod
@@ -122,7 +123,7 @@ class SweepSpec(Model):
         cells = {plan.cells(i)[which] << plan.level(i) for i in range(len(self.stages))}
         return SweptAxis(side, plan.axis(side), frozenset(cells))
 
-    # No cached_property: pydantic's model_copy would copy its value beside changed fields.
+    # Not a cached_property: pydantic's model_copy would copy its value beside changed fields.
     @property
     def plan(self) -> StagePlan:
         """Return the stages on the axes in lattice form."""

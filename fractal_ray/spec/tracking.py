@@ -1,4 +1,4 @@
-"""What a spec says of where a sweep is followed from."""
+"""The section `tracking` of a spec: the services that show the progress of a sweep."""
 
 import re
 from typing import Annotated, Any, Literal
@@ -8,14 +8,18 @@ from pydantic import Field, field_validator
 from fractal_ray.workloads.section import Model
 
 MOST_POINT_RUNS = 1000
-"""W&B asks for at most about 10,000 runs in a project."""
+"""Largest number of points with runs of their own; W&B advises at most about 10,000 runs in a
+project."""
 
 Name = Annotated[str, Field(min_length=1, max_length=128)]
 Tag = Annotated[str, Field(min_length=1, max_length=64)]
 
 
 class WandbSpec(Model):
-    """Runs in Weights & Biases; what is not given comes from the environment (docs/tracking.md)."""
+    """The section `tracking.wandb`: runs in Weights & Biases.
+
+    The environment sets the keys that are missing here (docs/tracking.md).
+    """
 
     project: Name | None = None
     entity: Name | None = None
@@ -23,7 +27,7 @@ class WandbSpec(Model):
     tags: tuple[Tag, ...] | None = None
     mode: Literal["online", "offline", "disabled"] | None = None
     points: str = "none"
-    """`none`, or `sample:N`: runs of their own for N points."""
+    """Points with runs of their own: `none`, or `sample:N` for N points."""
 
     @field_validator("project")
     @classmethod
@@ -42,8 +46,8 @@ class WandbSpec(Model):
     @field_validator("points", mode="before")
     @classmethod
     def _none_or_some(cls, points: Any) -> str:
-        found = re.fullmatch(r"none|sample:(\d+)", str(points))
-        if found is None or not 1 <= int(found[1] or 1) <= MOST_POINT_RUNS:
+        match = re.fullmatch(r"none|sample:(\d+)", str(points))
+        if match is None or not 1 <= int(match[1] or 1) <= MOST_POINT_RUNS:
             raise ValueError(
                 f"takes none or sample:N with N from 1 to {MOST_POINT_RUNS}; given {points!r}"
             )
@@ -51,11 +55,11 @@ class WandbSpec(Model):
 
     @property
     def sampled(self) -> int:
-        """How many points have runs of their own."""
+        """Return the number of points that have runs of their own."""
         return 0 if self.points == "none" else int(self.points.partition(":")[2])
 
 
 class TrackingSpec(Model):
-    """Where a sweep is followed from. No part of what a point is."""
+    """The section `tracking`: services that show a sweep. It does not change the points' ids."""
 
     wandb: WandbSpec | None = None

@@ -18,8 +18,8 @@ def _kind(workload: Any) -> str:
     return getattr(workload, "kind", "nanochat")
 
 
-# A tag for each kind rather than a plain union: the message about a mistake then speaks of the kind
-# that the spec names, not of every kind there is.
+# A tag for each kind instead of a plain union, so that the message about a mistake names only the
+# kind that the spec names, not all kinds.
 WorkloadSpec = Annotated[
     Annotated[NanochatSpec, Tag("nanochat")]
     | Annotated[MapSpec, Tag("map")]

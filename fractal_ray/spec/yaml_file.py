@@ -1,6 +1,6 @@
-"""A sweep's YAML, read and validated.
+"""The reader of a sweep's YAML file, which also validates it.
 
-Every mistake is reported at once, one line each: where it stands, what was given, what is allowed.
+It reports all mistakes at once, one line each: the key, its value, and the allowed values.
 """
 
 import copy
@@ -19,7 +19,7 @@ from fractal_ray.workloads.section import Model
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML in which 1e-6 is a number, as every reader of a learning rate expects."""
+    """A YAML loader that reads 1e-6 as a number, as every reader of a learning rate expects."""
 
 
 _Loader.add_implicit_resolver(
@@ -47,7 +47,7 @@ def load_spec(path: str | Path, overrides: Iterable[str] = ()) -> SweepSpec:
     Raises
     ------
     SweepError
-        Naming every mistake, one a line.
+        The message names every mistake, one per line.
     """
     file = Path(path)
     if not file.is_file():
@@ -68,7 +68,13 @@ def load_spec(path: str | Path, overrides: Iterable[str] = ()) -> SweepSpec:
 def parse_spec(
     raw: Mapping[str, Any], overrides: Iterable[str] = (), *, origin: str = "spec"
 ) -> SweepSpec:
-    """Validate a mapping after overrides; raises `SweepError` naming every mistake, one a line."""
+    """Apply overrides to a mapping and validate it.
+
+    Raises
+    ------
+    SweepError
+        The message names every mistake, one per line.
+    """
     changed = copy.deepcopy(dict(raw))
     for override in overrides:
         _apply(changed, override)
@@ -144,7 +150,7 @@ def _explain(problem: Any) -> str:
 
 
 def _keys_at(location: list[str]) -> list[str]:
-    """Keys that the model at a place of the spec allows."""
+    """Return the keys that the model at a place of the spec allows."""
     model: type[Model] = SweepSpec
     if location[:1] == ["workload"]:
         model, location = KINDS[location[1]], location[2:]
