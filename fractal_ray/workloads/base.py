@@ -1,4 +1,4 @@
-"""The contract of workloads, which run points. It knows nothing of Ray.
+"""The contract of workloads, which run points. It does not depend on Ray.
 
 `fractal_ray.testing.check_workload` tests the contract.
 """
@@ -19,10 +19,11 @@ class Prepared:
     Parameters
     ----------
     fingerprint
-        Names everything outside the recipe that changes a run's numbers: weights, data, code.
+        Text that changes with everything outside the recipe that changes the numbers of a run:
+        weights, data, code.
     shared
-        Plain data, large arrays as numpy. Workers may get it read-only and shared between them:
-        never write into it.
+        Plain data, large arrays as numpy. Workers may share one read-only copy: never write into
+        it.
 
     Examples
     --------
@@ -39,19 +40,19 @@ class Prepared:
 
 @dataclass(frozen=True)
 class Footprint:
-    """What one worker takes of a card, in bytes and in time.
+    """Use of a card by one worker, in bytes and in time.
 
     Parameters
     ----------
     peak
-        Of the workload: what its allocator held at most.
+        Largest number of bytes that the allocator of the workload held.
     context
-        Of the process besides: CUDA itself and what else was on the card.
+        Other bytes in use: CUDA itself and other contents of the card.
     total
         Memory of the card.
     busy
         Share of the time, above 0 and at most 1, in which the card works for this one worker;
-        None where it was not measured.
+        None if it was not measured.
     """
 
     peak: int
@@ -62,13 +63,13 @@ class Footprint:
 
 @runtime_checkable
 class Probed(Protocol):
-    """A workload of which several workers may share a card."""
+    """Contract of a workload whose workers may share a card."""
 
     points_per_trial: int | Literal["auto"]
-    """Points that each of them advances together."""
+    """Number of points that each worker advances together."""
 
     def probe(self, shared: Any, device: str) -> Footprint:
-        """Run the two largest steps of any point, on a worker that has the card for itself."""
+        """Run the two largest steps of all points, on a worker that has the card for itself."""
         ...
 
 
@@ -87,14 +88,14 @@ class Runner(Protocol):
 
     @property
     def device(self) -> str:
-        """Name of the hardware that computes here, for the dataset."""
+        """Return the name of the hardware that computes here, for the dataset."""
         ...
 
     def evaluate(self, points: Sequence[Point]) -> Iterator[RunRecord]:
         """Run points and yield one record per point, in their order.
 
-        Divergence is a record. An exception means that the run failed: the records yielded before
-        it stand, and it never becomes an outcome.
+        Divergence is a record. An exception means that the run failed: the records that were
+        yielded before stay valid, and the exception never becomes an outcome.
         """
         ...
 
@@ -115,11 +116,11 @@ class Workload(Protocol):
 
     @property
     def recipe(self) -> Mapping[str, Setting]:
-        """Every setting of the fixed recipe; part of a point's identity."""
+        """Return every setting of the fixed recipe; it is part of the identity of a point."""
         ...
 
     def prepare(self) -> Prepared:
-        """Load what all workers share, once, in the driver."""
+        """Load the data that all workers share; called once, in the driver."""
         ...
 
     def open(self, shared: Any, device: str) -> Runner:

@@ -1,4 +1,4 @@
-"""The base of everything in a spec, and what the section of every workload kind answers."""
+"""The base class of all parts of a spec, and of the section of every kind of workload."""
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -15,14 +15,14 @@ from fractal_ray.workloads.base import Workload
 
 
 class Model(BaseModel):
-    """Part of a spec: no unknown keys, no numbers that are not finite, no change afterwards."""
+    """A part of a spec: without unknown keys, with finite numbers only, and immutable."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 @dataclass(frozen=True)
 class SweptAxis:
-    """An axis and every lattice that a sweep lays along it.
+    """An axis with the cells of all lattices that a sweep lays along it.
 
     Parameters
     ----------
@@ -31,7 +31,7 @@ class SweptAxis:
     axis
         The axis.
     cells
-        Numbers of cells along it: of each stage, at its finest level.
+        Number of cells along the axis for each stage, at its finest level.
     """
 
     side: Literal["x", "y"]
@@ -39,7 +39,7 @@ class SweptAxis:
     cells: frozenset[int]
 
     def values(self) -> list[float]:
-        """Return the values to check: the ends, and on an integer axis all that are used."""
+        """Return the values to check: both ends, or on an integer axis all values in use."""
         axis = self.axis
         if not axis.integer:
             return [axis.min, axis.max]
@@ -48,7 +48,7 @@ class SweptAxis:
 
 @dataclass(frozen=True)
 class PlannedRuns:
-    """The parts of a spec that a workload's section is checked against.
+    """The parts of a spec that the section of a workload checks.
 
     Parameters
     ----------
@@ -70,7 +70,7 @@ class PlannedRuns:
 
     @property
     def axes(self) -> tuple[SweptAxis, SweptAxis]:
-        """Both axes."""
+        """Return both axes."""
         return self.x, self.y
 
 
@@ -93,7 +93,7 @@ class RepeatRequest:
     out
         Folder for the result file and the folder of the model.
     say
-        Receives each line to print.
+        Function that receives each line to print.
     """
 
     axes: tuple[Axis, Axis]
@@ -125,14 +125,14 @@ class Repeat:
 
 
 Rates = Callable[[int], dict[str, float]]
-"""Learning rates by name, of a step counted from 1."""
+"""Function from a step, counted from 1, to its learning rates by name."""
 
 
 class WorkloadSection(Model):
-    """The section `workload` of a spec. Each kind derives its own from this class.
+    """The section `workload` of a spec. Each kind of workload has a subclass of its own.
 
-    The defaults describe a workload that computes in float64, repeats to the bit, reads no files
-    and keeps no model.
+    The defaults describe a workload that computes in float64, gives equal bits when repeated, reads
+    no files and keeps no model.
     """
 
     @classmethod
@@ -142,17 +142,17 @@ class WorkloadSection(Model):
 
     @property
     def title(self) -> str:
-        """A run in words, for headings."""
+        """Return a description of a run, for headings."""
         raise NotImplementedError
 
     @property
     def loading_note(self) -> str | None:
-        """A line to print before `Workload.prepare`; None where that takes no time."""
+        """Return a line to print before `Workload.prepare`; None if that takes no time."""
         return None
 
     @property
     def deterministic(self) -> bool:
-        """Whether a repeated run gives equal bits."""
+        """Return True if a repeated run gives equal bits."""
         return True
 
     def make(
@@ -185,7 +185,7 @@ class WorkloadSection(Model):
         Raises
         ------
         ValueError
-            Naming the key, its value and what is allowed.
+            The message names the key, its value and the allowed values.
         """
         raise NotImplementedError
 
@@ -195,7 +195,7 @@ class WorkloadSection(Model):
         Raises
         ------
         ValueError
-            Naming the number and the reason.
+            The message names the number and the reason.
         """
         raise ValueError(
             f"resources.points_per_trial is {points}, and a workload {self.kind_name()}"
@@ -204,7 +204,7 @@ class WorkloadSection(Model):
         )
 
     def is_integer(self, param: str) -> bool:
-        """Return whether a swept parameter takes whole numbers only."""
+        """Return True if a swept parameter takes whole numbers only."""
         return False
 
     def arithmetic(self, axis: Axis) -> Arithmetic:
@@ -222,15 +222,15 @@ class WorkloadSection(Model):
         return 0
 
     def in_other_dtype(self) -> Self | None:
-        """Return this section with another dtype; None where there is only one."""
+        """Return this section with another dtype; None if the workload has only one."""
         return None
 
     def in_deterministic_mode(self) -> Self | None:
-        """Return this section with runs that repeat to the bit; None where they already do."""
+        """Return this section with deterministic runs; None if they already are."""
         return None
 
     def files(self) -> Iterable[tuple[str, str]]:
-        """Return the files and folders that are read: the key in the spec, and the path."""
+        """Return the key in the spec and the path of each file or folder that is read."""
         return ()
 
     def rates(self, values: Mapping[str, float], steps: int) -> Rates:
@@ -241,7 +241,7 @@ class WorkloadSection(Model):
         values
             Swept parameters with their values.
         steps
-            Steps that the run was planned for; 0 where that is not known, which gives no rates.
+            Planned number of steps of the run; 0 if it is not known, which gives no rates.
         """
         return lambda step: {}
 
@@ -251,7 +251,7 @@ class WorkloadSection(Model):
         Raises
         ------
         SweepError
-            Naming the kind.
+            The message names the kind.
         """
         raise SweepError(f"a {self.kind_name()} keeps no model; only nanochat points are run again")
 
@@ -261,6 +261,7 @@ class WorkloadSection(Model):
         Raises
         ------
         SweepError
-            Where no model is kept, or model, data or arithmetic have changed since the dataset.
+            If no model is kept, or if model, data or arithmetic have changed since the dataset was
+            written.
         """
         raise NotImplementedError

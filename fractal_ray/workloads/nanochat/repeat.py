@@ -1,4 +1,4 @@
-"""One point of the workload `nanochat` run again by itself, with its model kept."""
+"""The repeated run of one point of the workload `nanochat`, which keeps its model."""
 
 from fractal_ray.errors import SweepError
 from fractal_ray.workloads.nanochat.settings import NanochatSettings
@@ -15,7 +15,7 @@ def run_again(section: NanochatSettings, request: RepeatRequest) -> Repeat:
     Raises
     ------
     SweepError
-        Where model, data or arithmetic have changed since the dataset.
+        If model, data or arithmetic have changed since the dataset was written.
     """
     recipe = section.fixed_recipe.with_values(dict(request.values))
     data = section.data

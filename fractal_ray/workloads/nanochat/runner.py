@@ -18,11 +18,11 @@ if TYPE_CHECKING:
     from nanochat.train.finetune import FinetuneResult
 
 CACHED_DATA = 8
-"""Sets of batches that are kept, where an axis changes them."""
+"""Number of sets of batches in the cache; a sweep has several if an axis changes the batches."""
 
 
 class NanochatRunner:
-    """One stack of copies, one set of master weights, cached batches.
+    """The runner of fine-tunes: one stack of copies of a model, master weights, cached batches.
 
     Parameters
     ----------
@@ -37,8 +37,8 @@ class NanochatRunner:
         "cpu" or "cuda".
     kernels
     points_per_trial
-        Points that advance together; auto: as many as proves fastest on this worker, where the
-        result does not depend on it.
+        Number of points that advance together; auto: the number that is fastest on this worker, if
+        results do not depend on it.
     """
 
     def __init__(
@@ -77,7 +77,7 @@ class NanochatRunner:
         most = self._most_together() if points_per_trial == "auto" else points_per_trial
         self._size = StackSize(points_per_trial, most)
         copies = self._size.capacity
-        # A stack of one on a CPU, too: no product then depends on how many there are.
+        # On a CPU even one model is a stack: products then do not depend on the number of copies.
         if copies > 1 or (device == "cpu" and kernels.stack(recipe.dtype) and not kernels.static):
             self.model.stack(copies, recipe.trainable_param_groups)
         self._stepper = Stepper(self.model, [recipe] * copies, kernels)
@@ -86,7 +86,7 @@ class NanochatRunner:
 
     @property
     def side_by_side(self) -> int:
-        """Points that advance together, at present."""
+        """Return the number of points that advance together at present."""
         return self._size.now
 
     def evaluate(self, points: Sequence[Point]) -> Iterator[RunRecord]:
@@ -110,41 +110,41 @@ class NanochatRunner:
         Parameters
         ----------
         recipes
-            At most as many as advance together.
+            Recipes of the points, at most `side_by_side`.
         batches
-            Others than those of the data.
+            Batches to use instead of the batches of the data.
         """
         import torch
 
         from nanochat.train.finetune import finetune_side_by_side
 
-        asked = list(recipes)
+        stacked = list(recipes)
         if self._same_shapes:
-            asked += asked[-1:] * (self._size.now - len(asked))
-        self._stepper.reset(asked)
+            stacked += stacked[-1:] * (self._size.now - len(stacked))
+        self._stepper.reset(stacked)
         self.restore()
         if batches is None:
-            batches = self._batches_for(asked[0])
-        start = time.process_time()  # others use the machine as well
+            batches = self._batches_for(stacked[0])
+        start = time.process_time()  # not wall time: other processes use the machine too
         try:
-            results = finetune_side_by_side(self._stepper, batches, asked)
+            results = finetune_side_by_side(self._stepper, batches, stacked)
         except torch.OutOfMemoryError as error:
-            if len(asked) == 1:
+            if len(stacked) == 1:
                 raise
             raise torch.OutOfMemoryError(
-                f"{len(asked)} points side by side need more memory than there is; lower"
+                f"{len(stacked)} points side by side need more memory than the device has; lower"
                 f" resources.points_per_trial ({error})"
             ) from error
         begun = sum(result.steps + (result.diverged_step is not None) for result in results)
-        self._size.record(len(asked), (time.process_time() - start) / begun)
-        # What fills a stack costs time as well, which is that of the points.
+        self._size.record(len(stacked), (time.process_time() - start) / begun)
+        # The copies that only fill the stack take time too; it is charged to the points.
         wall = sum(result.seconds for result in results)
         results = results[: len(recipes)]
         more = wall / sum(result.seconds for result in results)
         return [replace(result, seconds=more * result.seconds) for result in results]
 
     def restore(self) -> None:
-        """The master weights, in place."""
+        """Copy the master weights into the model, in place."""
         import torch
 
         with torch.no_grad():
@@ -153,15 +153,18 @@ class NanochatRunner:
 
     @property
     def _same_shapes(self) -> bool:
-        """Whether a stack must be full: kernels for fewer copies are others, and may round so."""
+        """Return True if a stack must be full.
+
+        Fewer copies would use other kernels, which may round differently.
+        """
         return self._kernels.static or (self._device == "cuda" and self._recipe.deterministic)
 
     def _most_together(self) -> int:
-        """Points that may advance together without a word from the user."""
+        """Return the largest number of points that advance together under `auto`."""
         recipe, kernels = self._recipe, self._kernels
-        # On a GPU the kernels of each number of copies may round in their own way, and workers that
-        # share a card cannot see what the others will take of its memory: there it is asked for.
-        # What is compiled would be so again for each number.
+        # On a GPU the spec has to set the number: the kernels of each number of copies may round in
+        # their own way, and workers that share a card cannot foresee each other's use of memory.
+        # Compiled code would be compiled again for each number.
         alone = not kernels.stack(recipe.dtype) or kernels.static or self._device == "cuda"
         # Shared blocks above a stacked embedding take the rows of all copies in one product.
         groups = recipe.trainable_param_groups
@@ -190,7 +193,7 @@ class NanochatRunner:
         )
 
     def _batches_for(self, recipe: Recipe) -> "Batches":
-        """Batches are the same for every point unless an axis changes them."""
+        """Return the batches of a recipe, from the cache unless an axis changes them."""
         from nanochat.train.batches import make_batches
 
         key = recipe.batch_key()

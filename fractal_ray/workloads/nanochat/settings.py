@@ -1,4 +1,4 @@
-"""The fine-tune of the workload `nanochat` as a spec sets it: model, data, recipe and kernels."""
+"""Settings of the workload `nanochat` in a spec: model, data, recipe and kernels."""
 
 from typing import Any, Literal
 
@@ -12,15 +12,15 @@ from nanochat.train.recipe import Recipe
 
 
 class DataSpec(Model):
-    """Conversations to fine-tune on."""
+    """The section `data`: the conversations to fine-tune on."""
 
     source: str
-    """`stdlib_qa` (shipped), a .jsonl or .parquet file, a folder with `<split>.jsonl`, or with
-    shards, or `hf:repo[:config][@rev]`."""
+    """`stdlib_qa` (part of this package), a .jsonl or .parquet file, a folder with
+    `<split>.jsonl` or with shards, or `hf:repo[:config][@rev]`."""
     split: str = "train"
     max_seq_len: int = Field(default=1024, ge=2)
     limit: int | None = Field(default=None, ge=1)
-    """Number of conversations to use, from the first; all of them if not given."""
+    """Number of conversations to use, from the first; all of them by default."""
 
 
 class NanochatSettings(Model):
@@ -30,13 +30,13 @@ class NanochatSettings(Model):
     model: str
     """A checkpoint folder, `preset:tiny`, `hf:repo[@rev]`, or `wandb:entity/project/name:v7`."""
     model_step: int | None = Field(default=None, ge=0)
-    """Which of several checkpoints; the newest if not given."""
+    """Step of one of several checkpoints; the newest by default."""
     model_tag: str | None = None
-    """Which of several models in `<stage>_checkpoints`; the deepest if not given."""
+    """Tag of one of several models in `<stage>_checkpoints`; the deepest by default."""
     source_stage: Literal["base", "mid", "sft", "rl"] | None = None
-    """Which stage's checkpoints, where there are several; sft if not given."""
+    """Stage of the checkpoints, if there are several stages; sft by default."""
     tokenizer_artifact: str | None = None
-    """Where the tokenizer is, if not with the model: in the forms of `model`."""
+    """Location of the tokenizer, if it is not with the model; in the forms of `model`."""
     data: DataSpec
     recipe: dict[str, Any] = Field(default_factory=dict)
     kernels: tuple[Literal["full_logits", "compile", "cuda_graphs"], ...] = ()
@@ -64,7 +64,9 @@ class NanochatSettings(Model):
     @classmethod
     def _not_both(cls, kernels: tuple[str, ...]) -> tuple[str, ...]:
         if "full_logits" in kernels and len(set(kernels)) > 1:
-            raise ValueError("full_logits computes as the source does; it goes with no other")
+            raise ValueError(
+                "full_logits computes as nanochat 8f979a8 does; it excludes other kernels"
+            )
         return tuple(sorted(set(kernels)))
 
     @model_serializer(mode="wrap")
@@ -75,21 +77,21 @@ class NanochatSettings(Model):
 
     @property
     def fixed_recipe(self) -> Recipe:
-        """The recipe before the axes set their fields."""
+        """Return the recipe before the axes set their fields."""
         return Recipe.from_mapping(self.recipe)
 
     @property
     def chosen_kernels(self) -> Kernels:
-        """The kernel switches."""
+        """Return the kernel switches."""
         return Kernels(**dict.fromkeys(self.kernels, True))
 
     @property
     def stacks(self) -> bool:
-        """Whether points can advance side by side."""
+        """Return True if points can advance side by side."""
         return self.chosen_kernels.stack(self.fixed_recipe.dtype)
 
     def token_budget(self, axes: tuple[Axis, Axis]) -> int | None:
-        """Return the largest `num_tokens` of any point; None where steps are counted instead."""
+        """Return the largest `num_tokens` of all points; None if the recipe sets the steps."""
         largest = {axis.param: axis.max for axis in axes}
         recipe = self.fixed_recipe
         if recipe.num_iterations > 0 or "num_iterations" in largest:

@@ -13,9 +13,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Shared:
-    """Weights and tokenised conversations: plain arrays, read-only for every worker.
+    """Weights and tokenised conversations as plain arrays, read-only for every worker.
 
-    Under Ray they lie in the object store, so all workers of a machine see the same memory.
+    Under Ray they lie in the object store, so all workers of a machine share one copy.
     """
 
     config: "GPTConfig"

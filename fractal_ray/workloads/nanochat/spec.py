@@ -21,21 +21,21 @@ from nanochat.train.recipe import DERIVED, PARTS, Recipe
 
 
 class NanochatSpec(NanochatSettings, WorkloadSection):
-    """The workload `nanochat`: fine-tune a checkpoint at every point."""
+    """The section of the workload `nanochat`, which fine-tunes a checkpoint at every point."""
 
     @property
     def deterministic(self) -> bool:
-        """Whether a repeated run gives equal bits."""
+        """Return True if a repeated run gives equal bits."""
         return self.fixed_recipe.deterministic
 
     @property
     def title(self) -> str:
-        """The model and its data, in words."""
+        """Return a description of the model and its data."""
         return f"{self.model} on {self.data.source}"
 
     @property
     def loading_note(self) -> str:
-        """A line to print before the model is loaded."""
+        """Return a line to print before the model is loaded."""
         return "loading the model and tokenising the data"
 
     def make(
@@ -70,7 +70,7 @@ class NanochatSpec(NanochatSettings, WorkloadSection):
         Raises
         ------
         ValueError
-            Naming the key, its value and what is allowed.
+            The message names the key, its value and the allowed values.
         """
         self._check_kernels(planned)
         recipe = self.fixed_recipe
@@ -120,7 +120,7 @@ class NanochatSpec(NanochatSettings, WorkloadSection):
         Raises
         ------
         ValueError
-            Naming the number and the reason.
+            The message names the number and the reason.
         """
         if points > 1 and not self.stacks:
             raise ValueError(
@@ -129,40 +129,40 @@ class NanochatSpec(NanochatSettings, WorkloadSection):
             )
 
     def is_integer(self, param: str) -> bool:
-        """Return whether a recipe field takes whole numbers only."""
+        """Return True if a recipe field takes whole numbers only."""
         return Recipe.numeric_fields().get(param) is int
 
     def arithmetic(self, axis: Axis) -> Arithmetic:
-        """Return float32, in which optimizers apply rates; whole numbers are exact in float64."""
+        """Return float32, in which optimizers apply rates; float64 for whole numbers (exact)."""
         return "float64" if axis.integer else "float32"
 
     def tokens_per_run(self, values: Mapping[str, float]) -> int:
-        """Return `num_tokens`, of an axis or else of the recipe.
+        """Return `num_tokens` of an axis, or of the recipe if no axis sweeps it.
 
         A run takes up to one batch more, and less when it diverges.
         """
         return int(values.get("num_tokens", self.fixed_recipe.num_tokens))
 
     def in_other_dtype(self) -> "NanochatSpec":
-        """Return these fine-tunes in another dtype, to see which labels that changes."""
+        """Return these fine-tunes in another dtype, to find the labels that depend on it."""
         other = "bfloat16" if self.fixed_recipe.dtype == "float32" else "float32"
         return self.model_copy(update={"recipe": {**self.recipe, "dtype": other}})
 
     def in_deterministic_mode(self) -> "NanochatSpec | None":
-        """Return these fine-tunes with algorithms that repeat to the bit; None if they do."""
+        """Return these fine-tunes with deterministic algorithms; None if they already are."""
         if self.deterministic:
             return None
         return self.model_copy(update={"recipe": {**self.recipe, "deterministic": True}})
 
     def files(self) -> Iterable[tuple[str, str]]:
-        """Return the local model, tokenizer and data."""
+        """Return the key and the path of the local model, tokenizer and data."""
         sources = {
             "workload.model": self.model,
             "workload.tokenizer_artifact": self.tokenizer_artifact,
             "workload.data.source": self.data.source,
         }
         for key, source in sources.items():
-            # preset:, hf: and wandb: are no paths, nor is the data set that the package ships.
+            # preset:, hf: and wandb: are not paths, and neither is the data set of the package.
             if source and source != "stdlib_qa" and not re.match(r"\w\w+:", source):
                 yield key, source
 
@@ -203,7 +203,7 @@ class NanochatSpec(NanochatSettings, WorkloadSection):
         Raises
         ------
         SweepError
-            Where model, data or arithmetic have changed since the dataset.
+            If model, data or arithmetic have changed since the dataset was written.
         """
         from fractal_ray.workloads.nanochat.repeat import run_again
 

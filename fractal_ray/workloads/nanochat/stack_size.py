@@ -1,47 +1,50 @@
-"""How many points advance side by side on a device: what was given, or what proves fastest."""
+"""The number of points that advance side by side on a device: set by the user, or the fastest."""
 
 from typing import Final, Literal
 
 MOST: Final = 32
-"""Points of a stack that are tried."""
+"""Largest number of points in a stack that is tried."""
 PARAMETERS: Final = 1 << 24
-"""Trained parameters of all copies together that are tried: a model that keeps a device busy by
-itself gains nothing from company, and each copy takes weights, gradient and optimizer states."""
+"""Largest number of trained parameters of all copies together that is tried. A model that keeps a
+device busy alone gains nothing from more copies, and each copy takes memory for weights, gradient
+and optimizer states."""
 GAIN: Final = 0.02
-"""Share of the time per step that a size must save to be better than all smaller ones."""
+"""Share of the time per step that a size must save to count as better than all smaller sizes."""
 TRIES: Final = 3
-"""Measurements of each size, of which the fastest counts: others use the machine as well."""
+"""Number of measurements of each size; the fastest counts, as other processes use the machine."""
 SHORT: Final = 8
-"""Groups in a row that are too small for the size in question, after which it is given up."""
+"""Number of groups in a row that are too small for a size, after which the size is given up."""
 DISAPPOINTMENTS: Final = 2
-"""Doublings in a row that gain nothing, after which the best size stays."""
+"""Number of doublings in a row that gain nothing, after which the best size stays."""
 
 
 class StackSize:
-    """Doubles as long as that pays, measured on the points themselves: no run is wasted on it.
+    """The size of a stack, which doubles as long as that makes steps faster.
+
+    The times are measured on runs of the sweep, so no run is wasted on them.
 
     Parameters
     ----------
-    given
-        A number, or auto.
+    setting
+        A fixed size, or auto.
     most
-        Points that may be tried.
+        Largest size that may be tried.
     """
 
-    def __init__(self, given: int | Literal["auto"], most: int) -> None:
-        self.now = 1 if given == "auto" else given
-        self.capacity = most if given == "auto" else given
-        self._settled = given != "auto" or most == 1
+    def __init__(self, setting: int | Literal["auto"], most: int) -> None:
+        self.now = 1 if setting == "auto" else setting
+        self.capacity = most if setting == "auto" else setting
+        self._settled = setting != "auto" or most == 1
         self._tries: dict[int, list[float]] = {}
         self._short = 0
 
     def record(self, points: int, seconds: float) -> None:
-        """So long took a step of one point when so many advanced together."""
+        """Record a measurement: seconds per step and point with `points` in a stack."""
         if self._settled:
             return
         if points != self.now:
             self._short += 1
-            if self._short >= SHORT and self._tries:  # so many are never there at once
+            if self._short >= SHORT and self._tries:  # tiles are too small for this size
                 self.now = self._best()
                 self._settled = True
             return
@@ -58,15 +61,21 @@ class StackSize:
             self._settled = True
 
     def _best(self) -> int:
-        """The smallest size that a larger one does not beat by the gain that is asked for."""
-        found = 1
+        """Return the smallest size that no larger size beats by `GAIN`."""
+        best = 1
         for size, tries in sorted(self._tries.items()):
-            if min(tries) < (1 - GAIN) * min(self._tries[found]):
-                found = size
-        return found
+            if min(tries) < (1 - GAIN) * min(self._tries[best]):
+                best = size
+        return best
 
 
 def most_copies(trained: int) -> int:
-    """Copies of a model with so many trained parameters that are worth a try, a power of two."""
+    """Return the largest number of copies worth a try, a power of two.
+
+    Parameters
+    ----------
+    trained
+        Number of trained parameters of the model.
+    """
     copies = min(MOST, PARAMETERS // max(1, trained))
     return 1 << max(0, copies.bit_length() - 1)

@@ -25,25 +25,25 @@ if TYPE_CHECKING:
     from fractal_ray.workloads.nanochat.runner import NanochatRunner
     from nanochat.train.finetune import FinetuneResult
 
-# Changes when the mathematics of a run changes, so that old rows are not mistaken for new ones.
 NUMERICS = "nanochat-2"
+"""Version of the mathematics of a run, so that old rows are not mistaken for new ones."""
 STEPS_TIMED = 16
-"""Of the probe for `resources.gpu: auto`."""
+"""Number of steps that the probe for `resources.gpu: auto` times."""
 
 
 def fingerprint_of(parts: Mapping[str, str]) -> str:
-    """A workload's fingerprint, from those of its `model`, its `tokenizer` and its `data`."""
+    """Return the fingerprint of a workload from those of its `model`, `tokenizer` and `data`."""
     named = [NUMERICS, *(parts[name] for name in ("model", "tokenizer", "data"))]
     return hashlib.sha256("\n".join(named).encode()).hexdigest()[:32]
 
 
 class NanochatWorkload:
-    """Fine-tunes one checkpoint on one data set.
+    """A workload that fine-tunes one checkpoint on one data set.
 
     Parameters
     ----------
     spec
-        The model, the conversations, and how long these may be.
+        Settings of the model, the conversations, and their maximal length.
     recipe
         The fixed recipe; the axes override two of its fields.
     x_param, y_param
@@ -51,14 +51,14 @@ class NanochatWorkload:
     criterion
         The rule that labels a loss curve.
     budget
-        Largest `num_tokens` of any point, None where the number of steps is given: how far a
-        folder of shards is read.
+        Largest `num_tokens` of all points, None if the recipe sets the number of steps. A folder of
+        shards is read no further than it needs.
     largest_batch
-        Largest `device_batch_size` of any point; None for the recipe's.
+        Largest `device_batch_size` of all points; None for that of the recipe.
     kernels
-        How steps are computed.
+        Switches for the computation of steps.
     points_per_trial
-        Points that advance together on a device.
+        Number of points that advance together on a device.
     """
 
     def __init__(
@@ -84,16 +84,16 @@ class NanochatWorkload:
 
     @property
     def recipe(self) -> Mapping[str, Setting]:
-        """Every field of the fixed recipe, and other kernels than the plain ones."""
+        """Return every field of the fixed recipe, and the kernels unless they are `PLAIN`."""
         fields: dict[str, Setting] = {
             name: value if isinstance(value, bool | int | float | str) else ",".join(value)
             for name, value in self._recipe.to_dict().items()
         }
-        # They round differently: other bits, other runs.
+        # Other kernels round differently, so their runs have other bits.
         return {**fields, "kernels": str(self._kernels)} if self._kernels != PLAIN else fields
 
     def prepare(self) -> Prepared:
-        """Read the checkpoint, tokenise the conversations."""
+        """Read the checkpoint and tokenise the conversations."""
         from nanochat.data.conversations import load_conversations
         from nanochat.data.examples import tokenize_conversations
         from nanochat.sources.load import load_model
@@ -108,7 +108,7 @@ class NanochatWorkload:
         )
         conversations = load_conversations(data.source, data.split, data.limit, self.budget)
         examples = tokenize_conversations(conversations, tokenizer, data.max_seq_len)
-        # float32 whatever the file holds: bfloat16 has no numpy type, and upcasting loses nothing.
+        # float32 for files of any dtype: numpy has no bfloat16, and upcasting loses nothing.
         weights = {key: value.float().numpy() for key, value in checkpoint.state.items()}
         pad_id = tokenizer.special["<|assistant_end|>"]
         fingerprint = fingerprint_of(
@@ -121,9 +121,9 @@ class NanochatWorkload:
         return Prepared(fingerprint, Shared(checkpoint.config, weights, examples, pad_id))
 
     def open(self, shared: Shared, device: str) -> "NanochatRunner":
-        """Build the model on `device`, with weights of this worker's own."""
+        """Build the model on `device`, with a copy of the weights for this worker."""
         if device == "cuda" and self._recipe.deterministic:
-            # Read when CUDA starts; cuBLAS is deterministic only with a fixed workspace.
+            # CUDA reads it at its start; cuBLAS is deterministic only with a fixed workspace.
             os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         from fractal_ray.workloads.nanochat.runner import NanochatRunner
 
@@ -138,7 +138,7 @@ class NanochatWorkload:
         )
 
     def probe(self, shared: Shared, device: str) -> Footprint:
-        """Memory of the two largest steps of any point, and how busy the first ones keep a card."""
+        """Measure the memory of the two largest steps, and the busy share of usual steps."""
         footprint = measure(lambda: self.two_largest_steps(shared, device))
         runner = self.open(shared, device)
         recipe = self._recipe.with_values({"num_iterations": STEPS_TIMED})
@@ -146,9 +146,9 @@ class NanochatWorkload:
         return replace(footprint, busy=busy)
 
     def two_largest_steps(self, shared: Shared, device: str) -> "FinetuneResult":
-        """At the largest batch, on the longest rows of the data.
+        """Run two steps with the largest batch, on the longest rows of the data.
 
-        Two, because the optimizer's states of the first come after its peak.
+        There are two steps because the first allocates optimizer states only after its peak.
         """
         from nanochat.train.batches import make_batches
 

@@ -249,7 +249,7 @@ def test_kernels_are_named_in_a_spec() -> None:
 @pytest.mark.parametrize(
     ("raw", "says"),
     [
-        (kernels_spec("full_logits", "compile"), "full_logits computes as the source does"),
+        (kernels_spec("full_logits", "compile"), "full_logits computes as nanochat 8f979a8"),
         (kernels_spec("fast"), "'full_logits', 'compile' or 'cuda_graphs'"),
         (kernels_spec("cuda_graphs"), "resources.gpu is 0"),
         (
