@@ -1,4 +1,4 @@
-"""Known sets by name, for specs and tests."""
+"""The known sets by name, for specs and tests."""
 
 import inspect
 from collections.abc import Callable, Mapping
@@ -32,7 +32,7 @@ SETS: Final[Mapping[str, Callable[..., KnownSet]]] = {
         noise,
     )
 }
-"""What makes each set; its arguments are the parameters that a spec may give."""
+"""Functions that make the sets, by name; their arguments are the parameters in a spec."""
 
 
 def known_set(name: str, parameters: Mapping[str, Any] | None = None) -> KnownSet:
@@ -43,7 +43,7 @@ def known_set(name: str, parameters: Mapping[str, Any] | None = None) -> KnownSe
     name
         One of `SETS`.
     parameters
-        Those of the set; what is left out takes its default.
+        Parameters of the set; one that is left out takes its default.
 
     Raises
     ------
@@ -55,23 +55,23 @@ def known_set(name: str, parameters: Mapping[str, Any] | None = None) -> KnownSe
             f"unknown set {name!r}{nearest(name, SETS)}; allowed: {', '.join(sorted(SETS))}"
         )
     allowed = inspect.signature(SETS[name]).parameters
-    given: dict[str, Any] = {}
+    arguments: dict[str, Any] = {}
     for key, value in (parameters or {}).items():
         if key not in allowed:
             raise SweepError(
                 f"the set {name} has no parameter {key!r}{nearest(key, allowed)};"
                 f" allowed: {', '.join(allowed)}"
             )
-        given[key] = _number(f"{name}.{key}", value, allowed[key].annotation)
+        arguments[key] = _number(f"{name}.{key}", value, allowed[key].annotation)
     missing = [
         key
         for key, p in allowed.items()
-        if p.default is inspect.Parameter.empty and key not in given
+        if p.default is inspect.Parameter.empty and key not in arguments
     ]
     if missing:
         raise SweepError(f"the set {name} needs {' and '.join(missing)}")
     try:
-        return SETS[name](**given)
+        return SETS[name](**arguments)
     except ValueError as error:
         raise SweepError(f"the set {name}: {error}") from error
 
@@ -79,5 +79,5 @@ def known_set(name: str, parameters: Mapping[str, Any] | None = None) -> KnownSe
 def _number(where: str, value: Any, kind: type) -> int | float:
     if type(value) is int or (kind is float and type(value) is float and abs(value) < float("inf")):
         return kind(value)
-    what = "a whole number" if kind is int else "a finite number"
-    raise SweepError(f"{where} takes {what}; given {value!r}")
+    number = "a whole number" if kind is int else "a finite number"
+    raise SweepError(f"{where} takes {number}; given {value!r}")

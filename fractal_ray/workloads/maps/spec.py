@@ -12,7 +12,7 @@ from fractal_ray.workloads.section import PlannedRuns, WorkloadSection
 
 
 class MapSpec(WorkloadSection):
-    """The workload `map`: a set with a known answer in place of training."""
+    """The section of the workload `map`, which takes labels from a known set without training."""
 
     kind: Literal["map"] = "map"
     set: str
@@ -27,7 +27,7 @@ class MapSpec(WorkloadSection):
 
     @property
     def title(self) -> str:
-        """The set and its parameters, in words."""
+        """Return a description of the set and its parameters."""
         parameters = ", ".join(f"{key} {value}" for key, value in self.parameters.items())
         return f"the set {self.set}" + (f" with {parameters}" if parameters else "")
 
@@ -40,18 +40,18 @@ class MapSpec(WorkloadSection):
         threads: int = 1,
         points_per_trial: int | Literal["auto"] = "auto",
     ) -> Workload:
-        """Make the workload; a set needs nothing but its name and parameters."""
+        """Make the workload; a set needs only its name and parameters."""
         from fractal_ray.workloads.maps.workload import MapWorkload
 
         return MapWorkload(self.set, self.parameters)
 
     def check(self, planned: PlannedRuns) -> None:
-        """Refuse other axes than x and y, a GPU, and logged loss curves.
+        """Refuse axes other than x and y, a GPU, and logged loss curves.
 
         Raises
         ------
         ValueError
-            Naming the key, its value and what is allowed.
+            The message names the key, its value and the allowed values.
         """
         for swept in planned.axes:
             side, param = swept.side, swept.axis.param

@@ -1,6 +1,6 @@
-"""The workload `map`: sets with known answers in place of training.
+"""The workload `map`: labels from known sets, without training.
 
-For trying out plans, planners and estimators: the dimension that a sweep should find is known.
+It serves to test plans, planners and estimators, because the dimension of the border is known.
 """
 
 import time
@@ -16,19 +16,19 @@ from fractal_ray.workloads.base import Prepared
 from fractal_ray.workloads.maps.known_sets import known_set
 from fractal_ray.workloads.maps.sets.base import NOT_IMPROVED, TRAINED, KnownSet
 
-# Changes when a set's answers change, so that old rows are not mistaken for new ones.
 NUMERICS = "map-1"
+"""Version of the answers of the sets, so that old rows are not mistaken for new ones."""
 
 
 class MapWorkload:
-    """Answers from a known set, whose own plane the axes x and y span.
+    """A workload whose labels come from a known set; the axes x and y span the plane of the set.
 
     Parameters
     ----------
     name
         One of `fractal_ray.workloads.maps.known_sets.SETS`.
     parameters
-        Those of the set; what is left out takes its default.
+        Parameters of the set; one that is left out takes its default.
 
     Raises
     ------
@@ -42,11 +42,11 @@ class MapWorkload:
 
     @property
     def recipe(self) -> Mapping[str, Setting]:
-        """The set's name and every parameter, defaults included."""
+        """Return the name of the set and all parameters, defaults included."""
         return {"set": self._name, **self._parameters}
 
     def prepare(self) -> Prepared:
-        """Nothing to load: the recipe says all."""
+        """Return a constant fingerprint; there is nothing to load."""
         return Prepared(NUMERICS, None)
 
     def open(self, shared: None, device: str) -> "MapRunner":
@@ -63,7 +63,7 @@ class MapWorkload:
 
 
 class MapRunner:
-    """The workload on one worker."""
+    """The runner of the workload `map` on one worker."""
 
     device = "cpu"
 
@@ -71,8 +71,11 @@ class MapRunner:
         self._known = known
 
     def evaluate(self, points: Sequence[Point]) -> Iterator[RunRecord]:
-        """All points at once. Their loss curves are empty: a made-up curve would let a later
-        `label.threshold` flip answers that depend on none."""
+        """Evaluate all points at once.
+
+        Their loss curves are empty. With an invented curve, a later `label.threshold` could flip
+        answers that depend on no threshold.
+        """
         start = time.perf_counter()
         x = np.array([point.x for point in points], dtype=np.float64)
         y = np.array([point.y for point in points], dtype=np.float64)

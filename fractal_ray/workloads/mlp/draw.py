@@ -1,7 +1,7 @@
-"""What all networks of a sweep share: initial weights, examples and the order of minibatches.
+"""The draw that all networks of a sweep share: initial weights, examples, order of minibatches.
 
 Everything is standard normal, labels included (arXiv 2402.06184). `paper` is the draw of the
-published notebook itself (jax.random.PRNGKey(0), float64, jax_threefry_partitionable off; the
+notebook published with that paper (jax.random.PRNGKey(0), float64, jax_threefry_partitionable off;
 minibatches from PRNGKey(42)), so that maps can be compared pixel by pixel.
 """
 
@@ -16,11 +16,12 @@ from numpy.typing import NDArray
 from fractal_ray.errors import SweepError
 
 PAPER = Path(__file__).with_name("paper_draw.npz")
+"""File with the draw `paper`."""
 
 
 @dataclass(frozen=True)
 class Draw:
-    """Plain arrays, for `examples` examples of a net of width n.
+    """The drawn numbers as plain arrays, for `examples` examples of a network of width n.
 
     Parameters
     ----------
@@ -31,7 +32,8 @@ class Draw:
     x, y
         (examples, n) and (examples,) float64 inputs and labels.
     batches
-        (steps, batch) int64 examples of each step, with replacement; None for full batch.
+        (steps, batch) int64 indices of the examples of each step, with replacement; None for full
+        batch.
     """
 
     theta0: NDArray[np.float64]
@@ -42,7 +44,7 @@ class Draw:
 
     @property
     def fingerprint(self) -> str:
-        """32 hex digits that name every number of it."""
+        """Return 32 hex digits that identify all numbers of the draw."""
         digest = hashlib.sha256()
         for array in (self.theta0, self.theta1, self.x, self.y, self.batches):
             if array is None:
@@ -56,7 +58,7 @@ class Draw:
 def make_draw(
     source: int | str, *, width: int, examples: int, batch: int | None, steps: int
 ) -> Draw:
-    """Draw from a seed, or read a draw.
+    """Draw numbers from a seed, or read a draw from a file.
 
     Parameters
     ----------
@@ -64,13 +66,14 @@ def make_draw(
         A seed (0 or more), "paper", or an .npz file with `theta0`, `theta1`, `x`, `y` and, for
         minibatches, `batches`.
     width
-        Inputs, and hidden units.
+        Number of inputs, and of hidden units.
     examples
-        The first so many are used: with the same source, more of them begin with the same.
+        Number of examples. The first ones of a source are used, so a smaller number gives a prefix
+        of a larger one.
     batch
-        Examples of a minibatch, None for full batch.
+        Number of examples in a minibatch; None for full batch.
     steps
-        Minibatches.
+        Number of minibatches.
 
     Raises
     ------
@@ -81,12 +84,12 @@ def make_draw(
         return _from_seed(source, width, examples, batch, steps)
     path = PAPER if source == "paper" else Path(source)
     arrays = _read(path, source)
-    found = arrays["theta0"].shape
-    if found != (width, width) or arrays["theta1"].size != width:
-        raise SweepError(f"draw {source} has weights {found} for a width of {width}")
+    shape = arrays["theta0"].shape
+    if shape != (width, width) or arrays["theta1"].size != width:
+        raise SweepError(f"draw {source} has weights {shape} for a width of {width}")
     if len(arrays["x"]) < examples or arrays["x"].shape[1] != width:
         raise SweepError(
-            f"draw {source} has examples {arrays['x'].shape}; asked for {examples} of {width}"
+            f"draw {source} has examples {arrays['x'].shape}; needed: {examples} of {width}"
         )
     batches = None
     if batch is not None:
@@ -101,7 +104,7 @@ def make_draw(
 
 
 def _from_seed(seed: int, width: int, examples: int, batch: int | None, steps: int) -> Draw:
-    # A stream for each array, so that the size of one does not change another.
+    # A random stream for each array, so that the size of one array does not change another.
     streams = [np.random.default_rng([seed, part]) for part in range(5)]
     return Draw(
         streams[0].standard_normal((width, width)),
@@ -127,11 +130,11 @@ def _read(path: Path, source: str) -> dict[str, Any]:
 def _batches_of(
     arrays: dict[str, Any], source: str, examples: int, batch: int, steps: int
 ) -> NDArray[np.int64]:
-    found = arrays.get("batches")
-    if found is None or len(found) < steps or found.shape[1] != batch:
-        has = "none" if found is None else f"{found.shape[0]} of {found.shape[1]} examples"
-        raise SweepError(f"draw {source} has {has} as minibatches; asked for {steps} of {batch}")
-    batches = found[:steps].astype(np.int64)
+    stored = arrays.get("batches")
+    if stored is None or len(stored) < steps or stored.shape[1] != batch:
+        has = "none" if stored is None else f"{stored.shape[0]} of {stored.shape[1]} examples"
+        raise SweepError(f"draw {source} has {has} as minibatches; needed: {steps} of {batch}")
+    batches = stored[:steps].astype(np.int64)
     if batches.min() < 0 or batches.max() >= examples:
         raise SweepError(f"minibatches of draw {source} name examples beyond the first {examples}")
     return batches

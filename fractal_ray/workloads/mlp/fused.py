@@ -1,8 +1,8 @@
-"""`mlp_train` compiled by numba: one network after the other, all its steps inside the cache.
+"""The trainer compiled by numba: one network after the other, all its steps inside the cache.
 
-The same formulas in float64 on a CPU. Whole vectors of examples go through every loop, so that the
-compiler fills AVX-512 registers where there are any, and nothing leaves the second-level cache. A
-network's numbers are the same bits whoever else is in its tile.
+It computes the formulas of `train.py` in float64 on a CPU. Every loop runs over whole vectors of
+examples, so that the compiler fills AVX-512 registers if the processor has them, and nothing leaves
+the second-level cache. The bits of a network do not depend on the other networks in its tile.
 """
 
 import math
@@ -17,26 +17,27 @@ from fractal_ray.workloads.mlp.net import Net
 
 Floats = NDArray[np.float64]
 
-_VECTOR = 8  # numbers of a line of the cache; examples are padded to it with zeros
+_VECTOR = 8
+"""Numbers in a cache line; examples are padded to a multiple of it with zeros."""
 _KINDS = {"tanh": TANH, "relu": RELU, "identity": IDENTITY}
 
 
 class FusedTrainer:
-    """The networks' shared data; as `mlp_train.Trainer`, float64 on a CPU.
+    """The trainer of many networks in float64 on a CPU, with the interface of `train.Trainer`.
 
     Parameters
     ----------
     net, draw
         As for `Trainer`.
     threads
-        Networks that are trained at a time.
+        Number of networks that are trained at a time.
     """
 
     def __init__(self, net: Net, draw: Draw, threads: int) -> None:
         self._net, self._threads = net, threads
         examples, width = draw.x.shape
         inputs, rows = _whole(width, INPUTS), _whole(examples, _VECTOR)
-        # tanh(z) is a function of exp(2 z): the 2 is in x, and taken out of the rates.
+        # tanh(z) is a function of exp(2 z): the factor 2 goes into x, and out of the rates.
         twice = 2.0 if net.activation == "tanh" else 1.0
         self._rate_factor = 1 / twice
         self._theta0 = _aligned(_whole(width, 2), inputs)
@@ -46,17 +47,17 @@ class FusedTrainer:
         self._x, self._y = _aligned(inputs, rows), _aligned(rows)
         self._x[:width, :examples] = draw.x.T * (net.input_factor(width) * twice)
         self._y[:examples] = draw.y
-        # A copy: Ray's arrays are read-only, for numba another type, compiled anew.
+        # A copy: Ray's arrays are read-only, which is another type that numba compiles again.
         self._batches = np.array(np.empty((0, 0)) if draw.batches is None else draw.batches, int)
         self._sizes = width, examples
         self._per_step = net.offset_mode == "per_step"
 
     def losses(self, eta0: Floats, eta1: Floats, offset: Floats) -> Floats:
-        """As `Trainer.losses`."""
+        """Train one network per entry, as `Trainer.losses` does."""
         curves = np.full((len(eta0), self._net.steps), math.nan)
         rates = np.stack([eta0 * self._rate_factor, eta1, offset], axis=1)
         with ThreadPoolExecutor(self._threads) as pool:
-            # Neighbours take about as long as each other: every thread gets some of all regions.
+            # Neighbours take about equally long, so every thread gets networks of all regions.
             jobs = [(part, self._threads) for part in range(self._threads)]
             list(pool.map(lambda job: self._train(rates, curves, *job), jobs))
         return curves
@@ -64,12 +65,12 @@ class FusedTrainer:
     def _train(self, rates: Floats, curves: Floats, first: int, stride: int) -> None:
         units, inputs, rows = *self._theta0.shape, len(self._y)
         width, examples = self._sizes
-        seen = self._batches.shape[1] or examples
-        batch = _whole(seen, _VECTOR)
+        step_examples = self._batches.shape[1] or examples
+        batch = _whole(step_examples, _VECTOR)
         train(
             rates,
             curves,
-            (first, stride, width, examples, seen),
+            (first, stride, width, examples, step_examples),
             (_KINDS[self._net.activation], self._net.output_factor(width), self._per_step),
             (self._theta0, self._theta1, self._y, self._batches),
             (self._x, _aligned(units, rows), _aligned(rows)),
@@ -83,7 +84,7 @@ def _whole(count: int, parts: int) -> int:
 
 
 def _aligned(*shape: int) -> Floats:
-    """Zeros that begin with a line of the cache: vectors across two of them cost half the speed."""
+    """Return zeros that begin at a cache line; vectors across two lines halve the speed."""
     size = math.prod(shape)
     room = np.zeros(size + _VECTOR)
     start = -(room.ctypes.data // room.itemsize) % _VECTOR

@@ -1,4 +1,4 @@
-"""The steps of `mlp_fused`, compiled by numba. All arrays are float64, and zero where padded."""
+"""The steps of `fused.py`, compiled by numba. All arrays are float64, and padded with zeros."""
 
 import math
 from typing import Any
@@ -9,21 +9,23 @@ from numba import njit, types  # pyright: ignore[reportMissingImports]
 from numba.extending import intrinsic  # pyright: ignore[reportMissingImports]
 
 INPUTS = 8
-"""A product is unrolled over so many inputs: their number is padded to it with zeros."""
+"""Number of inputs over which a product is unrolled; inputs are padded to a multiple with zeros."""
 TANH, RELU, IDENTITY = 0, 1, 2
-_SATURATED = 40.0  # of 2 z, as in mlp_train
-_BLOCK = 10  # steps between looks at who is saturated
+_SATURATED = 40.0
+"""Value of 2 z from which on a unit counts as saturated, as in `train.py`."""
+_BLOCK = 10
+"""Number of steps between two checks for saturation."""
 
-# Sums may be reordered into vectors; that a value may be inf or nan is not given up.
+# The compiler may reorder sums into vectors, but must respect inf and nan.
 _compiled: Any = njit(
     fastmath={"contract", "reassoc", "nsz"}, error_model="numpy", nogil=True, cache=True
 )
-# Not where a sum is made to be rounded.
+# Without reordering, for sums that round on purpose.
 _as_written: Any = njit(fastmath={"contract"}, error_model="numpy", nogil=True, cache=True)
 
 
 def _as(to: Any, of: Any, kind: ir.Type) -> Any:
-    """A value of type `of`, its 64 bits read as type `to`; for compiled functions."""
+    """Make a compiled function that reads the 64 bits of a value of type `of` as type `to`."""
     signature = to(of), lambda _context, builder, _, args: builder.bitcast(args[0], kind)
     return intrinsic(lambda _context, value: signature)
 
@@ -31,8 +33,8 @@ def _as(to: Any, of: Any, kind: ir.Type) -> Any:
 _bits = _as(types.int64, types.float64, ir.IntType(64))
 _from_bits = _as(types.float64, types.int64, ir.DoubleType())
 _LOG2E = 1 / math.log(2)
-_ROUND = 1.5 * 2**52  # added, it leaves the nearest integer in the last bits
-_LN2 = float.fromhex("0x1.62e42fefa3800p-1")  # its first bits: times an integer it is exact
+_ROUND = 1.5 * 2**52  # a sum with it has the nearest integer in its last bits
+_LN2 = float.fromhex("0x1.62e42fefa3800p-1")  # the first bits of ln 2; exact times an integer
 _LN2_REST = float.fromhex("0x1.ef35793c76730p-45")
 _C2, _C3, _C4, _C5, _C6, _C7, _C8, _C9, _C10, _C11, _C12 = (
     1 / math.factorial(n) for n in range(2, 13)
@@ -41,10 +43,10 @@ _C2, _C3, _C4, _C5, _C6, _C7, _C8, _C9, _C10, _C11, _C12 = (
 
 @_as_written
 def _tanh_of_half(z: float) -> float:
-    """``tanh(z / 2) = 1 - 2 / (1 + exp z)``, off by 4e-16 at most.
+    """Return ``tanh(z / 2) = 1 - 2 / (1 + exp z)``, with an error of 4e-16 at most.
 
-    exp by ``z = n ln 2 + r`` (Cody and Waite) and Taylor's sum for exp r, whose next term is below
-    2e-16 at ``|r| <= ln 2 / 2``.
+    exp z comes from ``z = n ln 2 + r`` (Cody and Waite) and the Taylor series of exp r, whose next
+    term is below 2e-16 for ``|r| <= ln 2 / 2``.
     """
     z = _SATURATED if z > _SATURATED else z
     z = -_SATURATED if z < -_SATURATED else z
@@ -61,7 +63,7 @@ def _tanh_of_half(z: float) -> float:
 
 @_compiled
 def _hide(kind, w0, x, hidden):
-    """hidden (units, examples): act(W0 x)."""
+    """Fill `hidden` (units, examples) with act(W0 x)."""
     for u in range(w0.shape[0]):
         for k in range(0, x.shape[0], INPUTS):
             for e in range(x.shape[1]):
@@ -79,7 +81,7 @@ def _hide(kind, w0, x, hidden):
 
 @_compiled
 def _errors(w1, readout, y, hidden, error):
-    """error (examples,): out - y. The sum of its squares."""
+    """Fill `error` (examples,) with out - y, and return the sum of its squares."""
     for e in range(len(y)):
         error[e] = -y[e]
     for u in range(0, len(w1), 2):
@@ -94,7 +96,7 @@ def _errors(w1, readout, y, hidden, error):
 
 @_compiled
 def _output_slopes(hidden, error, slopes):
-    """slopes (units,): the sum of error * hidden."""
+    """Fill `slopes` (units,) with the sum of error * hidden."""
     for u in range(len(slopes)):
         total = 0.0
         for e in range(len(error)):
@@ -104,7 +106,7 @@ def _output_slopes(hidden, error, slopes):
 
 @_compiled
 def _backward(kind, error, hidden):
-    """hidden becomes error * act'."""
+    """Replace `hidden` by error * act'."""
     for u in range(hidden.shape[0]):
         for e in range(len(error)):
             h = hidden[u, e]
@@ -118,7 +120,10 @@ def _backward(kind, error, hidden):
 
 @_compiled
 def _input_slopes(x, back, slopes):
-    """slopes (units, inputs): the sum of back * x. Eight at a time share what they load."""
+    """Fill `slopes` (units, inputs) with the sum of back * x.
+
+    Eight sums are computed at a time and share the numbers that they load.
+    """
     for u in range(0, back.shape[0], 2):
         for k in range(0, x.shape[0], 4):
             a0 = a1 = a2 = a3 = b0 = b1 = b2 = b3 = 0.0
@@ -134,7 +139,10 @@ def _input_slopes(x, back, slopes):
 
 @_compiled
 def _stays_saturated(w0, x, drift, width, examples):
-    """As `Trainer._saturated`; nearly always over after the first example."""
+    """Return True if every unit stays saturated, as `Trainer._saturated` does.
+
+    The first example nearly always decides it.
+    """
     for e in range(examples):
         for u in range(width):
             now = end = 0.0
@@ -147,9 +155,9 @@ def _stays_saturated(w0, x, drift, width, examples):
 
 
 @_compiled
-def _step(kind, settled, rate0, rate1, seen, weights):
-    """Descend along the slopes on these examples; hidden is used up unless settled."""
-    x, hidden, error = seen
+def _step(kind, settled, rate0, rate1, data, weights):
+    """Descend along the slopes on the examples of `data`; overwrite `hidden` unless settled."""
+    x, hidden, error = data
     w0, slopes0, w1, slopes1 = weights
     _output_slopes(hidden, error, slopes1)
     if not settled:
@@ -164,7 +172,7 @@ def _step(kind, settled, rate0, rate1, seen, weights):
 
 @_compiled
 def _choose(batch, whole, batched):
-    """The examples of a minibatch."""
+    """Copy the examples of a minibatch into `batched`."""
     from_x, from_hidden, from_error = whole
     x, hidden, error = batched
     for column in range(len(batch)):
@@ -198,23 +206,23 @@ def train(rates, curves, sizes, net, shared, whole, batched, weights):
     Parameters
     ----------
     rates
-        (networks, 3): of W0, of W1, and the offset.
+        (networks, 3) rate of W0, rate of W1, and offset.
     curves
         (networks, steps) losses.
     sizes
-        first, stride, width, examples, and how many of them a step learns from.
+        first, stride, width, number of examples, and number of examples per step.
     net
-        Which activation, factor of the output, and whether every step has the offset.
+        Kind of activation, factor of the output, and True if every step adds the offset.
     shared
-        theta0 (units, inputs), theta1 (units,), y (examples,), and batches (steps, seen), or (0, 0)
-        for full batch.
+        theta0 (units, inputs), theta1 (units,), y (examples,), and batches (steps, examples per
+        step), or (0, 0) for full batch.
     whole, batched
-        Inputs (inputs, examples), and room for hidden layers and errors: of all examples, and of a
+        Inputs (inputs, examples), and space for hidden layers and errors: of all examples, and of a
         minibatch.
     weights
-        Room for W0, its slopes, W1 and its slopes.
+        Space for W0, its slopes, W1 and its slopes.
     """
-    first, stride, width, examples, seen = sizes
+    first, stride, width, examples, step_examples = sizes
     kind, readout, per_step = net
     theta0, theta1, y, batches = shared
     w0, _, w1, _ = weights
@@ -237,9 +245,9 @@ def train(rates, curves, sizes, net, shared, whole, batched, weights):
                 drift = offset * (steps - 1 - step) if per_step else 0.0
                 settled = _stays_saturated(w0, x, drift, width, examples)
             for e in range(len(error)):
-                error[e] *= 2 / seen * readout
-            on = whole
+                error[e] *= 2 / step_examples * readout
+            data = whole
             if len(batches):
                 _choose(batches[step], whole, batched)
-                on = batched
-            _step(kind, settled, rate0, rate1, on, weights)
+                data = batched
+            _step(kind, settled, rate0, rate1, data, weights)

@@ -4,27 +4,29 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 LARGEST = 1e6
+"""Value at which `v` is cut."""
 WINDOW = 20
+"""Number of last values of `v` that decide on convergence."""
 
 
 def measure(
     losses: ArrayLike, steps: int, converged: ArrayLike | None = None
 ) -> NDArray[np.float64]:
-    """Summarise loss curves; the sign is the paper's label, negative for converged.
+    """Summarise loss curves by one number each; its sign is the label, negative for converged.
 
     ``v = losses / losses[0]``, cut at 1e6, with 1e6 in place of losses that are not finite. A run
-    has converged if the mean of the last 20 of v is below 1; its measure is -sum(v), that of
-    another +sum(1/v).
+    has converged if the mean of the last 20 of v is below 1. The measure is -sum(v) of a run that
+    has converged, and +sum(1/v) of a run that has not.
 
     Parameters
     ----------
     losses
-        (..., up to `steps`) losses; those that are missing at the end count as not finite, so a
-        row's `losses` of a diverged run can be given as they are.
+        (..., up to `steps`) losses. Losses that are missing at the end count as not finite, so the
+        `losses` of a row of a diverged run can be used unchanged.
     steps
-        Of a whole run.
+        Number of steps of a complete run.
     converged
-        (...) bool, which runs count as converged; None for the paper's rule.
+        (...) bool, True for runs that count as converged; None for the rule above.
 
     Returns
     -------

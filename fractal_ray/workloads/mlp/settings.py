@@ -10,38 +10,39 @@ from fractal_ray.workloads.section import Model
 class MlpSettings(Model):
     """Settings of the small network of arXiv 2402.06184 that trains at every point.
 
-    The axes sweep `eta0` (rate of the first layer), `eta1` (of the second), `eta` (both) or
-    `w0_offset` (added to every weight of the first). A parameter that no axis sweeps is set here.
+    The axes sweep `eta0` (rate of the first layer), `eta1` (rate of the second layer), `eta` (both
+    rates) or `w0_offset` (added to every weight of the first layer). The section sets the
+    parameters that no axis sweeps.
     """
 
     kind: Literal["mlp"] = "mlp"
     activation: Literal["tanh", "relu", "identity"] = "tanh"
     width: int = Field(default=16, ge=1, le=4096)
-    """Inputs, and hidden units."""
+    """Number of inputs, and of hidden units."""
     examples: int = Field(default=272, ge=1)
     batch: int | None = Field(default=None, ge=1)
-    """Examples of a step, with replacement; all of them if not given."""
+    """Number of examples per step, with replacement; by default all examples."""
     steps: int = Field(default=500, ge=1)
     readout: Literal["mean_field", "standard"] = "mean_field"
-    """Factor of the output: 1/width as in the paper, or 1/sqrt(width)."""
+    """Factor of the output: 1/width as in arXiv 2402.06184, or 1/sqrt(width)."""
     offset_mode: Literal["per_step", "init"] = "per_step"
-    """per_step adds `w0_offset` before every step, as the published code does; init, once."""
+    """per_step adds `w0_offset` before every step (as in arXiv 2402.06184); init adds it once."""
     dtype: Literal["float64", "float32"] = "float64"
     draw: int | str = 0
-    """Weights and examples: a seed, `paper` (those of the published notebook), or an .npz file."""
+    """Origin of weights and examples: a seed, `paper` (the published notebook), or an .npz file."""
     eta0: float | None = Field(default=None, ge=0)
     eta1: float | None = Field(default=None, ge=0)
     w0_offset: float | None = None
-    """0 if not given."""
+    """Offset of the first layer; 0 by default."""
     kept_losses: int | Literal["all"] = "all"
-    """Losses that a row keeps: all, or the first one and this number of the last ones."""
+    """Losses that a row stores: all, or the first one and this number of the last ones."""
 
     @field_validator("kept_losses")
     @classmethod
-    def _at_least_one(cls, kept: int | str) -> int | str:
-        if isinstance(kept, int) and kept < 1:
-            raise ValueError(f"kept_losses must be at least 1 or all; given {kept}")
-        return kept
+    def _at_least_one(cls, number: int | str) -> int | str:
+        if isinstance(number, int) and number < 1:
+            raise ValueError(f"kept_losses must be at least 1 or all; given {number}")
+        return number
 
     @field_validator("draw")
     @classmethod

@@ -16,11 +16,11 @@ MLP_AXES: Final = ("eta0", "eta1", "eta", "w0_offset")
 
 
 class MlpSpec(MlpSettings, WorkloadSection):
-    """The workload `mlp`: a small network of arXiv 2402.06184 trained at every point."""
+    """The section of the workload `mlp`: a small network of arXiv 2402.06184 at every point."""
 
     @property
     def title(self) -> str:
-        """The network, its data and its steps, in words."""
+        """Return a description of the network, its data and its steps."""
         data = f"{self.examples} example{'s' if self.examples > 1 else ''}"
         data += f" in batches of {self.batch}" if self.batch else ""
         return f"{self.activation} network of width {self.width} on {data}, {self.steps} steps"
@@ -45,7 +45,7 @@ class MlpSpec(MlpSettings, WorkloadSection):
         Raises
         ------
         ValueError
-            Naming the key, its value and what is allowed; and as `check_axes`.
+            The message names the key, its value and the allowed values; also as `check_axes`.
         """
         self.check_axes(planned.x.axis.param, planned.y.axis.param)
         for swept in planned.axes:
@@ -54,10 +54,10 @@ class MlpSpec(MlpSettings, WorkloadSection):
                 raise ValueError(
                     f"axes.{swept.side}: {axis.param} must not be below 0; min is {axis.min:g}"
                 )
-        kept = self.kept_losses
-        if isinstance(kept, int) and planned.window > kept:
+        stored = self.kept_losses
+        if isinstance(stored, int) and planned.window > stored:
             raise ValueError(
-                f"label.window is {planned.window}, and a row keeps the last {kept} losses"
+                f"label.window is {planned.window}, and a row keeps the last {stored} losses"
                 " (workload.kept_losses)"
             )
 
@@ -67,7 +67,7 @@ class MlpSpec(MlpSettings, WorkloadSection):
         Raises
         ------
         ValueError
-            Naming the axis or the setting.
+            The message names the axis or the setting.
         """
         for side, param in (("x", x), ("y", y)):
             if param not in MLP_AXES:
@@ -87,7 +87,7 @@ class MlpSpec(MlpSettings, WorkloadSection):
             raise ValueError("workload.w0_offset is swept; leave it out")
 
     def arithmetic(self, axis: Axis) -> Arithmetic:
-        """Return the dtype of the network, in which every parameter is used."""
+        """Return the dtype of the network, which uses every parameter in this dtype."""
         return self.dtype
 
     def in_other_dtype(self) -> "MlpSpec":
@@ -96,6 +96,6 @@ class MlpSpec(MlpSettings, WorkloadSection):
         return self.model_copy(update={"dtype": other})
 
     def files(self) -> Iterable[tuple[str, str]]:
-        """Return the .npz file of weights and examples, where the spec names one."""
+        """Return the key and the .npz file of weights and examples, if the spec names one."""
         if str(self.draw).endswith(".npz"):
             yield "workload.draw", str(self.draw)

@@ -1,11 +1,11 @@
-"""Many small networks trained side by side, each with rates of its own.
+"""The trainer of many small networks side by side, each with rates of its own.
 
 The network of Sohl-Dickstein (arXiv 2402.06184), without biases: ``h = act(x W0 gain / sqrt(n))``,
 ``out = h W1 readout``, ``loss = mean((out - y)^2)``, plain gradient descent. All networks share
 the examples, so that their hidden layers are one large product of matrices. They advance by a few
 steps at a time, in tiles whose hidden layers stay in the cache; between these blocks networks whose
-loss is no longer finite leave. So what is in a tile depends on who else is there, and a network's
-numbers do not, but for last bits: a matrix product orders its sums by its shape.
+loss is no longer finite leave. The number of networks in a tile therefore changes. It changes only
+the last bits of a network's numbers: a matrix product orders its sums by its shape.
 """
 
 import math
@@ -19,24 +19,27 @@ from fractal_ray.workloads.mlp.draw import Draw
 from fractal_ray.workloads.mlp.net import Net
 
 _BLOCK = 10
-"""Steps between looks at who has diverged."""
+"""Number of steps between two checks for divergence."""
 _TILE_BYTES = {"cpu": 1 << 21, "cuda": 1 << 30}
-"""Of hidden layers and their gradients: a core's second-level cache or two; part of a GPU."""
+"""Bytes of hidden layers and their gradients: about a core's second-level cache; part of a GPU."""
 _SATURATED = 40.0
-"""Of 2 z: from 38 on, 2 sigmoid(2 z) - 1 is 1 in float64."""
+"""Value of 2 z from which on a unit counts as saturated.
+
+2 sigmoid(2 z) - 1 is 1 in float64 from 2 z = 38 on.
+"""
 
 
 class Trainer:
-    """The networks' shared data on one device.
+    """The trainer of many networks, with their shared data on one device.
 
     Parameters
     ----------
     net
-        The kind of network.
+        Architecture of the networks.
     draw
         Initial weights, examples and the order of minibatches.
     dtype
-        Arithmetic of everything.
+        Type of all numbers.
     device
         "cpu" or "cuda".
     """
@@ -79,31 +82,31 @@ class Trainer:
         eta0, eta1
             (networks,) rates of W0 and of W1.
         offset
-            (networks,) what is added to W0.
+            (networks,) offsets added to W0.
 
         Returns
         -------
-        (networks, steps) loss over all examples before each step, float64. All that follow one
+        (networks, steps) loss over all examples before each step, float64. All losses after one
         that is not finite are NaN.
         """
         steps, state = self._net.steps, self._start(eta0, eta1, offset)
         curves = self._empty(steps, len(eta0)).fill_(math.nan)
         moving = torch.arange(len(eta0), device=self._device)
-        settled = moving[:0]  # networks whose hidden layer stays as it is
+        settled = moving[:0]  # networks whose hidden layer stays unchanged
         for start in range(0, steps, _BLOCK):
             block = slice(start, min(start + _BLOCK, steps))
-            for who in _parts(settled, self._tile):
-                curves[block, who] = self._advance_output(state, who, block)
+            for indices in _parts(settled, self._tile):
+                curves[block, indices] = self._advance_output(state, indices, block)
             settles = torch.zeros(len(eta0), dtype=torch.bool, device=self._device)
-            for who in _parts(moving, self._tile):
-                curves[block, who], settles[who] = self._advance(state, who, block)
+            for indices in _parts(moving, self._tile):
+                curves[block, indices], settles[indices] = self._advance(state, indices, block)
             finite = torch.isfinite(curves[block]).all(0)
             settled = torch.cat([settled[finite[settled]], moving[(finite & settles)[moving]]])
             moving = moving[(finite & ~settles)[moving]]
-        found = curves.T.cpu().numpy().astype(np.float64)
-        ended = np.logical_or.accumulate(~np.isfinite(found), axis=1)
-        found[:, 1:][ended[:, :-1]] = math.nan
-        return found
+        losses = curves.T.cpu().numpy().astype(np.float64)
+        ended = np.logical_or.accumulate(~np.isfinite(losses), axis=1)
+        losses[:, 1:][ended[:, :-1]] = math.nan
+        return losses
 
     def _start(
         self,
@@ -120,15 +123,20 @@ class Trainer:
         return state
 
     def _advance(
-        self, state: "_State", who: torch.Tensor, block: slice
+        self, state: "_State", indices: torch.Tensor, block: slice
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """The steps `block` of the networks `who`: (steps, networks) losses, and (networks,) whose
-        hidden layer will stay as it is to the end."""
-        w0, w1 = state.w0[:, who], state.w1[who]
-        rate0, rate1, offset = state.rate0[who], state.rate1[who], state.offset[who]
+        """Advance the networks `indices` by the steps `block`.
+
+        Returns
+        -------
+        (steps, networks) losses, and (networks,) bool: True for networks whose hidden layer stays
+        unchanged to the end.
+        """
+        w0, w1 = state.w0[:, indices], state.w1[indices]
+        rate0, rate1, offset = state.rate0[indices], state.rate1[indices], state.offset[indices]
         drift = self._net.offset_mode == "per_step" and bool(offset.any())
-        hidden, back = self._hidden[: len(who)], self._back[: len(who)]
-        slope, losses = torch.empty_like(w0), self._empty(block.stop - block.start, len(who))
+        hidden, back = self._hidden[: len(indices)], self._back[: len(indices)]
+        slope, losses = torch.empty_like(w0), self._empty(block.stop - block.start, len(indices))
         for row, step in enumerate(range(block.start, block.stop)):
             if drift:
                 w0 += offset
@@ -139,40 +147,50 @@ class Trainer:
             torch.mm(x, back.view(-1, self._seen).T, out=slope.view(len(x), -1))
             w0.addcmul_(slope, w1 * rate0, value=-1)
             w1.addcmul_(torch.bmm(error, h.mT)[:, 0], rate1, value=-1)
-        state.w0[:, who], state.w1[who] = w0, w1
+        state.w0[:, indices], state.w1[indices] = w0, w1
         left = self._net.steps - block.stop if drift else 0
         return losses, self._saturated(w0, hidden, left * offset)
 
-    def _advance_output(self, state: "_State", who: torch.Tensor, block: slice) -> torch.Tensor:
-        """`_advance` of networks whose hidden layer stays as it is."""
-        w1, rate1 = state.w1[who], state.rate1[who]
-        hidden = self._hidden[: len(who)]
-        losses = self._empty(block.stop - block.start, len(who))
-        self._hide(state.w0[:, who], hidden)
+    def _advance_output(self, state: "_State", indices: torch.Tensor, block: slice) -> torch.Tensor:
+        """Advance networks whose hidden layer stays unchanged; return (steps, networks) losses."""
+        w1, rate1 = state.w1[indices], state.rate1[indices]
+        hidden = self._hidden[: len(indices)]
+        losses = self._empty(block.stop - block.start, len(indices))
+        self._hide(state.w0[:, indices], hidden)
         for row, step in enumerate(range(block.start, block.stop)):
             error, losses[row] = self._error(w1, hidden)
             error, h, _ = self._minibatch(step, error, hidden)
             w1.addcmul_(torch.bmm(error, h.mT)[:, 0], rate1, value=-1)
-        state.w1[who] = w1
+        state.w1[indices] = w1
         return losses
 
     def _saturated(
         self, w0: torch.Tensor, hidden: torch.Tensor, drift: torch.Tensor
     ) -> torch.Tensor:
-        """Which networks have every unit of tanh at exactly 1 or -1 on every example, now and after
-        `drift`: their W0 gets no gradient ever again. Between, z moves along a line."""
+        """Find networks whose W0 never gets a gradient again.
+
+        Returns
+        -------
+        (networks,) bool: True if every tanh unit is exactly 1 or -1 on every example, now and after
+        `drift`. Between these two times z moves along a line.
+        """
         if self._net.activation != "tanh":
             return torch.zeros(len(hidden), dtype=torch.bool, device=self._device)
-        found = (hidden[:, :, 0].abs() == 1).all(1)  # nearly always enough to see that it is not
-        if found.any():
-            now = self._forward.T @ w0[:, found].flatten(1)
-            end = self._forward.T @ (w0[:, found] + drift[found]).flatten(1)
+        # The first example is nearly always enough to see that a network is not saturated.
+        saturated = (hidden[:, :, 0].abs() == 1).all(1)
+        if saturated.any():
+            now = self._forward.T @ w0[:, saturated].flatten(1)
+            end = self._forward.T @ (w0[:, saturated] + drift[saturated]).flatten(1)
             stays = (torch.minimum(now.abs(), end.abs()) > _SATURATED) & (now.sign() == end.sign())
-            found[found.clone()] = stays.view(-1, *w0[0, found].shape).all(2).all(0)
-        return found
+            saturated[saturated.clone()] = stays.view(-1, *w0[0, saturated].shape).all(2).all(0)
+        return saturated
 
     def _hide(self, w0: torch.Tensor, hidden: torch.Tensor) -> None:
-        """Hidden layers. tanh as 2 sigmoid(2 z) - 1, off by 2e-16 at most: seven times as fast."""
+        """Fill `hidden` with the hidden layers.
+
+        tanh is computed as 2 sigmoid(2 z) - 1, which is seven times as fast and off by 2e-16 at
+        most.
+        """
         torch.mm(w0.view(len(w0), -1).T, self._forward, out=hidden.view(-1, hidden.shape[2]))
         if self._net.activation == "tanh":
             hidden.clamp_(-_SATURATED, _SATURATED)  # beyond 700, exp takes three times as long
@@ -182,7 +200,7 @@ class Trainer:
             hidden.clamp_min_(0)
 
     def _error(self, w1: torch.Tensor, hidden: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """(networks, 1, examples) out - y, and (networks,) losses."""
+        """Return (networks, 1, examples) out - y, and (networks,) losses."""
         error = self._out[: len(w1)]
         torch.bmm((w1 * self._readout)[:, None, :], hidden, out=error)
         error -= self._y
@@ -191,7 +209,7 @@ class Trainer:
     def _minibatch(
         self, step: int, error: torch.Tensor, hidden: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Of the examples that a step learns from: d loss / d(h W1), hidden layers, inputs."""
+        """Return d loss / d(h W1), hidden layers and inputs of the examples of a step."""
         error *= 2 / self._seen * self._readout
         if self._batches is None:
             return error, hidden, self._x
@@ -199,7 +217,7 @@ class Trainer:
         return error[:, :, batch], hidden[:, :, batch], self._x[:, batch]
 
     def _backward(self, error: torch.Tensor, hidden: torch.Tensor, back: torch.Tensor) -> None:
-        """``back = error * act'``, (networks, units, examples), without the gain."""
+        """Fill `back` (networks, units, examples) with ``error * act'``, without the gain."""
         if self._net.activation == "tanh":
             torch.ops.aten.tanh_backward.grad_input(error, hidden, grad_input=back)
         elif self._net.activation == "relu":
@@ -208,13 +226,18 @@ class Trainer:
             back.copy_(error.expand_as(back))
 
 
-def _parts(who: torch.Tensor, size: int) -> tuple[torch.Tensor, ...]:
-    return who.split(size) if len(who) else ()  # split gives one empty part of nothing
+def _parts(indices: torch.Tensor, size: int) -> tuple[torch.Tensor, ...]:
+    return (
+        indices.split(size) if len(indices) else ()
+    )  # split of an empty tensor gives one empty part
 
 
 @dataclass
 class _State:
-    """w0 is (inputs, networks, units), w1 (networks, units), the rest (networks, 1)."""
+    """Weights and rates of the networks.
+
+    w0 is (inputs, networks, units), w1 (networks, units), the others are (networks, 1).
+    """
 
     w0: torch.Tensor
     w1: torch.Tensor

@@ -17,27 +17,27 @@ from fractal_ray.workloads.base import Prepared
 from fractal_ray.workloads.mlp.draw import Draw, make_draw
 from fractal_ray.workloads.mlp.settings import MlpSettings
 
-# Changes when the mathematics of a run changes, so that old rows are not mistaken for new ones.
 NUMERICS = "mlp-1"
-
-_FUSED = 1 << 16  # entries of a hidden layer; larger ones leave the cache
+"""Version of the mathematics of a run, so that old rows are not mistaken for new ones."""
+_FUSED = 1 << 16
+"""Largest number of entries of a hidden layer that the compiled steps keep in the cache."""
 _LARGEST: float = float(np.finfo(np.float32).max)
 
 
 @dataclass(frozen=True)
 class MlpWorkload:
-    """Trains one small network at every point.
+    """A workload that trains one small network at every point.
 
     Parameters
     ----------
     spec
-        The network, its data, and the values of what is not swept.
+        Settings of the network and its data, with the parameters that are not swept.
     x_param, y_param
-        What the axes sweep: `eta0`, `eta1`, `eta` (both rates) or `w0_offset`.
+        Parameters that the axes sweep: `eta0`, `eta1`, `eta` (both rates) or `w0_offset`.
     criterion
         The rule that labels a loss curve.
     threads
-        On one worker's CPU.
+        Number of CPU threads of one worker.
     """
 
     spec: MlpSettings
@@ -48,10 +48,10 @@ class MlpWorkload:
 
     @property
     def recipe(self) -> Mapping[str, Setting]:
-        """Every setting, with those that the axes sweep left out."""
-        given = self.spec.model_dump(exclude={"kind"}, exclude_none=True)
-        given["seed"] = self.spec.draw if isinstance(self.spec.draw, int) else 0
-        return {k: v for k, v in given.items() if k not in (self.x_param, self.y_param)}
+        """Return every setting, without those that the axes sweep."""
+        fields = self.spec.model_dump(exclude={"kind"}, exclude_none=True)
+        fields["seed"] = self.spec.draw if isinstance(self.spec.draw, int) else 0
+        return {k: v for k, v in fields.items() if k not in (self.x_param, self.y_param)}
 
     def prepare(self) -> Prepared:
         """Draw weights and examples, or read them.
@@ -73,12 +73,12 @@ class MlpWorkload:
         return Prepared(named[:32], draw)
 
     def open(self, shared: Draw, device: str) -> "MlpRunner":
-        """Make ready on `device`, with one copy of the data for all networks."""
+        """Return a runner on `device`, with one copy of the data for all networks."""
         return MlpRunner(self, shared, device)
 
 
 class MlpRunner:
-    """The workload on one worker."""
+    """The runner of the workload `mlp` on one worker."""
 
     def __init__(self, workload: MlpWorkload, draw: Draw, device: str) -> None:
         import torch
@@ -103,12 +103,12 @@ class MlpRunner:
             dtype = torch.float64 if spec.dtype == "float64" else torch.float32
             self._trainer = Trainer(net, draw, dtype, device)
         self._workload = workload
-        # Two ways of rounding: a dataset says which one a row is of.
+        # The two trainers round differently, so the rows of a dataset name theirs.
         processor = torch.cuda.get_device_name() if device == "cuda" else "cpu"
         self.device = "cpu, numba" if fused else processor
 
     def evaluate(self, points: Sequence[Point]) -> Iterator[RunRecord]:
-        """Train all networks of a tile together; their time is shared out evenly."""
+        """Train all networks of a tile together, and divide the time evenly among them."""
         start = time.perf_counter()
         curves = self._train(points)
         seconds = (time.perf_counter() - start) / max(1, len(points))
@@ -130,8 +130,11 @@ class MlpRunner:
             torch.set_num_threads(threads)
 
     def _record(self, curve: NDArray[np.float64], seconds: float) -> RunRecord:
-        """Losses beyond the range of float32 are kept as its largest number, far above where
-        `measure` cuts them; no window with one of them has improved."""
+        """Return the record of a loss curve.
+
+        Losses beyond the range of float32 become its largest number. It is far above the value at
+        which `measure` cuts them, and no window with one of them counts as improved.
+        """
         finite = np.isfinite(curve)
         ended = None if finite.all() else int(np.argmin(finite))
         losses = np.minimum(curve[:ended], _LARGEST).astype(np.float32)
@@ -144,21 +147,24 @@ class MlpRunner:
             tokens_seen=0,
             seconds=seconds,
         )
-        kept = self._workload.spec.kept_losses
-        if kept == "all" or len(losses) <= kept + 1:
+        stored = self._workload.spec.kept_losses
+        if stored == "all" or len(losses) <= stored + 1:
             return record
-        tail = losses[:0] if ended is not None else losses[-kept:]
+        tail = losses[:0] if ended is not None else losses[-stored:]
         return replace(record, losses=np.concatenate([losses[:1], tail]))
 
 
 def _fusable(spec: MlpSettings) -> bool:
-    """Whether the compiled steps are the faster way, as measured (docs/benchmarks.md)."""
+    """Return True if the compiled steps are faster, as measured (docs/benchmarks.md)."""
     fits = spec.examples > 1 and spec.width * spec.examples <= _FUSED
     return fits and spec.dtype == "float64" and find_spec("numba") is not None
 
 
 def settings(spec: MlpSettings, swept: Mapping[str, Any]) -> tuple[NDArray[np.float64], ...]:
-    """(networks,) float64: eta0, eta1 and offset of W0, from the axes or else from the spec."""
+    """Return eta0, eta1 and the offset of W0, (networks,) float64 each.
+
+    A parameter that no axis sweeps comes from the spec.
+    """
     shape = np.shape(next(iter(swept.values())))
     named = {name: getattr(spec, name) for name in ("eta0", "eta1", "w0_offset")} | dict(swept)
     if "eta" in swept:

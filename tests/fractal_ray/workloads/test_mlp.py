@@ -385,9 +385,9 @@ def test_draws_that_do_not_fit_are_refused(tmp_path: Path) -> None:
     ask = functools.partial(make_draw, "paper")
     with pytest.raises(SweepError, match=r"weights \(16, 16\) for a width of 8"):
         ask(width=8, examples=9, batch=None, steps=5)
-    with pytest.raises(SweepError, match="asked for 300"):
+    with pytest.raises(SweepError, match="needed: 300"):
         ask(width=16, examples=300, batch=None, steps=5)
-    with pytest.raises(SweepError, match="500 of 16 examples as minibatches; asked for 501 of 16"):
+    with pytest.raises(SweepError, match="500 of 16 examples as minibatches; needed: 501 of 16"):
         ask(width=16, examples=272, batch=16, steps=501)
     with pytest.raises(SweepError, match="beyond the first 9"):
         ask(width=16, examples=9, batch=16, steps=5)

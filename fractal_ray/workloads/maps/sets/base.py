@@ -1,4 +1,4 @@
-"""What a known set is: a rule that answers for any point of the plane, with its dimension."""
+"""The known set: a rule that answers for any point of the plane, with its dimension."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -10,16 +10,19 @@ from numpy.typing import NDArray
 from fractal_ray.plane.identity import Setting
 
 TRAINED: Final = -1
-"""Answer of a point that is in the set."""
+"""Answer for a point that is in the set."""
 
 NOT_IMPROVED: Final = -2
-"""Answer of a point that is neither in the set nor escapes; only `newton` gives it."""
+"""Answer for a point that is not in the set and does not escape; only `newton` gives it."""
 
-# A block's arrays stay in the cache of one core (256 kB each).
 _BLOCK: Final = 1 << 15
+"""Number of points per block; its arrays (256 kB each) stay in the cache of one core."""
 
 Rule = Callable[[NDArray[np.float64], NDArray[np.float64]], NDArray[np.int64]]
-"""(n,) x and y -> (n,) answers: `TRAINED`, `NOT_IMPROVED`, or the step >= 0 at which it escapes."""
+"""Function from (n,) x and y to (n,) answers.
+
+An answer is `TRAINED`, `NOT_IMPROVED`, or the step >= 0 at which the point escapes.
+"""
 
 
 @dataclass(frozen=True)
@@ -29,18 +32,18 @@ class KnownSet:
     Parameters
     ----------
     name
-        As a spec calls it.
+        Name of the set in specs.
     parameters
         Every parameter of the rule, defaults included.
     rule
-        Answers for contiguous (n,) arrays. An answer depends on its own x and y alone, bit for
-        bit, whatever else is in the arrays.
+        Function that answers for contiguous (n,) arrays. An answer depends only on the bits of its
+        own x and y, not on the other points in the arrays.
     window
         ``(x min, x max, y min, y max)``, a frame that shows the set.
     dimension
-        Of the border, where it is known; else None.
+        Dimension of the border; None if it is not known.
     source
-        Who says so.
+        Reference for the dimension.
     """
 
     name: str
@@ -51,7 +54,7 @@ class KnownSet:
     source: str
 
     def diverged_step(self, x: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray[np.int64]:
-        """Answers for points of the plane.
+        """Return the answers for points of the plane.
 
         Parameters
         ----------
@@ -60,8 +63,8 @@ class KnownSet:
 
         Returns
         -------
-        int64 of the same shape: the step (from 0) at which a point escapes, `TRAINED` (-1) or
-        `NOT_IMPROVED` (-2). A set without iterations says 0 for every point outside.
+        int64 of the shape of `x`: the step (from 0) at which a point escapes, `TRAINED` (-1) or
+        `NOT_IMPROVED` (-2). A set without iterations answers 0 for every point outside.
 
         Raises
         ------
@@ -70,11 +73,11 @@ class KnownSet:
         """
         if x.shape != y.shape:
             raise ValueError(f"x {x.shape} and y {y.shape} must have one shape")
-        # Contiguous, because numpy may compute a strided cosine by other instructions.
+        # Contiguous, because numpy may compute the cosine of strided arrays differently.
         flat_x = np.ascontiguousarray(x, dtype=np.float64).reshape(-1)
         flat_y = np.ascontiguousarray(y, dtype=np.float64).reshape(-1)
         answers = np.empty(flat_x.size, dtype=np.int64)
-        # A point far away overflows, and that is its answer.
+        # A point far away overflows to inf or nan, which counts as an escape.
         with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
             for start in range(0, answers.size, _BLOCK):
                 block = slice(start, start + _BLOCK)
@@ -82,10 +85,10 @@ class KnownSet:
         return answers.reshape(x.shape)
 
     def trained(self, x: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray[np.bool_]:
-        """Which points are in the set: bool, shaped like `x` and `y`."""
+        """Return True for points in the set, in an array of the shape of `x`."""
         return self.diverged_step(x, y) == TRAINED
 
 
 def from_inside(inside: NDArray[np.bool_]) -> NDArray[np.int64]:
-    """Answers of a set without iterations: what is outside escapes at step 0."""
+    """Return the answers of a set without iterations: points outside escape at step 0."""
     return np.where(inside, TRAINED, 0)

@@ -8,8 +8,8 @@ sets have dimension ``2 - hurst``. The power law holds from 1/4 down to 2**-47, 
 carries the gradients of the coarser ones that are missing:
 ``a_0**2 = sum_(j >= 0) 2**(-(2 - 2 hurst) j)``.
 
-Unlike that motion the field is not Gaussian, and beyond a distance of 1 it is stationary: a frame
-of many units shows many independent pieces of border.
+Unlike fractional Brownian motion the field is not Gaussian, and beyond a distance of 1 it is
+stationary: a frame of many units shows many independent pieces of border.
 """
 
 from dataclasses import dataclass
@@ -22,18 +22,18 @@ from fractal_ray.plane.hashing import bits_of, key, mixed, uniform
 from fractal_ray.workloads.maps.sets.base import KnownSet, from_inside
 
 OCTAVES: Final = 48
-"""Cells have sides from 1 down to 2**-47 = 7e-15, the finest scale."""
+"""Number of octaves; the sides of their cells go from 1 down to 2**-47 = 7e-15."""
 
 
 def fbm(hurst: float = 0.5, seed: int = 0) -> KnownSet:
-    """Where the field is negative; D = 2 - `hurst`.
+    """Return the set of points where the field is negative; D = 2 - `hurst`.
 
     Parameters
     ----------
     hurst
-        Between 0 and 1.
+        Hurst exponent, between 0 and 1.
     seed
-        Another seed gives another field.
+        Seed of the field.
 
     Raises
     ------
@@ -56,7 +56,7 @@ def fbm(hurst: float = 0.5, seed: int = 0) -> KnownSet:
 def field(
     x: NDArray[np.float64], y: NDArray[np.float64], hurst: float, seed: int
 ) -> NDArray[np.float64]:
-    """The field itself, for (n,) x and y."""
+    """Return the values of the field at (n,) x and y."""
     total = np.zeros(x.size)
     for octave in _octaves(hurst, seed):
         total = total + octave.amplitude * _value_noise(x, y, octave)
@@ -65,7 +65,7 @@ def field(
 
 @dataclass(frozen=True)
 class _Octave:
-    """`rest` bounds the sum of all finer octaves."""
+    """One octave of the field; `rest` bounds the sum of all finer octaves."""
 
     amplitude: float
     scale: float
@@ -79,7 +79,7 @@ def _octaves(hurst: float, seed: int) -> list[_Octave]:
     octaves = []
     for number in range(OCTAVES):
         salt = key(seed, number)
-        # Unshifted lattices would share nodes, and the field would show the coarsest one.
+        # Without shifts the lattices would share nodes, and the coarsest one would be visible.
         shift_x, shift_y = uniform(mixed(salt + np.arange(1, 3, dtype=np.uint64))).tolist()
         amplitude = 2.0 ** (-hurst * number)
         rest = amplitude / (2.0**hurst - 1) if number < OCTAVES - 1 else 0.0
@@ -92,7 +92,7 @@ def _octaves(hurst: float, seed: int) -> list[_Octave]:
 def _negative(
     x: NDArray[np.float64], y: NDArray[np.float64], octaves: list[_Octave]
 ) -> NDArray[np.bool_]:
-    """Where the field is below 0, without the octaves that can no longer change it."""
+    """Return True where the field is below 0; skip octaves that can no longer change its sign."""
     negative = np.empty(x.size, dtype=np.bool_)
     index = np.arange(x.size)
     total = np.zeros(x.size)
@@ -110,7 +110,7 @@ def _negative(
 def _value_noise(
     x: NDArray[np.float64], y: NDArray[np.float64], octave: _Octave
 ) -> NDArray[np.float64]:
-    """Numbers in [-1, 1) at the nodes, interpolated so that the gradient is continuous."""
+    """Interpolate the numbers in [-1, 1) of the nodes so that the gradient is continuous."""
     u, v = x * octave.scale + octave.shift_x, y * octave.scale + octave.shift_y
     column, row = np.floor(u), np.floor(v)
     across, up = _eased(u - column), _eased(v - row)

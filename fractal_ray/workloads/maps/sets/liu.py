@@ -1,4 +1,4 @@
-"""Gradient descent on Liu's functions of one variable (arXiv 2406.13971).
+"""The sets of gradient descent on Liu's functions of one variable (arXiv 2406.13971).
 
 x is the learning rate, y the starting point: the published sets are the line ``y = 1``. A run
 diverges at the first step whose loss is above `bound`.
@@ -17,7 +17,7 @@ from fractal_ray.workloads.maps.sets.base import TRAINED, KnownSet, Rule
 _Function = Callable[
     [NDArray[np.float64], float, float], tuple[NDArray[np.float64], NDArray[np.float64]]
 ]
-"""``(position, eps, lam) -> (loss, gradient)``."""
+"""A function ``(position, eps, lam) -> (loss, gradient)``."""
 
 _LINE: Final = "arXiv 2406.13971, on lines of one starting point, over 2**4 to 2**31 cells:"
 
@@ -25,17 +25,17 @@ _LINE: Final = "arXiv 2406.13971, on lines of one starting point, over 2**4 to 2
 def liu_multiplicative(
     eps: float = 0.2, lam: float = 0.1, bound: float = 1e8, steps: int = 1000
 ) -> KnownSet:
-    """``f(z) = z**2 (1 + eps cos(2 pi z / lam))``; published D 0.8375 on a line.
+    """Return the set of ``f(z) = z**2 (1 + eps cos(2 pi z / lam))``; published D 0.8375 on a line.
 
     Parameters
     ----------
     eps
-        Height of the ripple relative to the bowl; 0 leaves the bowl, which trains below a
-        learning rate of 1.
+        Height of the ripple relative to the bowl ``z**2``; with 0 only the bowl is left, which
+        trains below a learning rate of 1.
     lam
-        Its wavelength, above 0.
+        Wavelength of the ripple, above 0.
     bound
-        Loss above which a run has diverged, above 0. Small ripples read otherwise with another.
+        Loss above which a run has diverged, above 0. For small ripples the dimension depends on it.
     steps
         Steps of gradient descent, at least 1.
 
@@ -51,7 +51,7 @@ def liu_multiplicative(
 def liu_additive(
     eps: float = 0.2, lam: float = 0.1, bound: float = 1e8, steps: int = 1000
 ) -> KnownSet:
-    """``f(z) = z**2 + eps cos(2 pi z / lam)``; published D 0.9956 on a line.
+    """Return the set of ``f(z) = z**2 + eps cos(2 pi z / lam)``; published D 0.9956 on a line.
 
     The border is one point while the function is convex, ``eps / lam**2 <= 1 / (2 pi**2)``.
     Parameters and errors as for `liu_multiplicative`. Labels near the border differ between
@@ -64,17 +64,18 @@ def liu_additive(
 def liu_redrawn(
     eps: float = 0.2, lam: float = 0.1, bound: float = 1e8, steps: int = 1000, seed: int = 0
 ) -> KnownSet:
-    """`liu_multiplicative` with a new starting point for every run: a trap, not a border.
+    """Return the set of `liu_multiplicative` with a new starting point for every run.
 
-    The start is y times a number in [-1, 1) that a hash of the point draws, so neighbours share
-    nothing and labels are noise. Figures S4 and S5 of the paper redraw it, and find 1.0 on a line.
+    It is a trap for estimators: it has no border. The starting point is y times a number in [-1, 1)
+    that a hash of the point draws, so neighbours are independent and labels are noise. Figures S4
+    and S5 of arXiv 2406.13971 draw starting points in this way, and find D = 1.0 on a line.
 
     Parameters
     ----------
     eps, lam, bound, steps
         As for `liu_multiplicative`.
     seed
-        Another seed draws other starting points.
+        Seed of the starting points.
     """
     plain = _liu("liu_redrawn", _multiplicative, eps, lam, bound, steps, "")
     return KnownSet(
@@ -122,7 +123,7 @@ def _descent(function: _Function, eps: float, lam: float, bound: float, steps: i
             after = position - rate * gradient
             diverged = ~(loss <= bound)
             answers[index[diverged]] = step
-            # A position that comes back bit for bit, at once or after two steps, stays for ever.
+            # A position that returns with equal bits after one or two steps never leaves again.
             left = ~(diverged | (after == position) | (after == before))
             index, rate = index[left], rate[left]
             position, before = after[left], position[left]
@@ -136,8 +137,8 @@ def _descent(function: _Function, eps: float, lam: float, bound: float, steps: i
 def _multiplicative(
     position: NDArray[np.float64], eps: float, lam: float
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    # The order of the factors is part of the answer: descent is chaotic near the border, and in
-    # this one the published label flips are met exactly (tests/golden/dimension).
+    # The order of the factors changes the answers: descent is chaotic near the border, and this
+    # order reproduces the published label flips exactly (tests/golden/dimension).
     angle = 2 * np.pi * position / lam
     square = position * position
     ripple = 1 + eps * np.cos(angle)

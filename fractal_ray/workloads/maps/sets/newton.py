@@ -1,4 +1,4 @@
-"""Newton's method on ``z**3 - 1``: three basins with one common border."""
+"""The basins of Newton's method on ``z**3 - 1``: three basins with one common border."""
 
 import math
 from typing import Final
@@ -14,17 +14,18 @@ _TRAP: Final = 0.3
 
 
 def newton(steps: int = 200) -> KnownSet:
-    """Which root of ``z**3 = 1`` Newton's method ends at, from ``z = x + iy``; D = 1.444.
+    """Return the basins of the roots of ``z**3 = 1`` under Newton's method; D = 1.444.
 
-    The only known set with all three outcomes: the root 1 is `trained`, ``(-1 + i sqrt 3) / 2`` is
-    `not_improved`, ``(-1 - i sqrt 3) / 2`` is `diverged`. Every border point touches all three
-    basins, so `trainable` and `stable` have the same dimension though not the same cells.
+    The starting point is ``z = x + iy``. This is the only known set with all three outcomes: the
+    root 1 is `trained`, ``(-1 + i sqrt 3) / 2`` is `not_improved`, ``(-1 - i sqrt 3) / 2`` is
+    `diverged`. Every border point touches all three basins, so the borders of `trainable` and of
+    `stable` have equal dimensions, but different cells.
 
     Parameters
     ----------
     steps
-        At least 1; a point that is near no root after so many is `diverged`. Only the border
-        itself needs more than some 100.
+        Number of steps, at least 1; a point that is near no root after them is `diverged`. Only
+        points of the border itself need more than about 100.
 
     Raises
     ------
@@ -69,7 +70,7 @@ def _basins(re: NDArray[np.float64], im: NDArray[np.float64], steps: int) -> NDA
 def _newton_step(
     re: NDArray[np.float64], im: NDArray[np.float64]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """``z - (z**3 - 1) / (3 z**2) = (2 z + 1 / z**2) / 3``; not a number from z = 0 on."""
+    """Return ``z - (z**3 - 1) / (3 z**2) = (2 z + 1 / z**2) / 3``; not a number for z = 0."""
     square_re, square_im = re * re - im * im, 2 * (re * im)
     size = square_re * square_re + square_im * square_im
     return (2 * re + square_re / size) / 3, (2 * im - square_im / size) / 3

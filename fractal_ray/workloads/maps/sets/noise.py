@@ -1,20 +1,21 @@
-"""Labels without a border: every point is drawn by itself."""
+"""The set of random labels without a border: every point is drawn independently."""
 
 from fractal_ray.plane.hashing import uniform_at
 from fractal_ray.workloads.maps.sets.base import KnownSet, from_inside
 
 
 def noise(p: float = 0.5, seed: int = 0) -> KnownSet:
-    """Independent labels; D = 2 at every scale, and no scale resolves them.
+    """Return the set of independent labels; D = 2 at every scale, and no scale resolves them.
 
-    A point's label is a hash of the bits of its x and y, so a lattice and its halving agree.
+    The label of a point is a hash of the bits of its x and y, so a lattice and the lattice with
+    halved cells agree at their common nodes.
 
     Parameters
     ----------
     p
         Share of points that train, between 0 and 1.
     seed
-        Another seed gives independent labels.
+        Seed of the labels; labels of two seeds are independent.
 
     Raises
     ------

@@ -1,6 +1,6 @@
-"""Iterating ``z -> z**2 + c``: filled Julia sets (c fixed) and the Mandelbrot set (z0 = 0).
+"""The sets of ``z -> z**2 + c``: filled Julia sets (c fixed) and the Mandelbrot set (z0 = 0).
 
-Only additions and multiplications of float64, so the answers are the same bits on every machine.
+The iteration only adds and multiplies float64 numbers, so all machines give equal answers.
 """
 
 import math
@@ -15,31 +15,32 @@ _RABBIT: Final = complex(-0.12256116687665362, 0.7448617666197442)
 """Centre of the period-3 bulb: the root of c**3 + 2 c**2 + c + 1 in the upper half-plane."""
 
 _LONGEST_CYCLE: Final = 64
+"""Largest number of points of an attracting cycle that `_trap` finds."""
 
 
 def basilica(steps: int = 2000) -> KnownSet:
-    """The filled Julia set of ``z**2 - 1``; D = 1.2683. `steps` as in `julia`."""
+    """Return the filled Julia set of ``z**2 - 1``; D = 1.2683. `steps` as in `julia`."""
     source = "McMullen, Am. J. Math. 120, 691 (1998)"
     return _julia("basilica", {"steps": steps}, -1 + 0j, steps, 1.2683, source)
 
 
 def rabbit(steps: int = 2000) -> KnownSet:
-    """Douady's rabbit, c = -0.1226 + 0.7449i; D = 1.3934. `steps` as in `julia`."""
+    """Return Douady's rabbit, c = -0.1226 + 0.7449i; D = 1.3934. `steps` as in `julia`."""
     source = "McMullen, Am. J. Math. 120, 691 (1998)"
     return _julia("rabbit", {"steps": steps}, _RABBIT, steps, 1.3934, source)
 
 
 def julia(c_re: float, c_im: float, steps: int = 2000) -> KnownSet:
-    """The filled Julia set of ``z**2 + c``, ``z = x + iy``.
+    """Return the filled Julia set of ``z**2 + c``, ``z = x + iy``.
 
     Parameters
     ----------
     c_re, c_im
         The constant c.
     steps
-        A point that has not escaped after so many steps is taken to be inside, at least 1. With
-        an attracting cycle (c inside the Mandelbrot set) nearly every point is decided before;
-        without one this sets how fine the border is.
+        Number of steps, at least 1; a point that has not escaped after them counts as inside. With
+        an attracting cycle (c inside the Mandelbrot set) nearly every point is decided earlier;
+        without one `steps` sets the resolution of the border.
 
     Raises
     ------
@@ -57,15 +58,15 @@ def julia(c_re: float, c_im: float, steps: int = 2000) -> KnownSet:
 
 
 def mandelbrot(steps: int = 1000) -> KnownSet:
-    """The Mandelbrot set, ``c = x + iy``; D = 2.
+    """Return the Mandelbrot set, ``c = x + iy``; D = 2.
 
-    Rasters read far less than 2, because the border fills the plane only in the limit: no set to
-    judge an estimator by.
+    Estimates from rasters are far below 2, because the border fills the plane only in the limit. Do
+    not use this set to judge an estimator.
 
     Parameters
     ----------
     steps
-        A point that has not escaped after so many steps is taken to be inside, at least 1.
+        Number of steps, at least 1; a point that has not escaped after them counts as inside.
 
     Raises
     ------
@@ -111,12 +112,12 @@ def _check_steps(steps: int) -> None:
 
 
 def _trap(c: complex) -> tuple[complex, float]:
-    """A disc around a point of the attracting cycle from which no orbit escapes; radius 0 if
-    there is no such cycle of `_LONGEST_CYCLE` points or fewer.
+    """Return the centre and radius of a disc from which no orbit escapes.
 
-    The critical orbit finds the cycle, if there is one (Fatou). A disc of radius r around w is
-    mapped into one of radius ``2 |w| r + r**2`` around ``w**2 + c``; once around the cycle it must
-    have shrunk.
+    The disc lies around a point of the attracting cycle. Its radius is 0 if there is no such cycle
+    of `_LONGEST_CYCLE` points or fewer. The critical orbit finds the cycle, if there is one
+    (Fatou). A disc of radius r around w is mapped into a disc of radius ``2 |w| r + r**2`` around
+    ``w**2 + c``; after one turn around the cycle it must have shrunk.
     """
     z = 0j
     for _ in range(10_000):
@@ -133,7 +134,7 @@ def _trap(c: complex) -> tuple[complex, float]:
 
 
 def _radius(cycle: list[complex]) -> float:
-    """The largest of 1, 0.9, 0.81, ... whose disc around ``cycle[0]`` shrinks; 0 if none does."""
+    """Return the largest of 1, 0.9, 0.81, ... whose disc around ``cycle[0]`` shrinks, or 0."""
     radius = 1.0
     while radius > 1e-6:
         image = radius
@@ -146,7 +147,7 @@ def _radius(cycle: list[complex]) -> float:
 
 
 def _mandelbrot(x: NDArray[np.float64], y: NDArray[np.float64], steps: int) -> NDArray[np.int64]:
-    """The two largest components by formula, the rest by iteration."""
+    """Return the answers: of the two largest components by formula, of the rest by iteration."""
     shifted = (x - 0.25) ** 2 + y**2
     cardioid = shifted * (shifted + (x - 0.25)) < 0.25 * y**2
     left = np.flatnonzero(~cardioid & ((x + 1) ** 2 + y**2 >= 0.0625))
@@ -166,8 +167,11 @@ def _iterate(
     centre: complex,
     trap: float,
 ) -> NDArray[np.int64]:
-    """First step at which ``|z|**2 > escape``; `TRAINED` where there is none up to `steps` or the
-    orbit enters the disc ``|z - centre|**2 < trap`` before."""
+    """Return the first step at which ``|z|**2 > escape``.
+
+    The answer is `TRAINED` if there is no such step up to `steps`, or if the orbit enters the disc
+    ``|z - centre|**2 < trap`` earlier.
+    """
     answers = np.full(re.size, TRAINED, dtype=np.int64)
     index = np.arange(re.size)
     for step in range(steps + 1):

@@ -1,4 +1,4 @@
-"""Smooth borders of dimension 1: the straight line and the circle."""
+"""The sets with smooth borders of dimension 1: the straight line and the circle."""
 
 import math
 
@@ -6,12 +6,12 @@ from fractal_ray.workloads.maps.sets.base import KnownSet, from_inside
 
 
 def line(angle: float = 30.0, offset: float = 0.0) -> KnownSet:
-    """A half-plane.
+    """Return a half-plane.
 
     Parameters
     ----------
     angle
-        Between the x axis and the border, in degrees.
+        Angle between the x axis and the border, in degrees.
     offset
         Distance of the border from (0, 0), to the left of its direction. Points on its right
         train.
@@ -29,14 +29,14 @@ def line(angle: float = 30.0, offset: float = 0.0) -> KnownSet:
 
 
 def disc(radius: float = 1.0, centre_x: float = 0.0, centre_y: float = 0.0) -> KnownSet:
-    """A disc without its rim.
+    """Return a disc without its rim.
 
     Parameters
     ----------
     radius
-        Above 0.
+        Radius of the disc, above 0.
     centre_x, centre_y
-        Its middle.
+        Centre of the disc.
 
     Raises
     ------

@@ -14,21 +14,21 @@ from numpy.typing import NDArray
 from fractal_ray.workloads.maps.sets.base import TRAINED, KnownSet
 
 _BITS: Final = 53
-"""Of a float64: after so many doublings nothing of x is left."""
+"""Number of bits of a float64; after as many doublings no bit of x is left."""
 
 
 def weierstrass(stretch_x: int = 2, stretch_y: float = 1.5) -> KnownSet:
-    """The basin of minus infinity; D = 2 - ln stretch_y / ln stretch_x.
+    """Return the basin of minus infinity; D = 2 - ln stretch_y / ln stretch_x.
 
-    The default has D = 1.4150; ``stretch_y: 1.1764705882352942`` (1 / 0.85) has D = 1.7655. Exact
-    at any depth that float64 coordinates reach, in x down to 2**-53.
+    The default has D = 1.4150; ``stretch_y: 1.1764705882352942`` (1 / 0.85) has D = 1.7655. Labels
+    are exact at every depth that float64 coordinates reach, in x down to 2**-53.
 
     Parameters
     ----------
     stretch_x
-        At least 2. With 2 the orbit of x is exact.
+        Factor of x, at least 2. With 2 the orbit of x is exact.
     stretch_y
-        Above 1 and below `stretch_x`, else the border is smooth.
+        Factor of y, above 1 and below `stretch_x`; otherwise the border is smooth.
 
     Raises
     ------
@@ -55,14 +55,14 @@ def weierstrass(stretch_x: int = 2, stretch_y: float = 1.5) -> KnownSet:
 def _escape(
     x: NDArray[np.float64], y: NDArray[np.float64], stretch_x: int, stretch_y: float, steps: int
 ) -> NDArray[np.int64]:
-    """Step after which y can only grow; `TRAINED` where it can only fall."""
-    # Beyond this |y| grows by more than the cosine can take back.
+    """Return the step after which y can only grow; `TRAINED` if y can only fall."""
+    # Beyond this limit |y| grows by more than the cosine can reduce it.
     sure = 1 / (stretch_y - 1)
     answers = np.empty(x.size, dtype=np.int64)
     index = np.arange(x.size)
     x = x - np.floor(x)
     for step in range(steps + 1):
-        # The last decides all: what is left lies on the border as far as float64 can tell.
+        # The last step decides all: float64 cannot resolve on which side of the border they lie.
         limit = sure if step < steps else 0.0
         up, down = y > limit, y <= -limit
         answers[index[up]] = step
