@@ -1,8 +1,9 @@
-"""The lease of a sweep's one driver, in `driver.json`: the process that runs it, and since when.
+"""The lease of the only driver of a sweep, in `driver.json`: its process, and its start time.
 
-Two drivers would spend the budget twice. The file is renewed while its driver lives, so a killed
+Two drivers would spend the budget twice. A driver renews the file while it lives, so a killed
 driver blocks the sweep for a short time only: a dead process of this machine is noticed at once,
-one elsewhere when its lease is over. The writer of rows first checks that it still holds the lease.
+and a dead process of another machine when its lease is over. Before it writes rows, a driver checks
+that it still holds the lease.
 """
 
 import contextlib
@@ -26,14 +27,14 @@ from fractal_ray.errors import SweepError
 
 FILE = "driver.json"
 SECONDS = 60.0
-"""Length of a lease: a driver that does not renew it for longer counts as dead."""
+"""Length of a lease; a driver that does not renew its lease in this time counts as dead."""
 _RENEW_SECONDS = 10.0
 _SETTLE_SECONDS = 1.0
 
 
 @dataclass(frozen=True)
 class Driver:
-    """Process that runs a sweep.
+    """The process that runs a sweep.
 
     Parameters
     ----------
@@ -44,9 +45,9 @@ class Driver:
     machine
         Boot and process namespace, within which `pid` is unique; "" if not known.
     started
-        Ticks since boot at the start of the process: a later one may get the same `pid`.
+        Ticks since boot at the start of the process, because a later process may reuse its `pid`.
     since, renewed
-        Seconds since 1970.
+        Start of the run and last renewal of the lease, in seconds since 1970.
     """
 
     token: str
@@ -65,12 +66,12 @@ class Driver:
 
 @contextmanager
 def hold_lease(store: Store) -> Iterator[str]:
-    """Hold the lease of a sweep; yield the token of this run, as `taken_by` takes it.
+    """Hold the lease of a sweep, and yield the token of this run for `taken_by`.
 
     Raises
     ------
     SweepError
-        When another driver holds it.
+        If another driver holds it.
     """
     me = _this_process()
     _take(store, me)
@@ -88,7 +89,7 @@ def hold_lease(store: Store) -> Iterator[str]:
 
 
 class TakenOverError(RuntimeError):
-    """Error for a sweep that another driver runs now; the message names it."""
+    """The error for a sweep that another driver runs now; the message names that driver."""
 
 
 def refuse_if_taken(store: Store, token: str) -> None:
@@ -102,8 +103,8 @@ def refuse_if_taken(store: Store, token: str) -> None:
     """
     if token and (other := taken_by(store, token)):
         raise TakenOverError(
-            f"{other} has taken over {store.location}; this driver stops, and what it did not write"
-            " yet will be run there"
+            f"{other} has taken over {store.location}; this driver stops, and that process will run"
+            " the points that are not written yet"
         )
 
 
@@ -144,7 +145,7 @@ def _take(store: Store, me: Driver) -> None:
         if other is not None and is_alive(store, other):
             _refuse(store, other)
         store.write_file(FILE, _to_bytes(me))
-    if store.is_remote:  # which has no lock against a second driver
+    if store.is_remote:  # an object store has no lock against a second driver
         time.sleep(_SETTLE_SECONDS)
         if other := taken_by(store, me.token):
             _refuse(store, other)
@@ -153,10 +154,10 @@ def _take(store: Store, me: Driver) -> None:
 def _refuse(store: Store, other: Driver) -> None:
     ago = max(0.0, time.time() - other.renewed)
     raise SweepError(
-        f"{store.location} is being run by {other}, heard of {ago:.0f} s ago; nothing was"
+        f"{store.location} is being run by {other}, last seen {ago:.0f} s ago; nothing was"
         f" changed. Watch it with `fractal-ray status --watch {shlex.quote(store.location)}`, or"
-        " stop it. If it was killed, the same command works"
-        f" {SECONDS:.0f} s after it was last heard of."
+        " stop it. If it was killed, repeat this command"
+        f" {SECONDS:.0f} s after it was last seen."
     )
 
 
@@ -164,7 +165,7 @@ def _renew(store: Store, me: Driver, stop: threading.Event) -> None:
     while not stop.wait(_RENEW_SECONDS):
         with contextlib.suppress(OSError, pa.ArrowException):  # storage may refuse for a while
             if taken_by(store, me.token):
-                return  # the writer sees it before it writes
+                return  # the writer of rows checks the lease before it writes
             store.put(FILE, _to_bytes(me))
 
 
@@ -175,7 +176,7 @@ def _to_bytes(driver: Driver) -> bytes:
 def _this_process() -> Driver:
     try:
         user = getpass.getuser()
-    except (KeyError, OSError):  # a container's user without a name
+    except (KeyError, OSError):  # the user of a container may have no name
         user = str(os.getuid())
     pid, now = os.getpid(), time.time()
     return Driver(
@@ -188,11 +189,11 @@ def _machine() -> str:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
         return f"{boot} {Path('/proc/self/ns/pid').readlink()}"
     except OSError:
-        return ""  # not Linux: time decides
+        return ""  # not Linux: only the time of the last renewal decides
 
 
 def _started(pid: int) -> str:
-    """Return the start time of a process; "" for one that is gone or a zombie."""
+    """Return the start time of a process; "" if it has ended or is a zombie."""
     try:
         after_name = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:

@@ -1,4 +1,4 @@
-"""Groups of failed runs: failures with one cause differ in their numbers only."""
+"""The groups of failed runs: errors with one cause differ only in their numbers."""
 
 import re
 
@@ -7,5 +7,5 @@ _VARIES = re.compile(r"0x[0-9a-fA-F]+|[-+]?\d[\d_,.]*(?:[eE][-+]?\d+)?")
 
 
 def signature(error: str) -> str:
-    """Return an error without the numbers in it, which differ from point to point."""
+    """Return the text of an error without numbers, which differ from point to point."""
     return _VARIES.sub("#", error)

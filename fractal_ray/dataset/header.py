@@ -8,6 +8,7 @@ from fractal_ray.dataset.store import Store
 from fractal_ray.errors import SweepError
 
 HEADER: Final = "sweep.json"
+"""Name of the file."""
 
 
 def read_header(store: Store) -> dict[str, Any] | None:
@@ -16,7 +17,7 @@ def read_header(store: Store) -> dict[str, Any] | None:
     Raises
     ------
     SweepError
-        When the file is damaged.
+        If the file is damaged.
     """
     text = store.read_text(HEADER)
     if text is None:

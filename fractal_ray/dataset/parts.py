@@ -1,4 +1,4 @@
-"""Part files and their tables: how they are encoded, checked and cleaned."""
+"""The part files and their tables: functions that encode, check and clean them."""
 
 import os
 from pathlib import Path
@@ -56,12 +56,12 @@ def is_readable(filesystem: pafs.FileSystem, part: str) -> bool:
     except OSError as error:
         if error.errno is not None:
             raise
-        return False  # Arrow's error for bytes that it cannot decode
+        return False  # Arrow raises OSError without errno for bytes that it cannot decode
     return True
 
 
 def with_defaults(table: pa.Table) -> pa.Table:
-    """Fill the columns that did not exist yet when rows were written."""
+    """Fill the columns that did not exist when the rows were written."""
     for name, value in BEFORE_COLUMNS.items():
         index = table.schema.get_field_index(name)
         if index >= 0 and table.column(index).null_count:
@@ -82,21 +82,21 @@ def drop_repeated_points(table: pa.Table) -> pa.Table:
 def drop_repeated_failures(failures: pa.Table) -> pa.Table:
     """Keep one row of each failure.
 
-    A point may have several failures. One failure has two rows where a process was killed while it
+    A point may have several failures. One failure has two rows if a process was killed while it
     joined parts.
     """
-    seen = set()
+    names = set()
     rows = []
     keys = failures.select(["point_id", "attempt", "created_at", "error"]).to_pylist()
     for index, key in enumerate(keys):
-        if (name := tuple(key.values())) not in seen:
-            seen.add(name)
+        if (name := tuple(key.values())) not in names:
+            names.add(name)
             rows.append(index)
     return failures if len(rows) == failures.num_rows else failures.take(pa.array(rows))
 
 
 DROP_REPEATED = {"points": drop_repeated_points, "failures": drop_repeated_failures}
-"""By kind of part: the function that drops repeated rows."""
+"""Functions that drop repeated rows, by kind of part."""
 
 
 def corrupt_message(bad: list[str], total: int) -> str:

@@ -1,4 +1,4 @@
-"""Plain data for JSON, which has no NaN and no infinity."""
+"""The conversion of plain data to JSON, which has no NaN and no infinity."""
 
 import json
 import math

@@ -1,4 +1,4 @@
-"""Outcomes of stored runs under another window or threshold, without training again."""
+"""The outcomes of stored runs under another window or threshold, without training again."""
 
 import itertools
 import math
@@ -22,8 +22,8 @@ def outcomes(table: pa.Table, criterion: Criterion) -> list[Outcome]:
 
     Notes
     -----
-    A row without a loss curve (a workload with known answers) keeps the outcome it has. Divergence
-    depends on no criterion.
+    A row without a loss curve (from a workload with known answers) keeps its stored outcome.
+    Divergence depends on no criterion.
     """
     stored = [_BY_TEXT[text] for text in table.column("outcome").to_pylist()]
     if not any(len(chunk.flatten()) for chunk in table.column("losses").chunks):

@@ -1,6 +1,6 @@
-"""Rows of the dataset: their columns, and the conversion of runs to Arrow tables.
+"""The rows of the dataset: their columns, and the conversion of runs to Arrow tables.
 
-docs/storage.md says what each column means.
+docs/storage.md explains each column.
 """
 
 from collections.abc import Mapping, Sequence
@@ -72,7 +72,7 @@ FAILURES_SCHEMA = pa.schema(
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Origin of a row: the columns that evaluations and failures share."""
+    """The origin of a row: the columns that evaluations and failures share."""
 
     point_id: str
     stage: str
@@ -87,7 +87,7 @@ class Origin:
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """Row of `points/`: a run that finished, with any outcome."""
+    """A row of `points/`: a run that finished, with any outcome."""
 
     origin: Origin
     record: RunRecord
@@ -95,11 +95,11 @@ class Evaluation:
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """Row of `failures/`: a run that a machine or a bug ended.
+    """A row of `failures/`: a run that a machine or a bug ended.
 
-    `kind` is "error" (an exception), "out_of_memory", "lost_worker" (the process is gone),
-    "lost_node" or "timed_out" (the worker hung). `gave_up` is True on the row after which it is
-    not tried again.
+    `kind` is "error" (an exception), "out_of_memory", "lost_worker" (the process ended),
+    "lost_node" or "timed_out" (the worker hung). `gave_up` is True on the last row of a point that
+    is not tried again.
     """
 
     origin: Origin

@@ -1,4 +1,4 @@
-"""Locations of datasets without credentials, for pages, artifacts and W&B runs that are shared."""
+"""The locations of datasets without credentials, for shared pages, artifacts and W&B runs."""
 
 from typing import Any, Final
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit

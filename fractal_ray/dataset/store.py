@@ -38,6 +38,7 @@ SCHEMA_VERSION = 1
 """Version of the layout. It changes when older readers would misread rows, not for a new column."""
 _METADATA_KEY = b"fractal_ray"
 _LISTINGS = 5
+"""Number of attempts to list and read the parts while they are being joined."""
 _PART = re.compile(r"part-[^/]+\.parquet")
 
 Row = TypeVar("Row", Evaluation, Failure)
@@ -51,7 +52,8 @@ class Store:
     location
         Folder, or a URI that pyarrow's file systems know (``s3://bucket/prefix/name``).
     metadata
-        JSON-able facts kept in every part's schema: axis definitions, criterion, versions.
+        Facts for JSON that go into the schema of every part: axis definitions, criterion,
+        versions.
     """
 
     def __init__(self, location: str, metadata: dict[str, Any] | None = None) -> None:
@@ -83,7 +85,7 @@ class Store:
         frame, level
             Place of the part.
         facts
-            Facts in the schema of the part, those of the other dataset.
+            Facts of the other dataset, for the schema of the part.
         name
             Name of the part's file. A part with this name is replaced, so an interrupted copy can
             be repeated.
@@ -97,15 +99,15 @@ class Store:
     def compact(self, smaller_than: int | None = None) -> None:
         """Join the parts of each frame and level into one; safe to interrupt.
 
-        The joined part appears before the old ones go: in between a reader meets rows twice and
-        drops the second. A part that cannot be read is left alone. A part that lacks columns
-        of this version is rewritten: other readers need equal columns in all parts.
+        The joined part appears before the old parts are deleted; in between a reader finds rows
+        twice and drops the second. A part that cannot be read stays unchanged. A part that lacks
+        columns of this version is rewritten, because other readers need equal columns in all parts.
 
         Parameters
         ----------
         smaller_than
-            Bytes; larger parts are left as they are, so that a sweep of days which joins its small
-            parts from time to time does not rewrite rows again and again. None: all parts.
+            Bytes; larger parts stay unchanged, so that a sweep of several days that joins its small
+            parts from time to time does not rewrite rows again and again. None for all parts.
         """
         for kind, schema in (("points", POINTS_SCHEMA), ("failures", FAILURES_SCHEMA)):
             for folder, parts in self._by_folder(self._parts(kind, smaller_than)).items():
@@ -117,7 +119,9 @@ class Store:
                     self._write(table.select(schema.names), folder)
                     for part in readable:
                         self._delete(part)
-        if not self.is_remote:  # left by a kill between write and rename; this is the only writer
+        if (
+            not self.is_remote
+        ):  # only a kill between write and rename leaves them, as this is the only writer
             for left in Path(self.root).rglob(".part-*.tmp"):
                 left.unlink(missing_ok=True)
 
@@ -127,7 +131,7 @@ class Store:
         Raises
         ------
         SweepError
-            When it cannot be written.
+            If it cannot be written.
         """
         try:
             self.put(name, data)
@@ -165,7 +169,7 @@ class Store:
     # Reading -------------------------------------------------------------------------------
 
     def read(self, columns: Sequence[str] | None = None, *, skip_corrupt: bool = False) -> pa.Table:
-        """Return all evaluations; a point that was written twice is there once.
+        """Return all evaluations; a point that was written twice has one row.
 
         Parameters
         ----------
@@ -177,7 +181,7 @@ class Store:
         Raises
         ------
         SweepError
-            Naming the parts that cannot be read.
+            The message names the parts that cannot be read.
         """
         wanted = None if columns is None else sorted({*columns, "point_id"})
         table = self._read("points", POINTS_SCHEMA, wanted, skip_corrupt)
@@ -205,15 +209,15 @@ class Store:
         columns
             Names of the columns to read.
         seen
-            The parts that were read before; parts are added when they are read, and removed when
-            they are gone.
+            Parts that were already read; parts are added when they are read, and removed when they
+            no longer exist.
         skip_corrupt
             Leave out parts that cannot be read instead of raising.
 
         Raises
         ------
         SweepError
-            Naming the part that cannot be read.
+            The message names the part that cannot be read.
         """
         listed = self._parts(kind)
         seen &= set(listed)
@@ -239,12 +243,12 @@ class Store:
             yield table
 
     def modified_at(self, name: str) -> datetime | None:
-        """Return when a small file was last written, None where that is not known."""
+        """Return the time at which a small file was last written; None if it is not known."""
         changed = self.filesystem.get_file_info(f"{self.root}/{name}").mtime
         return None if changed is None else changed.astimezone(UTC)
 
     def read_text(self, name: str) -> str | None:
-        """Return the text of a small file beside the dataset, None when there is none."""
+        """Return the text of a small file beside the dataset; None without the file."""
         path = f"{self.root}/{name}"
         if self.filesystem.get_file_info(path).type != pafs.FileType.File:
             return None
@@ -305,7 +309,7 @@ class Store:
 
     def _put(self, path: str, data: bytes | pa.Buffer) -> None:
         if self.is_remote:
-            # An object store shows an object only when its upload has ended.
+            # An object store shows an object only after its upload has ended.
             with self._open_remote(path) as stream:
                 stream.write(data)
             return
@@ -326,7 +330,7 @@ class Store:
     def _open_remote(self, path: str) -> pa.NativeFile:
         try:
             return self.filesystem.open_output_stream(path)
-        except FileNotFoundError:  # not an object store: folders are real there
+        except FileNotFoundError:  # not an object store, but remote storage with real folders
             self.filesystem.create_dir(path.rsplit("/", 1)[0], recursive=True)
             return self.filesystem.open_output_stream(path)
 

@@ -4,4 +4,4 @@ Modules inside the package read it from here, so that none of them imports the p
 """
 
 VERSION = "0.1.0"
-"""Version number of fractal-ray; `pyproject.toml` names the same one."""
+"""Version number of fractal-ray, equal to the one in `pyproject.toml`."""
