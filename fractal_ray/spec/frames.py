@@ -1,6 +1,6 @@
 """The frames of a sweep: the frames of its grids, and the frames that its zooms have chosen.
 
-`plane/axes.py` says how frames are numbered.
+`plane/axes.py` describes the numbers of frames.
 """
 
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ from fractal_ray.spec.sweep_spec import SweepSpec
 
 @dataclass(frozen=True)
 class SweepFrame:
-    """A frame of a sweep and its finest lattice.
+    """A frame of a sweep with its finest lattice.
 
     Attributes
     ----------

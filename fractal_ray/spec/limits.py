@@ -122,7 +122,7 @@ def _check_zoom(plan: StagePlan, index: int, zoom: ZoomStage) -> None:
     finest = min(plan.cells(before)) << levels
     if zoom.pick != "center" and zoom.factor > finest:
         raise ValueError(
-            f"stages.{index}: factor {zoom.factor:g} asks for windows smaller than a cell: the"
+            f"stages.{index}: factor {zoom.factor:g} makes windows smaller than a cell: the"
             f" frame before is known at {finest} cells a side; refine it further, or take a factor"
             f" of at most {finest}"
         )
@@ -131,7 +131,7 @@ def _check_zoom(plan: StagePlan, index: int, zoom: ZoomStage) -> None:
         levels = 0 if refinement is None else plan.level(refinement)
         if zoom.factor > (own := min(plan.cells(index)) << levels):
             raise ValueError(
-                f"stages.{index}: factor {zoom.factor:g} asks for windows smaller than a cell of"
+                f"stages.{index}: factor {zoom.factor:g} makes windows smaller than a cell of"
                 f" the zoom's own frames, which are known at {own} cells a side; refine them, or"
                 f" take a factor of at most {own}"
             )

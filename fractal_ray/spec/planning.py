@@ -56,7 +56,7 @@ def refinement_of(spec: SweepSpec, index: int, frame: Frame) -> RefinePlanner:
 
 
 class _Stages:
-    """State of the stages of a sweep: the frames of the zooms, and the fields of the last stage."""
+    """The state of the stages: the frames of the zooms, and the fields of the last stage."""
 
     def __init__(self, spec: SweepSpec, zooms: list[Zoom]) -> None:
         self._spec = spec

@@ -14,7 +14,7 @@ from fractal_ray.plane.outcome import RunRecord
 
 @dataclass(frozen=True)
 class Prepared:
-    """Result of `Workload.prepare`: made once by the driver, opened by every worker.
+    """The result of `Workload.prepare`: made once by the driver, opened by every worker.
 
     Parameters
     ----------
@@ -40,7 +40,7 @@ class Prepared:
 
 @dataclass(frozen=True)
 class Footprint:
-    """Use of a card by one worker, in bytes and in time.
+    """The use of a card by one worker, in bytes and in time.
 
     Parameters
     ----------
@@ -63,7 +63,7 @@ class Footprint:
 
 @runtime_checkable
 class Probed(Protocol):
-    """Contract of a workload whose workers may share a card."""
+    """The contract of a workload whose workers may share a card."""
 
     points_per_trial: int | Literal["auto"]
     """Number of points that each worker advances together."""
@@ -74,7 +74,7 @@ class Probed(Protocol):
 
 
 class Runner(Protocol):
-    """Contract of a runner: a workload opened on one worker.
+    """The contract of a runner: a workload opened on one worker.
 
     Examples
     --------
@@ -101,7 +101,7 @@ class Runner(Protocol):
 
 
 class Workload(Protocol):
-    """Contract of a workload, which a sweep evaluates. Instances are small and picklable.
+    """The contract of a workload, which a sweep evaluates. Instances are small and picklable.
 
     Examples
     --------

@@ -199,8 +199,8 @@ class WorkloadSection(Model):
         """
         raise ValueError(
             f"resources.points_per_trial is {points}, and a workload {self.kind_name()}"
-            " computes all points of a tile at once; leave it out (points_per_tile says how"
-            " many those are)"
+            " computes all points of a tile at once; leave it out (points_per_tile sets"
+            " their number)"
         )
 
     def is_integer(self, param: str) -> bool:

@@ -334,7 +334,7 @@ MISTAKES = [
     ([_zoom(pick="center")], r"pick: center and center: \{x, y\} go together"),
     ([_zoom(center={"x": 0, "y": 0}, windows=2)], "a center has one window; given windows: 2"),
     ([_zoom(direction="out")], "direction: out needs a point that is known before"),
-    ([_zoom(factor=17)], r"factor 17 asks .* known at 16 cells .* at most 16"),
+    ([_zoom(factor=17)], r"factor 17 makes .* known at 16 cells .* at most 16"),
     ([REFINE, _zoom(factor=17, depth=2)], r"stages\.2: factor 17 .* own frames, .* at 16 cells"),
     ([_zoom(windows=50, depth=19)], r"stages\.1: windows and depth make 950 frames; at most 900"),
     ([_zoom(depth=17)], r"8\^17 times narrower .* \(x in float64, 16 cells; y .* depth 16 is"),

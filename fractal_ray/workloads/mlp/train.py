@@ -227,9 +227,8 @@ class Trainer:
 
 
 def _parts(indices: torch.Tensor, size: int) -> tuple[torch.Tensor, ...]:
-    return (
-        indices.split(size) if len(indices) else ()
-    )  # split of an empty tensor gives one empty part
+    # split of an empty tensor would give one empty part
+    return indices.split(size) if len(indices) else ()
 
 
 @dataclass

@@ -42,8 +42,8 @@ def run_again(section: NanochatSettings, request: RepeatRequest) -> Repeat:
     fingerprint = fingerprint_of(inputs.fingerprints)
     if fingerprint != request.fingerprint:
         raise SweepError(
-            "the model, the data or the arithmetic of this version are not those of the dataset:"
-            f" fingerprint {request.fingerprint} there, {fingerprint} here"
+            "the model, the data or the arithmetic of this version differ from those of the"
+            f" dataset: fingerprint {fingerprint} here, {request.fingerprint} in the dataset"
         )
     done = run_finetune(settings, recipe, inputs, request.out, request.say, kernels)
     return Repeat(done.fields["losses"], done.path, done.model_folder)

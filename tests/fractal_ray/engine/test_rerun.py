@@ -128,6 +128,6 @@ def test_a_map_keeps_no_model(tmp_path):
 def test_other_data_are_not_taken_for_the_same(swept, tmp_path):
     _, raw = swept
     changed = Sweep(parse_spec(raw, ["workload.data.limit=100"]))
-    with pytest.raises(SweepError, match="are not those of the dataset"):
+    with pytest.raises(SweepError, match="differ from those of the dataset"):
         rerun(changed, "0.001,0.001", tmp_path, lambda line: None)
     assert not list(tmp_path.iterdir())
