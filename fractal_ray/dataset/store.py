@@ -37,8 +37,7 @@ from fractal_ray.errors import SweepError
 SCHEMA_VERSION = 1
 """Version of the layout. It changes when older readers would misread rows, not for a new column."""
 _METADATA_KEY = b"fractal_ray"
-_LISTINGS = 5
-"""Number of attempts to list and read the parts while they are being joined."""
+_LISTINGS = 5  # attempts to list and read the parts while they are being joined
 _PART = re.compile(r"part-[^/]+\.parquet")
 
 Row = TypeVar("Row", Evaluation, Failure)
@@ -52,8 +51,7 @@ class Store:
     location
         Folder, or a URI that pyarrow's file systems know (``s3://bucket/prefix/name``).
     metadata
-        Facts for JSON that go into the schema of every part: axis definitions, criterion,
-        versions.
+        Facts for JSON in the schema of every part: axis definitions, criterion, versions.
     """
 
     def __init__(self, location: str, metadata: dict[str, Any] | None = None) -> None:
