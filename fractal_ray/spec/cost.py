@@ -88,9 +88,9 @@ def reckon(
     stated = spec.cost
     if tokens_per_second is None and stated is not None:
         tokens_per_second = stated.tokens_per_second
-    seen: list[tuple[set[float], set[float]]] = []
+    counted: list[tuple[set[float], set[float]]] = []
     stages = [
-        _stage(spec, index, stage.name, seen, crossed) for index, stage in enumerate(spec.stages)
+        _stage(spec, index, stage.name, counted, crossed) for index, stage in enumerate(spec.stages)
     ]
     fraction = stated.supervised_fraction if stated else 1.0
     return Cost(tuple(stages), tokens_per_second, fraction)
@@ -107,9 +107,9 @@ _RUNS_PER_CELL = 3.0
 def _refinement(spec: SweepSpec, index: int, refine: RefineStage, crossed: int | None) -> StageCost:
     """Estimate the cost of a refinement.
 
-    Level l has N0 2^(D l) boundary cells, and each is split once. N0 is `crossed`, or the number of
-    cells that a border which crosses once meets. The audit adds its share of the cells that are
-    left whole, with 5 new nodes each.
+    Level l has N0 2^(D l) boundary cells, and each is split once. N0 is the number of cells along
+    the longer side, for a border that crosses the frame once; `crossed` scales it. The audit adds
+    its share of the cells that are left whole, with 5 new nodes each.
     """
     (cells_x, cells_y), levels = spec.plan.cells(index), refine.levels
     frames = spec.plan.frames(index)
@@ -168,9 +168,14 @@ def _stage(
     spec: SweepSpec,
     index: int,
     name: str,
-    seen: list[tuple[set[float], set[float]]],
+    counted: list[tuple[set[float], set[float]]],
     crossed: int | None,
 ) -> StageCost:
+    """Return the cost of a stage.
+
+    `counted` holds the values of x and of y of each earlier grid. Their nodes are not counted
+    again, and the values of this grid are added.
+    """
     part = spec.stages[index].part
     if isinstance(part, RefineStage):
         return _refinement(spec, index, part, crossed)
@@ -188,12 +193,12 @@ def _stage(
     runs = tokens = 0
     # One row at a time, so that a lattice of millions of nodes needs no set of pairs.
     for y in ys:
-        known = set().union(*(old_x for old_x, old_y in seen if y in old_y))
+        known = set().union(*(old_x for old_x, old_y in counted if y in old_y))
         new = [x for x in xs if x not in known]
         runs += len(new)
         if names[0] == "num_tokens":
             tokens += int(sum(new))
         else:
             tokens += len(new) * (int(y) if names[1] == "num_tokens" else fixed)
-    seen.append((set(xs), set(ys)))
+    counted.append((set(xs), set(ys)))
     return StageCost(name, (frame.cells_x + 1, frame.cells_y + 1), runs, tokens)

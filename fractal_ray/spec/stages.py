@@ -134,7 +134,7 @@ class RefineStage(Model):
     halo: Literal[0, 1, 2] = 1
     """Effort to find islands that no point has touched: 0 none, 1 the usual, 2 more."""
     audit: float = Field(default=0.02, ge=0, le=1)
-    """Share of the other cells that is run too, to measure how much the refinement misses."""
+    """Share of the cells away from the border that is run too, to measure how much is missed."""
     seed: int = Field(default=0, ge=0)
     """Seed of the audit; another seed audits other cells."""
 
