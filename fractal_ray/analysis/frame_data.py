@@ -2,8 +2,9 @@
 
 A grid is measured at every node. A refined lattice is measured near its border only. A node that
 was not run has the label of the cell that it lies in (`planners/inferred_labels.py`), and is marked
-as inferred. A refinement follows one of the two labels. The other label of an inferred node, and so
-its outcome, may be open: its cell then gives a code that stands for two outcomes.
+as inferred. A refinement follows the border of one label, "trainable" or "stable". The other label
+of an inferred node, and so its outcome, may be unknown: the node then has a code that stands for
+two outcomes.
 """
 
 from dataclasses import dataclass, replace
@@ -32,7 +33,7 @@ from fractal_ray.planners.inferred_labels import infer_labels
 from fractal_ray.planners.refine import RefinePlanner
 from fractal_ray.spec.frames import SweepFrame
 
-# labels "trainable" and "stable" -> code of an outcome
+# labels "trainable" and "stable" -> code of the outcome, or of two outcomes where one label is open
 _IMPLIED: Final = {
     (1, 1): OUTCOME_CODES[Outcome.TRAINED],
     (0, 1): OUTCOME_CODES[Outcome.NOT_IMPROVED],
@@ -56,7 +57,7 @@ class FrameData:
     replayed: Replayed | None
 
     def labels(self) -> NDArray[np.int8]:
-        """Return labels on the finest lattice, (ny, nx) int8: 1, 0 and -1 (not known)."""
+        """Return the labels on the finest lattice, (ny, nx) int8: 1, 0 and -1 (not known)."""
         return labels(self.raster, self.sweep.spec.label.boundary)
 
     def estimates(self) -> dict[Data, Estimate]:
@@ -78,9 +79,9 @@ def read_frame(
     Parameters
     ----------
     frame
-        Its number.
+        Number of the frame; None for the last one.
     table
-        Rows of `points/`; None reads them.
+        Rows of `points/`; None reads them from the dataset.
     coarse
         Read the frame's grid instead of its refinement.
     """
@@ -99,7 +100,7 @@ def grid_of(lattice: SweepFrame) -> SweepFrame:
 def fill_frame(
     sweep: SweepData, lattice: SweepFrame, table: pa.Table, failures: pa.Table
 ) -> FrameData:
-    """Put rows on a frame's finest lattice by their exact values.
+    """Put the rows of a dataset on a frame's finest lattice by their exact values.
 
     While the frame is not finished, `replayed` of the result is None and the raster has the points
     that have been run.
@@ -107,18 +108,18 @@ def fill_frame(
     Parameters
     ----------
     sweep
-        Its label decides the outcomes of the runs, and named the border that the refinement
-        followed.
+        The sweep. Its label decides the outcomes of the runs, and is the label whose border the
+        refinement followed.
     lattice
-        The frame. Where it is a grid, nodes without a row are unknown. Where it was refined, nodes
-        that its stages did not ask for have the label of the cell that they lie in, an outcome
-        where that cell implies one, and no loss. Rows of other frames on such nodes are left out:
-        the stages of those frames chose them, not the stages of this one.
+        The frame. In a grid, nodes without a row are unknown. In a refined frame, nodes that its
+        stages did not request have the label of the cell that they lie in, an outcome if that cell
+        implies one, and no loss. Rows of other frames on such nodes are left out: the stages of
+        those frames chose them, not the stages of this frame.
     table
         Rows of `points/`.
     failures
         Rows of `failures/`. Points that were given up and have no row in `table` stay unknown, and
-        so do the nodes around them that only these points would decide.
+        so do the nodes around them whose label depends on these points alone.
     """
     spec, frame, level = sweep.spec, lattice.frame, lattice.level
     row_outcomes = outcomes(table, spec.label.criterion)
@@ -167,7 +168,7 @@ def _raster_of(
 def _addresses(
     frame: Frame, cells_x: int, cells_y: int, table: pa.Table
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.bool_]]:
-    """Return the addresses of the rows on the lattice, and a mask of these rows."""
+    """Return the x and y addresses of the rows on the lattice, and a mask of these rows."""
     ix = frame.x.addresses(table.column("x").to_numpy(), cells_x)
     iy = frame.y.addresses(table.column("y").to_numpy(), cells_y)
     on_lattice = (ix >= 0) & (iy >= 0)
@@ -177,6 +178,7 @@ def _addresses(
 def _infer(
     raster: Raster, frame: Frame, level: int, boundary: str, planned: NDArray[np.bool_]
 ) -> Raster:
+    """Return the raster with inferred outcomes at nodes that the stages did not plan."""
     # Runs at nodes that this frame's stages did not plan belong to another frame.
     raster = replace(
         raster,
@@ -186,7 +188,7 @@ def _infer(
     trainable, stable = (
         _filled(raster, frame, level, each, planned) for each in ("trainable", "stable")
     )
-    # Where the refinement has left its own label open, the frame is not finished.
+    # A node whose refined label is unknown stays unknown: the frame is not finished there.
     known = (trainable if boundary == "trainable" else stable) != UNKNOWN
     inferred = known & ~raster.known
     outcome = raster.outcome.copy()
@@ -198,7 +200,7 @@ def _infer(
 def _filled(
     raster: Raster, frame: Frame, level: int, boundary: str, planned: NDArray[np.bool_]
 ) -> NDArray[np.int8]:
-    """Return a label at every node: that of its run, or of the cell that it lies in."""
+    """Return the label of every node: that of its run, or of the cell that it lies in."""
     iy, ix = np.nonzero(planned)
     node_labels = labels(raster, boundary)[iy, ix]
     size = {"cells_x": frame.cells_x, "cells_y": frame.cells_y, "levels": level}

@@ -1,10 +1,11 @@
-"""A closer look at a rectangle of a sweep's map: a new sweep, begun with the old one's runs.
+"""A zoom to a rectangle of a sweep's map: a new sweep that starts with runs of the old sweep.
 
-Its stages are those of the old one up to the first zoom, and a zoom to the rectangle: it is
-resumed, verified and drawn like any other, and the old one stays as it is. The rectangle is widened
-to nodes of the frame that it was chosen on (of its lattice, halved a few times if need be) and to
-the proportions of that frame; its ends are exact (`cut.py`), and its lattice contains those nodes,
-so what was run there is not run again.
+The stages of the new sweep are the old stages up to the first zoom, followed by a zoom to the
+rectangle. The new sweep is resumed, verified and drawn like any other; the old sweep does not
+change. The rectangle is widened to nodes of the frame that it was chosen on (nodes of its lattice,
+halved a few times if necessary) and to the proportions of that frame. Its ends are exact
+(`plane/cut_axis.py`), and its lattice contains those nodes, so points that were run there are not
+run again.
 """
 
 import hashlib
@@ -43,9 +44,9 @@ from fractal_ray.spec.yaml_file import parse_spec
 Range = tuple[float, float]
 
 _STEPS: Final = 8
-"""A rectangle is at least so many lattice steps wide, so widening adds a quarter at most."""
+"""Least width of a rectangle in lattice steps; with 8, widening adds a quarter at most."""
 _ON_NODE: Final = Fraction(1, 10**6)
-"""Of a lattice step: what is nearer to a node is meant to be on it."""
+"""Distance to a node, in lattice steps, below which the end of a rectangle counts as the node."""
 
 
 def begin_rectangle(
@@ -66,73 +67,74 @@ def begin_rectangle(
     sweep
         A finished sweep; it is only read.
     x, y
-        (low, high) of the rectangle in real values, inside the frame. The frame that is run is the
-        smallest one around it with the old one's proportions and corners on nodes.
+        (low, high) of the rectangle in real values, inside the frame. The new frame is the smallest
+        one around the rectangle that has the old frame's proportions and its corners on nodes.
     frame
-        Number of the frame that it lies in; None for the last.
+        Number of the frame that the rectangle lies in; None for the last.
     points
-        Nodes along a side, at least.
+        Least number of nodes along a side.
     levels
-        Levels to which the border in it is refined.
+        Levels to which the border in the rectangle is refined.
     storage, name
-        The new sweep's; by default beside the old one, under a name made from the frame, so that
-        the same call finds the runs of an earlier one.
+        Storage and name of the new sweep. By default it lies beside the old sweep, under a name
+        made from the new frame, so that a repeated call finds the runs of the first call.
 
     Returns
     -------
     SweepSpec
-        The spec of the new sweep, whose dataset is begun. Its last frames are the rectangle's.
+        The spec of the new sweep; its dataset has been begun, and the rectangle is its last frame.
 
     Raises
     ------
     SweepError
-        For a rectangle that is no part of the frame, axes of whole numbers, a sweep that is not
-        finished, or a lattice finer than the arithmetic.
+        If the rectangle is not inside the frame, an axis takes whole numbers, the sweep is not
+        finished, or the lattice is finer than the arithmetic.
     """
     lattice = sweep.frame(frame)
     _check(sweep, lattice, x, y, points)
     spec = sweep.spec
-    kept = next(
+    stage_count = next(
         (i for i, stage in enumerate(spec.stages) if stage.zoom is not None), len(spec.stages)
     )
-    root = spec.plan.frame(spec.plan.root(spec.plan.base(kept - 1)))
+    root = spec.plan.frame(spec.plan.root(spec.plan.base(stage_count - 1)))
     _check_finished(sweep, {root.id, lattice.frame.id})
-    made = _cut_out(lattice, x, y, points, kept * PER_STAGE)
-    zoom = _zoom_to(made, root, spec.label.model_dump())
+    cut_frame = _cut_out(lattice, x, y, points, stage_count * PER_STAGE)
+    zoom = _zoom_to(cut_frame, root, spec.label.model_dump())
     storage = storage or sweep.location.rpartition("/")[0]
-    new_spec = _spec_with(spec, kept, zoom, levels, storage, name)
+    new_spec = _spec_with(spec, stage_count, zoom, levels, storage, name)
     other = SweepData(new_spec, inside(storage, new_spec.name))
-    theirs, stages = other.header(), new_spec.model_dump(mode="json")["stages"]
-    if theirs is None:
-        _begin(sweep, other, kept, SweepFrame(made, levels), zoom)
-    elif theirs["spec"]["stages"] != stages:
+    header, stages = other.header(), new_spec.model_dump(mode="json")["stages"]
+    if header is None:
+        _begin(sweep, other, stage_count, SweepFrame(cut_frame, levels), zoom)
+    elif header["spec"]["stages"] != stages:
         raise SweepError(f"{other.location} holds another sweep; take another name or storage")
     return new_spec
 
 
 def _check(sweep: SweepData, lattice: SweepFrame, x: Range, y: Range, points: int) -> None:
-    for side, axis, given in (("x", lattice.frame.x, x), ("y", lattice.frame.y, y)):
+    for side, axis, ends in (("x", lattice.frame.x, x), ("y", lattice.frame.y, y)):
         if axis.integer:
             raise SweepError(
                 f"{axis.param} takes whole numbers, so there is nothing to find between two"
                 " neighbours: zoom needs axes of real numbers"
             )
-        if not _is_range(given) or not axis.min <= given[0] < given[1] <= axis.max:
+        if not _is_range(ends) or not axis.min <= ends[0] < ends[1] <= axis.max:
             raise SweepError(
                 f"{side} ({axis.param}) takes (low, high) inside the frame, from {axis.min!r} to"
-                f" {axis.max!r}; given {given!r}"
+                f" {axis.max!r}; given {ends!r}"
             )
     if points < 2:
         raise SweepError(f"points must be at least 2 along a side; given {points}")
 
 
 def _is_range(given: object) -> bool:
-    """Whether something is a pair of numbers."""
+    """Return True if an object is a pair of numbers."""
     pair = np.asarray(given, dtype=object)
     return pair.shape == (2,) and all(isinstance(end, numbers.Real) for end in pair)
 
 
 def _check_finished(sweep: SweepData, frames: Iterable[int]) -> None:
+    """Raise SweepError if one of the frames, by number, is not finished."""
     table = sweep.table()
     for number in frames:
         replayed = read_frame(sweep, number, table=table).replayed
@@ -144,12 +146,13 @@ def _check_finished(sweep: SweepData, frames: Iterable[int]) -> None:
 
 
 def _shares(axis: Axis, ends: Range) -> tuple[Fraction, Fraction]:
+    """Return the ends of a range as shares of an axis, 0 to 1."""
     low, high = (Fraction(share_at(axis, coordinate(axis, float(end)))) for end in ends)
     return max(low, Fraction(0)), min(high, Fraction(1))
 
 
 def _cut_out(lattice: SweepFrame, x: Range, y: Range, points: int, number: int) -> Frame:
-    """The frame on nodes that holds the rectangle, and a lattice that contains these nodes."""
+    """Return the frame around a rectangle, with corners on nodes and a lattice that has them."""
     old = lattice.frame
     shares = _shares(old.x, x), _shares(old.y, y)
     common = math.gcd(old.cells_x, old.cells_y) << lattice.level
@@ -160,7 +163,7 @@ def _cut_out(lattice: SweepFrame, x: Range, y: Range, points: int, number: int) 
     size, lows = _block(shares, steps, common)
     if size == common:
         raise SweepError("the rectangle fills the frame that it lies in; take a smaller one")
-    # So many times finer than the nodes around that every one of them is one of the new.
+    # A whole multiple of the old resolution, so that every old node is a node of the new lattice.
     finer = max(1, -(-(points - 1) // (size * min(steps))))
     axes = []
     for axis, step, low in zip((old.x, old.y), steps, lows, strict=True):
@@ -173,9 +176,13 @@ def _cut_out(lattice: SweepFrame, x: Range, y: Range, points: int, number: int) 
 def _block(
     shares: Sequence[tuple[Fraction, Fraction]], steps: Sequence[int], common: int
 ) -> tuple[int, list[int]]:
-    """Smallest block of the frame's proportions on nodes around a rectangle: size, low corner.
+    """Return the smallest block of the frame's proportions, on nodes, around a rectangle.
 
-    Along an axis the lattice has ``step * common`` cells and the block ``step * size``.
+    Returns
+    -------
+    (size, lows)
+        Along an axis the lattice has ``step * common`` cells and the block ``step * size``; `lows`
+        are the addresses of its low corner.
     """
     spans = []
     for (low, high), step in zip(shares, steps, strict=True):
@@ -191,7 +198,7 @@ def _block(
 
 
 def _zoom_to(frame: Frame, root: Frame, label: Mapping[str, Any]) -> Zoom:
-    """How a frame lies in that of the grid."""
+    """Return the zoom from the frame of the grid to a frame inside it."""
     low, high = frame.x.ends()
     outer_low, outer_high = root.x.ends()
     middles = [DECIMAL.divide(sum(axis.ends()), Decimal(2)) for axis in (frame.x, frame.y)]
@@ -210,9 +217,9 @@ def _zoom_to(frame: Frame, root: Frame, label: Mapping[str, Any]) -> Zoom:
 
 
 def _spec_with(
-    spec: SweepSpec, kept: int, zoom: Zoom, levels: int, storage: str, name: str | None
+    spec: SweepSpec, stage_count: int, zoom: Zoom, levels: int, storage: str, name: str | None
 ) -> SweepSpec:
-    """The first `kept` stages and the zoom."""
+    """Return the spec of the first `stage_count` stages followed by the zoom."""
     if name is None:
         facts = to_bytes([zoom]) + f"{levels}".encode()
         root = re.sub(r"-zoom-[0-9a-f]{8}$", "", spec.name)
@@ -223,31 +230,38 @@ def _spec_with(
         "center": {"x": zoom.x, "y": zoom.y},
     }
     raw = spec.model_dump(mode="json", exclude_none=True)
-    stages = [*raw["stages"][:kept], {"zoom": stage}]
+    stages = [*raw["stages"][:stage_count], {"zoom": stage}]
     stages += [{"refine": {"levels": levels}}] if levels else []
     changed = {**raw, "stages": stages, "name": name, "storage": storage}
     return parse_spec(changed, origin=f"the zoom of {spec.name}")
 
 
-def _begin(sweep: SweepData, other: SweepData, kept: int, lattice: SweepFrame, zoom: Zoom) -> None:
-    """Give a new sweep the old one's rows that it needs; the header last: it says all is there."""
+def _begin(
+    sweep: SweepData, other: SweepData, stage_count: int, lattice: SweepFrame, zoom: Zoom
+) -> None:
+    """Write the old sweep's rows that a new sweep needs, and its header.
+
+    The header is written last: a dataset with a header is complete.
+    """
     table, frame = sweep.table(), lattice.frame
     wide, high = frame.cells_x << lattice.level, frame.cells_y << lattice.level
     x, y = (table.column(name).to_numpy() for name in ("x", "y"))
     number = table.column("frame").to_numpy()
     ix, iy = frame.x.addresses(x, wide), frame.y.addresses(y, high)
-    shared = (ix >= 0) & (iy >= 0) & (number >= kept)
+    shared = (ix >= 0) & (iy >= 0) & (number >= stage_count)
     level = np.where(shared, _own_level(ix, iy, lattice.level), table.column("level").to_numpy())
     shift = lattice.level - level
     for name, mine in (("ix", ix >> shift), ("iy", iy >> shift)):
         values = np.where(shared, mine, table.column(name).to_numpy())
         table = table.set_column(table.column_names.index(name), name, pa.array(values))
-    stages = np.where(shared, f"{kept}:zoom", table.column("stage").to_numpy(zero_copy_only=False))
+    stages = np.where(
+        shared, f"{stage_count}:zoom", table.column("stage").to_numpy(zero_copy_only=False)
+    )
     table = table.set_column(
         table.column_names.index("stage"), "stage", pa.array(stages, pa.string())
     )
     number = np.where(shared, frame.id, number)
-    ours = shared | (number < kept)
+    ours = shared | (number < stage_count)
     facts, store, header = sweep.store().facts()[0], other.store(), sweep.header()
     assert header is not None  # its frames are finished
     for at, deep in sorted({*zip(number[ours].tolist(), level[ours].tolist(), strict=True)}):
@@ -258,7 +272,7 @@ def _begin(sweep: SweepData, other: SweepData, kept: int, lattice: SweepFrame, z
 
 
 def _own_level(ix: NDArray[np.int64], iy: NDArray[np.int64], finest: int) -> NDArray[np.int64]:
-    """The first level at which a node of the finest lattice appears."""
+    """Return the coarsest level whose lattice holds each node of the finest lattice."""
     level = np.full(ix.shape, finest)
     for deeper in range(finest, 0, -1):
         even = (ix | iy) % (1 << (finest - deeper + 1)) == 0

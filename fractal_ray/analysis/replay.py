@@ -1,8 +1,9 @@
 """Replay of a frame's stages from a dataset or a label function, and the dimensions it gives.
 
-Planners are deterministic. Asked again and answered from the dataset, they reach the state in which
-the sweep left them, with the results of its audit, lines and pairs. Answered from a function of the
-plane instead, they send a set with a known dimension through the stages of the sweep.
+Planners are deterministic. When they run again on outcomes from the dataset, they reach the state
+in which the sweep left them, with the results of its audit, lines and pairs. When they run on
+outcomes from a function of the plane, a set with a known dimension goes through the stages of the
+sweep.
 """
 
 import hashlib
@@ -30,9 +31,10 @@ from fractal_ray.spec.planning import refinement_of, sampler_of
 from fractal_ray.spec.sweep_spec import SweepSpec
 
 _PORTION: Final = 10_000
-"""Points that a planner is asked for at a time."""
+"""Number of points that a replay takes from a planner at a time."""
 _LARGEST_RASTER: Final = 2049
-"""Nodes along a side; levels and lines are more precise where a lattice is finer."""
+"""Most nodes along a side for the estimate from the raster; on finer lattices, levels and lines
+are more precise."""
 
 Answers = Callable[[Sequence[Point]], list[Result] | None]
 """Function that returns the outcomes of points, or None if one of them is not known yet."""
@@ -80,7 +82,7 @@ def replay(spec: SweepSpec, lattice: SweepFrame, answers: Answers) -> Replayed |
     Parameters
     ----------
     lattice
-        The frame; its number says which stages work on it.
+        The frame; its number determines the stages that work on it.
     answers
         Returns the known outcomes.
 
@@ -90,7 +92,7 @@ def replay(spec: SweepSpec, lattice: SweepFrame, answers: Answers) -> Replayed |
         None where the grid, or its refinement, is not finished.
     """
     frame = lattice.frame
-    # A refinement asks for its grid, too.
+    # A refinement requests its grid, too.
     planner = (
         GridPlanner(frame)
         if lattice.refinement is None
@@ -144,7 +146,8 @@ def estimates(replayed: Replayed, label: Callable[[Outcome], bool]) -> dict[Data
 def best(by_data: Mapping[Data, Estimate]) -> Data | None:
     """Return the recommended kind of data among those with a value, or else among all.
 
-    Its interval may be wide: what a better estimator cannot resolve, a worse one cannot either.
+    The estimate may have a wide interval: a border that a better estimator cannot resolve cannot be
+    resolved by a worse one either.
     """
     valued = [data for data, estimate in by_data.items() if estimate.value is not None]
     return recommended(valued or list(by_data)).data if by_data else None
@@ -160,7 +163,7 @@ def answers_of(table: pa.Table, outcomes: Sequence[Outcome], failures: pa.Table)
     outcomes
         The outcome of each row, under any criterion.
     failures
-        Rows of `failures/`; a point that has only failures is a failed one.
+        Rows of `failures/`; a point that has only failures is a failed point.
     """
     known: dict[tuple[float, float], Outcome | None] = {
         **dict.fromkeys(_places(failures)),
@@ -176,7 +179,7 @@ def answers_of(table: pa.Table, outcomes: Sequence[Outcome], failures: pa.Table)
 
 
 def _drive(planner: Planner, answers: Answers) -> list[Result] | None:
-    """Ask and tell a planner to its end; return all results, or None if one is not known."""
+    """Run a planner to its end; return all results, or None if one is not known."""
     driven: list[Result] = []
     while not planner.done:
         results = answers(planner.ask(_PORTION))

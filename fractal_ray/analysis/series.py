@@ -1,9 +1,9 @@
-"""D against zoom depth, against training steps and against the threshold of the label.
+"""Dimension D against zoom depth, against training steps and against the label's threshold.
 
-One number of one frame under one label says little; how it moves says whether it is a property of
-the border. Steps and thresholds relabel the stored loss curves, nothing is trained again. A
-refinement followed the border of its own label, so under another one only the frame's grid and its
-pairs are complete, and these are used.
+One D of one frame under one label says little; the change of D over a series shows if it is a
+property of the border. Steps and thresholds relabel the stored loss curves; nothing is trained
+again. A refinement followed the border of its own label. Under another label only the frame's grid
+and its pairs are complete, so only these are used.
 """
 
 import shlex
@@ -40,13 +40,14 @@ class Entry:
     frame
         Number of the frame.
     width
-        Of the frame, in sides of the frame that it was cut from in the end; None in other series.
+        Width of the frame in a series against zoom, in widths of the frame that its chain of zooms
+        starts from; None in other series.
     boundary_cells
-        On the lattice that was used.
+        Number of boundary cells on the lattice that was used.
     estimate
-        None where there is none to give, and `note` says why.
+        Estimate of D; None if there is none, and `note` gives the reason.
     verified
-        Whether a sheet of just these labels stands behind it.
+        True if a verification sheet of exactly these labels gives a dimension.
     """
 
     at: float
@@ -58,41 +59,39 @@ class Entry:
     verified: bool = False
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain data for JSON."""
+        """Return plain data for JSON."""
         return asdict(self)
 
     def __str__(self) -> str:
-        """One line."""
-        marked = "" if self.verified or self.estimate is None else "unverified: "
-        found = self.note or f"{marked}{self.estimate}"
-        return f"{self.at:g}: {self.boundary_cells:,} boundary cells; {found}"
+        """Return one line."""
+        prefix = "" if self.verified or self.estimate is None else "unverified: "
+        text = self.note or f"{prefix}{self.estimate}"
+        return f"{self.at:g}: {self.boundary_cells:,} boundary cells; {text}"
 
 
 def against_zoom(sweep: SweepData, *, force: bool = False) -> list[Entry]:
-    """D of every frame, wide ones first; frames without a verification sheet give none.
+    """Return D of every frame, wide frames first; frames without a verification sheet have no D.
 
     Parameters
     ----------
-    sweep
     force
-        Give it all the same.
+        Give D of frames without a verification sheet as well.
     """
     table = sweep.table()
-    every = sweep.frames
+    frames = sweep.frames
     entries = []
-    for number, lattice in every.items():
+    for number, lattice in frames.items():
         data = read_frame(sweep, number, table=table)
         cells = boundary_cells(data.labels()).n_mixed
         width = 1.0
         at = lattice
         while at.zoom is not None:
-            width, at = width / at.zoom.factor, every[at.zoom.parent_id]
+            width, at = width / at.zoom.factor, frames[at.zoom.parent_id]
         sheet = read_sheet(data)
         verdict = "unverified" if sheet is None else sheet["verdict"]
-        given = force or (sheet is not None and sheet["dimension"] is not None)
-        found = data.estimates() if given else {}
-        estimate = found[chosen] if (chosen := best(found)) else None
         verified = sheet is not None and sheet["dimension"] is not None
+        by_data = data.estimates() if force or verified else {}
+        estimate = by_data[chosen] if (chosen := best(by_data)) else None
         note = "" if estimate else verdict
         entries.append(Entry(number, number, width, cells, estimate, note, verified))
     return sorted(entries, key=lambda entry: (-(entry.width or 0.0), entry.frame))
@@ -105,22 +104,23 @@ def against_steps(
     *,
     force: bool = False,
 ) -> list[Entry]:
-    """D of one frame if training had stopped after fewer steps.
+    """Return D of one frame if training had stopped after fewer steps.
 
     Parameters
     ----------
-    sweep
     frame
-        Its number; the last by default.
+        Number of the frame; None for the last.
     steps
-        At least 1 each; none: halvings of the longest run, down to the label's window.
+        Numbers of steps, at least 1 each. If empty: halvings of the longest run, down to the
+        label's window.
     force
-        As in `against_zoom`.
+        Give D of a frame without a verification sheet as well.
 
     Raises
     ------
     SweepError
-        If the dataset has no whole loss curves.
+        If the dataset has no whole loss curves, or the frame has no verification sheet that gives a
+        dimension and `force` is False.
     """
     table = sweep.table()
     longest = max(map(len, table.column("losses").to_pylist()), default=0)
@@ -141,19 +141,20 @@ def against_threshold(
     *,
     force: bool = False,
 ) -> list[Entry]:
-    """D of one frame under other thresholds of the label.
+    """Return D of one frame under other thresholds of the label.
 
     Parameters
     ----------
     thresholds
-        Above 0 each; none: 0.7 to 1.3 of the label's own.
+        Thresholds, above 0 each. If empty: 0.7 to 1.3 times the label's own.
 
     Other parameters are those of `against_steps`.
 
     Raises
     ------
     SweepError
-        If the dataset has no loss curves.
+        If the dataset has no loss curves, or the frame has no verification sheet that gives a
+        dimension and `force` is False.
     """
     table = sweep.table()
     if not any(map(len, table.column("losses").to_pylist())):
@@ -161,15 +162,15 @@ def against_threshold(
     label = sweep.spec.label
     if not thresholds:
         thresholds = [label.threshold * (1 + 0.05 * k) for k in range(-6, 7)]
-    shown = [
+    relabelled = [
         (threshold, outcomes(table, replace(label.criterion, threshold=threshold)))
         for threshold in thresholds
     ]
-    return _relabelled(sweep, frame, table, shown, force=force)
+    return _relabelled(sweep, frame, table, relabelled, force=force)
 
 
 def _shortened(table: pa.Table, criterion: Criterion, steps: int) -> list[Outcome]:
-    """Outcomes of the first so many steps of every run."""
+    """Return the outcomes of all runs if each had stopped after `steps` steps."""
     losses = table.column("losses").to_pylist()
     diverged = table.column("diverged_step").to_pylist()
     return [
@@ -182,10 +183,11 @@ def _relabelled(
     sweep: SweepData,
     frame: int | None,
     table: pa.Table,
-    shown: Sequence[tuple[float, list[Outcome]]],
+    relabelled: Sequence[tuple[float, list[Outcome]]],
     *,
     force: bool,
 ) -> list[Entry]:
+    """Return D of a frame's grid and pairs for each list of outcomes of the rows of `table`."""
     lattice = grid_of(sweep.frame(frame))
     number = lattice.frame.id
     sheet = None if force else read_sheet(read_frame(sweep, number, table=table))
@@ -197,20 +199,20 @@ def _relabelled(
     failures = sweep.store().read_failures(skip_corrupt=True)
     label = label_of(sweep)
     entries = []
-    for at, under in shown:
+    for at, under in relabelled:
         replayed = replay(sweep.spec, lattice, answers_of(table, under, failures))
         if replayed is None:
             raise SweepError(f"frame {number} of {sweep.location} is not finished")
-        given = labels_of(replayed.field, label)[0]
-        cells = boundary_cells(given).n_mixed
-        correlation = neighbour_correlation(given)
+        labels = labels_of(replayed.field, label)[0]
+        cells = boundary_cells(labels).n_mixed
+        correlation = neighbour_correlation(labels)
         if correlation is None:
             entries.append(Entry(at, number, None, cells, None, "no boundary"))
         elif correlation < RESOLVED_FROM:
             entries.append(Entry(at, number, None, cells, None, UNRESOLVED))
         else:
-            found = estimates(replayed, label)
-            chosen = best(found)
+            by_data = estimates(replayed, label)
+            chosen = best(by_data)
             assert chosen is not None
-            entries.append(Entry(at, number, None, cells, found[chosen]))
+            entries.append(Entry(at, number, None, cells, by_data[chosen]))
     return entries

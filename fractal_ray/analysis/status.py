@@ -1,4 +1,4 @@
-"""How far a sweep is, from its dataset alone."""
+"""The progress of a sweep, read from its dataset alone."""
 
 import contextlib
 import hashlib
@@ -29,9 +29,14 @@ SUMMARY = "summary.json"
 class Status:
     """Counts of a dataset.
 
-    `planned` is how many distinct points the spec asks for (None where its border decides),
-    `points` how many points lie on its lattices, and `others` how many do not (a spec that was
-    larger once).
+    Parameters
+    ----------
+    points
+        Number of points on the lattices of the spec.
+    planned
+        Number of distinct points that the spec requests; None if it depends on the border.
+    others
+        Number of points on no lattice of the spec (an earlier spec was larger).
     """
 
     name: str
@@ -47,11 +52,11 @@ class Status:
     last_written: str | None
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain data for JSON."""
+        """Return plain data for JSON."""
         return asdict(self)
 
     def lines(self) -> list[str]:
-        """The same for a reader."""
+        """Return the counts as lines of text."""
         counts = ", ".join(f"{n} {name}" for name, n in self.outcomes.items())
         lines = [
             f"{self.name}: {self.points}"
@@ -66,36 +71,38 @@ class Status:
 
 
 def read_status(sweep: SweepData) -> Status:
-    """Read the counts, from the summary beside the dataset where that is of just these parts.
+    """Read the counts of a dataset, from `summary.json` if that was made from the current parts.
 
     Raises
     ------
     SweepError
-        Naming the parts that cannot be read.
+        If parts of the dataset cannot be read; the message names them.
     """
     store = sweep.store()
     key = _key(sweep, store)
-    if not sweep.skip_corrupt and (kept := _kept(store, key, sweep.location)):
-        return kept
+    if not sweep.skip_corrupt and (stored := _stored_status(store, key, sweep.location)):
+        return stored
     status = _count(sweep, store)
     if not sweep.skip_corrupt and not store.is_empty():
-        counts = {k: v for k, v in status.to_dict().items() if k != "location"}  # it may hold keys
+        # The location is left out: it may contain access keys.
+        counts = {k: v for k, v in status.to_dict().items() if k != "location"}
         text = json.dumps({"schema_version": 1, "key": key, "status": counts}, indent=2)
-        with contextlib.suppress(OSError):  # a dataset that may only be read is counted each time
+        with contextlib.suppress(OSError):  # a read-only dataset is counted each time
             store.put(SUMMARY, (text + "\n").encode())
     return status
 
 
 def _key(sweep: SweepData, store: Store) -> str:
-    """Of what the counts depend on: the parts, the spec, and where zooms went."""
+    """Return a hash of all inputs of the counts: the parts, the spec, and the zoomed frames."""
     facts = [store.state(), sweep.location, sweep.spec.model_dump_json(), store.read_text(ZOOMS)]
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
 
 
-def _kept(store: Store, key: str, location: str) -> Status | None:
+def _stored_status(store: Store, key: str, location: str) -> Status | None:
+    """Return the status in `summary.json`; None if there is none with this key."""
     try:
-        kept = json.loads(store.read_text(SUMMARY) or "null")
-        return Status(**kept["status"], location=location) if kept["key"] == key else None
+        stored = json.loads(store.read_text(SUMMARY) or "null")
+        return Status(**stored["status"], location=location) if stored["key"] == key else None
     except (ValueError, TypeError, KeyError):
         return None
 
@@ -113,15 +120,15 @@ def _count(sweep: SweepData, store: Store) -> Status:
     ]
     table = store.read(columns, skip_corrupt=sweep.skip_corrupt)
     counts = Counter(outcomes(table, sweep.spec.label.criterion))
-    asked = int(_asked_for(sweep, table).sum())
+    n_planned = int(_rows_on_lattices(sweep, table).sum())
     refined = any(stage.grid is None for stage in sweep.spec.stages)
     last = pc.max(table.column("created_at")).as_py()  # pyright: ignore[reportAttributeAccessIssue]
     return Status(
         name=sweep.spec.name,
         location=sweep.location,
-        points=asked,
+        points=n_planned,
         planned=None if refined else reckon(sweep.spec).runs,
-        others=table.num_rows - asked,
+        others=table.num_rows - n_planned,
         outcomes={outcome.value: counts[outcome] for outcome in Outcome},
         failures=store.read_failures(skip_corrupt=sweep.skip_corrupt).num_rows,
         seconds=float(np.sum(table.column("seconds").to_numpy())),
@@ -131,26 +138,32 @@ def _count(sweep: SweepData, store: Store) -> Status:
     )
 
 
-def _asked_for(sweep: SweepData, table: pa.Table) -> NDArray[np.bool_]:
-    """Which rows lie on a lattice of the spec."""
+def _rows_on_lattices(sweep: SweepData, table: pa.Table) -> NDArray[np.bool_]:
+    """Return the mask of the rows that lie on a lattice of the spec.
+
+    All rows count if a stage of the spec has points off its frame's lattice.
+    """
     x, y = table.column("x").to_numpy(), table.column("y").to_numpy()
-    asked = np.zeros(table.num_rows, dtype=np.bool_)
+    is_on_lattice = np.zeros(table.num_rows, dtype=np.bool_)
     if not all(map(_on_known_lattice, sweep.spec.stages)):
         return np.ones(table.num_rows, dtype=np.bool_)
     for lattice in sweep.frames.values():
         frame, level = lattice.frame, lattice.level
         on_x = frame.x.addresses(x, frame.cells_x << level) >= 0
-        asked |= on_x & (frame.y.addresses(y, frame.cells_y << level) >= 0)
-    return asked
+        is_on_lattice |= on_x & (frame.y.addresses(y, frame.cells_y << level) >= 0)
+    return is_on_lattice
 
 
 def _on_known_lattice(stage: StageSpec) -> bool:
-    """Whether no point of a stage lies off its frame's lattice, as lines, pairs, bisections do."""
+    """Return True if all points of a stage lie on its frame's lattice.
+
+    Points of lines, pairs and bisections do not.
+    """
     return stage.on_lattice and (stage.zoom is None or stage.zoom.pick != "boundary-point")
 
 
 def read_frames(sweep: SweepData) -> list[dict[str, Any]]:
-    """The frames so far: numbers, ranges, where they were cut and by which rule, points run."""
+    """Return the frames so far: number, parent, rule of the zoom, ranges, nodes, points run."""
     table = sweep.store().read(["x", "y"], skip_corrupt=sweep.skip_corrupt)
     x, y = table.column("x").to_numpy(), table.column("y").to_numpy()
     listed = []
@@ -174,7 +187,7 @@ def read_frames(sweep: SweepData) -> list[dict[str, Any]]:
 
 
 def frame_line(frame: dict[str, Any]) -> str:
-    """One of `read_frames` for a reader."""
+    """Return one line of text about a frame of `read_frames`."""
     origin = "" if frame["parent"] is None else f" in {frame['parent']} ({frame['rule']})"
     ranges = ", ".join(f"{side} {_range(frame, side)}" for side in "xy")
     nodes = "{} x {}".format(*frame["nodes"])
@@ -182,6 +195,7 @@ def frame_line(frame: dict[str, Any]) -> str:
 
 
 def _range(frame: dict[str, Any], side: str) -> str:
+    """Return the low end of a frame's range and its extent; on a log axis in decades."""
     low, high = frame[side]
     if frame["scales"]["xy".index(side)] == "linear":
         return f"{low!r} + {high - low:.3g}"
@@ -190,12 +204,15 @@ def _range(frame: dict[str, Any], side: str) -> str:
 
 
 _POINTS_SHOWN = 5
+"""Most points that `failure_groups` lists for an error."""
 
 
 def failure_groups(sweep: SweepData) -> list[dict[str, Any]]:
-    """Failures grouped by their error, numbers in it apart, most frequent first: each with its
-    latest traceback, the first points and all hosts that it was met on, and how many points were
-    given up for it."""
+    """Group the failures by error message, most frequent first.
+
+    Messages that differ only in their numbers are one group. Each group has the latest traceback,
+    the first points and all hosts with that error, and the number of points given up for it.
+    """
     table = sweep.store().read_failures(skip_corrupt=sweep.skip_corrupt)
     groups: dict[str, dict[str, Any]] = {}
     for row in table.to_pylist():

@@ -1,4 +1,4 @@
-"""From a dataset to numbers: counts, the boundary, and its dimension with what is known of it."""
+"""Summary of a dataset: counts, the boundary of a frame, its dimension and the verdict on it."""
 
 import shlex
 from collections import Counter
@@ -29,25 +29,26 @@ from fractal_ray.spec.sweep_spec import SweepSpec
 
 @dataclass(frozen=True)
 class Analysis:
-    """What a sweep shows of one frame so far.
+    """Summary of one frame of a sweep so far.
 
     Parameters
     ----------
     verdict
-        Of the frame's verification sheet, or "unverified".
+        Verdict of the frame's verification sheet, or "unverified".
     reasons
-        Of the verdict.
+        Sentences that give the reasons of the verdict.
     dimension
-        None where it cannot be defended: no sheet, or a verdict that gives none; with `force` it is
-        given all the same.
+        D of the frame; None without a sheet, or under a verdict that gives none. With `force` it is
+        given in these cases as well.
     verified
-        Whether a sheet stands behind it.
+        True if a verification sheet gives the dimension.
     recommended
-        Which of `estimates` it is.
+        Key in `estimates` of the recommended estimate.
     estimates
-        By kind of data; empty while the frame is not finished, and without a sheet unless forced.
+        Estimates by kind of data; empty while the frame is not finished, and without a sheet unless
+        forced.
     published
-        By the published estimators that were asked for.
+        Results of the requested published estimators.
     """
 
     name: str
@@ -72,11 +73,11 @@ class Analysis:
     audit: AuditReport | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain data for JSON."""
+        """Return plain data for JSON."""
         return asdict(self)
 
     def lines(self) -> list[str]:
-        """The same for a reader."""
+        """Return the summary as lines of text."""
         counts = ", ".join(f"{n} {name}" for name, n in self.outcomes.items())
         lines = [
             f"{self.name}: {self.points} points ({counts})",
@@ -108,17 +109,18 @@ class Analysis:
 
 
 def _audit_lines(audit: AuditReport) -> list[str]:
+    """Return lines of text about the audit of a refinement."""
     if audit.rate is None:
         return [
             f"audit: none of the {audit.skipped:,} skipped cells was run; nothing is said of them"
         ]
     judged = audit.audited - audit.undecided
-    shown = (
+    line = (
         f"audit: {audit.surprises} of {judged:,} skipped cells that were run"
         f" hid border (of all {audit.skipped:,}: {audit.low:.2%} to {audit.high:.2%}, 95 %)"
     )
-    found, corrected = audit.found[-1], audit.corrected[-1]
-    return [shown, f"boundary cells corrected for that: {corrected:,.0f} (found: {found:,})"]
+    counted, corrected = audit.found[-1], audit.corrected[-1]
+    return [line, f"boundary cells corrected for that: {corrected:,.0f} (found: {counted:,})"]
 
 
 def analyze(
@@ -137,9 +139,9 @@ def analyze(
     frame
         Number of the frame; None for the last.
     force
-        Give dimensions of a frame without a verification sheet; they are marked.
+        Give dimensions of a frame without a verification sheet; they are marked as unverified.
     published
-        Names of published estimators to apply as well (`dimension/compat.py`).
+        Names of published estimators to apply as well (`dimension/published.py`).
     """
     data = read_frame(sweep, frame)
     return analyze_frame(data, force=force, published=published), data.raster
@@ -148,7 +150,10 @@ def analyze(
 def analyze_frame(
     data: FrameData, *, force: bool = False, published: Sequence[str] = ()
 ) -> Analysis:
-    """Measure the boundary on a frame that is read; parameters are those of `analyze`."""
+    """Measure the boundary on a frame whose data have been read.
+
+    The other parameters are those of `analyze`.
+    """
     sweep, lattice, raster = data.sweep, data.lattice, data.raster
     spec = sweep.spec
     yes = labels(raster, spec.label.boundary)
@@ -156,12 +161,12 @@ def analyze_frame(
     counts = Counter(outcomes(data.table, spec.label.criterion))
     known = int(raster.known.sum())
     sheet = read_sheet(data)
-    given = None if sheet is None else sheet["dimension"]
-    found = data.estimates() if given is not None or force else {}
-    chosen = best(found)
-    verified = given is not None
-    if force and given is None and chosen is not None:
-        given = found[chosen].value
+    dimension = None if sheet is None else sheet["dimension"]
+    by_data = data.estimates() if dimension is not None or force else {}
+    chosen = best(by_data)
+    verified = dimension is not None
+    if force and dimension is None and chosen is not None:
+        dimension = by_data[chosen].value
     return Analysis(
         name=spec.name,
         frame=lattice.frame.id,
@@ -176,24 +181,25 @@ def analyze_frame(
         yes_ratio=float((yes == 1).sum() / known) if known else None,
         verdict=UNVERIFIED if sheet is None else sheet["verdict"],
         reasons=_how_to_verify(sweep) if sheet is None else tuple(sheet["reasons"]),
-        dimension=given,
+        dimension=dimension,
         verified=verified,
         recommended=chosen,
-        estimates={str(data): estimate for data, estimate in found.items()},
+        estimates={str(data): estimate for data, estimate in by_data.items()},
         published=_published(published, yes),
         warnings=tuple(notes_on_zooms(spec, read_zooms(sweep.store()))),
         audit=data.replayed.audit if data.replayed else None,
     )
 
 
-def _published(names: Sequence[str], given: NDArray[np.int8]) -> tuple[compat.Published, ...]:
-    unknown = int((given == UNKNOWN).sum())
+def _published(names: Sequence[str], node_labels: NDArray[np.int8]) -> tuple[compat.Published, ...]:
+    """Apply published estimators, by name, to (ny, nx) labels."""
+    unknown = int((node_labels == UNKNOWN).sum())
     if names and unknown:
         raise SweepError(
-            f"--published: {unknown:,} of {given.size:,} nodes have no label, and published"
+            f"--published: {unknown:,} of {node_labels.size:,} nodes have no label, and published"
             " estimators know no such nodes; finish the frame first: fractal-ray run"
         )
-    return tuple(compat.estimate(name, given == 1) for name in names)
+    return tuple(compat.estimate(name, node_labels == 1) for name in names)
 
 
 def _how_to_verify(sweep: SweepData) -> tuple[str, ...]:
@@ -202,14 +208,14 @@ def _how_to_verify(sweep: SweepData) -> tuple[str, ...]:
 
 
 def notes_on_zooms(spec: SweepSpec, zooms: Sequence[Zoom]) -> list[str]:
-    """Return notes on frames: fewer than there could be, or chosen by another label."""
-    said = []
+    """Return notes on zooms with fewer frames than planned, or frames chosen by another label."""
+    notes = []
     for index, stage in enumerate(spec.stages):
         if stage.zoom is None:
             continue
         made = sum(stage_of(zoom.frame.id) == index for zoom in zooms)
         if made < (most := spec.plan.frames(index)):
-            said.append(
+            notes.append(
                 f"stage {index}, a zoom, has {made} of up to {most} frames so far; it chooses none"
                 " where it finds no border, or no room for another window"
             )
@@ -217,9 +223,11 @@ def notes_on_zooms(spec: SweepSpec, zooms: Sequence[Zoom]) -> list[str]:
     others = [zoom for zoom in zooms if dict(zoom.label) != label]
     if others:
         was = others[0].label
-        what = ", ".join(f"{key} {was.get(key)!r}" for key in label if was.get(key) != label[key])
-        said.append(
-            f"{len(others)} of {len(zooms)} frames were chosen where the border of another label"
-            f" ran: {what}"
+        changes = ", ".join(
+            f"{key} {was.get(key)!r}" for key in label if was.get(key) != label[key]
         )
-    return said
+        notes.append(
+            f"{len(others)} of {len(zooms)} frames were chosen where the border of another label"
+            f" ran: {changes}"
+        )
+    return notes

@@ -1,7 +1,7 @@
 """The data of a sweep: its spec, and the dataset that its runs have filled.
 
-Analysis, figures, report and tracking take a `SweepData`; `fractal_ray.sweep.Sweep` adds what runs
-a sweep.
+Analysis, figures, report and tracking take a `SweepData`; `fractal_ray.sweep.Sweep` adds the
+methods that run a sweep.
 """
 
 import functools
@@ -54,7 +54,7 @@ class SweepData:
         Raises
         ------
         SweepError
-            When the spec is not valid or the folder holds no sweep.
+            If the spec is not valid or the folder holds no sweep.
         """
         remote = "://" in str(path)
         if not remote and not Path(path).is_dir():
@@ -80,17 +80,17 @@ class SweepData:
         Raises
         ------
         SweepError
-            When it is damaged.
+            If the file is damaged.
         """
         return read_header(self.store())
 
     def table(self) -> pa.Table:
-        """Read all evaluations, one row a point (docs/storage.md lists the columns)."""
+        """Read all evaluations, one row per point (docs/storage.md lists the columns)."""
         return self.store().read(skip_corrupt=self.skip_corrupt)
 
     @property
     def frames(self) -> dict[int, SweepFrame]:
-        """All frames so far by number, those of a zoom in the order in which they were chosen."""
+        """Return all frames so far by number, frames of a zoom in the order of their choice."""
         return sweep_frames(self.spec, read_zooms(self.store()))
 
     def frame(self, number: int | None = None) -> SweepFrame:
@@ -99,7 +99,7 @@ class SweepData:
         Raises
         ------
         SweepError
-            If there is no such frame, or not yet.
+            If there is no frame with this number, or it has not been chosen yet.
         """
         frames = self.frames
         if number is None:
@@ -112,11 +112,11 @@ class SweepData:
         return frames[number]
 
     def is_of_this_spec(self) -> bool:
-        """Return whether the folder holds a dataset of this workload on these axes."""
-        theirs = read_header(self.store())
-        ours = self.spec.model_dump(mode="json")
-        return theirs is not None and all(
-            theirs["spec"].get(part) == ours[part] for part in ("workload", "axes")
+        """Return True if the folder holds a dataset of this workload on these axes."""
+        header = read_header(self.store())
+        spec = self.spec.model_dump(mode="json")
+        return header is not None and all(
+            header["spec"].get(part) == spec[part] for part in ("workload", "axes")
         )
 
     def in_other_dtype(self) -> SweepSpec | None:
@@ -126,12 +126,13 @@ class SweepData:
     def in_deterministic_mode(self) -> SweepSpec | None:
         """Return the spec of these runs in deterministic mode.
 
-        None where they repeat to the bit anyway, or where an object given in Python runs the
-        points.
+        None if repeated runs agree to the bit in any mode, or if a workload object passed in Python
+        runs the points.
         """
         return self._with_runs(self.spec.workload.in_deterministic_mode())
 
     def _with_runs(self, workload: WorkloadSection | None) -> SweepSpec | None:
+        """Return the spec with another workload section; None if there is no such section."""
         if workload is None or self.given_workload is not None:
             return None
         return self.spec.model_copy(update={"workload": workload})

@@ -1,4 +1,4 @@
-"""The frames in which two sweeps meet: which, what each side knows of its own, the common nodes."""
+"""Frames that two sweeps share: the choice of the frames, their data and their common nodes."""
 
 import math
 from dataclasses import dataclass, replace
@@ -18,16 +18,17 @@ from fractal_ray.spec.frames import SweepFrame
 
 @dataclass(frozen=True)
 class SideFrame:
-    """A side's frame.
+    """The frame of one side of a comparison.
 
     Parameters
     ----------
     data
-        Its grid alone where its refinement followed another label's border, or is not finished.
+        Data of the frame; of its grid alone if its refinement followed another label's border, or
+        is not finished.
     finished
-        Whether all of the frame's stages are.
+        True if all stages of the frame are finished.
     notes
-        Sentences that belong beside what is found.
+        Sentences to print beside the results of the comparison.
     """
 
     data: FrameData
@@ -38,12 +39,23 @@ class SideFrame:
 def choose_frames(
     a: SweepData, b: SweepData, frame: int | None
 ) -> tuple[tuple[SweepFrame, SweepFrame], tuple[str, ...]]:
-    """The frame that is asked for, or the last that is the same in both; and what to say of that.
+    """Choose the frames of A and B to compare.
+
+    Parameters
+    ----------
+    frame
+        Number of the frame in both; None for the last frame that is one rectangle in both, or the
+        last frame of each if there is none.
+
+    Returns
+    -------
+    (frames, notes)
+        The frames of A and B, and sentences about the choice.
 
     Raises
     ------
     SweepError
-        If a side has no such frame.
+        If a side has no frame of this number.
     """
     if frame is not None:
         return (a.frame(frame), b.frame(frame)), ()
@@ -63,7 +75,10 @@ def choose_frames(
 
 
 def same_place(one: SweepFrame, other: SweepFrame) -> bool:
-    """Whether two frames are one rectangle: nodes that both should have are the same float64."""
+    """Return True if two frames are one rectangle.
+
+    The nodes that both lattices should have must be equal float64 numbers.
+    """
     a, b = one.frame, other.frame
     across = math.gcd(a.cells_x << one.level, b.cells_x << other.level)
     up = math.gcd(a.cells_y << one.level, b.cells_y << other.level)
@@ -77,18 +92,23 @@ def _same_nodes(one: Axis, other: Axis, cells: int) -> bool:
 
 
 def read_side(letter: str, sweep: SweepData, lattice: SweepFrame) -> SideFrame:
-    """What a side's dataset holds of a frame, under the label of its spec.
+    """Read the data of a frame from a side's dataset, under the label of its spec.
+
+    Parameters
+    ----------
+    letter
+        "A" or "B", for the notes.
 
     Raises
     ------
     SweepError
-        If it holds no runs, or parts that cannot be read.
+        If the dataset holds no runs, or parts that cannot be read.
     """
     table, notes = _table(letter, sweep)
     failures = sweep.store().read_failures(skip_corrupt=True)
     followed = (sweep.header() or {}).get("spec", {}).get("label", {})
     label = sweep.spec.label.model_dump()
-    if _judged(followed) != _judged(label) and not _has_curves(table):
+    if _curve_settings(followed) != _curve_settings(label) and not _has_curves(table):
         notes += (f"{letter} has no loss curves: its outcomes are as they were found",)
     grid = grid_of(lattice)
     if lattice.refinement is not None and followed != label:
@@ -97,7 +117,7 @@ def read_side(letter: str, sweep: SweepData, lattice: SweepFrame) -> SideFrame:
     data = fill_frame(sweep, lattice, table, failures)
     replayed = data.replayed
     if replayed is None:
-        # Cells of a refinement that is half done look whole, and their labels are no result.
+        # Cells of an unfinished refinement look complete, but their labels are no result.
         notes += (f"{letter} is not finished: only runs of its grid are compared",)
         data = fill_frame(sweep, grid, table, failures)
     elif replayed.unfinished:
@@ -106,6 +126,7 @@ def read_side(letter: str, sweep: SweepData, lattice: SweepFrame) -> SideFrame:
 
 
 def _table(letter: str, sweep: SweepData) -> tuple[pa.Table, tuple[str, ...]]:
+    """Read the rows of a side's dataset, and a note if parts of it cannot be read."""
     notes: tuple[str, ...] = ()
     try:
         table = sweep.store().read()
@@ -119,8 +140,8 @@ def _table(letter: str, sweep: SweepData) -> tuple[pa.Table, tuple[str, ...]]:
     return table, notes
 
 
-def _judged(label: dict[str, Any]) -> tuple[Any, Any]:
-    """What of a label needs loss curves."""
+def _curve_settings(label: dict[str, Any]) -> tuple[Any, Any]:
+    """Return the settings of a label that are applied to loss curves."""
     return label.get("window"), label.get("threshold")
 
 
@@ -129,12 +150,12 @@ def _has_curves(table: pa.Table) -> bool:
 
 
 def common_rasters(a: FrameData, b: FrameData) -> tuple[Raster, Raster]:
-    """Both rasters on the nodes that both lattices have.
+    """Return the rasters of A and B on the nodes that both lattices have.
 
     Raises
     ------
     SweepError
-        If these are no lattice.
+        If there are fewer than 2 x 2 common nodes.
     """
     one, other = a.raster, b.raster
     x, x_one, x_other = np.intersect1d(one.x, other.x, return_indices=True)
@@ -149,6 +170,7 @@ def common_rasters(a: FrameData, b: FrameData) -> tuple[Raster, Raster]:
 
 
 def _part(raster: Raster, columns: NDArray[np.int64], rows: NDArray[np.int64]) -> Raster:
+    """Return the raster of some columns and rows."""
     at = np.ix_(rows, columns)
     return replace(
         raster,
@@ -161,6 +183,7 @@ def _part(raster: Raster, columns: NDArray[np.int64], rows: NDArray[np.int64]) -
 
 
 def _place(data: FrameData) -> str:
+    """Return the name, ranges and nodes of a frame, for a message."""
     frame, raster = data.lattice.frame, data.raster
     ranges = ", ".join(f"{side.param} {side.min:g} to {side.max:g}" for side in (frame.x, frame.y))
     nodes = f"{raster.x.size:,} x {raster.y.size:,} nodes"

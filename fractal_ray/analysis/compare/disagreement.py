@@ -1,9 +1,9 @@
-"""Two maps of labels on one lattice: how much they differ, where, and by how much the share of yes.
+"""Statistics of two maps of labels on one lattice: their differences and the shares of yes.
 
-Shares have Wilson's interval (J. Am. Stat. Assoc. 22, 209 (1927)). The share that says yes is
-compared by drawing tiles of the lattice again, for neighbours depend on each other and a pair of
-labels is no independent trial, as McNemar's test (Psychometrika 12, 153 (1947)) would have it;
-`dimension/intervals.py` has the sources of the resampling.
+Shares have Wilson's interval (J. Am. Stat. Assoc. 22, 209 (1927)). The shares of yes are compared
+by resampling tiles of the lattice. McNemar's test (Psychometrika 12, 153 (1947)) takes pairs of
+labels for independent trials, and they are not: neighbours depend on each other.
+`dimension/intervals.py` has the references for the resampling.
 """
 
 from typing import Final
@@ -18,27 +18,32 @@ from fractal_ray.plane.boundary import OUTCOME_CODES, boundary_cells
 from fractal_ray.plane.outcome import Outcome
 
 FAR: Final = 3
-"""Cells from the border at which all is far."""
+"""Largest distance from the border, in cells, that is distinguished."""
 
 Labels = NDArray[np.int8]
-"""(ny, nx) of 1, 0 and -1 (not known)."""
+"""Array of labels, (ny, nx) of 1, 0 and -1 (not known)."""
 
 
-def steps_to_border(given: Labels) -> NDArray[np.int64]:
-    """(ny, nx) cells from each node to the nearest corner of a boundary cell, along rows, columns
-    or diagonals; `FAR` at most, and where there is no border."""
+def steps_to_border(node_labels: Labels) -> NDArray[np.int64]:
+    """Return the distance of each node, in cells, to the nearest corner of a boundary cell.
+
+    Returns
+    -------
+    (ny, nx) int64
+        Steps along rows, columns or diagonals; `FAR` at most, and everywhere without a border.
+    """
     from scipy.ndimage import distance_transform_cdt  # takes a while to import
 
-    mixed = np.pad(boundary_cells(given).mixed, 1)
+    mixed = np.pad(boundary_cells(node_labels).mixed, 1)
     corner = mixed[:-1, :-1] | mixed[:-1, 1:] | mixed[1:, :-1] | mixed[1:, 1:]
     if not corner.any():
-        return np.full(given.shape, FAR)
+        return np.full(node_labels.shape, FAR)
     steps = np.asarray(distance_transform_cdt(~corner, metric="chessboard"), dtype=np.int64)
     return np.minimum(steps, FAR)
 
 
 def outcome_table(a: NDArray[np.int8], b: NDArray[np.int8]) -> tuple[tuple[int, ...], ...]:
-    """Pairs of outcomes counted, of (n,) codes: `a` down, `b` across, in the order of `Outcome`."""
+    """Count pairs of outcomes, given as (n,) codes: `a` down, `b` across, in `Outcome`'s order."""
     kinds = len(Outcome)
     codes = [OUTCOME_CODES[outcome] for outcome in Outcome]
     counts = np.bincount(a.astype(np.int64) * kinds + b, minlength=kinds**2).reshape(kinds, kinds)
@@ -46,7 +51,7 @@ def outcome_table(a: NDArray[np.int8], b: NDArray[np.int8]) -> tuple[tuple[int, 
 
 
 def wilson(count: int, total: int) -> Share:
-    """A share with its interval."""
+    """Return a share with Wilson's interval."""
     if not total:
         return Share(0, 0, None, None)
     from scipy.stats import binomtest  # takes a while to import
@@ -56,23 +61,25 @@ def wilson(count: int, total: int) -> Share:
 
 
 def correlation(a: NDArray[np.int8], b: NDArray[np.int8]) -> float | None:
-    """Pearson's, of (n,) labels 1 and 0; None where a side has one only."""
+    """Return Pearson's correlation of (n,) labels 1 and 0; None if a side has only one label."""
     if min(np.unique(a).size, np.unique(b).size) < 2:
         return None
     return float(np.corrcoef(a, b)[0, 1])
 
 
 def apart(a: NDArray[np.bool_], b: NDArray[np.bool_]) -> float | None:
-    """Median distance, in cells, from boundary cells of each to the nearest of the other.
+    """Return the median distance, in cells, from boundary cells of a side to the other side's.
 
     Parameters
     ----------
     a, b
-        (ny - 1, nx - 1), set in boundary cells.
+        (ny - 1, nx - 1), True in boundary cells.
 
     Returns
     -------
-    None where a side has none.
+    float or None
+        The median over the boundary cells of both sides of the distance to the nearest boundary
+        cell of the other side; None if a side has no boundary cells.
     """
     if not (a.any() and b.any()):
         return None
@@ -83,19 +90,21 @@ def apart(a: NDArray[np.bool_], b: NDArray[np.bool_]) -> float | None:
 
 
 def yes_difference(labelled: tuple[Labels, Labels], both: NDArray[np.bool_]) -> Interval | None:
-    """Share of yes in the second less that in the first.
+    """Return the share of yes in the second map minus the share in the first.
 
     Parameters
     ----------
     labelled
-        Labels of one lattice.
+        Labels of both maps on one lattice.
     both
-        (ny, nx) nodes that both know.
+        (ny, nx), True at nodes whose label is known in both maps.
 
     Returns
     -------
-    With the interval of tiles of 1/8 of the sides drawn again. Where no label differs it is as
-    wide as Wilson's of no flip: nodes between these could. None without nodes.
+    Interval or None
+        The difference, with an interval from resampled tiles of 1/8 of the sides. If no label
+        differs, it is as wide as Wilson's interval of no flip, since nodes between these could
+        differ. None without nodes.
     """
     total = int(both.sum())
     if not total:

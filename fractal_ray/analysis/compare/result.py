@@ -1,4 +1,4 @@
-"""What a comparison of two sweeps has found, for a reader and for JSON (`compare.py` finds it)."""
+"""Result of a comparison of two sweeps, as text and as JSON (`compare/sweeps.py` makes it)."""
 
 import html
 from dataclasses import asdict, dataclass, field
@@ -18,10 +18,10 @@ _CHECKS: Final = {
 
 @dataclass(frozen=True)
 class Share:
-    """`count` of `total`, with Wilson's interval at 95 %; no interval of nothing.
+    """Share `count` of `total`, with Wilson's interval at 95 %; no interval if `total` is 0.
 
-    It takes nodes for independent. Neighbours are not, so where what is counted comes in clumps
-    the interval is too narrow.
+    Wilson's interval takes nodes for independent. Neighbours are not, so if the counted nodes lie
+    in clumps, the interval is too narrow.
     """
 
     count: int
@@ -30,7 +30,7 @@ class Share:
     high: float | None
 
     def __str__(self) -> str:
-        """For a reader."""
+        """Return the share and its interval as text."""
         if self.low is None or self.high is None:
             return "0 of 0"
         share = self.count / self.total
@@ -48,15 +48,15 @@ class Interval:
 
 @dataclass(frozen=True)
 class Difference:
-    """A setting that differs; None where a side does not have it."""
+    """A setting that differs between A and B; None if a side does not have it."""
 
     key: str
     a: Any
     b: Any
 
     def __str__(self) -> str:
-        """For a reader."""
-        return f"{self.key}: {_shown(self.a)} | {_shown(self.b)}"
+        """Return the setting and its two values as text."""
+        return f"{self.key}: {_value_text(self.a)} | {_value_text(self.b)}"
 
 
 @dataclass(frozen=True)
@@ -66,20 +66,20 @@ class Side:
     Parameters
     ----------
     name, location, frame
-        Of the sweep, and the number of the frame.
+        Name and location of the sweep, and number of the frame.
     x, y
         (min, max) of the frame's axes, in real values.
     nodes
-        Along x and along y, of the lattice that was compared.
+        Nodes along x and along y of this side's lattice.
     yes_share
-        Share of the compared nodes whose label is yes; None without such nodes.
+        Share of the compared nodes whose label is yes; None without compared nodes.
     flips
         Labels that differ on the other side, by distance to this side's border in cells of the
         common lattice: on corners of boundary cells, 1 and 2 cells away, and further.
     reruns
-        What this side's verification sheet says of its own reruns: (check, share of labels that
-        changed, "more", "no more" or "fewer": the flips on this side's border beside that).
-        Empty without a sheet.
+        Reruns on this side's verification sheet: (check, share of labels that changed, verdict).
+        The verdict is "more", "no more" or "fewer": the flips on this side's border compared with
+        that share. Empty without a sheet.
     """
 
     name: str
@@ -95,7 +95,7 @@ class Side:
 
 @dataclass(frozen=True)
 class Dimensions:
-    """D of both by one estimator over the same scales; `difference` is b - a."""
+    """Dimensions of A and B by one estimator over equal scales; `difference` is b - a."""
 
     a: Estimate
     b: Estimate
@@ -104,7 +104,7 @@ class Dimensions:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Two sweeps, point by point, on the lattice of the nodes that both have.
+    """Comparison of two sweeps, point by point, on the lattice of the nodes that both have.
 
     Parameters
     ----------
@@ -115,27 +115,30 @@ class Comparison:
     lattice
         Nodes along x and along y of the common lattice.
     label
-        The rule that both were labelled by: A's.
+        The label rule of A, applied to both sweeps.
     run_in_both
-        Nodes that were run in both; `outcomes` is of these, (3, 3) with A's outcomes down, B's
-        across, in the order of `Outcome`.
+        Number of nodes that were run in both sweeps.
+    outcomes
+        Counts of the outcomes at these nodes, (3, 3) with A's outcomes down, B's across, in the
+        order of `Outcome`.
     agree
-        Of the nodes whose label is known in both, run or inferred.
+        Share of agreeing labels among the nodes whose label is known in both, run or inferred.
     to_yes, to_no
-        Labels that are no in A and yes in B, and the other way round.
+        Number of labels that are no in A and yes in B, and number that are yes in A and no in B.
     correlation
-        Between the labels, -1 to 1; None where a side has one label only.
+        Correlation of the labels, -1 to 1; None if a side has only one label.
     apart
-        Cells of the common lattice within which half of the boundary cells of either side have one
-        of the other, on the nodes whose label both know; None where a side has none.
+        Median distance, in cells of the common lattice, from a boundary cell of either side to the
+        nearest boundary cell of the other, on the nodes whose label is known in both; None if a
+        side has no boundary cells.
     yes_difference
-        Share of yes in B less that in A.
+        Share of yes in B minus share of yes in A.
     dimensions
-        None where they cannot be compared, and `no_dimensions` says why.
+        None if the dimensions cannot be compared; `no_dimensions` gives the reason.
     notes
-        Sentences that belong beside the numbers.
+        Sentences to print beside the numbers.
     rasters
-        Of A and of B on the common lattice.
+        Rasters of A and of B on the common lattice.
     """
 
     a: Side
@@ -157,21 +160,21 @@ class Comparison:
     rasters: tuple[Raster, Raster] = field(repr=False)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain data for JSON, the rasters left out."""
-        every = {**vars(self)}
-        del every["rasters"]
+        """Return plain data for JSON, without the rasters."""
+        values = {**vars(self)}
+        del values["rasters"]
         return {
-            **{name: _plain(value) for name, value in every.items()},
+            **{name: _plain(value) for name, value in values.items()},
             "outcome_names": [outcome.value for outcome in Outcome],
         }
 
     @property
     def title(self) -> str:
-        """Which frames of which sweeps."""
+        """Return the names of both sweeps and their frames."""
         return f"A: {_named(self.a)}, B: {_named(self.b)}"
 
     def lines(self) -> list[str]:
-        """For a reader."""
+        """Return the comparison as lines of text."""
         return [self.title, *self._settings(), *self._table(), *self._numbers()]
 
     def _repr_html_(self) -> str:
@@ -237,14 +240,14 @@ class Comparison:
         return [*lines, *self._dimension_lines()]
 
     def _dimension_lines(self) -> list[str]:
-        found = self.dimensions
-        if found is None:
+        dimensions = self.dimensions
+        if dimensions is None:
             return [f"dimensions are not compared: {self.no_dimensions}"]
-        apart = found.difference
+        gap = dimensions.difference
         return [
-            f"A: {found.a}",
-            f"B: {found.b}",
-            f"D of B - D of A = {apart.value:+.3f} (95 %: {apart.low:+.3f} to {apart.high:+.3f})",
+            f"A: {dimensions.a}",
+            f"B: {dimensions.b}",
+            f"D of B - D of A = {gap.value:+.3f} (95 %: {gap.low:+.3f} to {gap.high:+.3f})",
         ]
 
 
@@ -264,7 +267,7 @@ def _percent(interval: Interval) -> str:
     return f"{interval.value:+.2%} (95 %: {interval.low:+.2%} to {interval.high:+.2%})"
 
 
-def _shown(value: Any) -> str:
+def _value_text(value: Any) -> str:
     return "not given" if value is None else str(value)
 
 

@@ -1,9 +1,9 @@
-"""Two sweeps point by point: what differs in their settings, and what that does to the map.
+"""Comparison of two sweeps point by point: the settings that differ and the effect on the map.
 
-Nodes that coincide are those whose values are the same float64, whatever grids and levels they
-come from; both sides are labelled by A's rule. `disagreement.py` has the statistics of labels. The
-difference of two dimensions takes its interval from theirs (MOVER: Zou and Donner, Stat. Med. 27,
-1693 (2008)), which is wider than need be where both err alike.
+Nodes of A and B coincide if their values are equal float64 numbers, whatever grids and levels they
+come from. Both sides are labelled by A's rule. `disagreement.py` has the statistics of labels. The
+interval of the difference of two dimensions is computed from their intervals (MOVER: Zou and
+Donner, Stat. Med. 27, 1693 (2008)); it is wider than necessary if both have a common error.
 """
 
 import shlex
@@ -50,7 +50,7 @@ from fractal_ray.spec.yaml_file import parse_spec
 
 
 def compare(a: SweepData, b: SweepData, *, frame: int | None = None) -> Comparison:
-    """Compare two sweeps where they meet.
+    """Compare two sweeps on the nodes that they have in common.
 
     Parameters
     ----------
@@ -58,33 +58,33 @@ def compare(a: SweepData, b: SweepData, *, frame: int | None = None) -> Comparis
         The sweeps; only their datasets are read. The rule that labels A labels B as well, from
         the stored curves.
     frame
-        Number of the frame in both; None for the last that is the same in both, or the last of
-        each where none is.
+        Number of the frame in both; None for the last frame that is one rectangle in both, or the
+        last frame of each if there is none.
 
     Raises
     ------
     SweepError
-        If a side holds no runs, the axes are others, the frames have no nodes in common, or B's
-        runs cannot be labelled by A's rule.
+        If a side holds no runs, the axes differ, the frames have fewer than 2 x 2 nodes in common,
+        or B's runs cannot be labelled by A's rule.
     """
     _check_axes(a, b)
     other, notes = _labelled_as(a, b)
     lattices, chosen = choose_frames(a, b, frame)
-    read = (
+    side_frames = (
         read_side("A", a, lattices[0]),
         read_side("B", other, lattices[1]),
     )
-    notes += chosen + read[0].notes + read[1].notes
-    data = read[0].data, read[1].data
+    notes += chosen + side_frames[0].notes + side_frames[1].notes
+    data = side_frames[0].data, side_frames[1].data
     common = common_rasters(*data)
     boundary = a.spec.label.boundary
     labelled = labels(common[0], boundary), labels(common[1], boundary)
     both = (labelled[0] >= 0) & (labelled[1] >= 0)
-    # Where one side has not run there is nothing that the other's border could be far from.
+    # Borders are compared on nodes that both sides know: elsewhere one of them has no counterpart.
     shared = [np.where(both, each, UNKNOWN).astype(np.int8) for each in labelled]
     changed = both & (labelled[0] != labelled[1])
     to_yes = int((changed & (labelled[1] == 1)).sum())
-    dimensions, why = _dimensions(read, shared)
+    dimensions, why = _dimensions(side_frames, shared)
     sides = [_side(data[i], labelled[i], both, changed) for i in (0, 1)]
     run = common[0].measured & common[1].measured
     if inferred := int((both & ~run).sum()):
@@ -110,10 +110,11 @@ def compare(a: SweepData, b: SweepData, *, frame: int | None = None) -> Comparis
     )
 
 
-# What is compared ---------------------------------------------------------------------------
+# Settings -----------------------------------------------------------------------------------
 
 
 def _check_axes(a: SweepData, b: SweepData) -> None:
+    """Raise SweepError if the axes of two sweeps differ in their parameter or scale."""
     for side in ("x", "y"):
         ours, theirs = (getattr(sweep.spec.axes, side) for sweep in (a, b))
         if (ours.param, ours.scale) != (theirs.param, theirs.scale):
@@ -124,7 +125,7 @@ def _check_axes(a: SweepData, b: SweepData) -> None:
 
 
 def _labelled_as(a: SweepData, b: SweepData) -> tuple[SweepData, tuple[str, ...]]:
-    """B under A's label, and what to say of that; B itself where it has that label."""
+    """Return B under A's label and a note on the change; B itself if it has A's label."""
     rule = a.spec.label
     if b.spec.label == rule:
         return b, ()
@@ -136,7 +137,7 @@ def _labelled_as(a: SweepData, b: SweepData) -> tuple[SweepData, tuple[str, ...]
 
 
 def _settings(sweep: SweepData, table: pa.Table) -> dict[str, Any]:
-    """What may differ, flat: the recipe with its defaults, and where the runs were made."""
+    """Return the settings that may differ, flat: the recipe with its defaults, and the devices."""
     whole = sweep.spec.model_dump(mode="json", exclude_none=True)
     header = sweep.header() or {}
     if "recipe" in whole["workload"]:
@@ -150,6 +151,7 @@ def _settings(sweep: SweepData, table: pa.Table) -> dict[str, Any]:
 
 
 def _flat(value: Any, at: str = "") -> dict[str, Any]:
+    """Return nested settings as one level, with dotted keys that begin with `at`."""
     if isinstance(value, Mapping):
         items = [(str(key), each) for key, each in value.items()]
     elif isinstance(value, list) and any(isinstance(each, Mapping) for each in value):
@@ -169,14 +171,26 @@ def _differences(a: dict[str, Any], b: dict[str, Any]) -> tuple[Difference, ...]
     )
 
 
-# What is found ------------------------------------------------------------------------------
+# Sides --------------------------------------------------------------------------------------
 
 
 def _side(
-    data: FrameData, given: NDArray[np.int8], both: NDArray[np.bool_], changed: NDArray[np.bool_]
+    data: FrameData,
+    side_labels: NDArray[np.int8],
+    both: NDArray[np.bool_],
+    changed: NDArray[np.bool_],
 ) -> Side:
+    """Return one side of the comparison.
+
+    Parameters
+    ----------
+    data, side_labels
+        The side's frame, and its labels on the common lattice.
+    both, changed
+        (ny, nx), True at nodes whose label is known in both, and at nodes whose labels differ.
+    """
     frame, raster = data.lattice.frame, data.raster
-    steps = steps_to_border(given)
+    steps = steps_to_border(side_labels)
     flips = [
         wilson(int((changed & (steps == step)).sum()), int((both & (steps == step)).sum()))
         for step in range(FAR + 1)
@@ -188,16 +202,16 @@ def _side(
         x=(frame.x.min, frame.x.max),
         y=(frame.y.min, frame.y.max),
         nodes=(raster.x.size, raster.y.size),
-        yes_share=float((given[both] == 1).mean()) if both.any() else None,
+        yes_share=float((side_labels[both] == 1).mean()) if both.any() else None,
         flips=(flips[0], flips[1], flips[2], flips[3]),
         reruns=_reruns(data, flips[0]),
     )
 
 
 def _reruns(data: FrameData, border: Share) -> tuple[tuple[str, Share, str], ...]:
-    """The flips on a border beside those of the reruns on its own verification sheet."""
+    """Compare the flips on a side's border with the reruns on its own verification sheet."""
     sheet = read_sheet(data)
-    found = []
+    reruns = []
     for each in [] if sheet is None else sheet["evidence"]["flips"]:
         if each["low"] is None or border.low is None or border.high is None:
             continue
@@ -205,49 +219,54 @@ def _reruns(data: FrameData, border: Share) -> tuple[tuple[str, Share, str], ...
         if border.low > each["high"] or border.high < each["low"]:
             verdict = "more" if border.low > each["high"] else "fewer"
         share = Share(each["flips"], each["runs"], each["low"], each["high"])
-        found.append((each["check"], share, verdict))
-    return tuple(found)
+        reruns.append((each["check"], share, verdict))
+    return tuple(reruns)
 
 
 # Dimensions ---------------------------------------------------------------------------------
 
 
 def _dimensions(
-    read: tuple[SideFrame, SideFrame], shared: list[NDArray[np.int8]]
+    side_frames: tuple[SideFrame, SideFrame], shared: list[NDArray[np.int8]]
 ) -> tuple[Dimensions | None, str]:
-    """D of both where both sheets allow one, else why not."""
-    lacking = [said for each in read if (said := _no_dimension(each))]
+    """Return the dimensions of both sides, or None and the reason why there are none."""
+    lacking = [reason for each in side_frames if (reason := _no_dimension(each))]
     if lacking:
         return None, "; ".join(dict.fromkeys(lacking))
-    data = read[0].data, read[1].data
-    found = data[0].estimates(), data[1].estimates()
+    data = side_frames[0].data, side_frames[1].data
+    by_data = data[0].estimates(), data[1].estimates()
     for choice in PREFERRED:
-        pair = found[0].get(choice.data), found[1].get(choice.data)
+        pair = by_data[0].get(choice.data), by_data[1].get(choice.data)
         if pair[0] is not None and pair[1] is not None and _same_scales(data, pair[0], pair[1]):
             return _difference(pair[0], pair[1]), ""
-    here = [transects.from_raster(given) for given in shared]
-    if here[0].value is None or here[1].value is None or here[0].fit_scales != here[1].fit_scales:
+    on_common = [transects.from_raster(node_labels) for node_labels in shared]
+    if (
+        on_common[0].value is None
+        or on_common[1].value is None
+        or on_common[0].fit_scales != on_common[1].fit_scales
+    ):
         return None, (
             "no estimator has the same scales on both sides, and their common lattice is too small"
             " for one of its own"
         )
-    return _difference(here[0], here[1]), ""
+    return _difference(on_common[0], on_common[1]), ""
 
 
-def _no_dimension(read: SideFrame) -> str:
-    data = read.data
+def _no_dimension(side_frame: SideFrame) -> str:
+    """Return the reason why a side has no dimension; "" if it has one."""
+    data = side_frame.data
     sheet, frame = read_sheet(data), data.lattice.frame.id
     where = f"frame {frame} of {data.sweep.location}"
-    if not read.finished:
+    if not side_frame.finished:
         return f"{where} is not finished; go on with it: fractal-ray run"
     if sheet is None:
         label = data.sweep.spec.label
         header = data.sweep.header() or {}
-        theirs = header.get("spec", {}).get("label", {})
+        stored_label = header.get("spec", {}).get("label", {})
         settings = "".join(
             f" --set {shlex.quote(f'label.{key}={value}')}"
             for key, value in label.model_dump().items()
-            if theirs.get(key, value) != value
+            if stored_label.get(key, value) != value
         )
         return (
             f"{where} has no verification sheet (fractal-ray verify"
@@ -259,7 +278,7 @@ def _no_dimension(read: SideFrame) -> str:
 
 
 def _same_scales(data: tuple[FrameData, FrameData], a: Estimate, b: Estimate) -> bool:
-    """Whether two estimates are of the same scales of one place."""
+    """Return True if two estimates were made over equal scales on frames of one rectangle."""
     one, other = data[0].lattice, data[1].lattice
     steps = [
         (each.frame.cells_x << each.level, each.frame.cells_y << each.level)
@@ -275,6 +294,7 @@ def _same_scales(data: tuple[FrameData, FrameData], a: Estimate, b: Estimate) ->
 
 
 def _difference(a: Estimate, b: Estimate) -> Dimensions:
+    """Return two dimensions with their difference, whose interval is MOVER's."""
     assert a.value is not None
     assert b.value is not None
     of_a, of_b = a.interval or (0.0, 2.0), b.interval or (0.0, 2.0)
