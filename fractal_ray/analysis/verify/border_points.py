@@ -1,7 +1,8 @@
-"""Runs at the border of a frame: where the labels that an estimator counts change.
+"""Runs at the border of a frame, at which the labels that an estimator counts change.
 
-A check of labels protects a number only where the number comes from: at the ends of flips along
-lines or between pairs if these are what is believed, at corners of boundary cells if not.
+A check of labels protects a dimension only if it checks the labels that the dimension is made of:
+the ends of flips along lines or between pairs for an estimate from these, else the corners of
+boundary cells.
 """
 
 from collections.abc import Callable
@@ -17,31 +18,31 @@ from fractal_ray.planners.base import Result
 from fractal_ray.planners.transects import TransectPlanner
 
 Border = list[tuple[float, float, bool]]
-"""``(x, y, label)``, each point once, sorted."""
+"""List of ``(x, y, label)``, each point once, sorted."""
 
 
 def border_points(
     data: Data, replayed: Replayed, raster: Raster, boundary: str, label: Callable[[Outcome], bool]
 ) -> Border:
-    """Where the labels behind an estimate change.
+    """Return the runs at which the labels behind an estimate change.
 
     Parameters
     ----------
     data
-        What the estimate is made of.
+        Kind of data that the estimate is made of.
     replayed, raster
-        The frame.
+        Replayed stages and raster of the frame.
     boundary, label
-        Which outcomes are labelled yes, by name and as a function.
+        The label's boundary by name, and the function that is True for outcomes labelled yes.
     """
     if data == "transects":
         samplers = [r for r in replayed.results[1:] if r and _of_lines(r, replayed.transects)]
-        found = {point for results in samplers for point in _along_lines(results, label)}
+        border = {point for results in samplers for point in _along_lines(results, label)}
     elif data == "pairs":
-        found = {point for results in replayed.pairs for point in _between_pairs(results, label)}
+        border = {point for results in replayed.pairs for point in _between_pairs(results, label)}
     else:
-        found = _corners(raster, boundary)
-    return sorted(found)
+        border = _corners(raster, boundary)
+    return sorted(border)
 
 
 def _of_lines(results: tuple[Result, ...], lines: tuple[TransectPlanner, ...]) -> bool:
@@ -56,12 +57,12 @@ def _along_lines(
         if outcome is not None:
             place = point.iy / 2**point.level
             lines.setdefault(point.ix, []).append((place, point.x, point.y, label(outcome)))
-    found = set()
+    ends = set()
     for known in lines.values():
         for before, after in pairwise(sorted(known)):
             if before[3] != after[3]:
-                found |= {before[1:], after[1:]}
-    return found
+                ends |= {before[1:], after[1:]}
+    return ends
 
 
 def _between_pairs(
@@ -80,11 +81,13 @@ def _between_pairs(
 
 
 def _corners(raster: Raster, boundary: str) -> set[tuple[float, float, bool]]:
-    given = labels(raster, boundary)
-    mixed = boundary_cells(given).mixed
-    near = np.zeros(given.shape, dtype=np.bool_)
+    node_labels = labels(raster, boundary)
+    mixed = boundary_cells(node_labels).mixed
+    near = np.zeros(node_labels.shape, dtype=np.bool_)
     for rows in (slice(None, -1), slice(1, None)):
         for columns in (slice(None, -1), slice(1, None)):
             near[rows, columns] |= mixed
     nodes = np.argwhere(near & raster.measured).tolist()
-    return {(float(raster.x[c]), float(raster.y[r]), bool(given[r, c] == 1)) for r, c in nodes}
+    return {
+        (float(raster.x[c]), float(raster.y[r]), bool(node_labels[r, c] == 1)) for r, c in nodes
+    }

@@ -1,6 +1,6 @@
-"""The verification sheet of a frame: gathered from a dataset, kept beside it, read again.
+"""The verification sheet of a frame: made from a dataset, stored beside it, and read again.
 
-``verify/frame-N/sheet-<boundary>.json`` in the sweep's folder (docs/storage.md).
+Its file is ``verify/frame-N/sheet-<boundary>.json`` in the sweep's folder (docs/storage.md).
 """
 
 import json
@@ -29,23 +29,23 @@ from fractal_ray.plane.precision import Arithmetic, distinct_values
 from fractal_ray.spec.frames import SweepFrame
 
 SAMPLE: Final = 200
-"""Points that are checked, unless told otherwise: none of them changing its label then says, with
-95 %, that fewer than 1.9 % do."""
+"""Default number of points to check. If none of them changes its label, fewer than 1.9 % of the
+border's labels change, at 95 %."""
 
 
 def sample_of(data: FrameData, count: int = SAMPLE, seed: int = 0) -> Sample:
-    """The points of a frame's border that are checked: those that its estimate is made of.
+    """Draw the points of a frame's border to check, from those that its estimate is made of.
 
     Raises
     ------
     SweepError
-        While the frame or a stage on it is not finished.
+        If the frame or a stage on it is not finished.
     """
     replayed, sweep = data.replayed, data.sweep
     if replayed is None or replayed.unfinished:
-        what = "" if replayed is None else f" ({', '.join(replayed.unfinished)})"
+        stages = "" if replayed is None else f" ({', '.join(replayed.unfinished)})"
         raise SweepError(
-            f"frame {data.lattice.frame.id} of {sweep.location} is not finished{what}; run it"
+            f"frame {data.lattice.frame.id} of {sweep.location} is not finished{stages}; run it"
             " first: fractal-ray run"
         )
     chosen = best(data.estimates())
@@ -56,28 +56,28 @@ def sample_of(data: FrameData, count: int = SAMPLE, seed: int = 0) -> Sample:
 
 
 def gather(data: FrameData, sample: Sample) -> Sheet:
-    """The sheet of a frame, from what is there: checks that were not run make it `unverified`."""
+    """Make the sheet of a frame from its dataset; checks that were not run make it `unverified`."""
     sweep, lattice = data.sweep, data.lattice
-    given = data.labels()
-    cells = boundary_cells(given)
-    found = data.estimates()
-    chosen = best(found)
+    node_labels = data.labels()
+    cells = boundary_cells(node_labels)
+    by_data = data.estimates()
+    chosen = best(by_data)
     flips = tuple(read_flips(sweep, lattice, sample)) if sample.points else ()
     ran = {each.check for each in flips}
     needed = applicable(sweep, sample) if sample.points else ()
-    nulls = _nulls(data, chosen, float((given == 1).mean())) if chosen else {}
+    nulls = _nulls(data, chosen, float((node_labels == 1).mean())) if chosen else {}
     audit = data.replayed.audit if data.replayed else None
     evidence = Evidence(
         boundary_cells=cells.n_mixed,
         unknown_cells=cells.n_unknown,
         data=chosen,
-        estimate=found[chosen] if chosen else None,
+        estimate=by_data[chosen] if chosen else None,
         smooth={name: null for name, null in nulls.items() if name != NOISE},
         noise=nulls.get(NOISE),
         flips=flips,
         missing=tuple(check for check in needed if check not in ran),
         values=_values(sweep, lattice),
-        reading=read_raster(given),
+        reading=read_raster(node_labels),
         growth=audit.found if audit else (),
         rim=_along_the_rim(cells.mixed),
         census=sample.census,
@@ -105,21 +105,21 @@ def keep(data: FrameData, sheet: Sheet) -> str:
 
 
 def read_sheet(data: FrameData) -> dict[str, Any] | None:
-    """The kept sheet of a frame; None where there is none for just these points and labels."""
+    """Read the stored sheet of a frame; None if there is none for its present points and labels."""
     text = data.sweep.store().read_text(_file(data.sweep, data.lattice.frame.id))
     if text is None:
         return None
     try:
-        kept = json.loads(text)
-        current = all(kept[name] == value for name, value in _key(data).items())
-        current = current and not _lacks_the_mode(kept["evidence"], data.sweep)
+        sheet = json.loads(text)
+        current = all(sheet[name] == value for name, value in _key(data).items())
+        current = current and not _lacks_the_mode(sheet["evidence"], data.sweep)
     except (ValueError, KeyError, TypeError):
         return None
-    return kept if current else None
+    return sheet if current else None
 
 
 def _lacks_the_mode(evidence: dict[str, Any], sweep: SweepData) -> bool:
-    """Whether a sheet was made before there was the check `mode`, and needs it."""
+    """Return True if a sheet needs the check `mode` but was made before that check existed."""
     named = {*evidence["missing"], *(each["check"] for each in evidence["flips"])}
     return bool(named) and "mode" not in named and sweep.in_deterministic_mode() is not None
 
@@ -129,7 +129,7 @@ def _file(sweep: SweepData, frame: int) -> str:
 
 
 def _key(data: FrameData) -> dict[str, Any]:
-    """What the sheet was made of; anything else makes it void."""
+    """Return the inputs that a sheet is made of; a sheet of other inputs is void."""
     spec, base = data.sweep.spec, stage_of(data.lattice.frame.id)
     whole = spec.model_dump(mode="json", exclude_none=True)
     stages = whole["stages"]
@@ -144,16 +144,20 @@ def _key(data: FrameData) -> dict[str, Any]:
 
 
 def _nulls(data: FrameData, chosen: Data, share: float) -> dict[str, Estimate]:
-    found = {}
+    """Estimate the dimension of every null set on a frame from the chosen kind of data."""
+    by_null = {}
     for null in NULLS:
         replayed = replay_null(data.sweep.spec, data.lattice, null, share)
         # TRAINED is yes and DIVERGED is no under every boundary.
-        found[null] = estimates(replayed, label_of(data.sweep))[chosen]
-    return found
+        by_null[null] = estimates(replayed, label_of(data.sweep))[chosen]
+    return by_null
 
 
 def _along_the_rim(mixed: NDArray[np.bool_]) -> float:
-    """Share of boundary cells in the outermost ring of cells; a border that crosses it has few."""
+    """Return the share of boundary cells in the outermost ring of cells.
+
+    A border that only crosses the ring has few of them there.
+    """
     inner = int(mixed[1:-1, 1:-1].sum())
     return 1 - inner / max(1, int(mixed.sum()))
 

@@ -1,10 +1,11 @@
-"""Runs that check labels at a border: the same run again, one ulp beside it, in another dtype, and,
-for one whose repeats may differ, in deterministic mode.
+"""Runs that check labels at a border, by four checks.
 
-A label that changes when its run is only repeated, or when a learning rate moves by the smallest
-step that its arithmetic has, says nothing of the settings, and a border made of such labels is
-noise. The runs are made by the engine of the sweep and kept in datasets of their own under
-``verify/frame-N/`` in its folder: they are resumed like any other, and never mix with its points.
+A check runs a point again, or one ulp beside it, or in another dtype, or, if repeated runs may
+differ, in deterministic mode. A label that changes when its run is only repeated, or when a
+learning rate moves by the smallest step of its arithmetic, does not depend on the settings alone,
+and a border made of such labels is noise. The engine of the sweep makes the runs and stores them in
+datasets of their own under ``verify/frame-N/`` in the sweep's folder: they are resumed like any
+other dataset, and never mix with the sweep's points.
 """
 
 import random
@@ -35,11 +36,18 @@ _Side = tuple[int, Axis, Arithmetic]
 
 @dataclass(frozen=True)
 class Sample:
-    """Points at the border of a frame, and the runs that check them.
+    """Sample of points at the border of a frame, for the checks.
 
-    `points` are ``(x, y)`` of runs whose neighbours have another label, `yes` their labels,
-    `nudged` each of them with one coordinate moved; None where both axes take whole numbers only.
-    `census` is True where these are all such points.
+    Parameters
+    ----------
+    points
+        ``(x, y)`` of runs whose neighbours have another label.
+    yes
+        Labels of these runs.
+    nudged
+        Each point with one coordinate moved; None if both axes take whole numbers only.
+    census
+        True if the sample holds all points of the border.
     """
 
     points: tuple[Values, ...]
@@ -62,11 +70,11 @@ def draw_sample(
     border
         ``(x, y, label)`` to draw from, each point once.
     lattice, spec
-        Whose border it is.
+        The frame of the border, and the spec of its sweep.
     count
-        How many; all, where there are fewer.
+        Number of points; all points if there are fewer.
     seed
-        Of the draw and of the direction of each nudge.
+        Seed of the draw and of the direction of each nudge.
     """
     rng = random.Random(f"verify {lattice.frame.id} {seed}")
     drawn = [border[i] for i in sorted(range(len(border)), key=lambda i: rng.random())[:count]]
@@ -83,7 +91,7 @@ def draw_sample(
 
 
 def _nudged(point: Values, movable: Sequence[_Side], rng: random.Random) -> Values:
-    """One coordinate moved by one step up or down, inside the frame."""
+    """Return a point with one coordinate moved by one step up or down, inside the frame."""
     side, axis, arithmetic = movable[int(rng.random() * len(movable))]
     up = rng.random() < 0.5
     moved = next_value(point[side], arithmetic, up=up)
@@ -105,7 +113,7 @@ class CheckRuns:
     data
         The spec of these runs and the place of their dataset.
     program
-        Makes the planner of these points; picklable.
+        Function that makes the planner of these points; picklable.
     """
 
     check: Check
@@ -117,7 +125,7 @@ class CheckRuns:
 def check_runs(sweep: SweepData, lattice: SweepFrame, sample: Sample) -> Iterator[CheckRuns]:
     """Yield the runs that a sample needs, one check after the other.
 
-    They have the sweep's workload and label, and run the sample's points instead of stages.
+    They have the sweep's workload and label, and run the sample's points instead of the stages.
     """
     folder = inside(sweep.location, f"verify/frame-{lattice.frame.id}")
     runs: tuple[tuple[Check, tuple[Values, ...] | None, SweepSpec | None], ...] = (
@@ -139,8 +147,11 @@ def _program(frame: Frame, check: str, points: Sequence[Values], zooms: Sequence
 
 
 def applicable(sweep: SweepData, sample: Sample) -> tuple[Check, ...]:
-    """The checks that apply: whole numbers have no ulp, some workloads only one dtype, and runs
-    that are deterministic anyway need no comparison with such."""
+    """Return the checks that apply to a sweep.
+
+    Whole numbers have no ulp, some workloads have only one dtype, and runs that are deterministic
+    in any mode need no comparison with deterministic mode.
+    """
     applies: dict[Check, bool] = {
         "repeat": True,
         "nudge": sample.nudged is not None,
@@ -151,26 +162,26 @@ def applicable(sweep: SweepData, sample: Sample) -> tuple[Check, ...]:
 
 
 def read_flips(sweep: SweepData, lattice: SweepFrame, sample: Sample) -> list[LabelCheck]:
-    """Compare labels, for every check whose runs are all there."""
-    found = []
+    """Compare the labels of a sample with those of every check whose runs are complete."""
+    checks = []
     for runs in check_runs(sweep, lattice, sample):
         points = runs.points
-        shown = _labels_by_values(runs.data)
-        lost = _lost(runs.data) - shown.keys()
-        if not all(point in shown or point in lost for point in points):
+        labels = _labels_by_values(runs.data)
+        lost = _lost(runs.data) - labels.keys()
+        if not all(point in labels or point in lost for point in points):
             continue
-        pairs = [(shown[p], yes) for p, yes in zip(points, sample.yes, strict=True) if p in shown]
+        pairs = [(labels[p], yes) for p, yes in zip(points, sample.yes, strict=True) if p in labels]
         flips = sum(now != before for now, before in pairs)
         low, high = clopper_pearson(flips, len(pairs))
         failed = sum(point in lost for point in points)
-        found.append(LabelCheck(runs.check, len(pairs), flips, low, high, failed))
-    return found
+        checks.append(LabelCheck(runs.check, len(pairs), flips, low, high, failed))
+    return checks
 
 
 def _labels_by_values(sweep: SweepData) -> dict[Values, bool]:
     table = sweep.table()
-    shown = outcomes(table, sweep.spec.label.criterion)
-    yes = [is_yes(outcome, sweep.spec.label.boundary) for outcome in shown]
+    row_outcomes = outcomes(table, sweep.spec.label.criterion)
+    yes = [is_yes(outcome, sweep.spec.label.boundary) for outcome in row_outcomes]
     return dict(zip(_values(table), yes, strict=True))
 
 

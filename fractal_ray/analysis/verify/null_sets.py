@@ -1,8 +1,8 @@
-"""Sets with a known answer, sent through the stages of a frame.
+"""Null sets, whose dimension is known, sent through the stages of a frame.
 
-What the same planners and the same estimator make of smooth curves, of quadratic bowls and of
-labels drawn by chance is what a number for the real border has to be told apart from (science.md
-names them; D = 1, 1 and 2).
+A dimension of the real border says something only if it differs from the dimensions that the
+frame's planners and estimator give for null sets: smooth curves (D = 1), quadratic bowls (D = 1)
+and labels drawn by chance (D = 2). science.md names them.
 """
 
 import random
@@ -25,26 +25,27 @@ from fractal_ray.spec.sweep_spec import SweepSpec
 SMOOTH: Final = tuple(f"{kind} {number}" for kind in ("curve", "bowl") for number in (1, 2, 3, 4))
 NOISE: Final = "label noise"
 NULLS: Final = (*SMOOTH, NOISE)
-"""Smooth sets differ in where they lie, how they are turned and how large they are."""
+"""Names of all null sets. Smooth sets differ in position, rotation and size."""
 
 _NOISE_CELLS: Final = 512
-"""Along the longer side: every cell of noise is a boundary cell, so a lattice of it is all run."""
+"""Most cells along the longer side for label noise: all its cells are boundary cells, so every node
+of its lattice is run."""
 
 Values = NDArray[np.float64]
 
 
 def replay_null(spec: SweepSpec, lattice: SweepFrame, null: str, share: float) -> Replayed:
-    """Send a null through the stages of a frame.
+    """Send a null set through the stages of a frame.
 
     Parameters
     ----------
     spec, lattice
-        Whose stages, on a frame of the same lattice. Label noise is refined to 512 cells a side
-        at most.
+        The spec with the stages, and the frame whose lattice is used. Label noise is refined to 512
+        cells along a side at most.
     null
         One of `NULLS`.
     share
-        Of nodes labelled yes, 0 to 1, for the label noise.
+        Share of the nodes of label noise that are labelled yes, 0 to 1.
     """
     unit = Axis("x", "linear", 0.0, 1.0), Axis("y", "linear", 0.0, 1.0)
     old = lattice.frame
@@ -55,10 +56,10 @@ def replay_null(spec: SweepSpec, lattice: SweepFrame, null: str, share: float) -
 
     def answers(points: Sequence[Point]) -> list[Result]:
         x, y = (np.array([getattr(point, side) for point in points]) for side in "xy")
-        shown = _yes(null, x, y, share)
+        labels = _yes(null, x, y, share)
         return [
             (point, Outcome.TRAINED if is_yes else Outcome.DIVERGED)
-            for point, is_yes in zip(points, shown.tolist(), strict=True)
+            for point, is_yes in zip(points, labels.tolist(), strict=True)
         ]
 
     replayed = replay(spec, lattice, answers)
@@ -67,6 +68,7 @@ def replay_null(spec: SweepSpec, lattice: SweepFrame, null: str, share: float) -
 
 
 def _shallower(spec: SweepSpec, lattice: SweepFrame) -> SweepSpec:
+    """Return the spec with the frame's refinement cut to `_NOISE_CELLS` cells along a side."""
     assert lattice.refinement is not None
     side = max(lattice.frame.cells_x, lattice.frame.cells_y)
     levels = max(1, (_NOISE_CELLS // side).bit_length() - 1)
@@ -94,7 +96,7 @@ def _yes(null: str, x: Values, y: Values, share: float) -> NDArray[np.bool_]:
 
 
 def _noise(x: Values, y: Values, share: float) -> NDArray[np.bool_]:
-    """By a hash of the place, so that a node has one label whoever asks for it."""
+    """Return labels drawn by a hash of each place, so that every stage reads one label there."""
     bits = [
         scramble(scramble(_bits(one)) ^ _bits(other))
         for one, other in zip(x.tolist(), y.tolist(), strict=True)

@@ -1,9 +1,9 @@
-"""What a raster of labels shows, in words, before any dimension is believed.
+"""Reading of a raster of labels in words, before any dimension is believed.
 
-Labels that their neighbours say nothing of have no border that a lattice of this step resolves:
-they fill every box, and an estimator would say D = 2 of what may be noise. Their correlation from
-node to node is near 0, and the verdict is "unresolved". Everything else is held against smooth
-curves on the same lattice (`nulls.py`).
+If neighbouring labels are independent, a lattice of this step resolves no border: the labels fill
+every box, and an estimator would give D = 2 for possible noise. Their correlation from node to node
+is near 0, and the verdict is "unresolved". All other rasters are compared with smooth curves on a
+lattice of equal size (`smooth_range.py`).
 """
 
 from dataclasses import dataclass
@@ -20,25 +20,25 @@ from fractal_ray.plane.boundary import boundary_cells
 UNRESOLVED: Final = "unresolved"
 
 RESOLVED_FROM: Final = 0.25
-"""Least correlation between neighbours. A level set of D = 1.8 on 64 cells has 0.6; independent
-labels have 0, within 0.02 on as many."""
+"""Least correlation between neighbours of a resolved raster. On 64 cells a level set of D = 1.8 has
+0.6, and independent labels have 0, within 0.02."""
 
 
 @dataclass(frozen=True)
 class Reading:
-    """A verdict and what it rests on.
+    """A verdict on a raster and its grounds.
 
     Parameters
     ----------
     verdict
-        `UNRESOLVED`, or what `nulls.verdict` says.
+        `UNRESOLVED`, or the verdict of `smooth_range.verdict`.
     correlation
-        Between the labels of neighbouring nodes, -1 to 1; None without two labels.
+        Correlation of the labels of neighbouring nodes, -1 to 1; None without two labels.
     dimension
-        The box count that was held against the smooth range; None where there is none, or where
+        Dimension by box counting, compared with the smooth range; None if there is none, or if
         labels are unresolved.
     smooth
-        What smooth curves show on this lattice, or None.
+        Smallest and largest dimension of smooth curves on this lattice, or None.
     reasons
         Sentences for a reader.
     """
@@ -51,7 +51,7 @@ class Reading:
 
 
 def read_raster(labels: NDArray[np.int8]) -> Reading:
-    """Say what a raster of labels shows.
+    """Judge a raster of labels in words.
 
     Parameters
     ----------
@@ -64,24 +64,24 @@ def read_raster(labels: NDArray[np.int8]) -> Reading:
     if correlation < RESOLVED_FROM:
         reason = f"neighbouring labels correlate by {correlation:.2f}, as noise does"
         return Reading(UNRESOLVED, correlation, None, None, (reason,))
-    found = boxcount(boundary_cells(labels).mixed)
-    if found.dimension is None:
-        return Reading(TOO_SMALL, correlation, None, None, found.warnings)
-    smooth = smooth_range(*found.shape, sizes=found.fit_sizes, n_boundary=found.n_boundary)
+    count = boxcount(boundary_cells(labels).mixed)
+    if count.dimension is None:
+        return Reading(TOO_SMALL, correlation, None, None, count.warnings)
+    smooth = smooth_range(*count.shape, sizes=count.fit_sizes, n_boundary=count.n_boundary)
     reason = (
-        f"box counting reads {found.dimension:.2f}, smooth curves read {smooth[0]:.2f} to"
+        f"box counting reads {count.dimension:.2f}, smooth curves read {smooth[0]:.2f} to"
         f" {smooth[1]:.2f} on this lattice"
     )
-    word = verdict(found, smooth)
-    return Reading(word, correlation, found.dimension, smooth, (reason, *found.warnings))
+    word = verdict(count, smooth)
+    return Reading(word, correlation, count.dimension, smooth, (reason, *count.warnings))
 
 
 def neighbour_correlation(labels: NDArray[np.int8]) -> float | None:
-    """How much labels of neighbours along rows and columns agree beyond chance.
+    """Return the correlation of the labels of neighbours along rows and columns.
 
-    ``1 - d / (2 p (1 - p))``, d being the share of known neighbours that differ and p that of known
-    nodes with label 1: Pearson's correlation of two labels from the same population. None where
-    all known nodes have one label.
+    ``1 - d / (2 p (1 - p))``, with d the share of known neighbours that differ and p the share of
+    known nodes with label 1: Pearson's correlation of two labels from one population. None if all
+    known nodes have one label.
     """
     known = labels >= 0
     yes = float((labels[known] == 1).mean()) if known.any() else 0.0

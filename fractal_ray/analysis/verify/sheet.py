@@ -1,11 +1,12 @@
-"""The verification sheet: what must hold before a dimension is printed, and the verdict in words.
+"""The verification sheet: the conditions for printing a dimension, and the verdict in words.
 
-A number is a dimension of the border only if the labels next to it are labels of the settings
-(they do not change when a run is repeated, or when a rate moves by its smallest step), if the
-lattice has as many different values as nodes, if neighbouring labels know of each other, and if
-the border is still rough at the finest scales, more than smooth curves are in the same pipeline.
-Sources: Sohl-Dickstein, arXiv 2402.06184; the checks follow the replication that measured flips of
-0.2 % of boundary points under a nudge of one ulp, and 50 % where the labels are noise.
+A number is a dimension of the border only under four conditions. The labels next to the border are
+labels of the settings: they do not change when a run is repeated, or when a rate moves by its
+smallest step. The lattice has as many different values as nodes. Neighbouring labels are
+correlated. The border is still rough at the finest scales, rougher than smooth curves sent through
+the frame's stages. The border is that of Sohl-Dickstein, arXiv 2402.06184; the checks follow the
+replication that measured flips of 0.2 % of boundary points under a nudge of one ulp, and 50 % where
+the labels are noise.
 """
 
 import math
@@ -21,42 +22,42 @@ FRACTAL: Final = "fractal"
 UNVERIFIED: Final = "unverified"
 
 DECIDING: Final = ("repeat", "nudge", "mode")
-"""Checks whose flips are a verdict against the labels; those of another dtype are only said."""
+"""Checks whose flips decide against the labels; flips in another dtype are only reported."""
 MOST_FLIPS: Final = 0.01
-"""Share of boundary labels that may change in one of these."""
+"""Largest share of boundary labels that may change in a deciding check."""
 SURE_BELOW: Final = 0.05
-"""What the upper end of that share's interval must be below, or more runs are needed: 72 without a
-flip. Not asked of a sample that is all there is."""
+"""Limit of the upper end of that share's interval, above which more runs are needed: 72 runs
+without a flip are enough. It does not apply to a sample of all points of the border."""
 MOST_LOST: Final = 0.05
-"""Share of check runs that may fail, and of boundary cells that may be unknown."""
+"""Largest share of check runs that may fail, and of boundary cells that may be unknown."""
 MOST_ON_RIM: Final = 0.25
-"""Share of boundary cells."""
+"""Largest share of boundary cells that may lie along the frame's rim."""
 WIDEST: Final = 0.5
-"""Interval of a dimension that says something."""
+"""Largest width of a dimension's interval that still allows a verdict."""
 SMOOTH_WITHIN: Final = 0.3
-"""What smooth sets may read beyond 1 on a lattice that can tell them from rough ones."""
+"""Largest excess over 1 of D of smooth sets on a lattice that can separate them from rough sets."""
 FADED: Final = 0.3
-"""How far the finest scales, where boxes of a few cells read low, may fall below the interval."""
+"""Largest drop below the interval at the finest scales, where boxes of a few cells read low."""
 MARGIN: Final = 0.05
-"""Added to what smooth sets read: a new one may read a little more than those that were tried."""
+"""Margin added to D of smooth sets: a new set may read a little more than the tested sets."""
 
 
 @dataclass(frozen=True)
 class LabelCheck:
-    """How many labels changed in a check.
+    """Result of a check of labels.
 
     Parameters
     ----------
     check
-        repeat: the same values again. nudge: one of them moved by the smallest step of its
-        arithmetic. mode: in deterministic mode, of a sweep that is not. dtype: the whole run in
-        another dtype.
+        "repeat": a second run with equal values. "nudge": one value moved by the smallest step of
+        its arithmetic. "mode": deterministic mode, for a sweep in another mode. "dtype": the
+        whole run in another dtype.
     runs, flips
-        Labels compared, and of these different ones.
+        Number of labels compared, and of changed labels among them.
     low, high
-        Clopper-Pearson interval of the share, 95 %; None without runs.
+        Clopper-Pearson interval of the share of flips, 95 %; None without runs.
     failed
-        Runs that failed for good and show nothing.
+        Number of runs that failed for good and show nothing.
     """
 
     check: str
@@ -67,13 +68,13 @@ class LabelCheck:
     failed: int = 0
 
     def __str__(self) -> str:
-        """For a reader."""
-        said = (
+        """Return the result as one line of text."""
+        text = (
             f"{_CHECKS.get(self.check, self.check)}: {self.flips} of {self.runs:,} labels changed"
         )
         if self.low is not None and self.high is not None:
-            said += f" (95 %: {self.low:.1%} to {self.high:.1%})"
-        return said + (f", {self.failed} runs failed" if self.failed else "")
+            text += f" (95 %: {self.low:.1%} to {self.high:.1%})"
+        return text + (f", {self.failed} runs failed" if self.failed else "")
 
 
 _CHECKS: Final = {
@@ -86,7 +87,7 @@ _CHECKS: Final = {
 
 @dataclass(frozen=True)
 class AxisValues:
-    """The numbers that an axis's nodes are in the arithmetic that uses them."""
+    """Number of distinct values of an axis's nodes in the arithmetic that uses them."""
 
     param: str
     arithmetic: str
@@ -96,26 +97,30 @@ class AxisValues:
 
 @dataclass(frozen=True)
 class Evidence:
-    """What was found on a frame.
+    """Evidence about the border of a frame.
 
     Parameters
     ----------
     boundary_cells, unknown_cells
-        At the finest level: cells whose corners differ, cells that failed runs leave open.
+        Number of cells at the finest level whose corners differ, and of cells that failed runs
+        leave open.
     data
-        What the estimate is made of.
+        Kind of data that the estimate is made of.
     estimate
-        The recommended one.
+        The recommended estimate.
     smooth
-        The same estimator on smooth sets through the same stages, by name.
+        Estimates by this estimator for smooth sets sent through the frame's stages, by name.
     noise
-        The same on labels drawn by chance.
+        Estimate by this estimator for labels drawn by chance.
     flips
-        Checks that were run; `missing` names those that were not and apply.
+        Results of the checks that were run.
+    missing
+        Names of the checks that apply and were not run.
     values
-        Of both axes.
+        Distinct values of both axes.
     reading
-        Of the finest lattice's labels: their correlation, and their box count beside smooth curves.
+        Reading of the finest lattice's labels: their correlation, and their box count beside smooth
+        curves.
     rim
         Share of the boundary cells that lie along the frame's rim.
     census
@@ -141,10 +146,14 @@ class Evidence:
 
 @dataclass(frozen=True)
 class Sheet:
-    """Evidence and what it amounts to.
+    """Evidence about a frame, and the verdict on it.
 
-    `verdict` is `fractal`, `consistent with smooth`, `unresolved`, `no boundary` or `unverified`.
-    `reasons` are sentences, the deciding ones first.
+    Parameters
+    ----------
+    verdict
+        "fractal", "consistent with smooth", "unresolved", "no boundary" or "unverified".
+    reasons
+        Sentences, the deciding ones first.
     """
 
     evidence: Evidence
@@ -153,20 +162,20 @@ class Sheet:
 
     @property
     def dimension(self) -> float | None:
-        """The value, where the verdict allows one to be given."""
+        """Return the dimension if the verdict allows one, else None."""
         estimate = self.evidence.estimate
         if self.verdict not in (FRACTAL, SMOOTH) or estimate is None or estimate.interval is None:
             return None
-        # Where only the finest scales are smooth, the number of all scales is no dimension.
+        # If only the finest scales are smooth, the estimate from all scales is no dimension.
         holds_one = estimate.interval[0] <= 1 <= estimate.interval[1]
         return estimate.value if self.verdict == FRACTAL or holds_one else None
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain data for JSON."""
+        """Return plain data for JSON."""
         return {**asdict(self), "dimension": self.dimension}
 
     def lines(self) -> list[str]:
-        """For a reader."""
+        """Return the sheet as lines of text."""
         evidence = self.evidence
         lines = [f"verdict: {self.verdict}", *(f"  {reason}" for reason in self.reasons)]
         if evidence.estimate is not None:
@@ -191,7 +200,7 @@ class Sheet:
 
 
 def judge(evidence: Evidence) -> Sheet:
-    """The verdict on what was found."""
+    """Return the sheet with the verdict on the evidence."""
     estimate = evidence.estimate
     if not evidence.boundary_cells and not evidence.unknown_cells:
         if estimate is None or not any(estimate.measured):
@@ -209,7 +218,7 @@ def judge(evidence: Evidence) -> Sheet:
 
 
 def _without_estimate(evidence: Evidence) -> Sheet:
-    """On a lattice too small for any estimator: what its box count reads beside smooth curves."""
+    """Return the sheet of a lattice too small for any estimator, by its box count."""
     reading = evidence.reading
     if reading.verdict == SMOOTH:
         return Sheet(evidence, SMOOTH, reading.reasons)
@@ -218,7 +227,7 @@ def _without_estimate(evidence: Evidence) -> Sheet:
 
 
 def _lacking(evidence: Evidence) -> list[str]:
-    """What has to be run before anything can be said."""
+    """Return sentences about the runs that are needed before a verdict is possible."""
     reasons = [f"not run: {_CHECKS.get(check, check)}" for check in evidence.missing]
     for each in evidence.flips:
         if each.check not in DECIDING:
@@ -231,6 +240,7 @@ def _lacking(evidence: Evidence) -> list[str]:
 
 
 def _values_broken(values: Sequence[AxisValues]) -> list[str]:
+    """Return sentences about axes with fewer distinct values than nodes."""
     return [
         f"{v.param}: {v.nodes:,} nodes are {v.distinct:,} different {v.arithmetic}: neighbours are"
         " one run"
@@ -240,6 +250,7 @@ def _values_broken(values: Sequence[AxisValues]) -> list[str]:
 
 
 def _labels_broken(evidence: Evidence) -> list[str]:
+    """Return sentences about labels that do not form a border of the settings."""
     reasons = []
     if evidence.reading.verdict == UNRESOLVED:
         reasons += evidence.reading.reasons
@@ -260,33 +271,42 @@ def _labels_broken(evidence: Evidence) -> list[str]:
 
 
 def _rough_or_smooth(estimate: Estimate, smooth: dict[str, Estimate]) -> tuple[str, str]:
+    """Compare an estimate with those of smooth sets; return the verdict and its reason."""
     assert estimate.value is not None
     assert estimate.interval is not None
     low, high = estimate.interval
     values = [null.value for null in smooth.values() if null.value is not None]
     most = max(values, default=2.0) + MARGIN
-    said = f"D is {low:.2f} to {high:.2f}, and smooth sets in the same stages read up to {most:.2f}"
+    comparison = (
+        f"D is {low:.2f} to {high:.2f}, and smooth sets in the same stages read up to {most:.2f}"
+    )
     if most > 1 + SMOOTH_WITHIN:
-        return UNRESOLVED, f"{said}: this lattice cannot tell them from a rough border"
+        return UNRESOLVED, f"{comparison}: this lattice cannot tell them from a rough border"
     if high - low > WIDEST:
-        return UNRESOLVED, f"{said}: more lines or levels would tell"
+        return UNRESOLVED, f"{comparison}: more lines or levels would tell"
     if high < 1 - MARGIN:
-        return UNRESOLVED, f"{said}: less than a curve, so part of the border was not seen"
+        return UNRESOLVED, f"{comparison}: less than a curve, so part of the border was not seen"
     finest = [slope for slope in estimate.local_slopes[-3:] if not math.isnan(slope)]
     slopes = ", ".join(f"{slope:.2f}" for slope in finest)
     if low <= most:
-        return SMOOTH, f"{said}; it cannot be told from a dimension below {max(high, most):.2f}"
+        return (
+            SMOOTH,
+            f"{comparison}; it cannot be told from a dimension below {max(high, most):.2f}",
+        )
     if finest and sum(finest[-2:]) <= most * len(finest[-2:]):
-        return SMOOTH, f"the finest scales read {slopes}: rough at coarse scales only ({said})"
+        return (
+            SMOOTH,
+            f"the finest scales read {slopes}: rough at coarse scales only ({comparison})",
+        )
     fading = min([*finest[-1:], sum(finest) / max(1, len(finest))], default=0.0)
     if fading <= most or fading < low - FADED:
-        return UNRESOLVED, f"the finest scales read {slopes}, so it may end there ({said})"
+        return UNRESOLVED, f"the finest scales read {slopes}, so it may end there ({comparison})"
     ends = f"{estimate.scales[-1]:.3g} {estimate.unit}"
-    return FRACTAL, f"{said}; it is rough down to the finest scale, {ends}"
+    return FRACTAL, f"{comparison}; it is rough down to the finest scale, {ends}"
 
 
 def _belongs_to(flips: Sequence[LabelCheck]) -> list[str]:
-    """What a reader should know of the number although it decides nothing."""
+    """Return sentences about flips in another dtype, which do not decide the verdict."""
     return [
         f"{each}: the border belongs to this arithmetic, not to the settings alone"
         for each in flips

@@ -1,8 +1,8 @@
-"""What a smooth border looks like to the same estimator, and the verdict that follows.
+"""Range of dimensions that box counting gives for smooth borders, and the verdict that follows.
 
 A box count of a smooth curve on a small lattice is not 1.000. Straight lines, circles and pairs of
-circles, drawn as labels on a lattice of the same size and sent through `boxcount` with the same box
-sizes, give the range that a measured dimension must leave before it says anything about roughness.
+circles are drawn as labels on a lattice of equal size and sent through `boxcount` with equal box
+sizes. A measured dimension must lie outside their range before it says anything about roughness.
 """
 
 import math
@@ -34,7 +34,7 @@ def smooth_range(
     sizes: tuple[int, ...] | None = None,
     n_boundary: int | None = None,
 ) -> tuple[float, float]:
-    """Smallest and largest dimension that smooth curves (true D = 1) show on this lattice.
+    """Return the smallest and largest dimension of smooth curves (true D = 1) on this lattice.
 
     Parameters
     ----------
@@ -42,16 +42,16 @@ def smooth_range(
         Shape of the mask of boundary *cells*, as in ``smooth_range(*cells.mixed.shape)``: one
         less than the points on each side.
     seed
-        Of the curves' positions; the same arguments always give the same range.
+        Seed of the curves' positions; equal arguments always give equal ranges.
     count
-        Curves drawn, at least 4: a quarter each of straight lines, circles, circles around a
+        Number of curves, at least 4: a quarter each of straight lines, circles, circles around a
         corner of large boxes and pairs of circles. A new curve of the same kinds falls above the
         range with probability 1 / (count + 1).
     sizes
         Box sides to fit, as in `boxcount`; pass ``BoxCount.fit_sizes`` of the fit to be judged.
     n_boundary
-        Boundary cells of the set to be judged. A small ring reads higher than a large one, so
-        circles go down to the one with half as many cells; None: to 1/4 of the short side.
+        Boundary cells of the set to be judged. A small ring reads higher than a large ring, so the
+        smallest circle has half as many cells; None: a radius of 1/4 of the short side.
 
     Returns
     -------
@@ -71,14 +71,14 @@ def smooth_range(
 
 
 def verdict(found: BoxCount, smooth: tuple[float, float]) -> str:
-    """Say in words what a box count shows.
+    """Judge a box count in words.
 
     Parameters
     ----------
     found
-        A box count.
+        The box count.
     smooth
-        `smooth_range` of the same shape and sizes.
+        `smooth_range` of its shape and sizes.
 
     Returns
     -------
@@ -114,14 +114,14 @@ def _smooth_range(
 def _smooth_mask(
     rng: np.random.Generator, n_rows: int, n_cols: int, smallest: float, kind: int
 ) -> NDArray[np.bool_]:
-    """(n_rows, n_cols) cells that a random line (kind 0), circle (1), circle around a corner of
-    large boxes (2) or two circles (3) cross.
+    """Return the mask, (n_rows, n_cols), of the cells that a random smooth curve crosses.
 
-    A curve that only clips a corner says nothing of the lattice, so lines and centres lie in the
-    middle half of the frame. Shapes are drawn in units of one cell, so a circle is one on any
-    aspect ratio. Small rings, rings in the middle of four boxes and islands read higher than one
-    long curve, because each loses the same few boxes at its turns at every size; two circles may
-    merge.
+    The curve is a line (kind 0), a circle (1), a circle around a corner of large boxes (2) or two
+    circles (3), which may merge. A curve that only clips a corner says nothing about the lattice,
+    so lines and centres lie in the middle half of the frame. Shapes are drawn in units of one cell,
+    so a circle stays a circle on any aspect ratio. Small rings, rings in the middle of four boxes
+    and islands read higher than one long curve, because each loses equally few boxes at its turns
+    at every size.
     """
     y = np.arange(n_rows + 1, dtype=np.float32)[:, None]
     x = np.arange(n_cols + 1, dtype=np.float32)[None, :]
