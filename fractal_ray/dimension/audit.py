@@ -24,7 +24,7 @@ from fractal_ray.planners.quadtree import Quadtree
 from fractal_ray.planners.refine import RefinePlanner
 
 _Cell = tuple[int, int, int]
-"""(level, x, y)."""
+"""Address of a cell: (level, x, y)."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class AuditReport:
     surprises
         Number of audited cells that are boundary cells.
     undecided
-        Audited cells with a failed node; counted in neither of the two.
+        Number of audited cells with a failed node; not counted in `audited` or `surprises`.
     rate, low, high
         Share of skipped cells that one more halving shows to be boundary cells: estimate and 95 %
         Clopper-Pearson interval. None without audited cells.
@@ -114,7 +114,7 @@ def audit_report(planner: RefinePlanner) -> AuditReport:
 
 
 def _without_audit(planner: RefinePlanner) -> Quadtree:
-    """The same refinement, from the same answers, had there been no audit."""
+    """Return the refinement that these answers would have given without an audit."""
     frame, codes = planner.frame, planner.tree.nodes.codes
     tree = Quadtree(frame.cells_x, frame.cells_y, planner.levels, planner.halo, 0.0, planner.seed)
     tree.start()
@@ -125,7 +125,7 @@ def _without_audit(planner: RefinePlanner) -> Quadtree:
 
 
 def _skipped(tree: Quadtree) -> Iterable[_Cell]:
-    """Cells of the tree below the finest level that are whole and not known through their nine."""
+    """Return the skipped cells below the finest level, without those whose nine nodes are known."""
     whole = [(0, x, y) for y in range(tree.nodes.cells_y) for x in range(tree.nodes.cells_x)]
     while whole:
         level, x, y = cell = whole.pop()
@@ -141,7 +141,7 @@ def _codes(tree: Quadtree, nodes: Iterable[int]) -> set[int]:
 
 
 def _boundary_cells(tree: Quadtree, level: int) -> NDArray[np.int64]:
-    """Sorted ``y * columns + x`` of the cells of a level in whose closed square labels differ."""
+    """Return the sorted ``y * columns + x`` of cells in whose closed square labels differ."""
     nodes = np.fromiter(tree.nodes.codes, dtype=np.int64, count=len(tree.nodes.codes))
     codes = np.fromiter(tree.nodes.codes.values(), dtype=np.int8, count=nodes.size)
     yes, no = (_cells_with(tree, level, nodes[codes == code]) for code in (YES, NO))
@@ -149,7 +149,7 @@ def _boundary_cells(tree: Quadtree, level: int) -> NDArray[np.int64]:
 
 
 def _cells_with(tree: Quadtree, level: int, nodes: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Sorted cells of a level that hold any of `nodes`, inside, on an edge or at a corner."""
+    """Return, sorted, the cells of a level that hold a node, inside, on an edge or at a corner."""
     y, x = np.divmod(nodes, tree.nodes.stride)
     shift = tree.nodes.levels - level
     columns, rows = tree.nodes.cells_x << level, tree.nodes.cells_y << level

@@ -31,10 +31,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 MIN_BOXES: Final = 8
-"""Fewer occupied boxes say more about where the grid lies than about the set."""
+"""Least number of occupied boxes: fewer depend more on the position of the grid than on the set."""
 
 MIN_SIZES: Final = 3
-"""A line through fewer points leaves no residual to judge it by."""
+"""Least number of sizes: a line through fewer points leaves no residual to judge it by."""
 
 STDERR_NOTE: Final = "least-squares SE, understates the real error"
 """Note to print beside each `BoxCount.stderr` (Gorski et al., arXiv 1111.5749)."""
@@ -62,11 +62,11 @@ class BoxCount:
     fit_sizes
         Box sides that entered the fit.
     dimension
-        In [0, 2]. None without boundary cells or with fewer than three sizes to fit.
+        The dimension, in [0, 2]. None without boundary cells or with fewer than three sizes to fit.
     stderr
         Standard error of the slope, or None like `dimension`. See `STDERR_NOTE`.
     warnings
-        Sentences that belong beside the number, for a reader.
+        Sentences to print beside the dimension.
     """
 
     shape: tuple[int, int]
@@ -81,7 +81,7 @@ class BoxCount:
 
     @property
     def coarse_count(self) -> int:
-        """Occupied boxes of the largest fitted side; 0 if nothing was to be fitted."""
+        """Return the number of occupied boxes of the largest fitted side; 0 without a fit."""
         return int(self.counts[self.sizes == max(self.fit_sizes, default=-1)].sum())
 
 
@@ -92,10 +92,10 @@ def boxcount(mixed: NDArray[np.bool_], *, sizes: Iterable[int] | None = None) ->
     ----------
     mixed
         (rows, columns) bool, True in boundary cells (`BoundaryCells.mixed`). Any shape; sides of
-        2^k cells (2^k + 1 points) are best, then 2^k - 1 cells, then the rest.
+        2^k cells (2^k + 1 points) are best, then 2^k - 1 cells, then all others.
     sizes
-        Box sides to fit, powers of two not above the window's side; chosen as the module says if
-        None. Counts are returned for every size in either case.
+        Box sides to fit, powers of two not above the window's side; None for the module's default
+        range. Counts are returned for every size in either case.
 
     Raises
     ------
@@ -135,8 +135,10 @@ def boxcount(mixed: NDArray[np.bool_], *, sizes: Iterable[int] | None = None) ->
 
 
 def _default_sizes(ladder: NDArray[np.int64], points: int) -> tuple[tuple[int, ...], list[str]]:
-    """Box sides to fit, of those well occupied, on a lattice with `points` points on its short
-    side; and what to warn of."""
+    """Return the well occupied box sides to fit, and warnings.
+
+    The lattice has `points` points on its short side.
+    """
     preferred = tuple(int(s) for s in ladder if 8 <= s <= points // 16)
     if len(preferred) >= MIN_SIZES:
         return preferred, []
@@ -158,7 +160,7 @@ def _checked(sizes: Iterable[int], window: int) -> tuple[int, ...]:
 
 
 def _counts(mixed: NDArray[np.bool_], window: int) -> NDArray[np.int64]:
-    """Occupied boxes of side 1, 2, 4 .. `window`, summed over windows that cover the mask."""
+    """Count occupied boxes of side 1, 2, 4 .. `window`, summed over windows that cover the mask."""
     rows, columns = mixed.shape
     total = np.zeros(window.bit_length(), dtype=np.int64)
     for row in _origins(rows, window):
@@ -168,7 +170,7 @@ def _counts(mixed: NDArray[np.bool_], window: int) -> NDArray[np.int64]:
 
 
 def _origins(cells: int, window: int) -> list[int]:
-    """First cells of the fewest windows that cover a side, evenly spread.
+    """Return the first cells of the fewest windows that cover a side, evenly spread.
 
     A side one cell short of whole windows counts as whole. Starts mirror each other, so that
     flipping any other mask changes nothing: the right half reflects the left, and a middle window
@@ -183,7 +185,7 @@ def _origins(cells: int, window: int) -> list[int]:
 
 
 def _pyramid(square: NDArray[np.bool_], side: int) -> NDArray[np.int64]:
-    """Occupied aligned boxes of every dyadic side of a 2^k square: each level ORs the last."""
+    """Count occupied aligned boxes of each dyadic side of a 2^k square: each level ORs the last."""
     if square.shape != (side, side):
         rows, columns = square.shape
         square = np.pad(square, ((0, side - rows), (0, side - columns)))
@@ -196,7 +198,7 @@ def _pyramid(square: NDArray[np.bool_], side: int) -> NDArray[np.int64]:
 
 
 def _fit(sizes: tuple[int, ...], counts: NDArray[np.int64]) -> tuple[float, float]:
-    """Slope of log count against log(1 / size) and its standard error, by least squares."""
+    """Fit log count against log(1 / size) by least squares; return the slope and its error."""
     x = -np.log(np.array(sizes, dtype=np.float64))
     y = np.log(counts)
     x, y = x - x.mean(), y - y.mean()

@@ -1,14 +1,14 @@
 """Box counting with an interval: the mean over box origins, tile by tile.
 
-Source and formula as in `boxcount.py`, ``N(s) ~ s**-D``. That module counts once, on boxes that
-cover everything, which is what verdicts and smooth nulls are made for. Here whole boxes alone are
-counted, from `ORIGINS` origins along each side that are evenly spaced over the largest box fitted,
-and their counts are averaged: where the grid lies then matters little, and each tile of the mask
-has counts of its own that can be drawn again.
+Reference and formula are those of `box_counts.py`, ``N(s) ~ s**-D``. That module counts once, on
+boxes that cover the whole mask; verdicts and smooth nulls use its counts. This module counts whole
+boxes only, from `ORIGINS` origins along each side that are evenly spaced over the largest fitted
+box, and averages the counts: the position of the grid then matters little, and each tile of the
+mask has counts of its own that can be resampled.
 
-Scales are in cells. Fitted from 8 cells to 1/16 of the short side's points; below 8 the lattice
-shows. Of a raster with too few points for that, from 1 cell to 1/4, with a warning. Graphs of
-rough functions read low by up to 0.3 on any raster that can be afforded.
+Scales are in cells. The fit runs from 8 cells to 1/16 of the short side's points; below 8 cells the
+lattice shows. A raster with too few points for that is fitted from 1 cell to 1/4, with a warning.
+Graphs of rough functions read low by up to 0.3 on any raster of practical size.
 """
 
 from typing import Final
@@ -23,20 +23,20 @@ from fractal_ray.dimension.scaling import MIN_SCALES, fit_scaling
 METHOD = "box counting"
 
 ORIGINS: Final = 3
-"""Along each side, so nine in all."""
+"""Number of box origins along each side, so nine in all."""
 
 _TILES: Final = 8
 
 
 def from_mask(mixed: NDArray[np.bool_], *, seed: int = 0) -> Estimate:
-    """Estimate from boundary cells.
+    """Estimate the dimension from boundary cells.
 
     Parameters
     ----------
     mixed
         (rows, columns) bool, True in boundary cells (`boundary.BoundaryCells.mixed`).
     seed
-        Of the bootstrap over tiles of about 1/8 of the sides.
+        Seed of the bootstrap over tiles of about 1/8 of the sides.
 
     Raises
     ------
@@ -69,8 +69,8 @@ def from_mask(mixed: NDArray[np.bool_], *, seed: int = 0) -> Estimate:
 
 
 def _counts(mixed: NDArray[np.bool_], largest: int, sizes: int) -> NDArray[np.float64]:
-    """(tiles, sizes) mean number of occupied boxes over the origins, the largest size first."""
-    # A later origin may leave one largest box less, and no tile is to be empty.
+    """Return the (tiles, sizes) mean numbers of occupied boxes over origins, largest size first."""
+    # A later origin may leave one largest box less, and no tile may be empty.
     tiles = [min(_TILES, max(1, side // largest - 1)) for side in mixed.shape]
     counts = np.zeros((tiles[0] * tiles[1], sizes))
     starts = sorted({largest * i // ORIGINS for i in range(ORIGINS)})

@@ -1,13 +1,15 @@
 """Dimension from the area near the border: Minkowski's dilation, by the distance transform.
 
 The area within a distance r of the border goes as ``r**(2 - D)`` (Minkowski-Bouligand; Falconer,
-Fractal Geometry (1990), proposition 3.2). A node counts when a node of the other label lies within
-r, which is also the "ball" definition of an uncertain point (`uncertainty.py`). To a node of the
-other label, not to a boundary cell: that reaches half a cell too far, and 4 cells would read so.
+Fractal Geometry (1990), proposition 3.2). A node counts if a node of the other label lies within
+r, which is also the "ball" definition of an uncertain point (`uncertainty.py`). The distance goes
+to a node of the other label, not to a boundary cell: a boundary cell reaches half a cell too far,
+an error that shows at 4 cells.
 
-Distances are in cells, the side of a cell taken for 1 along both axes; what is measured is a share
-of the known nodes. Fitted from 4 cells to 1/16 of the short side. Assumed: a border that does not
-end at the frame, or much more border than there are ends. Graphs of rough functions read low.
+Distances are in cells, with the side of a cell as 1 along both axes. The measured quantity is a
+share of the known nodes. The fit runs from 4 cells to 1/16 of the short side. Assumption: the
+border does not end at the frame, or is much longer than its ends. Graphs of rough functions read
+low.
 """
 
 import numpy as np
@@ -22,14 +24,14 @@ METHOD = "dilation"
 
 
 def from_raster(labels: NDArray[np.int8], *, seed: int = 0) -> Estimate:
-    """Estimate from a raster.
+    """Estimate the dimension from a raster of labels.
 
     Parameters
     ----------
     labels
         (ny, nx) int8 of 1, 0 and -1 (not known), as `boundary.labels` returns it.
     seed
-        Of the bootstrap over tiles of 1/8 of the sides.
+        Seed of the bootstrap over tiles of 1/8 of the sides.
     """
     side = min(labels.shape) - 1
     radii = 2.0 ** (np.arange(2 * max(1, side.bit_length() - 3))[::-1] / 2)
@@ -51,9 +53,9 @@ def from_raster(labels: NDArray[np.int8], *, seed: int = 0) -> Estimate:
 
 
 def distance_to_other(labels: NDArray[np.int8]) -> NDArray[np.float64]:
-    """(ny, nx) distance of each node to the nearest of the other label, in cells.
+    """Return the (ny, nx) distances of nodes to the nearest node of the other label, in cells.
 
-    Infinite for nodes that are not known and where there is no such node.
+    A distance is infinite for a node that is not known, or without a node of the other label.
     """
     from scipy.ndimage import distance_transform_edt  # takes a while to import
 

@@ -1,11 +1,11 @@
-"""Several seeds of one sweep: how sure a label is, and the border without its noise.
+"""Agreement of several seeds of one sweep, and the dimension of the border without seed noise.
 
-Where seeds disagree at the same point, part of every disagreement between neighbours is the seed's
-and not the border's. With f(d) the share of pairs at distance d that two different seeds label
-differently and f(0) that at the same point, f(d) - f(0) is what distance adds; its exponent alpha
-gives D = 2 - alpha as in `dimension/uncertainty.py`. That holds where seeds disagree here and
-there about one border. Where each has a border of its own, f(d) - f(0) goes as d**2 whatever D is,
-and the corrected number is withheld.
+If seeds disagree at one point, part of every disagreement between neighbours comes from the seed
+and not from the border. Let f(d) be the share of pairs at distance d that two different seeds label
+differently, and f(0) this share at a single point. Then f(d) - f(0) is the part due to distance;
+its exponent alpha gives D = 2 - alpha as in `dimension/uncertainty.py`. That holds if seeds
+disagree at scattered points about one border. If each seed has a border of its own, f(d) - f(0)
+goes as d**2 whatever D is, and the corrected number is withheld.
 """
 
 from collections.abc import Iterable, Sequence
@@ -25,9 +25,9 @@ from fractal_ray.plane.boundary import UNKNOWN
 METHOD: Final = "uncertainty exponent between seeds, noise taken off"
 
 _MOST_NOISE: Final = 0.75
-"""Of the share at the finest fitted scale: more, and the difference is noise."""
+"""Largest f(0) as a share of f at the finest fitted scale; above it the difference is noise."""
 _LEAST: Final = 0.9
-"""Dimension below which there is no one border that the seeds share."""
+"""Dimension below which the seeds share no single border."""
 
 
 @dataclass(frozen=True)
@@ -85,14 +85,14 @@ def combine(rasters: Sequence[NDArray[np.int8]], *, seed: int = 0) -> Ensemble:
     Parameters
     ----------
     rasters
-        Two or more of (ny, nx) int8 of 1, 0 and -1 (not known), of the same lattice.
+        Two or more arrays, (ny, nx) int8 of 1, 0 and -1 (not known), of one lattice.
     seed
-        Of the bootstrap over tiles.
+        Seed of the bootstrap over tiles.
 
     Raises
     ------
     ValueError
-        If there are fewer than two, or their shapes differ.
+        If there are fewer than two rasters, or their shapes differ.
     """
     shapes = {labels.shape for labels in rasters}
     if len(rasters) < 2 or len(shapes) > 1:
@@ -149,7 +149,7 @@ def _pairs(
     step: int,
     seeds: Iterable[tuple[int, int]],
 ) -> NDArray[np.float64]:
-    """(tiles, 2) pairs that differ and all pairs, of the given seeds, `step` cells apart."""
+    """Count pairs of seeds `step` cells apart, (tiles, 2): pairs that differ, and all pairs."""
     edges = tile_edges(known.shape)
     ny, nx = known.shape
     total = np.zeros((len(by_tile(known, edges)), 2))
@@ -171,7 +171,7 @@ def _fitted(
     seed: int,
     noise: NDArray[np.float64] | None = None,
 ) -> Estimate:
-    """`counts` (tiles, 2, k); `noise` (tiles, 2, 1) at the same point, to be taken off."""
+    """Fit `counts` (tiles, 2, k), less `noise` (tiles, 2, 1), the counts at a single point."""
     combined = counts if noise is None else np.concatenate([counts, noise], axis=2)
     measured, drawn = _share(combined.sum(axis=0)), _share(resampled(combined, None, seed))
     if noise is not None:
@@ -182,5 +182,5 @@ def _fitted(
 
 
 def _share(counts: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Of (..., 2, k) differing and all pairs."""
+    """Return the share of differing pairs, from counts (..., 2, k) of differing and all pairs."""
     return counts[..., 0, :] / np.maximum(counts[..., 1, :], 1)

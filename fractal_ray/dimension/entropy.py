@@ -4,12 +4,13 @@ The entropy of a box is ``-sum p ln p`` over the shares p of its labels. Basin e
 over all boxes, boundary basin entropy the mean over those with two labels and more (Daza,
 Wagemakers, Georgeot, Guéry-Odelin, Sanjuán, Sci. Rep. 6, 31416 (2016)). Both in nats.
 
-**Two tests.** Daza's says fractal where boundary basin entropy is above ln 2. A box of two labels
-never has more than ln 2, so with two labels it cannot fire, and is not offered for them. Puy's
-(Puy, Daza, Wagemakers, Sanjuán, Commun. Nonlinear Sci. Numer. Simul. 95, 105588 (2021)) compares
-with what discs over a smooth border show: 0.4395093 in the plane, and up to ``0.224 r**-1.006``
-more for discs of r lattice steps. It is two-sided, and here demands 1.96 standard errors where the
-published code (Attractors.jl) demands one, which alone would call a sixth of smooth borders rough.
+**Two tests.** Daza's test calls a border fractal if boundary basin entropy is above ln 2. A box of
+two labels never has more than ln 2, so the test cannot fire with two labels and is not offered for
+them. Puy's test (Puy, Daza, Wagemakers, Sanjuán, Commun. Nonlinear Sci. Numer. Simul. 95, 105588
+(2021)) compares with the entropy of discs over a smooth border: 0.4395093 in the plane, and up to
+``0.224 r**-1.006`` more for discs of r lattice steps. It is two-sided, and demands 1.96 standard
+errors here. The published code (Attractors.jl) demands one, which alone would call a sixth of
+smooth borders rough.
 """
 
 import math
@@ -32,15 +33,15 @@ class BasinEntropy:
     box
         Side of a box in nodes.
     boxes, mixed
-        How many boxes have known nodes only, and how many of them show two labels or more.
+        Number of boxes with known nodes only, and number of these with two labels or more.
     labels
-        How many different labels there are.
+        Number of different labels.
     basin
         Mean over all boxes, in nats; None without boxes.
     boundary
         Mean over mixed boxes, in nats; None without any.
     above_ln2
-        Whether `boundary` is above ln 2; None where two labels or fewer make that impossible.
+        True if `boundary` is above ln 2; None if two labels or fewer make that impossible.
     """
 
     box: int
@@ -54,22 +55,22 @@ class BasinEntropy:
 
 @dataclass(frozen=True)
 class DiscTest:
-    """Puy's test.
+    """Result of Puy's test.
 
     Parameters
     ----------
     radius
-        Of the discs, in lattice steps.
+        Radius of the discs, in lattice steps.
     discs
-        How many mixed ones were found.
+        Number of mixed discs that were drawn.
     boundary
-        Their mean entropy in nats; None without any.
+        Mean entropy of the mixed discs in nats; None without any.
     stderr
-        Its standard error, as if discs did not overlap.
+        Standard error of `boundary`, as if discs did not overlap.
     low, high
-        Between these a border reads smooth.
+        Range of `boundary` for a smooth border.
     rough
-        Whether `boundary` lies outside; None without discs.
+        True if `boundary` lies outside this range; None without discs.
     """
 
     radius: int
@@ -82,14 +83,14 @@ class DiscTest:
 
 
 def basin_entropy(labels: NDArray[np.int8], *, box: int = 5) -> BasinEntropy:
-    """Entropies of the boxes that tile a raster, from its first row and column on.
+    """Return the entropies of the boxes that tile a raster, from its first row and column on.
 
     Parameters
     ----------
     labels
         (ny, nx) int8, one number from 0 on for each label (yes and no, or three outcomes), -1 for
-        nodes that are not known. Boxes with such a node, and what is left at the end of rows and
-        columns, are left out.
+        nodes that are not known. Boxes with an unknown node, and nodes after the last whole box of
+        a row or column, are left out.
     box
         Side of a box in nodes, at least 2.
 
@@ -122,19 +123,19 @@ def basin_entropy(labels: NDArray[np.int8], *, box: int = 5) -> BasinEntropy:
 def disc_test(
     labels: NDArray[np.int8], *, radius: int = 20, discs: int = 1000, seed: int = 0
 ) -> DiscTest:
-    """Compare the entropy of discs with that over a smooth border.
+    """Compare the entropy of discs with their entropy over a smooth border.
 
     Parameters
     ----------
     labels
-        As in `basin_entropy`; discs with a node that is not known are left out.
+        Labels as in `basin_entropy`; discs with a node that is not known are left out.
     radius
-        Of the discs in lattice steps, at least 1; 20 as Attractors.jl has it. Where the border's
-        pieces or bends are no larger than this, a smooth one reads rough.
+        Radius of the discs in lattice steps, at least 1; Attractors.jl has 20. If the pieces or
+        bends of a smooth border are no larger than the radius, the border reads rough.
     discs
-        How many mixed discs to find; up to fifty times as many are looked at.
+        Number of mixed discs to draw; at most fifty times this number are tried.
     seed
-        Of their places.
+        Seed of the places of the discs.
 
     Raises
     ------
@@ -165,7 +166,7 @@ def disc_test(
 
 
 def _entropy(shares: NDArray[np.float64]) -> NDArray[np.float64]:
-    """In nats of (labels, boxes) shares."""
+    """Return the entropy, in nats, of (labels, boxes) shares."""
     if not shares.size:
         return np.zeros(0)
     return -(shares * np.log(np.where(shares > 0, shares, 1.0))).sum(axis=0)

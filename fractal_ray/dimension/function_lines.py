@@ -1,11 +1,11 @@
 """Labels along random lines of a label function, finest where they flip.
 
-The design of the stage `transects` (`planners/transects.py`, which gives its sources), for a
-function that answers whole arrays at once. It can do one thing more: an interval whose ends agree
-is bisected for certain when one of the two next to it on either side flips, for most of what is
-hidden lies there. The others are bisected with the probability `AUDIT` and stand for ``1 / AUDIT``
-of their kind. What was seen decides who is drawn, and the draw is fair given that, so the counts
-keep the right mean at every level.
+The design is that of the stage `transects` (`planners/transects.py`, which gives the references),
+for a function that labels whole arrays at once. It has one additional rule: an interval whose ends
+agree is bisected for certain if one of the two intervals next to it on either side flips, since
+most hidden flips lie there. All other agreeing intervals are bisected with the probability `AUDIT`,
+and each bisected one counts ``1 / AUDIT`` times. The rule depends only on labels that are known
+before the draw, so the counts have the right mean at every level.
 """
 
 from collections.abc import Callable
@@ -16,23 +16,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 Label = Callable[[NDArray[np.float64], NDArray[np.float64]], NDArray[np.bool_]]
-"""(n,) x and y -> (n,) labels."""
+"""Function from (n,) x and y to (n,) labels."""
 
 Window = tuple[float, float, float, float]
-"""(x min, x max, y min, y max) in the label function's own coordinates."""
+"""Rectangle (x min, x max, y min, y max) in the label function's own coordinates."""
 
 DENSE: Final = 7
-"""Up to this level every position of a line is looked at."""
+"""Level up to which every position of a line is labelled."""
 
 AUDIT: Final = 0.5
-"""With one half, the agreeing intervals stay about as many at every level."""
+"""Probability of bisecting an agreeing interval; with one half, their number stays about constant
+over the levels."""
 
 _NEAR: Final = 2  # intervals on either side of a flip
 
 
 @dataclass(frozen=True)
 class LineFlips:
-    """Neighbouring positions with different labels.
+    """Counts of neighbouring positions with different labels.
 
     Parameters
     ----------
@@ -40,7 +41,7 @@ class LineFlips:
         (lines, levels + 1) float64: unbiased for the flips of each line when it is cut in
         ``2**level`` intervals.
     labels
-        How many labels were asked for.
+        Number of labels that were computed.
     """
 
     estimate: NDArray[np.float64]
@@ -48,20 +49,20 @@ class LineFlips:
 
 
 def sample_lines(label: Label, window: Window, *, labels: int, levels: int, seed: int) -> LineFlips:
-    """Look along as many random lines as a number of labels is enough for.
+    """Count flips along as many random lines as a number of labels allows.
 
     Parameters
     ----------
     label
         The label function.
     window
-        Where; lines are uniform in the unit square that stands for it.
+        The rectangle to sample; lines are uniform in the unit square that represents it.
     labels
-        About how many labels to ask for; at least 16 lines are drawn whatever they take.
+        Approximate number of labels to compute; at least 16 lines are drawn whatever their cost.
     levels
-        How often a line is halved, at least `DENSE`.
+        Number of times that a line is halved, at least `DENSE`.
     seed
-        Of lines and of bisection.
+        Seed of lines and of bisection.
 
     Raises
     ------
@@ -86,8 +87,10 @@ def sample_lines(label: Label, window: Window, *, labels: int, levels: int, seed
 def _chords(
     count: int, rng: np.random.Generator
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Both ends, (count, 2) each in the unit square, of lines through places and in directions
-    that are uniform, from rim to rim."""
+    """Return both ends, (count, 2) each in the unit square, of random lines from rim to rim.
+
+    The lines go through uniform places in uniform directions.
+    """
     place, angle = rng.random((count, 2)), rng.uniform(0, 2 * np.pi, count)
     along = np.stack([np.cos(angle), np.sin(angle)], axis=1)
     ways = np.stack([-place / along, (1 - place) / along])

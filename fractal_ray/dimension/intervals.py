@@ -1,9 +1,10 @@
-"""Intervals: resampling of blocks, and exact ones for shares.
+"""Intervals: from resampled blocks, and exact intervals for shares.
 
-A least-squares error knows only how straight the line is, and understates the real error several
-times (Gorski et al., arXiv 1111.5749). What varies is which part of the border was looked at, so
-whole blocks are drawn again: a transect, a tile of a raster, a window, a seed (Efron, Ann. Stat. 7,
-1 (1979); Künsch, Ann. Stat. 17, 1217 (1989) for blocks of neighbours that depend on each other).
+A least-squares error depends only on the straightness of the line, and understates the real error
+several times (Gorski et al., arXiv 1111.5749). The real variation comes from the choice of the part
+of the border that was sampled, so whole blocks are resampled: a transect, a tile of a raster, a
+window, a seed (Efron, Ann. Stat. 7, 1 (1979); Künsch, Ann. Stat. 17, 1217 (1989) for blocks of
+neighbours that depend on each other).
 """
 
 from typing import Final
@@ -12,23 +13,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 DRAWS: Final = 400
-"""Bootstrap draws: the spread of so many is known to 4 %."""
+"""Number of bootstrap draws: the spread of 400 draws is known to 4 %."""
 
 
 def resampled(
     parts: NDArray[np.float64], groups: NDArray[np.int64] | None, seed: int
 ) -> NDArray[np.float64]:
-    """Totals over blocks that are drawn again with replacement.
+    """Return totals over blocks that are resampled with replacement.
 
     Parameters
     ----------
     parts
-        (blocks, ...) what each block adds to the totals.
+        (blocks, ...) contributions of each block to the totals.
     groups
         (blocks,) the window or seed that each block belongs to. Of several groups, groups are
         drawn first and then blocks within each. None: one group.
     seed
-        Of the draws; the same arguments always give the same totals.
+        Seed of the draws; equal arguments always give equal totals.
 
     Returns
     -------
@@ -50,14 +51,14 @@ def resampled(
 def binomial(
     successes: NDArray[np.int64], trials: NDArray[np.int64], seed: int
 ) -> NDArray[np.float64]:
-    """Shares that independent trials may have shown: their bootstrap, drawn in one go.
+    """Return bootstrap draws of the shares of successes in independent trials.
 
     Parameters
     ----------
     successes, trials
-        (k,) of each kind; at least one trial each.
+        (k,) numbers of successes and of trials of each kind; at least one trial each.
     seed
-        Of the draws.
+        Seed of the draws.
 
     Returns
     -------
@@ -80,7 +81,7 @@ def clopper_pearson(successes: int, trials: int) -> tuple[float | None, float | 
 
 
 def half_width(errors: list[float], blocks: int) -> float:
-    """Half of a 95 % interval from independent standard errors, by Student's t of the blocks."""
+    """Return half of a 95 % interval from independent standard errors, by Student's t."""
     from scipy.special import stdtrit  # takes a while to import
 
     return float(stdtrit(max(1, blocks - 1), 0.975) * np.sqrt(np.sum(np.square(errors))))

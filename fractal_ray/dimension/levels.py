@@ -1,14 +1,15 @@
 """Box counting straight from a refined lattice, without drawing its raster.
 
-A cell of any level is a box, and one that known nodes show two labels in is occupied: the counts by
-level are those of a quadtree over the border, down to lattices that no raster could hold. What the
-refinement missed is put back by its audit (`planners/audit.py`): the count of a level is multiplied
-by corrected over found, and the audit's own chance widens the interval. The corrected count is a
-lower bound where islands hide that one halving does not show, so D may still read low then.
+A cell of any level is a box, and it is occupied if its known nodes show two labels: the counts by
+level are those of a quadtree over the border, down to lattices that no raster could hold. The audit
+(`dimension/audit.py`) corrects for cells that the refinement missed: the count of a level is
+multiplied by corrected over found, and the random error of the audit widens the interval. The
+corrected count is a lower bound if there are islands that one halving does not show, so D may still
+read low then.
 
-Formula and source as in `boxcount.py`. Scales are in cells of the finest level; levels are fitted
-from 16 boxes along the short side to boxes of 8 cells. Boxes larger than the cells of level 0 are
-made of those. Blocks are tiles of 1/8 of the sides.
+Formula and reference are those of `box_counts.py`. Scales are in cells of the finest level; levels
+are fitted from 16 boxes along the short side to boxes of 8 cells. Boxes larger than the cells of
+level 0 are made of these cells. Blocks are tiles of 1/8 of the sides.
 """
 
 from typing import Final
@@ -30,16 +31,17 @@ _TILES: Final = 8
 def from_refinement(
     planner: RefinePlanner, audit: AuditReport | None = None, *, seed: int = 0
 ) -> Estimate:
-    """Estimate from a refinement.
+    """Estimate the dimension from a refinement.
 
     Parameters
     ----------
     planner
-        One that is done, or what it has been told so far.
+        A planner that is done, or has part of its results.
     audit
-        `planners.audit.audit_report` of it. None: counts are not corrected, and a warning says so.
+        `dimension.audit.audit_report` of the planner. None: counts are not corrected, and the
+        estimate has a warning.
     seed
-        Of the bootstrap.
+        Seed of the bootstrap.
     """
     shifts, counts = occupied(planner)
     factor, error = np.ones(shifts.size), np.zeros(shifts.size)
@@ -70,12 +72,13 @@ def from_refinement(
 
 
 def occupied(planner: RefinePlanner) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """Boxes in whose closed square known labels differ.
+    """Count the boxes in whose closed square known labels differ.
 
     Returns
     -------
-    ``(shifts, counts)``: (k,) int64, boxes have sides of ``2**shift`` finest cells, the largest
-    first; (tiles, k) float64.
+    (shifts, counts)
+        (k,) int64: boxes have sides of ``2**shift`` finest cells, the largest first; and (tiles, k)
+        float64, the number of boxes in each tile.
     """
     frame, levels = planner.frame, planner.levels
     x, y, labels = planner.labels()
@@ -97,7 +100,7 @@ def occupied(planner: RefinePlanner) -> tuple[NDArray[np.int64], NDArray[np.floa
 def _boxes_with(
     y: NDArray[np.int64], x: NDArray[np.int64], shift: int, shape: tuple[int, int]
 ) -> NDArray[np.int64]:
-    """Sorted ``row * columns + column`` of the boxes that hold a node, on their rim or inside."""
+    """Return the sorted ``row * columns + column`` of the boxes that hold a node, rim included."""
     rows, columns = shape
     boxes = []
     for dy in (0, 1):

@@ -1,4 +1,4 @@
-"""Pairs of lattice nodes with different labels at every place of a raster, counted by tile."""
+"""Counts, by tile of a raster, of pairs of lattice nodes with different labels."""
 
 from collections.abc import Sequence
 from typing import Final
@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 TILES: Final = 8
-"""A raster is cut into so many tiles along each side: the blocks of its intervals."""
+"""Number of tiles along each side of a raster: the blocks of its intervals."""
 
 
 def lattice_pairs(
@@ -49,13 +49,13 @@ def _shifted(
 
 
 def tile_edges(shape: tuple[int, ...]) -> tuple[list[int], list[int]]:
-    """First rows and first columns of the tiles, and the end."""
+    """Return the first rows and the first columns of the tiles, each followed by the end."""
     rows, columns = (np.linspace(0, size, TILES + 1).astype(int).tolist() for size in shape)
     return rows, columns
 
 
 def by_tile(nodes: NDArray[np.bool_], edges: tuple[list[int], list[int]]) -> NDArray[np.float64]:
-    """(tiles,) how many nodes are set in each; `nodes` may lack the last rows and columns."""
+    """Count the True nodes of each tile, (tiles,); `nodes` may lack the last rows and columns."""
     rows, columns = edges
     counts = [
         np.count_nonzero(nodes[rows[i] : rows[i + 1], columns[j] : columns[j + 1]])

@@ -1,7 +1,7 @@
-"""Estimators of published work, by name: to recompute a number on the same labels and compare.
+"""Estimators of published work, by name, for comparison with published dimensions.
 
-None of them is to be recommended, and none has an interval. Each does what its source does, flaws
-included, and its docstring says what the flaws are.
+None of them is recommended, and none has an interval. Each repeats the published code, flaws
+included, and its docstring lists the flaws.
 """
 
 from collections.abc import Callable, Mapping
@@ -50,7 +50,7 @@ def estimate(name: str, yes: NDArray[np.bool_]) -> Published:
     name
         One of `ESTIMATORS`.
     yes
-        (ny, nx) bool labels, at least 2 x 2; no unknown ones, for no source has any.
+        (ny, nx) bool labels, at least 2 x 2. No published estimator accepts unknown labels.
 
     Raises
     ------
@@ -66,19 +66,20 @@ def estimate(name: str, yes: NDArray[np.bool_]) -> Published:
 
 
 def sohl_dickstein(yes: NDArray[np.bool_]) -> Published:
-    """The notebook of arXiv 2402.06184: `porespy_boxcount` of the cells where labels change.
+    """Estimate as the notebook of Sohl-Dickstein 2024 (arXiv 2402.06184) does.
 
-    It takes the median of the local slopes of many frames; this is that of one frame.
+    It applies `porespy_boxcount` to the cells in which labels change. The notebook takes the median
+    of the local slopes of many frames; this function takes the median of one frame.
     """
     return porespy_boxcount(boundary_cells(yes.astype(np.int8)).mixed)
 
 
 def porespy_boxcount(mask: NDArray[np.bool_]) -> Published:
-    """porespy 3.2's `metrics.boxcount` and the median of its slopes, number for number.
+    """Estimate as porespy 3.2's `metrics.boxcount` does, by the median of its slopes.
 
-    Ten sizes from 10 pixels (not 1) to the short side, ragged boxes at the far ends kept, boxes
-    that are full left out: a dense border loses boxes, and four of ten slopes are of boxes larger
-    than an eighth of the image.
+    The numbers equal porespy's. It has ten sizes from 10 pixels (not 1) to the short side, counts
+    ragged boxes at the far ends and leaves out full boxes: a dense border loses boxes, and four of
+    ten slopes are of boxes larger than an eighth of the image.
     """
     sizes = np.unique(np.logspace(1, np.log10(min(mask.shape)), 10).astype(int))
     counts = []
@@ -100,18 +101,19 @@ def porespy_boxcount(mask: NDArray[np.bool_]) -> Published:
 
 
 def fractal_llm(yes: NDArray[np.bool_], *, plus_one: bool = True) -> Published:
-    """morganmcg1/fractal-llm: dilation XOR erosion, boxes 2 .. 64 below the side, plain fit.
+    """Estimate as morganmcg1/fractal-llm does: dilation XOR erosion, and a plain fit.
 
-    The border is two pixels thick and goes round the frame (erosion takes what is outside for no),
-    so straight lines read 1.14 to 1.25 at 64 x 64, and an all-trainable map 1.15.
+    Boxes have sides 2 .. 64 below the image's side. The border is two pixels thick and goes round
+    the frame (erosion takes points outside for no), so straight lines read 1.14 to 1.25 at 64 x 64,
+    and an all-trainable map 1.15.
 
     Parameters
     ----------
     yes
         (ny, nx) bool labels.
     plus_one
-        ``log(count + 1)`` as its fine-tunes and grids have it; False: ``log(count)`` of counts
-        above 0, as its figures have it.
+        True for ``log(count + 1)``, as in its fine-tunes and grids; False for ``log(count)`` of
+        counts above 0, as in its figures.
     """
     from scipy.ndimage import binary_dilation, binary_erosion  # takes a while to import
 
@@ -124,19 +126,19 @@ def fractal_llm(yes: NDArray[np.bool_], *, plus_one: bool = True) -> Published:
 
 
 def attractors_jl(yes: NDArray[np.integer | np.bool_], *, sizes: range | None = None) -> Published:
-    """Attractors.jl's `basins_fractal_dimension`; its `uncertainty_exponent` is 2 less this.
+    """Estimate as Attractors.jl's `basins_fractal_dimension` does.
 
-    Boxes of every whole size from 3 to 1/20 of the long side, whole ones only, counted when their
-    labels differ, and a plain fit: the many coarse sizes weigh most, and boxes of a few pixels miss
-    the border between them. Written from a description of the code and held against the ranges of
-    its own tests, not against its output.
+    Its `uncertainty_exponent` is 2 minus this dimension. Whole boxes of every whole size from 3 to
+    1/20 of the long side are counted if their labels differ, with a plain fit: the many coarse
+    sizes weigh most, and boxes of a few pixels miss the border between them. Written from a
+    description of the code and compared with the ranges of its own tests, not with its output.
 
     Parameters
     ----------
     yes
-        (ny, nx) labels; here any number of kinds.
+        (ny, nx) labels, of any number of kinds.
     sizes
-        Other sizes than its default.
+        Box sizes; None for the default of Attractors.jl.
     """
     candidates = range(3, max(yes.shape) // 20 + 1) if sizes is None else sizes
     side = np.array([size for size in candidates if size <= min(yes.shape)], dtype=np.int64)
@@ -150,10 +152,11 @@ def attractors_jl(yes: NDArray[np.integer | np.bool_], *, sizes: range | None = 
 
 
 def torkamandi(yes: NDArray[np.bool_]) -> Published:
-    """arXiv 2501.04286: Sobel edges, image cut to 2^k pixels, boxes 2^k .. 4, plain fit.
+    """Estimate as Torkamandi (arXiv 2501.04286) does: Sobel edges, and a plain fit.
 
-    Edges are two pixels thick, and the largest box is the whole image. Written from a description
-    of the code, without published counts to hold it against.
+    The image is cut to 2^k pixels, and boxes have sides 2^k .. 4. Edges are two pixels thick, and
+    the largest box is the whole image. Written from a description of the code, without published
+    counts to compare with.
     """
     from scipy.ndimage import sobel  # takes a while to import
 
@@ -174,7 +177,7 @@ ESTIMATORS: Final[Mapping[str, Callable[[NDArray[np.bool_]], Published]]] = {
     "attractors.jl": attractors_jl,
     "torkamandi-2025": torkamandi,
 }
-"""By the names that `estimate` takes."""
+"""Published estimators by the names that `estimate` takes."""
 
 
 def _published(

@@ -56,7 +56,7 @@ PREFERRED: Final = (
         " enough",
     ),
 )
-"""The best first, by benchmarks/dimension.py: see docs/benchmarks.md."""
+"""Estimators, the best first, ordered by benchmarks/dimension.py (see docs/benchmarks.md)."""
 
 
 def recommended(available: Collection[str]) -> Choice:
@@ -65,13 +65,13 @@ def recommended(available: Collection[str]) -> Choice:
     Parameters
     ----------
     available
-        What there is, of the `data` of `PREFERRED`. A grid has a raster; a refined stage has
-        levels and a raster.
+        Kinds of data at hand, from the `data` of `PREFERRED`. A grid has a raster; a refined stage
+        has levels and a raster.
 
     Raises
     ------
     SweepError
-        If nothing is available, or something that is not known.
+        If `available` is empty, or holds an unknown kind of data.
     """
     known = [choice.data for choice in PREFERRED]
     if not available or set(available) - set(known):

@@ -32,7 +32,7 @@ class Estimate:
     blocks
         Number of independent parts behind the interval.
     warnings
-        Sentences that belong beside the number, for a reader.
+        Sentences to print beside the dimension.
     """
 
     method: str

@@ -1,16 +1,16 @@
-"""From what was measured at a ladder of scales to a dimension: the fit that estimators share.
+"""Fit of a dimension to measurements at a ladder of scales, which all estimators share.
 
 Counts, shares and areas go as a power of the scale, ``measured ~ scale**slope``, and the dimension
 is ``base - slope``: base 0 for boxes, 1 for flips along a line, 2 for shares of pairs and areas.
 
 * **Weights.** The line is fitted to logarithms, each with the weight of its variance between
-  bootstrap draws, but no more than that of an error of `FLOOR`: self-similar sets wobble about the
-  power law by as much, however many runs are spent.
-* **Interval.** Two errors are put together: the spread between draws of blocks, and what the scales
-  themselves say. That is the spread between fits whose ends are moved in and out, or, where it is
-  more, the error of a mean of local slopes: all blocks of one frame look at the same border, whose
-  own wobble about the power law no drawing of blocks can show. A bent line, from a frame that is
-  still felt or a lattice that begins to show, thus widens the interval too.
+  bootstrap draws, but at most the weight of an error of `FLOOR`: self-similar sets deviate from the
+  power law by that much, whatever the number of runs.
+* **Interval.** Two errors are combined: the spread between draws of blocks, and the spread between
+  scales. The second is the spread between fits whose ends are moved in and out or, if larger, the
+  error of a mean of local slopes: all blocks of one frame see one border, and resampling blocks
+  cannot show that border's own deviation from the power law. A bent line, at scales where the frame
+  or the lattice has an effect, thus widens the interval too.
 """
 
 from typing import Final
@@ -25,7 +25,7 @@ FLOOR: Final = 0.01
 """Least error of a logarithm to base 2."""
 
 MIN_SCALES: Final = 3
-"""A line through fewer leaves nothing to judge it by."""
+"""Least number of scales: a line through fewer leaves no residual to judge it by."""
 
 NO_BOUNDARY: Final = "no boundary was met"
 
@@ -43,29 +43,29 @@ def fit_scaling(
     uncorrected: NDArray[np.float64] | None = None,
     notes: tuple[str, ...] = (),
 ) -> Estimate:
-    """Fit a dimension.
+    """Fit a dimension to measurements at a ladder of scales.
 
     Parameters
     ----------
     method, unit
         As in `Estimate`.
     scales
-        (k,) above 0, the coarsest first.
+        (k,) scales above 0, the coarsest first.
     measured
-        (k,) at least 0.
+        (k,) measurements, at least 0.
     draws
-        (r, k) what other draws of the blocks would have measured; None: no interval.
+        (r, k) measurements of other draws of the blocks; None: no interval.
     blocks
-        How many blocks were drawn from: windows, where there are several, or parts of one.
+        Number of blocks that were drawn from: windows if there are several, or parts of one.
     base
-        The dimension is this less the slope.
+        The dimension is `base` minus the slope.
     fit
-        (k,) which scales to fit; those that show nothing are left out.
+        (k,) True for scales to fit; scales without a measurement above 0 are left out.
     uncorrected
-        (k,) `measured` before a correction that rests on a model. How far its fit lies from that
-        of `measured` is an error of its own: the model may be wrong by as much.
+        (k,) `measured` before a correction that depends on a model. The distance between its fit
+        and the fit of `measured` is an additional error: the model may be wrong by that much.
     notes
-        Warnings to hand on.
+        Warnings to add to those of the fit.
     """
     seen = measured > 0
     chosen = _run_of(fit & seen)
@@ -91,7 +91,7 @@ def fit_scaling(
             spread = float(np.sqrt(np.mean(np.square(np.array(others) - value))))
             slopes = np.diff(log_measured[chosen]) / np.diff(log_scale[chosen])
             wobble = float(slopes.std(ddof=1)) / np.sqrt(slopes.size)
-            # Drawing from few blocks shows less than they differ by.
+            # Resampling few blocks understates their differences.
             drawn = float(line.dimension(logs, chosen).std()) * (blocks / (blocks - 1)) ** 0.5
             errors = [drawn, max(spread, wobble)]
             if uncorrected is not None:
@@ -115,13 +115,13 @@ def fit_scaling(
 
 
 class _Line:
-    """Weighted least squares over some of the scales."""
+    """Weighted least-squares line over some of the scales."""
 
     def __init__(self, x: NDArray[np.float64], weight: NDArray[np.float64], base: int) -> None:
         self.x, self.weight, self.base = x, weight, base
 
     def dimension(self, y: NDArray[np.float64], some: NDArray[np.int64]) -> NDArray[np.float64]:
-        """Of (..., k) logarithms."""
+        """Return the dimensions that fit (..., k) logarithms."""
         x, weight = self.x[some], self.weight[some]
         x = x - np.average(x, weights=weight)
         # Taken from y, a mean lets equal values give a slope of exactly 0.
@@ -130,7 +130,7 @@ class _Line:
 
 
 def _run_of(fit: NDArray[np.bool_]) -> NDArray[np.int64]:
-    """The longest run of scales to be fitted, the coarser of two alike."""
+    """Return the longest run of scales to fit, the coarser of two runs of equal length."""
     best, start = np.empty(0, dtype=np.int64), 0
     for end in [*np.flatnonzero(~fit).tolist(), fit.size]:
         if end - start > best.size:
@@ -140,7 +140,7 @@ def _run_of(fit: NDArray[np.bool_]) -> NDArray[np.int64]:
 
 
 def _ranges(chosen: NDArray[np.int64], seen: NDArray[np.bool_]) -> list[NDArray[np.int64]]:
-    """The chosen range with either end moved in or out by up to a quarter of it, at least one."""
+    """Return ranges with either end of the chosen one moved by up to a quarter, at least by one."""
     first, last, most = int(chosen[0]), int(chosen[-1]), max(1, chosen.size // 4)
     ranges = []
     for low in range(max(0, first - most), first + most + 1):
@@ -154,8 +154,11 @@ def _ranges(chosen: NDArray[np.int64], seen: NDArray[np.bool_]) -> list[NDArray[
 def _log_draws(
     draws: NDArray[np.float64] | None, measured: NDArray[np.float64]
 ) -> NDArray[np.float64] | None:
-    """Logarithms of draws. One that misses a scale's few events altogether counts an eighth of
-    them: the scale then hardly weighs, and the logarithm stays finite."""
+    """Return the logarithms of draws.
+
+    A draw without any of a scale's few events counts as an eighth of them: the scale then hardly
+    weighs, and the logarithm stays finite.
+    """
     if draws is None:
         return None
     least = np.where(measured > 0, measured / 8, 1.0)

@@ -6,9 +6,9 @@ line at random cuts a border of dimension D in a set of dimension D - 1: Mattila
 and Measures in Euclidean Spaces (1995), ch. 10). Scales are in line lengths, counts are sums over
 lines, and the lines are the blocks of the interval.
 
-Assumed: lines placed at random, uniformly in the frame, over a border that is rough in every
-direction that they cross it in. A graph over one axis is met ever more steeply by lines along the
-other, and the last of that leaves at scales that are a thousandth of the frame.
+Assumption: lines are placed at random, uniformly in the frame, over a border that is rough in every
+direction in which they cross it. Lines along one axis meet a graph over the other axis ever more
+steeply, an effect that ends only at scales of a thousandth of the frame.
 """
 
 from collections.abc import Sequence
@@ -27,7 +27,7 @@ METHOD = "transects"
 
 
 def from_flips(stages: Sequence[ChordFlips], *, seed: int = 0) -> Estimate:
-    """Estimate from the lines of one or more stages.
+    """Estimate the dimension from the lines of one or more stages.
 
     Parameters
     ----------
@@ -63,7 +63,7 @@ def from_counts(
     method: str = METHOD,
     notes: tuple[str, ...] = (),
 ) -> Estimate:
-    """Estimate from counts of flips.
+    """Estimate the dimension from counts of flips.
 
     Parameters
     ----------
@@ -72,10 +72,10 @@ def from_counts(
     groups
         (lines,) the window or seed of each line; None: one.
     first
-        The coarsest level to fit; None: ``max(3, (levels - 2) // 2)``, for at coarser ones the
-        frame shows.
+        The coarsest level to fit; None: ``max(3, (levels - 2) // 2)``, since the frame has an
+        effect at coarser levels.
     seed
-        Of the bootstrap.
+        Seed of the bootstrap.
     method, notes
         Name and warnings of the estimate.
     """
@@ -99,17 +99,20 @@ def from_counts(
 def from_label(
     label: Label, window: Window, *, labels: int = 262_144, levels: int = 14, seed: int = 0
 ) -> Estimate:
-    """Estimate from a label function; see `lines.sample_lines` for arguments and errors."""
+    """Estimate the dimension from a label function.
+
+    See `function_lines.sample_lines` for arguments and errors.
+    """
     line_flips = sample_lines(label, window, labels=labels, levels=levels, seed=seed)
     return from_counts(line_flips.estimate, seed=seed, method=f"{METHOD} of a label function")
 
 
 def from_raster(labels: NDArray[np.int8], *, seed: int = 0) -> Estimate:
-    """Estimate from a raster, whose rows and columns are the lines.
+    """Estimate the dimension from a raster, whose rows and columns are the lines.
 
-    Flips at a distance of s nodes are counted from every node on, not from every s-th, and the
-    share of them times ``1 / s`` is the count of a line. Scales are in cells. Fitted from 2 cells
-    to 1/16 of the short side. Blocks are tiles of 1/8 of the sides.
+    Flips at a distance of s nodes are counted starting at every node, not at every s-th node, and
+    their share times ``1 / s`` is the count of a line. Scales are in cells. The fit runs from 2
+    cells to 1/16 of the short side. Blocks are tiles of 1/8 of the sides.
 
     Parameters
     ----------
@@ -117,7 +120,7 @@ def from_raster(labels: NDArray[np.int8], *, seed: int = 0) -> Estimate:
         (ny, nx) int8 of 1, 0 and -1 (not known; pairs with such a node are left out), as
         `boundary.labels` returns it.
     seed
-        Of the bootstrap.
+        Seed of the bootstrap.
     """
     side = min(labels.shape) - 1
     steps = [1 << k for k in range(max(1, side.bit_length() - 2))][::-1]

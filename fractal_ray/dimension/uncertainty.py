@@ -1,22 +1,23 @@
-"""Dimension from how often two points at a distance disagree: the uncertainty exponent.
+"""Dimension from the uncertainty exponent: the share of pairs of points with different labels.
 
 The share f of uncertain points at a distance e goes as ``e**alpha`` and ``D = 2 - alpha`` (Grebogi,
 McDonald, Ott, Yorke, Phys. Lett. A 99, 415 (1983); McDonald, Grebogi, Ott, Yorke, Physica D 17,
-125 (1985)). Two definitions of uncertain are in use, with one exponent and other prefactors:
+125 (1985)). Two definitions of uncertain are in use, with one exponent and different prefactors:
 
 * ``pair``: a point and another at the distance have different labels.
 * ``ball``: of a point and the two at the distance on either side of it, some have different labels
   (McDonald et al. 1985). On a raster, where all neighbours are known, the whole ball is searched:
   that is `dilation.py`.
 
-Distances are in frame sides. What is fitted is f for balls, and ``2 / pi sin(pi f / 2)`` for pairs:
-the same where f is small, and a power law up to f = 1/2 where labels are the sign of a Gaussian
-field, for which ``f = arccos(r) / pi`` and ``1 - r ~ e**(2 alpha)`` (Sheppard, Phil. Trans. R. Soc.
-A 192, 101 (1899)). A rough border, which still disagrees at the finest distances, reads up to 0.02
-low without. What the sine moves is an error of the interval, for the model may not hold.
+Distances are in frame sides. The fitted quantity is f for balls, and ``2 / pi sin(pi f / 2)`` for
+pairs. The sine equals f where f is small, and is a power law up to f = 1/2 if labels are the sign
+of a Gaussian field, for which ``f = arccos(r) / pi`` and ``1 - r ~ e**(2 alpha)`` (Sheppard, Phil.
+Trans. R. Soc. A 192, 101 (1899)). Without the sine, a rough border, whose pairs still disagree at
+the finest distances, reads up to 0.02 low. The change by the sine enters the interval as an error,
+since the model may not hold.
 
-Assumed: points and directions uniform in the frame. The finer the distance the rarer are pairs that
-disagree: a smooth border is better served by transects.
+Assumption: points and directions are uniform in the frame. The finer the distance, the rarer are
+pairs that disagree, so transects suit a smooth border better.
 """
 
 from collections.abc import Sequence
@@ -36,12 +37,12 @@ METHOD = "uncertainty exponent"
 
 Definition = Literal["pair", "ball"]
 
-_FEWEST: Final = 10  # disagreements below which a share says little
+_FEWEST: Final = 10  # least number of disagreements for an informative share
 _BLOCKS: Final = 256
 
 
 def from_pairs(disagreements: Sequence[Sequence[Disagreements]], *, seed: int = 0) -> Estimate:
-    """Estimate from the pairs of one or more stages.
+    """Estimate the dimension from the pairs of one or more stages.
 
     Parameters
     ----------
@@ -89,24 +90,25 @@ def from_label(
     distances: Sequence[int] = range(4, 14),
     seed: int = 0,
 ) -> Estimate:
-    """Estimate from a label function.
+    """Estimate the dimension from a label function.
 
-    One first point serves all distances, which lie on one ray from it, each twice the one before:
-    the second points of neighbouring distances are then as far apart as the finer of them, and
-    make a pair more. So a label takes part in four times as many pairs as in the stage `pairs`.
+    One first point serves all distances. The second points lie on one ray from it, each at twice
+    the distance of the one before, so two neighbouring second points are as far apart as the finer
+    of their distances, and make one more pair. A label thus takes part in four times as many pairs
+    as in the stage `pairs`.
 
     Parameters
     ----------
     label, window
-        The label function, and where.
+        The label function, and its window.
     definition
         "pair" or "ball".
     labels
-        How many labels to ask for, at most.
+        Largest number of labels to compute.
     distances
         Consecutive k, 2 or more, each for a distance of ``2**-k`` of the frame's sides.
     seed
-        Of points and bootstrap.
+        Seed of points and bootstrap.
 
     Raises
     ------
@@ -149,9 +151,9 @@ def from_label(
 
 
 def from_raster(labels: NDArray[np.int8], *, seed: int = 0) -> Estimate:
-    """Estimate from all pairs of a raster along rows, columns and both diagonals.
+    """Estimate the dimension from all pairs of a raster along rows, columns and both diagonals.
 
-    Scales are in cells, the side of a cell taken for 1 along both axes. Fitted from 4 cells to
+    Scales are in cells, with the side of a cell as 1 along both axes. The fit runs from 4 cells to
     1/16 of the short side. Blocks are tiles of 1/8 of the sides.
 
     Parameters
@@ -159,7 +161,7 @@ def from_raster(labels: NDArray[np.int8], *, seed: int = 0) -> Estimate:
     labels
         (ny, nx) int8 of 1, 0 and -1 (not known).
     seed
-        Of the bootstrap.
+        Seed of the bootstrap.
     """
     side = min(labels.shape) - 1
     steps, scales = [], []
@@ -193,7 +195,10 @@ def _fitted(
     definition: Definition,
     blocks: int,
 ) -> Estimate:
-    """Wider distances than 1/16 of the frame tell of the frame; rare disagreements of nothing."""
+    """Fit the shares, without distances above 1/16 of the frame or with rare disagreements.
+
+    Above 1/16 the frame has an effect; rare disagreements carry no information.
+    """
     scales = 2.0 ** -np.array(levels, dtype=np.float64)
     share = differ / np.maximum(known, 1)
     return fit_scaling(
@@ -210,17 +215,18 @@ def _fitted(
 
 
 def _unsaturated(share: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The module's ``2 / pi sin(pi f / 2)``."""
+    """Return ``2 / pi sin(pi f / 2)`` (see the module's docstring)."""
     return 2 / np.pi * np.sin(np.pi / 2 * share)
 
 
 def _rays(
     count: int, length: float, sides: list[int], rng: np.random.Generator
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """(count, 2) places in the unit square, and directions that stay in it for a length.
+    """Draw (count, 2) places in the unit square, and directions that stay in it for a length.
 
-    One way on, only directions are drawn again, as in the stage `pairs`: places stay uniform. Both
-    ways, a place in a corner may have no such direction, so it is drawn again too.
+    For a direction one way, only directions are drawn again, as in the stage `pairs`: places stay
+    uniform. For both ways, a place in a corner may have no such direction, so it is drawn again
+    too.
     """
     place, along = rng.random((count, 2)), np.zeros((count, 2))
     left = np.arange(count)
