@@ -2,8 +2,8 @@
 
 A value depends only on the axis and on the *fraction* ``address / cells``, so a lattice and its
 halving share their common points bit for bit. Values are computed in 50-digit decimal arithmetic
-and rounded once: the same bits on every machine, whatever its maths library, because a point's
-identity is made of them.
+and rounded once. Their bits are thus equal on every machine, whatever its maths library: a point's
+identity is made of these bits.
 """
 
 import math
@@ -60,7 +60,7 @@ class Axis:
 
     def ends(self) -> tuple[Decimal, Decimal]:
         """Return the coordinates of both ends: their logarithms on a log scale."""
-        # The decimal number that was written, not the binary one next to it: a range from 1e-6
+        # The decimal number as written, not the binary number next to it: a range from 1e-6
         # to 1e-1 then has 1e-3 among its values, as another sweep's range may.
         low, high = Decimal(repr(self.min)), Decimal(repr(self.max))
         if self.scale == "log":

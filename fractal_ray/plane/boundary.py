@@ -27,15 +27,15 @@ OUTCOME_CODES: Final = {Outcome.TRAINED: 0, Outcome.NOT_IMPROVED: 1, Outcome.DIV
 
 NOT_TRAINED: Final = 3
 NOT_DIVERGED: Final = 4
-"""Codes of inferred nodes of which the runs imply one label and leave the outcome open: not
-improved or diverged, and trained or not improved."""
+"""Codes of inferred nodes with one known label and two possible outcomes: not improved or diverged,
+and trained or not improved."""
 
 POSSIBLE: Final = {
     **{code: (outcome,) for outcome, code in OUTCOME_CODES.items()},
     NOT_TRAINED: (Outcome.NOT_IMPROVED, Outcome.DIVERGED),
     NOT_DIVERGED: (Outcome.TRAINED, Outcome.NOT_IMPROVED),
 }
-"""Code in `Raster.outcome` -> the outcomes that it leaves open; all but `UNKNOWN`."""
+"""Possible outcomes by code in `Raster.outcome`, for all codes but `UNKNOWN`."""
 
 # boundary name -> the outcomes that are labelled 1 ("yes")
 _YES: Final = {
@@ -43,7 +43,7 @@ _YES: Final = {
     "stable": (Outcome.TRAINED, Outcome.NOT_IMPROVED),
 }
 BOUNDARIES: Final = tuple(_YES)
-"""The boundaries that `labels` knows."""
+"""Names of the boundaries that `labels` accepts."""
 
 
 @dataclass(frozen=True)
@@ -100,7 +100,7 @@ class Raster:
 
     @property
     def known(self) -> NDArray[np.bool_]:
-        """(ny, nx) bool, True where there is an outcome, or one of two: a run's own or inferred."""
+        """Return (ny, nx) bool, True at nodes with one or two outcomes, run or inferred."""
         return self.outcome != UNKNOWN
 
     @property
@@ -147,7 +147,7 @@ def is_yes(outcome: Outcome, boundary: str) -> bool:
 
 
 def labels(raster: Raster, boundary: str) -> NDArray[np.int8]:
-    """Turn outcomes into yes (1), no (0) and not known (-1).
+    """Turn outcomes into labels: yes (1), no (0) and not known (-1).
 
     Parameters
     ----------
@@ -159,12 +159,12 @@ def labels(raster: Raster, boundary: str) -> NDArray[np.int8]:
 
     Returns
     -------
-    (ny, nx) int8 of 1, 0 and -1: also where a node's outcome may be one of two whose labels differ.
+    (ny, nx) int8 of 1, 0 and -1; -1 also for a node with two possible outcomes of different labels.
 
     Raises
     ------
     SweepError
-        A ValueError, if `boundary` is not one of `BOUNDARIES`.
+        If `boundary` is not one of `BOUNDARIES`; the error is also a ValueError.
     """
     if boundary not in _YES:
         allowed = ", ".join(BOUNDARIES)
@@ -189,8 +189,8 @@ def boundary_cells(labels: NDArray[np.int8]) -> BoundaryCells:
 
     Returns
     -------
-    Cells of shape (ny - 1, nx - 1). A cell with missing corners is a boundary cell if those that
-    are known already disagree; otherwise it is neither boundary nor known.
+    Cells of shape (ny - 1, nx - 1). A cell with missing corners is a boundary cell if its known
+    corners disagree; otherwise it is neither boundary nor known.
 
     Raises
     ------

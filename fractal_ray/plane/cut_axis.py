@@ -1,7 +1,7 @@
-"""Parts of an axis with exact ends, and the way between an axis's values and its coordinate.
+"""Parts of an axis with exact ends, and conversion between an axis's values and its coordinate.
 
 An axis's own coordinate is the value on a linear scale and its natural logarithm on a log scale,
-in the 50-digit decimals of `space.Axis`.
+in the 50-digit decimals of `plane.axes.Axis`.
 """
 
 from dataclasses import dataclass, field
@@ -10,12 +10,12 @@ from decimal import Context, Decimal
 from fractal_ray.plane.axes import Axis
 
 DECIMAL = Context(prec=50)
-"""The arithmetic of coordinates, that of `plane.axes.Axis`."""
+"""Arithmetic of coordinates, equal to the arithmetic of `plane.axes.Axis`."""
 
 
 @dataclass(frozen=True, slots=True)
 class CutAxis(Axis):
-    """A part of an axis of real numbers, its ends exact; `min`, `max` are these rounded.
+    """Part of an axis of real numbers with exact ends; `min` and `max` are the rounded ends.
 
     Parameters
     ----------

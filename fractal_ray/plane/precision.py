@@ -37,7 +37,7 @@ _DEEPEST: Final = 1100
 
 
 def rounded(values: NDArray[np.float64], arithmetic: Arithmetic) -> NDArray[np.float64]:
-    """Round values as an arithmetic does: to nearest, ties to even (bfloat16 from float32)."""
+    """Round values to an arithmetic's nearest numbers, ties to even (bfloat16 from float32)."""
     if arithmetic == "float64":
         return values
     with np.errstate(over="ignore"):
@@ -64,7 +64,7 @@ def next_value(value: float, arithmetic: Arithmetic, *, up: bool) -> float:
 
 
 def distinct_values(axis: Axis, cells: int, arithmetic: Arithmetic) -> int:
-    """Return how many different numbers the nodes of an axis become.
+    """Return the number of different numbers that the nodes of an axis become.
 
     Parameters
     ----------
@@ -73,7 +73,7 @@ def distinct_values(axis: Axis, cells: int, arithmetic: Arithmetic) -> int:
     cells
         Cells of the lattice along it, at least 1.
     arithmetic
-        What uses the values.
+        Arithmetic that uses the values.
 
     Returns
     -------
@@ -92,18 +92,18 @@ def deepest_level(frame: Frame, arithmetics: Arithmetics) -> int:
     """Return the deepest level at which all neighbours on a frame differ along both axes.
 
     Beyond it the distance of neighbours is smaller than the spacing of the arithmetic's numbers
-    somewhere on the frame, so that some nodes are the same run.
+    somewhere on the frame, so that some nodes share one run.
 
     Parameters
     ----------
     frame
         The frame.
     arithmetics
-        What uses the values of x and of y.
+        Arithmetics that use the values of x and of y.
 
     Returns
     -------
-    0 or more, or -1 where not even level 0 is resolved.
+    0 or more, or -1 if not even level 0 is resolved.
     """
     return min(_deepest(*side) for side in _sides(frame, arithmetics))
 
@@ -124,7 +124,8 @@ def refuse_unresolved(frame: Frame, level: int, arithmetics: Arithmetics) -> Non
     Raises
     ------
     SweepError
-        Naming the axes, how many numbers their nodes really are, and the deepest level.
+        If some neighbours are one number. The message has the axes, the number of different
+        numbers of their nodes, and the deepest level.
     """
     if level <= deepest_level(frame, arithmetics):
         return
@@ -164,11 +165,11 @@ def _deepest(axis: Axis, cells: int, arithmetic: Arithmetic) -> int:
 
 
 def _tightest(axis: Axis) -> list[float]:
-    """Return values where neighbours are the fewest numbers apart.
+    """Return the values at which the fewest numbers lie between neighbours.
 
     Numbers are spaced by powers of two. On a linear axis their spacing is largest at the end that
-    lies farther from 0; on a log axis, where it grows in steps and the distance of neighbours
-    evenly, just above such a step, or at the low end.
+    lies farther from 0. On a log axis the spacing grows in steps and the distance of neighbours
+    grows evenly, so the fewest numbers are just above a step, or at the low end.
     """
     if axis.scale == "linear":
         return [math.nextafter(max(abs(axis.min), abs(axis.max)), 0.0)]

@@ -1,9 +1,9 @@
-"""Zooms: new frames around the border of one that is filled, chosen from its labels.
+"""Zooms: new frames around the border of a filled frame, chosen from its labels.
 
-A centre is picked from labels (`windows.py`), found by bisection (`bisect.py`) or named by the
-user; `zoom_in` and `zoom_out` make the frames. Their ends are exact (`cut.py`), not
-rounded to float64: a window has its exact size however deep it is, and a node that it shares with
-the lattice around it has the same bits, so it is run once.
+A centre is picked from labels (`planners/windows.py`), located by bisection (`planners/bisect.py`)
+or named by the user; `zoom_in` and `zoom_out` make the frames. Their ends are exact
+(`cut_axis.py`), not rounded to float64: a window has its exact size at any depth, and a node that
+it shares with the lattice around it has equal bits there, so it is run once.
 """
 
 import math
@@ -41,15 +41,15 @@ class Zoom:
     fx, fy
         The chosen centre in unit coordinates of the parent, rounded to float64.
     x, y
-        The same in real values. The frame is centred there unless it would have left its parent.
+        The centre in real values. The frame is centred there unless it would have left its parent.
     factor
-        How many times narrower than its parent the frame is, along each side.
+        Width of the parent divided by the width of the frame, along each side.
     rule
-        What chose the centre.
+        Name of the rule that chose the centre.
     seed
-        Of the rule.
+        Seed of the rule.
     label
-        What the points were labelled by when it was chosen, as a spec says it.
+        Label of the points when the centre was chosen, in the form of a spec.
     """
 
     frame: Frame
@@ -127,19 +127,21 @@ def zoom_in(
     Parameters
     ----------
     frame
-        What the first is cut from.
+        Frame that the first new frame is cut from.
     centre
-        In unit coordinates of `frame`. A window that would leave its parent is shifted inside.
+        Centre in unit coordinates of `frame`. A window that would leave its parent is shifted
+        inside.
     factor
-        Above 1.
+        Width of each frame divided by the width of the next, above 1.
     cells
         Cells of the new frames along x and y, at level 0.
     first_id
-        Number of the first; the next counts on, and each has the one before as its parent.
+        Number of the first new frame; the numbers count up, and each frame is the parent of the
+        next.
     rule, seed
-        What chose the centre, for the record.
+        Rule that chose the centre and its seed, for the record.
     depth
-        How many. Fewer come back where a frame would have only one float64 along an axis.
+        Number of frames. Fewer are returned if a frame would have only one float64 along an axis.
 
     Raises
     ------
@@ -171,10 +173,10 @@ def zoom_out(
 ) -> list[Zoom]:
     """Return the frames of `zoom_in` from the deepest outwards; the last covers all of `frame`.
 
-    So is the movie of Sohl-Dickstein made (arXiv 2402.06184, side doubled from a deep box until
-    it covers the axes). There the last boxes leave the axes; here they stay inside, because the
-    settings beyond were never allowed, so the centre drifts to one side in them. All are recorded
-    as cut from `frame`.
+    The movie of Sohl-Dickstein 2024 (arXiv 2402.06184) is made in this way: the side of a deep box
+    is doubled until it covers the axes. Its last boxes leave the axes. Here they stay inside,
+    because settings beyond the axes were never allowed, so their centre drifts to one side. All
+    frames are recorded as cut from `frame`.
 
     Parameters
     ----------

@@ -1,9 +1,9 @@
-"""Points of the border itself, to the last bit of the arithmetic: bisection of segments.
+"""Bisection of segments: points of the border itself, to the last bit of the arithmetic.
 
-A segment joins two nodes with different labels. Its midpoint is run, the half whose ends differ is
-kept, and so on until the midpoint is one of the ends in the arithmetic that uses the values: about
-50 runs in float64 and 20 in float32, one after the other in a segment, several segments beside each
-other.
+A segment joins two nodes with different labels. Its midpoint is run, and the half whose ends differ
+is halved again, until the midpoint equals one of the ends in the arithmetic that uses the values.
+That takes about 50 runs in float64 and 20 in float32, one after the other in a segment; several
+segments advance beside each other.
 """
 
 import random
@@ -28,10 +28,11 @@ from fractal_ray.planners.windows import Cell
 _ATTEMPTS: Final = 4
 """Number of points to try if the midpoint's run fails for good, itself included."""
 _HALVINGS: Final = 64
-"""On a linear axis float64 has no last bit next to 0: the border could be followed for 1000."""
+"""Most halvings of a segment: on a linear axis float64 has no last bit next to 0, and a border
+there could be followed for 1000 halvings."""
 
 Segment = tuple[Point, Point]
-"""A node labelled yes and one labelled no."""
+"""Pair of a node labelled yes and a node labelled no."""
 State = Literal["open", "resolved", "gave up"]
 
 
@@ -42,12 +43,12 @@ class Bracket:
     Parameters
     ----------
     yes, no
-        Their values ``(x, y)``.
+        Values ``(x, y)`` of the points.
     labels
-        What each run showed, in order: True (yes), False (no), or None where it failed for good.
+        Label of each run, in order: True (yes), False (no), or None if it failed for good.
     state
         "resolved": no number lies between, or 64 halvings were made; "gave up": the midpoint and
-        3 places beside it failed; "open": there is more to run.
+        3 places beside it failed; "open": more runs are needed.
     """
 
     yes: tuple[float, float]
@@ -69,18 +70,19 @@ class Bracket:
 def segments_in(
     frame: Frame, level: int, labels: NDArray[np.int8], cells: Sequence[Cell], seed: int = 0
 ) -> list[Segment]:
-    """One segment of each boundary cell: two of its corners that differ, drawn evenly.
+    """Draw one segment of each boundary cell: two of its corners that differ, drawn evenly.
 
     Parameters
     ----------
     frame, level
-        The lattice that the labels are of.
+        The frame, and the level of the lattice of the labels.
     labels
-        (ny, nx) int8 of 1, 0 and -1. Give -1 to what was not run: a wrong label brackets nothing.
+        (ny, nx) int8 of 1, 0 and -1. Nodes that were not run must be -1: a wrong label brackets
+        nothing.
     cells
         (row, column) of the cells.
     seed
-        Of the draw.
+        Seed of the draw.
 
     Raises
     ------
@@ -104,7 +106,7 @@ def _segment(
 
 @dataclass(slots=True)
 class _Search:
-    """A segment's state; places are shares of the way from its yes end to its no end."""
+    """State of a segment; places are shares of the way from its yes end to its no end."""
 
     start: tuple[Decimal, Decimal]
     step: tuple[Decimal, Decimal]
@@ -119,7 +121,7 @@ class _Search:
 
 
 class BisectPlanner:
-    """Bisects segments between differing nodes of `frame`.
+    """Planner that bisects segments between differing nodes of `frame`.
 
     The address of a point is its own: `level` counts the halvings from 1, `ix` the segments from
     0, and `iy` the attempts from 0. It names no lattice node.
@@ -129,13 +131,13 @@ class BisectPlanner:
     frame
         The frame that the segments lie in.
     segments
-        Nodes of its lattice at any level, and known: they are not run again.
+        Known nodes of its lattice, at any level: they are not run again.
     label
-        Which outcomes are labelled yes.
+        Returns True for outcomes that are labelled yes.
     seed
-        Of where else to look, in the middle half, when the midpoint's run fails for good.
+        Seed of the other places to try, in the middle half, if the midpoint's run fails for good.
     arithmetics
-        What uses the values of x and of y.
+        Arithmetics that use the values of x and of y.
 
     Raises
     ------
@@ -167,7 +169,7 @@ class BisectPlanner:
 
     @property
     def backlog(self) -> int:
-        """Return how many points `ask` could return now: at most one per segment."""
+        """Return the number of points that `ask` could return now: at most one per segment."""
         return len(self._todo)
 
     @property
@@ -176,7 +178,7 @@ class BisectPlanner:
         return all(search.state != "open" for search in self._searches)
 
     def ask(self, n: int) -> list[Point]:
-        """Return up to `n` points; [] while results are missing, or when done."""
+        """Return up to `n` points; [] if results are missing, or if the planner is done."""
         return [self._todo.popleft() for _ in range(min(n, len(self._todo)))]
 
     def tell(self, results: Sequence[Result]) -> None:
@@ -226,7 +228,7 @@ class BisectPlanner:
         while search.attempt < _ATTEMPTS:
             place = self._place(number, search)
             values = _values(self.frame, search, place)
-            one_of_them = self._held(values) in map(self._held, ends)
+            one_of_them = self._rounded(values) in map(self._rounded, ends)
             if not search.attempt and (one_of_them or search.halvings == _HALVINGS):
                 search.state = "resolved"
                 return
@@ -239,7 +241,7 @@ class BisectPlanner:
             search.attempt += 1
         search.state = "gave up"
 
-    def _held(self, values: tuple[float, float]) -> tuple[float, float]:
+    def _rounded(self, values: tuple[float, float]) -> tuple[float, float]:
         """Return the values as the arithmetic rounds them."""
         x, y = (
             float(rounded(np.array([value]), arithmetic)[0])

@@ -8,7 +8,7 @@ from fractal_ray.planners.base import Result
 
 
 class GridPlanner:
-    """Asks for all nodes of level 0 of `frame`, coarse to fine.
+    """Planner of all nodes of level 0 of `frame`, coarse to fine.
 
     `results` holds the results so far, for the next stage.
     """

@@ -1,14 +1,14 @@
 """The halo of a refinement: nodes around a border that lies in pieces.
 
 Following finds every piece of border that a known node touches. It cannot find islands and cusps
-between the nodes. Their sign are *knots*: at some spacing, a node that differs from its four
-neighbours, or a square whose diagonals differ. There the border has pieces too small for that
-spacing, and more such pieces lie near. A disc, and any graph of a function, has no knots, so
-nothing is spent on them.
+between the nodes. A sign of them is a *knot*: at some spacing, a node that differs from its four
+neighbours, or a square whose diagonals differ. Near a knot the border has pieces too small for that
+spacing, and more such pieces are likely. A disc, and any graph of a function, has no knots, so it
+costs no additional runs.
 
-Around a knot (in its cell 5 levels above the finest) the neighbours of boundary cells are asked
-for. Coarse rings are cheap and find large islands. At the finest levels a ring is half of all
-points, so there it goes only where several boundary cells meet.
+Around a knot (in its cell 5 levels above the finest) the neighbours of boundary cells are
+requested. Coarse rings are cheap and find large islands. At the finest levels a ring is half of all
+points, so it is requested only near several boundary cells.
 """
 
 from typing import Final
@@ -17,10 +17,10 @@ from fractal_ray.planners.nodes import Nodes
 
 _KNOT_LEVELS: Final = 5
 
-# halo -> (radius, how many boundary cells must lie within it) of a cell that is asked for, by
-# levels above the finest, the last for all coarser ones. Tried on the sets of benchmarks/refine.py
-# with other seeds, some hundred tables give one curve of recall against points; these are two
-# places on it.
+# halo -> (radius, least number of boundary cells within it) of a requested cell, by levels above
+# the finest; the last entry is for all coarser levels. On the sets of benchmarks/refine.py with
+# other seeds, about a hundred tables give one curve of recall against points; these are two points
+# on it.
 _RINGS: Final = {
     1: ((1, 3), (1, 2), (3, 1), (8, 1)),
     2: ((1, 1), (2, 1), (4, 1), (8, 1)),

@@ -1,4 +1,4 @@
-"""A dense raster of labels from points that were not all run, and which of them were."""
+"""Dense raster of labels from the points that were run, with a mask of these points."""
 
 from collections.abc import Callable
 
@@ -44,17 +44,17 @@ def infer_labels(
 ) -> tuple[NDArray[np.int8], NDArray[np.bool_]]:
     """Fill a lattice: a node that was not run has the label of the cell that it lies in.
 
-    That cell is the finest one whose corners are known, by a run or as part of a larger cell, and
-    its label is theirs if all known nodes of its closed square agree. Where they do not, nodes
-    stay unknown.
+    That cell is the finest cell whose corners are known, by a run or as part of a larger cell. It
+    has the label of its corners if all known nodes of its closed square agree; if they do not,
+    nodes stay unknown.
 
     Parameters
     ----------
     x, y
         (n,) addresses at level `levels`, each node once.
     labels
-        (n,) 1 (yes), 0 (no) or -1: a run is called for and its answer not known. Leaving such
-        nodes out would let their neighbours answer for them.
+        (n,) 1 (yes), 0 (no) or -1: a run is needed and its outcome is not known. Without such
+        nodes their neighbours would decide their labels.
     cells_x, cells_y
         Cells along each side at level 0.
     levels

@@ -12,9 +12,9 @@ class ListedPlanner:
     Parameters
     ----------
     frame
-        That they lie in.
+        Frame that the points lie in.
     points
-        Each once; their addresses name no nodes.
+        The points, each once; their addresses name no nodes.
     """
 
     def __init__(self, frame: Frame, points: Sequence[Point]) -> None:
@@ -39,5 +39,5 @@ class ListedPlanner:
         return points
 
     def tell(self, results: Sequence[Result]) -> None:
-        """Take results."""
+        """Take results of points that `ask` returned."""
         self._out -= len(results)

@@ -1,15 +1,16 @@
 """The stage `pairs`: random pairs of points at a ladder of distances.
 
-How often the two of a pair disagree at a distance e goes as ``e**alpha``, and the border's
-dimension is ``D = 2 - alpha`` (McDonald, Grebogi, Ott, Yorke, Physica D 17, 125 (1985)). They
-vary one coordinate; here the direction is random too, so that no direction of the border is missed.
+The share of pairs at a distance e whose labels differ goes as ``e**alpha``, and the border's
+dimension is ``D = 2 - alpha`` (McDonald, Grebogi, Ott, Yorke, Physica D 17, 125 (1985)). That paper
+varies one coordinate; here the direction is random too, so that no direction of the border is
+missed.
 
 A pair's first end is uniform in the frame in the axes' own coordinates (on a log axis: in the
-logarithm), its direction uniform in the frame's unit square. Only the direction is drawn again
-where it leads out of the frame: without a first end near the rim, wide pairs would be found nearer
-to the middle than close ones, and a border there would come out smoother than it is. Everything is
-drawn in whole numbers, exact at every step, and a distance has a random stream of its own: more
-pairs or other distances keep every pair that was there.
+logarithm), and its direction is uniform in the frame's unit square. If a direction leads out of the
+frame, only the direction is drawn again. Otherwise no first end would lie near the rim, wide pairs
+would lie nearer to the middle than close pairs, and a border there would read too smooth. All draws
+are whole numbers, exact at every step, and each distance has a random stream of its own: with more
+pairs or other distances, all earlier pairs stay.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -25,10 +26,10 @@ from fractal_ray.plane.outcome import Outcome
 from fractal_ray.planners.base import Result
 
 FINEST: Final = 48
-"""Halvings of a frame's side below which float64 has next to no values left to tell apart."""
+"""Most halvings of a frame's side: float64 has hardly any different values at finer distances."""
 
 UNIT_BITS: Final = 96
-"""Unit coordinates are whole multiples of ``2**-UNIT_BITS`` of the frame's sides."""
+"""Bits of unit coordinates: whole multiples of ``2**-UNIT_BITS`` of the frame's sides."""
 
 _DRAWN_BITS: Final = 53
 
@@ -42,7 +43,7 @@ class PairPlanner:
     Parameters
     ----------
     frame
-        Where; its cells do not matter.
+        Frame of the pairs; its cells do not matter.
     count
         Pairs per distance, at least 1.
     distances
@@ -100,9 +101,9 @@ class Disagreements:
     level
         k: the distance is ``2**-k`` of the frame's sides.
     known
-        Pairs of which both ends have an outcome.
+        Number of pairs with an outcome at both ends.
     disagree
-        How many of those have one end of either label.
+        Number of these pairs with different labels at their ends.
     """
 
     level: int
@@ -118,10 +119,10 @@ def disagreements(
     Parameters
     ----------
     results
-        Of one `PairPlanner`, in any order. A pair with an end that failed or is missing is in
-        neither number, so a failure is never taken for agreement.
+        Results of one `PairPlanner`, in any order. A pair with an end that failed or is missing is
+        in neither number, so a failure is never taken for agreement.
     label
-        Which outcomes are labelled yes.
+        Returns True for outcomes that are labelled yes.
     """
     answers: dict[tuple[int, int], dict[int, bool]] = {}
     for point, outcome in results:
@@ -138,7 +139,7 @@ def disagreements(
 
 
 def refuse_whole_numbers(frame: Frame, stage: str) -> None:
-    """Raise ValueError for an integer axis: its points would not lie where they were drawn."""
+    """Raise ValueError for an integer axis, whose points are rounded away from drawn places."""
     for axis in (frame.x, frame.y):
         if axis.integer:
             raise ValueError(
@@ -162,8 +163,10 @@ def drawn_place(rng: Random) -> tuple[int, int]:
 
 
 def drawn_direction(rng: Random) -> tuple[int, int]:
-    """A vector that points anywhere alike: uniform in a disc (von Neumann's way), not of unit
-    length. No sine or cosine, whose last bits differ between machines."""
+    """Draw a vector in a uniform direction: uniform in a disc (von Neumann's method).
+
+    It is not of unit length. No sine or cosine is used: their last bits differ between machines.
+    """
     half = 1 << _DRAWN_BITS - 1
     while True:
         u, v = _drawn(rng) - half, _drawn(rng) - half
@@ -175,8 +178,8 @@ def drawn_chord(rng: Random) -> tuple[tuple[int, int], tuple[int, int]]:
     """Return unit coordinates of both ends of a line through a drawn place and direction."""
     place, direction = drawn_place(rng), drawn_direction(rng)
     side = 1 << UNIT_BITS
-    # How far back and on the two rims lie, in steps of the direction; a line along a rim meets
-    # only the other two.
+    # Distances backward and forward to the two rims, in steps of the direction; a line along a rim
+    # meets only the other two rims.
     ways = [
         sorted((Fraction(-at, step), Fraction(side - at, step)))
         for at, step in zip(place, direction, strict=True)

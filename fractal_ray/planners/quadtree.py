@@ -1,9 +1,9 @@
 """The set of nodes that a boundary needs: a closure, so the order of answers changes nothing.
 
 Every rule has the form "once these nodes are known and have these labels, ask for those nodes".
-No rule waits for a node to be absent, so each rule only adds nodes, and answers that come in any
-order, in any portions, lead to the same smallest set that all rules agree with. `nodes.py` says
-how nodes and cells are addressed.
+No rule waits for a node to be absent, so each rule only adds nodes. Answers in any order, in any
+portions, thus lead to one smallest set that satisfies all rules. `nodes.py` describes the addresses
+of nodes and cells.
 
 * **Follow.** A cell is a *boundary cell* when two known nodes of its closed square differ, nodes
   that hang on its edges or lie inside included. Every boundary cell is split: its corners, edge
@@ -11,10 +11,10 @@ how nodes and cells are addressed.
 * **Halo.** Where the border is in pieces, nodes around it are asked for as well: see `halo.py`.
 * **Rim.** Where the frame cuts the border into pieces, its rim is asked for: see `rim.py`.
 * **Audit.** A fixed share of all cells, chosen by a hash of level and address, is split whatever
-  the labels of its corners. What that shows makes boundary cells by the rule "follow".
+  the labels of its corners. Labels that differ there make boundary cells by the rule "follow".
 
-A failed node is neither yes nor no: it differs from both, so what it leaves unknown is confined to
-the four finest cells around it.
+A failed node is neither yes nor no: it differs from both, so only the four finest cells around it
+stay unknown.
 """
 
 from fractal_ray.plane.hashing import scramble

@@ -1,10 +1,10 @@
 """The stage `refine`: follow the border of a frame from its base lattice to a finer level.
 
-The set of points that are asked for in the end is the closure of `quadtree.py`: a function of the
+The set of points that are requested in total is the closure of `quadtree.py`, which depends on the
 labels alone. This module turns it into a planner. There is no barrier between levels: a point is
-asked for as soon as the points that call for it are known, coarse points first. Level 0 goes in the
-order of a hash and calls for the rest in that order, so a stage that is stopped early has looked
-at all parts of the frame alike.
+requested as soon as the points that require it are known, coarse points first. Level 0 is requested
+in the order of a hash, and finer points follow in that order, so a stage that is stopped early has
+covered all parts of the frame equally.
 """
 
 from collections import deque
@@ -92,7 +92,7 @@ class RefinePlanner:
         return not self._out and not any(self._todo)
 
     def ask(self, n: int) -> list[Point]:
-        """Return up to `n` points, coarse ones first. Empty: wait for results, or done."""
+        """Return up to `n` points, coarse ones first; [] while it waits for results, or is done."""
         points: list[Point] = []
         for level, todo in enumerate(self._todo):
             shift = self.levels - level

@@ -1,9 +1,9 @@
 """The rim of a refinement: a border that leaves the frame comes back elsewhere.
 
-A border that is one line crosses the rim twice. Where labels change along the rim more often, the
-frame cuts the border into pieces that hang together outside only, and following one piece does not
-lead to the next. So the whole rim is asked for at the finest spacing; its four sides cost little
-beside a border inside. A zoomed frame nearly always needs this, a closed border never does.
+A border that is one line crosses the rim twice. If labels change along the rim more often, the
+frame cuts the border into pieces that are connected outside the frame only, and following one piece
+does not lead to the next. So the whole rim is requested at the finest spacing; its four sides cost
+little beside a border inside. A zoomed frame nearly always needs this, a closed border never does.
 """
 
 from bisect import bisect_left
@@ -12,7 +12,7 @@ from typing import Final
 from fractal_ray.planners.nodes import Nodes
 
 _CROSSINGS: Final = 3
-"""Label changes along the rim that one line does not explain."""
+"""Least number of label changes along the rim that one line does not explain."""
 
 
 class Rim:

@@ -12,7 +12,7 @@ class SideBySide:
     Parameters
     ----------
     planners
-        Each of a frame with a number of its own; none of them asks for nothing.
+        Planners of frames with different numbers; each of them requests at least one point.
     """
 
     def __init__(self, planners: Sequence[Planner]) -> None:

@@ -2,23 +2,25 @@
 
 On a line that crosses a border of dimension D, the number of neighbouring positions with different
 labels grows as ``2**(n (D - 1))`` when the line is halved n times (Liu, arXiv 2406.13971, counts a
-one-dimensional border so).
+one-dimensional border in this way).
 
-**Which lines.** Through a random point of the frame in a random direction, both uniform in its
+**Lines.** Each goes through a random point of the frame in a random direction, both uniform in its
 unit square, from rim to rim. A long chord is thereby drawn more often than a short one (Coleman,
-J. Appl. Prob. 6, 430 (1969)), by just the factor that its positions lie further apart: positions
-are uniform in the frame and directions alike, so that the border counts wherever it lies.
+J. Appl. Prob. 6, 430 (1969)), by exactly the factor by which its positions lie further apart.
+Positions are thus uniform in the frame and directions are uniform, so that all parts of the border
+have equal weight.
 
-**Which positions.** All of ``2**dense + 1`` to begin with. From there on an interval is bisected
-when its ends disagree; and where they agree, with the probability `audit`, decided by a hash.
-Without the second rule nothing new would be found: of the halves of an interval whose ends
-disagree just one does so again, and the count would stay what it is, as of a smooth border. What
-is bisected by chance stands for ``1 / audit`` of its kind (Horvitz, Thompson, J. Am. Stat. Assoc.
-47, 663 (1952)), so that counts have the right mean at every level. With one half the agreeing
-intervals stay about as many, and a level costs ``count * 2**(dense - 1)`` runs and one per flip.
+**Positions.** The first ``2**dense + 1`` are all requested. At finer levels an interval is bisected
+if its ends disagree, and if they agree, with the probability `audit`, decided by a hash. Without
+the second rule no new flips would appear: of the halves of an interval whose ends disagree exactly
+one disagrees again, and the count would stay constant, as for a smooth border. An interval that is
+bisected by chance counts ``1 / audit`` times (Horvitz, Thompson, J. Am. Stat. Assoc. 47, 663
+(1952)), so that counts have the right mean at every level. With an audit of one half, the number of
+agreeing intervals stays about constant, and a level costs ``count * 2**(dense - 1)`` runs and one
+per flip.
 
-No level waits for another, and which positions are asked for depends on the labels alone. A failed
-position differs from either label, so that what it leaves unknown is confined to its neighbours.
+No level waits for another, and the requested positions depend on the labels alone. A failed
+position differs from either label, so that only its neighbours stay unknown.
 """
 
 from collections import Counter
@@ -53,19 +55,19 @@ class TransectPlanner:
     Parameters
     ----------
     frame
-        Where; its cells do not matter.
+        Frame of the chords; its cells do not matter.
     count
-        How many chords, at least 1.
+        Number of chords, at least 1.
     levels
-        How often a chord is halved at most, 1 to `pairs.FINEST`.
+        Most halvings of a chord, 1 to `pairs.FINEST`.
     seed
         Another seed draws other chords. So does another frame.
     label
-        Which outcomes are labelled yes.
+        Returns True for outcomes that are labelled yes.
     dense
-        The level up to which every position is asked for, at least 0; `levels` where that is less.
+        Level up to which every position is requested, at least 0; `levels` if that is less.
     audit
-        Share of the intervals with equal ends that is bisected all the same, above 0, at most 1.
+        Share of the intervals with equal ends that is bisected as well, above 0, at most 1.
 
     Raises
     ------
@@ -110,7 +112,7 @@ class TransectPlanner:
 
     @property
     def backlog(self) -> int:
-        """Return how many positions `ask` could return now."""
+        """Return the number of positions that `ask` could return now."""
         return sum(self._left) + len(self._todo)
 
     @property
@@ -187,18 +189,20 @@ class TransectPlanner:
 
 @dataclass(frozen=True)
 class ChordFlips:
-    """Neighbouring positions with different labels, by chord and level: (count, levels + 1) each.
+    """Counts of neighbouring positions with different labels, by chord and level.
+
+    Each array is (count, levels + 1).
 
     Parameters
     ----------
     dense
-        Up to this level every interval was looked at.
+        Level up to which every interval was sampled.
     found
         int64, the flips seen; deeper than `dense` a lower bound.
     estimate
         float64, unbiased for all flips of a level; equal to `found` up to `dense`.
     undecided
-        float64, unbiased for the intervals with a failed end, which are in neither of the others.
+        float64, unbiased for the intervals with a failed end, which are not in the other counts.
     """
 
     dense: int
@@ -210,7 +214,7 @@ class ChordFlips:
 def count_flips(planner: TransectPlanner) -> ChordFlips:
     """Count the flips along every chord, down to the level up to which the planner is complete.
 
-    A stage that was stopped early thus loses levels, not its counts' right mean.
+    A stage that was stopped early thus has fewer levels, and its counts still have the right mean.
     """
     shape = (len(planner.chords), planner.complete + 1)
     flips = ChordFlips(planner.dense, np.zeros(shape, np.int64), np.zeros(shape), np.zeros(shape))

@@ -5,7 +5,7 @@ least one whole boundary cell, so a short border gives fewer windows than reques
 and seeds give equal windows.
 
 A window need not be a whole number of cells. Its score counts the block of whole cells in its
-middle, so that no border is counted that the window then leaves out.
+middle, so that all counted border lies inside the window.
 """
 
 import math
@@ -27,17 +27,18 @@ Cell = tuple[int, int]
 def densest(labels: NDArray[np.int8], factor: float, windows: int = 1) -> list[Centre]:
     """Pick the windows with the most boundary cells, the fullest first.
 
-    Among equally full ones the best centred on its cells is taken, then the lowest, then the
-    leftmost.
+    Among equally full windows the window that is best centred on its boundary cells is picked, then
+    the lowest, then the leftmost.
 
     Parameters
     ----------
     labels
         (ny, nx) int8 of 1, 0 and -1 (not known) at any level, as `boundary.labels` gives them.
     factor
-        Above 1, and at most the cells along the shorter side.
+        Width of the frame divided by that of a window: above 1, and at most the number of cells
+        along the shorter side.
     windows
-        How many, at least 1.
+        Number of windows, at least 1.
 
     Returns
     -------
@@ -52,7 +53,7 @@ def densest(labels: NDArray[np.int8], factor: float, windows: int = 1) -> list[C
     size, apart = _block(mixed.shape, factor), _apart(mixed.shape, factor)
     rows, columns = (np.arange(n) for n in mixed.shape)
     table, up, right = (_table(w) for w in (mixed, mixed * rows[:, None], mixed * columns))
-    free = _in_windows(table, *_every(mixed.shape, size), size)  # set to 0 where taken
+    free = _in_windows(table, *_low_corners(mixed.shape, size), size)  # set to 0 where taken
     corners: list[Cell] = []
     while len(corners) < windows and free.max(initial=0) > 0:
         best_rows, best_columns = np.nonzero(free == free.max())
@@ -74,12 +75,12 @@ def diverse(
 ) -> list[Centre]:
     """Pick windows on boundary cells that lie far apart and differ in their numbers of such cells.
 
-    The first is around a boundary cell drawn evenly from all, so that it is biased towards no
-    kind of border but by how much there is of it; each next one is as far as can be from all
-    before, in units of the frame's sides and of the rank by boundary cells (greedy k-centres:
-    Gonzalez, Theor. Comput. Sci. 38, 293 (1985)).
+    The first window is around a boundary cell drawn evenly from all, so that a kind of border is
+    favoured only by its amount. Each further window is as far as possible from all before it, in
+    units of the frame's sides and of the rank by boundary cells (greedy k-centres: Gonzalez, Theor.
+    Comput. Sci. 38, 293 (1985)).
 
-    Parameters and errors are those of `densest`; `seed` draws the first.
+    Parameters and errors are those of `densest`; `seed` is the seed of the first window.
     """
     mixed = boundary_cells(labels).mixed
     size, apart = _block(mixed.shape, factor), _apart(mixed.shape, factor)
@@ -104,7 +105,7 @@ def random_cells(
 ) -> list[Cell]:
     """Draw boundary cells evenly, such that windows around any point of each do not overlap.
 
-    Where `bisect.py` starts. Parameters and errors are those of `densest`.
+    `bisect.py` starts from these cells. Parameters and errors are those of `densest`.
     """
     mixed = boundary_cells(labels).mixed
     _block(mixed.shape, factor)  # refuses windows smaller than a cell
@@ -160,7 +161,7 @@ def _table(weights: NDArray[np.generic]) -> NDArray[np.int64]:
     return sums
 
 
-def _every(shape: Sequence[int], size: Cell) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def _low_corners(shape: Sequence[int], size: Cell) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     rows, columns = (np.arange(n - length + 1) for n, length in zip(shape, size, strict=True))
     return rows[:, None], columns
 
@@ -168,7 +169,7 @@ def _every(shape: Sequence[int], size: Cell) -> tuple[NDArray[np.int64], NDArray
 def _in_windows(
     table: NDArray[np.int64], rows: NDArray[np.int64], columns: NDArray[np.int64], size: Cell
 ) -> NDArray[np.int64]:
-    """Sum over the windows whose lowest cells are at (rows, columns)."""
+    """Return the sums over the windows whose lowest cells are at (rows, columns)."""
     tops, rights = rows + size[0], columns + size[1]
     return table[tops, rights] - table[rows, rights] - table[tops, columns] + table[rows, columns]
 
