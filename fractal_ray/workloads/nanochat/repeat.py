@@ -18,17 +18,9 @@ def run_again(section: NanochatSettings, request: RepeatRequest) -> Repeat:
         If model, data or arithmetic have changed since the dataset was written.
     """
     recipe = section.fixed_recipe.with_values(dict(request.values))
-    data = section.data
-    settings = Settings(
-        model=section.model,
-        model_step=-1 if section.model_step is None else section.model_step,
-        model_tag=section.model_tag or "",
-        source_stage=section.source_stage or "",
-        tokenizer_artifact=section.tokenizer_artifact or "",
-        data=data.source,
-        split=data.split,
-        limit=-1 if data.limit is None else data.limit,
-        max_seq_len=data.max_seq_len,
+    settings = Settings.of_sources(
+        section.to_source(),
+        section.data.to_source(),
         eval_every=0,
         save_artifacts=True,
         trainable_window_steps=request.criterion.window,

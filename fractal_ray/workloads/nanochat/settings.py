@@ -6,7 +6,8 @@ from pydantic import Field, SerializerFunctionWrapHandler, field_validator, mode
 
 from fractal_ray.plane.axes import Axis
 from fractal_ray.workloads.section import Model
-from nanochat.sources.load import check_source
+from nanochat.data.source import DataSource
+from nanochat.sources.load import ModelSource, check_source
 from nanochat.train.kernels import Kernels
 from nanochat.train.recipe import Recipe
 
@@ -21,6 +22,10 @@ class DataSpec(Model):
     max_seq_len: int = Field(default=1024, ge=2)
     limit: int | None = Field(default=None, ge=1)
     """Number of conversations to use, from the first; all of them by default."""
+
+    def to_source(self) -> DataSource:
+        """Return this section as nanochat's data source."""
+        return DataSource(self.source, self.split, self.limit, self.max_seq_len)
 
 
 class NanochatSettings(Model):
@@ -74,6 +79,16 @@ class NanochatSettings(Model):
         # A sweep.json written before this field existed must still equal its spec.
         fields = dump(self)
         return fields if self.kernels else {k: v for k, v in fields.items() if k != "kernels"}
+
+    def to_source(self) -> ModelSource:
+        """Return the model of this section as nanochat's model source."""
+        return ModelSource(
+            self.model,
+            step=self.model_step,
+            tag=self.model_tag,
+            stage=self.source_stage,
+            tokenizer=self.tokenizer_artifact,
+        )
 
     @property
     def fixed_recipe(self) -> Recipe:

@@ -94,20 +94,8 @@ class NanochatWorkload:
 
     def prepare(self) -> Prepared:
         """Read the checkpoint and tokenise the conversations."""
-        from nanochat.data.conversations import load_conversations
-        from nanochat.data.examples import tokenize_conversations
-        from nanochat.sources.load import load_model
-
-        spec, data = self._spec, self._spec.data
-        checkpoint, tokenizer = load_model(
-            spec.model,
-            step=spec.model_step,
-            tag=spec.model_tag,
-            stage=spec.source_stage,
-            tokenizer=spec.tokenizer_artifact,
-        )
-        conversations = load_conversations(data.source, data.split, data.limit, self.budget)
-        examples = tokenize_conversations(conversations, tokenizer, data.max_seq_len)
+        checkpoint, tokenizer = self._spec.to_source().load()
+        examples = self._spec.data.to_source().examples(tokenizer, self.budget)
         # float32 for files of any dtype: numpy has no bfloat16, and upcasting loses nothing.
         weights = {key: value.float().numpy() for key, value in checkpoint.state.items()}
         pad_id = tokenizer.special["<|assistant_end|>"]
