@@ -25,8 +25,8 @@ from nanochat.model.gpt import GPT, IGNORED
 from nanochat.model.torch_settings import isolated
 from nanochat.train.finetune import FinetuneResult
 from nanochat.train.optim.groups import ADAM_BETAS, ADAM_EPS
+from nanochat.train.optim.learning_rates import effective_lrs, lr_factor
 from nanochat.train.optim.muon import NEWTON_SCHULZ, NEWTON_SCHULZ_STEPS
-from nanochat.train.optim.schedule import effective_lrs, lr_factor
 from nanochat.train.recipe import GROUPS, Recipe
 
 MOMENTUM = 0.95

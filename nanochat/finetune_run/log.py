@@ -14,7 +14,7 @@ from nanochat.finetune_run.validation import diagnose, mean_loss
 from nanochat.model.torch_settings import isolated
 from nanochat.train.finetune import StepReport
 from nanochat.train.optim.groups import group_members
-from nanochat.train.optim.schedule import effective_lrs
+from nanochat.train.optim.learning_rates import effective_lrs
 from nanochat.train.recipe import PARTS, Recipe
 
 GB = 1e9

@@ -1,6 +1,9 @@
-"""Rules for a conversation, which is a list of messages."""
+"""Conversations as tokens: the rules for a list of messages, and the tokens that it becomes.
 
-from collections.abc import Mapping, Sequence
+A system message is put before the first user's text, with a blank line between.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from nanochat.errors import NanochatError
@@ -61,3 +64,62 @@ def _check_content(number: int, role: str, content: Any) -> None:
             raise NanochatError(
                 f"message {number}: part of type {part.get('type')!r} (allowed: {allowed})"
             )
+
+
+def render(
+    messages: Sequence[Mapping[str, Any]],
+    max_tokens: int,
+    encode: Callable[[str], list[int]],
+    special: Mapping[str, int],
+) -> tuple[list[int], list[int]]:
+    """Render a conversation as token ids and a mask of those that a fine-tune predicts.
+
+    Parameters
+    ----------
+    messages
+        As `check_conversation` demands.
+    max_tokens
+        Tokens beyond this number are cut off.
+    encode
+        Returns the ids of a text.
+    special
+        Ids of the special tokens by name.
+
+    Returns
+    -------
+    ids, mask
+        Two lists of one length. `mask` is 1 where the assistant speaks (its end token and the code
+        that it sends to Python included, Python's output excluded), else 0.
+
+    Raises
+    ------
+    NanochatError
+        For a conversation that breaks the rules.
+    """
+    check_conversation(messages)
+    if messages[0]["role"] == "system":
+        system, user, *rest = messages
+        text = f"{system['content']}\n\n{user['content']}"
+        messages = [{"role": "user", "content": text}, *rest]
+
+    def wrapped(kind: str, text: str) -> list[int]:
+        return [special[f"<|{kind}_start|>"], *encode(text), special[f"<|{kind}_end|>"]]
+
+    pieces: list[tuple[list[int], int]] = [([special["<|bos|>"]], 0)]
+    for message in messages:
+        content = message["content"]
+        if message["role"] == "user":
+            pieces.append((wrapped("user", content), 0))
+            continue
+        pieces.append(([special["<|assistant_start|>"]], 0))
+        for part in [{"type": "text", "text": content}] if isinstance(content, str) else content:
+            if part["type"] == "text":
+                pieces.append((encode(part["text"]), 1))
+            elif part["type"] == "python":
+                pieces.append((wrapped("python", part["text"]), 1))
+            else:
+                pieces.append((wrapped("output", part["text"]), 0))
+        pieces.append(([special["<|assistant_end|>"]], 1))
+    ids = [token for tokens, _ in pieces for token in tokens]
+    mask = [bit for tokens, bit in pieces for _ in tokens]
+    return ids[:max_tokens], mask[:max_tokens]

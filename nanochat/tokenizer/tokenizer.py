@@ -1,4 +1,4 @@
-"""Byte-level BPE with nanochat's nine special tokens, and the rendering of conversations.
+"""Byte-level BPE with nanochat's nine special tokens.
 
 Training is rustbpe's, encoding is tiktoken's. A tokenizer is stored as plain JSON; nanochat's own
 ``tokenizer.pkl`` is read, without running anything a pickle could ask for.
@@ -18,7 +18,7 @@ import tiktoken
 
 from nanochat.errors import NanochatError
 from nanochat.files.atomic import write_atomically
-from nanochat.tokenizer.conversation import check_conversation
+from nanochat.tokenizer.conversation import render
 
 SPLIT_PATTERN = (
     r"'(?i:[sdmt]|ll|ve|re)|[^\r\n\p{L}\p{N}]?+\p{L}+|\p{N}{1,2}"
@@ -129,8 +129,7 @@ class Tokenizer:
         Parameters
         ----------
         messages
-            As `check_conversation` demands; a system message is put before
-            the first user's text, with a blank line between.
+            Conversation by the rules of `nanochat.tokenizer.conversation`.
         max_tokens
             Tokens beyond this number are cut off.
 
@@ -146,36 +145,7 @@ class Tokenizer:
         NanochatError
             For a conversation that breaks the rules.
         """
-        check_conversation(messages)
-        if messages[0]["role"] == "system":
-            system, user, *rest = messages
-            text = f"{system['content']}\n\n{user['content']}"
-            messages = [{"role": "user", "content": text}, *rest]
-        pieces: list[tuple[list[int], int]] = [([self.special["<|bos|>"]], 0)]
-        for message in messages:
-            if message["role"] == "user":
-                pieces.append((self._wrapped("user", message["content"]), 0))
-            else:
-                pieces += self._assistant(message["content"])
-        ids = [token for tokens, _ in pieces for token in tokens]
-        mask = [bit for tokens, bit in pieces for _ in tokens]
-        return ids[:max_tokens], mask[:max_tokens]
-
-    def _wrapped(self, kind: str, text: str) -> list[int]:
-        start, end = self.special[f"<|{kind}_start|>"], self.special[f"<|{kind}_end|>"]
-        return [start, *self.encode(text), end]
-
-    def _assistant(self, content: str | Sequence[Mapping[str, str]]) -> list[tuple[list[int], int]]:
-        parts = [{"type": "text", "text": content}] if isinstance(content, str) else content
-        pieces = [([self.special["<|assistant_start|>"]], 0)]
-        for part in parts:
-            if part["type"] == "text":
-                pieces.append((self.encode(part["text"]), 1))
-            elif part["type"] == "python":
-                pieces.append((self._wrapped("python", part["text"]), 1))
-            else:
-                pieces.append((self._wrapped("output", part["text"]), 0))
-        return [*pieces, ([self.special["<|assistant_end|>"]], 1)]
+        return render(messages, max_tokens, self.encode, self.special)
 
     def save(self, folder: Path) -> Path:
         """Write ``tokenizer.json`` into a folder, whole or not at all; returns its path."""

@@ -18,7 +18,7 @@ from nanochat.model.torch_settings import isolated
 from nanochat.train.batches import Batches
 from nanochat.train.kernels import PLAIN, Kernels
 from nanochat.train.loss_curves import LAG, Curves, LossReader
-from nanochat.train.optim.schedule import lr_factor
+from nanochat.train.optim.learning_rates import lr_factor
 from nanochat.train.recipe import Recipe
 from nanochat.train.stepper import Stepper
 

@@ -23,7 +23,7 @@ from nanochat.model.gpt import GPT, GPTConfig
 from nanochat.model.torch_settings import isolated
 from nanochat.tokenizer.tokenizer import Tokenizer
 from nanochat.train.optim.groups import build_optimizers
-from nanochat.train.optim.schedule import set_lr_factor
+from nanochat.train.optim.learning_rates import set_lr_factor
 from nanochat.train.presets import Preset, get_preset
 from nanochat.train.recipe import Recipe
 

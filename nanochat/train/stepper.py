@@ -13,8 +13,8 @@ from nanochat.model.head_loss import head_loss
 from nanochat.train.batches import Batch
 from nanochat.train.kernels import PLAIN, Kernels
 from nanochat.train.optim.groups import adamw_copies, build_optimizers
+from nanochat.train.optim.learning_rates import assign_rates, set_lr_factor
 from nanochat.train.optim.muon import Muon
-from nanochat.train.optim.schedule import assign_rates, set_lr_factor
 from nanochat.train.optim.states import keep_copies, reset_optimizers
 from nanochat.train.recipe import Recipe
 

@@ -6,7 +6,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nanochat.train.optim.schedule import lr_factor
+from nanochat.train.optim.learning_rates import lr_factor
 from nanochat.train.recipe import GROUPS, Recipe
 
 RATES = st.floats(min_value=1e-300, max_value=1e300)

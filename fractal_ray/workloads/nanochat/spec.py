@@ -174,7 +174,7 @@ class NanochatSpec(NanochatSettings, WorkloadSection):
         """
         if not steps:
             return super().rates(values, steps)
-        from nanochat.train.optim.schedule import lr_factor  # loads torch
+        from nanochat.train.optim.learning_rates import lr_factor  # loads torch
 
         recipe = self.fixed_recipe.with_values(dict(values))
         full = recipe.group_lrs()

@@ -12,8 +12,8 @@ from torch.nn import Parameter
 from torch.optim import AdamW, Optimizer
 
 from nanochat.model.gpt import GPT
+from nanochat.train.optim.learning_rates import assign_rates
 from nanochat.train.optim.muon import Muon
-from nanochat.train.optim.schedule import assign_rates
 from nanochat.train.recipe import GROUPS, PARTS, Recipe
 
 ADAM_BETAS = (0.8, 0.95)

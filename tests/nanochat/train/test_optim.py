@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 
 from nanochat.model.gpt import GPT
 from nanochat.train.optim.groups import build_optimizers
+from nanochat.train.optim.learning_rates import lr_factor, set_lr_factor
 from nanochat.train.optim.muon import Muon, orthogonalize
-from nanochat.train.optim.schedule import lr_factor, set_lr_factor
 from nanochat.train.recipe import Recipe
 
 
