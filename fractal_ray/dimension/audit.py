@@ -79,22 +79,22 @@ def audit_report(planner: RefinePlanner) -> AuditReport:
         If the planner is not done.
     """
     if not planner.done:
-        raise ValueError("the audit can be judged when every point is told, not before")
+        raise ValueError("the audit can be judged only when all points have results")
     tree = planner.tree
     ruled = _without_audit(planner)
     skipped = set(_skipped(ruled))
     audited = [cell for cell in skipped if tree.audited(*cell)]
     codes = [_codes(tree, tree.nodes.nine(*cell)) for cell in audited]
-    undecided = sum(FAILED in seen for seen in codes)
-    surprises = sum(seen == {YES, NO} for seen in codes)
+    undecided = sum(FAILED in labels for labels in codes)
+    surprises = sum(labels == {YES, NO} for labels in codes)
     judged = len(audited) - undecided
     low, high = clopper_pearson(surprises, judged)
     cells = [_boundary_cells(tree, level) for level in range(planner.levels + 1)]
     ruled_cells = [_boundary_cells(ruled, level) for level in range(planner.levels + 1)]
-    found, corrected, stderr = [], [], []
+    counts, corrected, stderr = [], [], []
     for level, (all_cells, by_rule) in enumerate(zip(cells, ruled_cells, strict=True)):
         weights = _hidden(tree, level, np.setdiff1d(all_cells, by_rule), skipped)
-        found.append(all_cells.size)
+        counts.append(all_cells.size)
         total = by_rule.size + sum(weights) / planner.audit if weights else float(by_rule.size)
         corrected.append(max(float(all_cells.size), total))
         squares = sum(weight * weight for weight in weights)
@@ -107,7 +107,7 @@ def audit_report(planner: RefinePlanner) -> AuditReport:
         rate=surprises / judged if judged else None,
         low=low,
         high=high,
-        found=tuple(found),
+        found=tuple(counts),
         corrected=tuple(corrected),
         stderr=tuple(stderr),
     )

@@ -142,7 +142,7 @@ def draw_all(
     line: str | None = None,
     force: bool = False,
 ) -> Iterator[tuple[str, "Figure | SweepError"]]:
-    """Draw every kind in turn; yield its figure, or the error if the dataset lacks its data.
+    """Draw all kinds in turn; yield each figure, or the error if the dataset lacks its data.
 
     Parameters are those of `draw`, and go to the kinds that have them.
 

@@ -25,7 +25,8 @@ def colormap(shade: Palette, colors: Colors = "source") -> Colormap:
     """Return the colour map of the numbers from -1 to 1.
 
     "source": red to blue for labels, red to green for stability (features V2), fractal-llm's
-    twelve stops for values (V1), and Spectral for ranks (the notebook of arXiv 2402.06184).
+    twelve stops for values (V1), and Spectral for ranks (the notebook of Sohl-Dickstein 2024,
+    arXiv 2402.06184).
     "safe": vermilion and blue of Okabe and Ito for labels, else ColorBrewer's orange over white to
     purple. These differ in every common form of colour blindness. Labels have two colours and none
     between.
@@ -59,8 +60,8 @@ def value_map(raster: Raster, boundary: str = "trainable") -> NDArray[np.float64
     -------
     (ny, nx) float64: -1 where the label is no; ``1 - 0.7 (loss - min) / (max - min)`` where it is
     yes, so 1 at the lowest loss and 0.3 at the highest, with min and max over the yes points; 1 if
-    they all have the same loss; NaN where unknown. A yes run whose loss was not recorded counts
-    as the highest.
+    all their losses are equal; NaN where unknown. A yes run whose loss was not recorded counts as
+    the highest.
     """
     label = labels(raster, boundary)
     yes = label == 1

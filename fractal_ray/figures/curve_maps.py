@@ -29,7 +29,7 @@ def rank_figure(
     boundary: str = "trainable",
     colors: Colors = "source",
 ) -> Figure:
-    """Draw how fast runs converged or diverged, by rank, 9 x 7 in (features V8).
+    """Draw the speed of convergence or divergence of runs, by rank, 9 x 7 in (features V8).
 
     Parameters
     ----------

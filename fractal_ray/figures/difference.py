@@ -54,7 +54,7 @@ def _flips_panel(axes: Axes, comparison: Comparison, boundary: str) -> None:
     before, after = (labels(raster, boundary) for raster in comparison.rasters)
     kind = np.select([before == after, before > after], [np.where(before == 1, 1, 0), 2], default=3)
     both = (before != UNKNOWN) & (after != UNKNOWN)
-    # A raster of the nodes that both know: its ground is hatched where one of them does not.
+    # A raster of the nodes that both sweeps know: the ground is hatched at all other nodes.
     first = comparison.rasters[0]
     outcome = np.where(both, first.outcome, UNKNOWN).astype(np.int8)
     common = replace(first, outcome=outcome, inferred=None)

@@ -141,7 +141,7 @@ def points_of(sweep: SweepData) -> "DataFrame":
 
 
 def map_of(sweep: SweepData, frame: int | None) -> Map:
-    """The map of a frame, the last one if not given."""
+    """Return the map of a frame; None for the last frame."""
     data = _rows(sweep, frame)
     return Map(sweep.spec.name, data.lattice.frame.id, sweep.spec.label.boundary, data.raster)
 
@@ -153,7 +153,7 @@ def dimension_of(sweep: SweepData, frame: int | None) -> Dimension:
 
 
 def figure_of(sweep: SweepData, kind: str, frame: int | None, **options: Any) -> "Figure":
-    """A figure by its kind."""
+    """Draw a figure by its kind."""
     from fractal_ray.figures.catalog import draw
 
     figure = draw(sweep, kind, frame=frame, **options)

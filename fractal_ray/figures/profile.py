@@ -117,12 +117,12 @@ def _across(data: FrameData, side: str, index: int) -> Line:
     if not rows.size:
         raise SweepError(f"no run of this frame lies on the line {name}; take another --line")
     of_code = {code: outcome for outcome, code in OUTCOME_CODES.items()}
-    shown = [of_code[int(code)] for code in raster.outcome[at][order]]
+    run_outcomes = [of_code[int(code)] for code in raster.outcome[at][order]]
     return Line(
         name,
         ruler.label,
         positions[order],
-        shown,
+        run_outcomes,
         data.table.take(rows),
         _border(positions, node_labels),
     )

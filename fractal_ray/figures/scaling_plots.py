@@ -35,7 +35,7 @@ def scaling_figure(
     dimensions: bool,
     recommended: Data | None = None,
 ) -> Figure:
-    """Draw every estimator of a frame, one column each: the log-log fit above its local slopes.
+    """Draw all estimators of a frame, one column each: the log-log fit above its local slopes.
 
     Parameters
     ----------
@@ -84,20 +84,20 @@ def levels_figure(audit: AuditReport, *, title: str, boundary: str) -> Figure:
         Label of the boundary cells.
     """
     levels = np.arange(len(audit.found))
-    found, corrected = np.array(audit.found, float), np.array(audit.corrected)
+    counted, corrected = np.array(audit.found, float), np.array(audit.corrected)
     reach = 1.96 * np.array(audit.stderr)
     with shared_style():
         figure = new_figure((8, 6), title)
         axes = figure.subplots()
         axes.errorbar(
-            levels, corrected, np.c_[np.minimum(reach, corrected - found), reach].T,
+            levels, corrected, np.c_[np.minimum(reach, corrected - counted), reach].T,
             fmt="o", mfc="white", ms=9, capsize=4, color=MARK_COLOR,
             label="with what skipped cells hide, by the audit (95 %)",
         )  # fmt: skip
-        axes.plot(levels, found, "o-", color=LINE_COLOR, ms=5, label="found")
+        axes.plot(levels, counted, "o-", color=LINE_COLOR, ms=5, label="found")
         if audit.rate is None:
             axes.plot([], [], " ", label="no skipped cell was run: nothing is said of them")
-        if found.any():
+        if counted.any():
             axes.set_yscale("log", base=2, nonpositive="mask")
             axes.yaxis.set_major_formatter("{x:,.0f}")
         for level, count in zip(levels, audit.found, strict=True):
@@ -116,11 +116,11 @@ def levels_figure(audit: AuditReport, *, title: str, boundary: str) -> Figure:
 def _counts(axes: Axes, estimate: Estimate, meaning: str) -> None:
     """Draw the measured values over scale, coarse scales on the left, as estimators list them."""
     scales, measured = np.array(estimate.scales), np.array(estimate.measured)
-    seen = measured > 0
-    inside = seen & _fitted(estimate)
-    for where, face in ((inside, LINE_COLOR), (seen & ~inside, "white")):
+    is_positive = measured > 0
+    inside = is_positive & _fitted(estimate)
+    for where, face in ((inside, LINE_COLOR), (is_positive & ~inside, "white")):
         axes.plot(scales[where], measured[where], "o", color=LINE_COLOR, mfc=face, zorder=3)
-    low, high = measured[seen].min(), measured[seen].max()
+    low, high = measured[is_positive].min(), measured[is_positive].max()
     middle, reach = (low * high) ** 0.5, max(2.5, 1.3 * (high / low) ** 0.5)
     axes.set_yscale("log", base=2)
     axes.set_ylim(middle / reach, middle * reach)

@@ -53,15 +53,17 @@ def zoom_boxes(
         if outer in (around.frame for around in chain(lattices, each)[:-1])
     ]
     inner.sort(key=lambda frame: (magnification(outer, frame), frame.id))
-    shown = [frame for frame in inner if magnification(outer, frame) <= _SMALLEST]
+    visible = [frame for frame in inner if magnification(outer, frame) <= _SMALLEST]
     note = "no frame lies in this one"
     if inner:
-        note = f"{len(shown)} of the {len(inner)} frames in it; the others are too small to be seen"
-    if 0 < len(shown) == len(inner):
-        note = f"{len(shown)} frames in it"
+        note = (
+            f"{len(visible)} of the {len(inner)} frames in it; the others are too small to be seen"
+        )
+    if 0 < len(visible) == len(inner):
+        note = f"{len(visible)} frames in it"
     figure = outcome_map(raster, title=title, boundary=boundary, note=note)
     with shared_style():
-        _draw(figure.axes[0], raster, outer, shown)
+        _draw(figure.axes[0], raster, outer, visible)
     return figure
 
 

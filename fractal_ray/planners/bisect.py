@@ -186,7 +186,7 @@ class BisectPlanner:
         for point, outcome in results:
             search = self._searches[point.ix]
             if search.out is None or search.out[1] != point:
-                raise ValueError(f"{point} was not asked for, or was told before")
+                raise ValueError(f"{point} was not requested, or already has a result")
             place, search.out = search.out[0], None
             label = None if outcome is None else self._label(outcome)
             search.labels.append(label)

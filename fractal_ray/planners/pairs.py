@@ -64,7 +64,7 @@ class PairPlanner:
         if count < 1:
             raise ValueError(f"count must be at least 1; given {count}")
         if not distances or len(set(distances)) < len(distances):
-            raise ValueError(f"distances must be some, none twice; given {list(distances)}")
+            raise ValueError(f"distances must not be empty or repeat; given {list(distances)}")
         if not 1 <= min(distances) <= max(distances) <= FINEST:
             raise ValueError(
                 f"distances are k for 2**-k of the frame's side, 1 to {FINEST};"

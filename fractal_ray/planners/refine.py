@@ -108,7 +108,7 @@ class RefinePlanner:
         for point, outcome in results:
             node = self._node(point)
             if codes.get(node) != ASKED:
-                raise ValueError(f"{point} was not asked for, or was told before")
+                raise ValueError(f"{point} was not requested, or already has a result")
             learn(node, self._codes[outcome])
         self._out -= len(results)
         self._queue()

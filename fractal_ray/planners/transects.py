@@ -146,7 +146,7 @@ class TransectPlanner:
         for point, outcome in results:
             node = point.ix << self.levels + 1 | point.iy << self.levels - point.level
             if point.frame != self.frame.id or self.codes.get(node) != ASKED:
-                raise ValueError(f"{point} was not asked for, or was told before")
+                raise ValueError(f"{point} was not requested, or already has a result")
             self.codes[node] = FAILED if outcome is None else self._codes_of[outcome]
             self._out[point.level] -= 1
             self._bisect_beside(node, max(point.level, self.dense))

@@ -138,8 +138,8 @@ def test_dimension_within_a_twentieth_at_60_000_runs(name: str) -> None:
     ("make", "message"),
     [
         (lambda: PairPlanner(UNIT, 0), "count must be at least 1"),
-        (lambda: PairPlanner(UNIT, 1, []), "none twice"),
-        (lambda: PairPlanner(UNIT, 1, [3, 3]), "none twice"),
+        (lambda: PairPlanner(UNIT, 1, []), "must not be empty or repeat"),
+        (lambda: PairPlanner(UNIT, 1, [3, 3]), "must not be empty or repeat"),
         (lambda: PairPlanner(UNIT, 1, [0, 3]), "1 to 48"),
         (lambda: PairPlanner(UNIT, 1, [FINEST + 1]), "1 to 48"),
         (

@@ -242,7 +242,7 @@ def test_a_cell_in_which_something_differs_says_nothing_of_its_other_nodes() -> 
 
 
 def test_an_audit_cannot_be_judged_before_the_end() -> None:
-    with pytest.raises(ValueError, match="every point is told"):
+    with pytest.raises(ValueError, match="all points have results"):
         audit_report(RefinePlanner(frame(2), 2, trained))
 
 
@@ -264,7 +264,7 @@ def test_points_of_another_lattice_are_refused() -> None:
     planner = RefinePlanner(frame(2), 1, trained)
     with pytest.raises(ValueError, match="not on frame 0 up to level 1"):
         planner.tell([(frame(2).point(2, 0, 0), Outcome.TRAINED)])
-    with pytest.raises(ValueError, match="was not asked for"):
+    with pytest.raises(ValueError, match="was not requested"):
         planner.tell([(frame(2).point(1, 1, 1), Outcome.TRAINED)])
 
 

@@ -211,7 +211,7 @@ def test_a_result_must_have_been_asked_for() -> None:
     planner.tell([(point, Outcome.TRAINED)])
     stranger = Point(1, *[getattr(others[0], key) for key in ("level", "ix", "iy", "x", "y")])
     for wrong in (point, stranger):
-        with pytest.raises(ValueError, match="was not asked for, or was told before"):
+        with pytest.raises(ValueError, match="was not requested, or already has a result"):
             planner.tell([(wrong, Outcome.TRAINED)])
 
 

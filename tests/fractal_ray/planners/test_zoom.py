@@ -275,7 +275,7 @@ def test_what_was_not_asked_for_is_refused() -> None:
     planner = BisectPlanner(LRS, [across()], trained)
     (point,) = planner.ask(5)
     planner.tell([(point, Outcome.TRAINED)])
-    with pytest.raises(ValueError, match="told before"):
+    with pytest.raises(ValueError, match="already has a result"):
         planner.tell([(point, Outcome.TRAINED)])
     other = Frame(1, LRS.x, LRS.y, 16, 16)
     with pytest.raises(ValueError, match="not on frame 0"):
