@@ -127,9 +127,9 @@ def _check(sweep: SweepData, lattice: SweepFrame, x: Range, y: Range, points: in
         raise SweepError(f"points must be at least 2 along a side; given {points}")
 
 
-def _is_range(given: object) -> bool:
+def _is_range(ends: object) -> bool:
     """Return True if an object is a pair of numbers."""
-    pair = np.asarray(given, dtype=object)
+    pair = np.asarray(ends, dtype=object)
     return pair.shape == (2,) and all(isinstance(end, numbers.Real) for end in pair)
 
 
@@ -251,8 +251,8 @@ def _begin(
     shared = (ix >= 0) & (iy >= 0) & (number >= stage_count)
     level = np.where(shared, _own_level(ix, iy, lattice.level), table.column("level").to_numpy())
     shift = lattice.level - level
-    for name, mine in (("ix", ix >> shift), ("iy", iy >> shift)):
-        values = np.where(shared, mine, table.column(name).to_numpy())
+    for name, own_address in (("ix", ix >> shift), ("iy", iy >> shift)):
+        values = np.where(shared, own_address, table.column(name).to_numpy())
         table = table.set_column(table.column_names.index(name), name, pa.array(values))
     stages = np.where(
         shared, f"{stage_count}:zoom", table.column("stage").to_numpy(zero_copy_only=False)
@@ -261,11 +261,13 @@ def _begin(
         table.column_names.index("stage"), "stage", pa.array(stages, pa.string())
     )
     number = np.where(shared, frame.id, number)
-    ours = shared | (number < stage_count)
+    is_copied = shared | (number < stage_count)
     facts, store, header = sweep.store().facts()[0], other.store(), sweep.header()
     assert header is not None  # its frames are finished
-    for at, deep in sorted({*zip(number[ours].tolist(), level[ours].tolist(), strict=True)}):
-        rows = table.filter(pa.array(ours & (number == at) & (level == deep)))
+    for at, deep in sorted(
+        {*zip(number[is_copied].tolist(), level[is_copied].tolist(), strict=True)}
+    ):
+        rows = table.filter(pa.array(is_copied & (number == at) & (level == deep)))
         store.append_table(rows, frame=at, level=deep, facts=facts, name="part-0.parquet")
     store.write_file(FILE, to_bytes([zoom]))
     write_header(store, {**header, "spec": other.spec.model_dump(mode="json")})

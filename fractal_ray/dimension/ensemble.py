@@ -43,7 +43,7 @@ class Ensemble:
     split
         Number of known nodes on which seeds disagree.
     same_point
-        f(0): the share of pairs of seeds that disagree at the same node.
+        f(0): the share of pairs of seeds that disagree at a single node.
     yes_share
         (ny, nx) float64 share of seeds with label yes, NaN where a seed has no label.
     raw, corrected

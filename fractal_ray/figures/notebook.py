@@ -130,12 +130,12 @@ def points_of(sweep: SweepData) -> "DataFrame":
     """Return all evaluations as a pandas DataFrame; `Sweep.points` describes it."""
     table = _rows(sweep, None).table
     criterion, boundary = sweep.spec.label.criterion, sweep.spec.label.boundary
-    shown = outcomes(table, criterion)
+    row_outcomes = outcomes(table, criterion)
     points = table.drop_columns(["tail_loss"]).to_pandas()
-    points["outcome"] = [outcome.value for outcome in shown]
+    points["outcome"] = [outcome.value for outcome in row_outcomes]
     now = ratios(table, criterion)
     points["ratio"] = np.where(np.isnan(now), points["ratio"], now)
-    label = [is_yes(outcome, boundary) for outcome in shown]
+    label = [is_yes(outcome, boundary) for outcome in row_outcomes]
     points.insert(points.columns.get_loc("outcome") + 1, "label", label)
     return points.sort_values(_ORDER, kind="stable", ignore_index=True)
 

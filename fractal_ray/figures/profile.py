@@ -146,16 +146,16 @@ def _transect(data: FrameData, number: int) -> Line:
     share = np.asarray(table.column("iy"))[rows] / 2.0 ** np.asarray(table.column("level"))[rows]
     rows, share = rows[np.argsort(share)], np.sort(share)
     table = table.take(rows)
-    shown = outcomes(table, data.sweep.spec.label.criterion)
+    row_outcomes = outcomes(table, data.sweep.spec.label.criterion)
     label = label_of(data.sweep)
-    node_labels = np.array([label(each) for each in shown], dtype=np.int8)
+    node_labels = np.array([label(each) for each in row_outcomes], dtype=np.int8)
     frame, cells = planner.frame, 1 << UNIT_BITS
     ends = [
         f"({frame.x.value(x, cells):.4g}, {frame.y.value(y, cells):.4g})"
         for x, y in planner.chords[number]
     ]
     name = f"line {number} of the stage transects, from {ends[0]} to {ends[1]}"
-    return Line(name, "share of the line", share, shown, table, _border(share, node_labels))
+    return Line(name, "share of the line", share, row_outcomes, table, _border(share, node_labels))
 
 
 def _addresses(lattice: SweepFrame, table: pa.Table) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

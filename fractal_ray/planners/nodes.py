@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from typing import Final
 
 ASKED: Final = 0
-"""Code of a node that was asked for and has no answer yet."""
+"""Code of a node that was requested and has no answer yet."""
 YES: Final = 1
 NO: Final = 2
 FAILED: Final = 4
@@ -36,9 +36,9 @@ class Nodes:
         # Wide enough that two steps over the rim land on no other row's node.
         self.stride = (cells_x + 2 << levels) + 1
         self.codes: dict[int, int] = {}
-        """Node ``y * stride + x`` -> code, for all nodes that were ever asked for or known."""
+        """Node ``y * stride + x`` -> code, for all nodes that were ever requested or known."""
         self.wanted: list[int] = []
-        """Nodes that were asked for since the list was last emptied."""
+        """Nodes that were requested since the list was last emptied."""
 
     def want(self, node: int) -> None:
         """Ask for a node, once."""

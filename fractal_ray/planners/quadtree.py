@@ -7,9 +7,10 @@ of nodes and cells.
 
 * **Follow.** A cell is a *boundary cell* when two known nodes of its closed square differ, nodes
   that hang on its edges or lie inside included. Every boundary cell is split: its corners, edge
-  midpoints and centre are asked for. A border that was seen once is thereby followed to its end.
-* **Halo.** Where the border is in pieces, nodes around it are asked for as well: see `halo.py`.
-* **Rim.** Where the frame cuts the border into pieces, its rim is asked for: see `rim.py`.
+  midpoints and centre are requested. A border of which one cell is known is thereby followed to its
+  end.
+* **Halo.** If the border is in pieces, nodes around it are requested as well: see `halo.py`.
+* **Rim.** If the frame cuts the border into pieces, its rim is requested: see `rim.py`.
 * **Audit.** A fixed share of all cells, chosen by a hash of level and address, is split whatever
   the labels of its corners. Labels that differ there make boundary cells by the rule "follow".
 

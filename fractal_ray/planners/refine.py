@@ -28,7 +28,7 @@ class RefinePlanner:
     Parameters
     ----------
     frame
-        The frame; its base lattice is level 0 and is asked for where it is not known.
+        The frame; its base lattice is level 0, whose unknown nodes are requested.
     levels
         Number of times that the base lattice is halved, at least 1.
     label
@@ -36,7 +36,7 @@ class RefinePlanner:
     halo
         Effort spent on pieces of border that no point has touched: 0 none, 1 the usual, 2 about a
         quarter more runs on a rough border with islands. A border without islands costs
-        the same with any.
+        no more with a larger value.
     audit
         Share of the cells that are run although no rule asks for it, 0 to 1.
     seed
@@ -103,7 +103,7 @@ class RefinePlanner:
         return points
 
     def tell(self, results: Sequence[Result]) -> None:
-        """Take results of points that were asked for, in any order; None for a failed point."""
+        """Take results of points that `ask` returned, in any order; None for a failed point."""
         codes, learn = self.tree.nodes.codes, self.tree.learn
         for point, outcome in results:
             node = self._node(point)
@@ -114,12 +114,12 @@ class RefinePlanner:
         self._queue()
 
     def labels(self) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int8]]:
-        """Return the addresses and labels of all nodes that were asked for or are known.
+        """Return the addresses and labels of all nodes that were requested or are known.
 
         Returns
         -------
-        (n,) x and y addresses at level `levels`, and (n,) labels: 1 (yes), 0 (no) or -1 (asked
-        for, and failed or without an answer yet).
+        (n,) x and y addresses at level `levels`, and (n,) labels: 1 (yes), 0 (no) or -1
+        (requested, and failed or without an answer yet).
         """
         code_of = self.tree.nodes.codes
         nodes = np.fromiter(code_of, dtype=np.int64, count=len(code_of))
@@ -137,7 +137,7 @@ class RefinePlanner:
         """Queue the nodes that the tree wants, each at the coarsest level that holds it."""
         nodes = self.tree.nodes
         for node in nodes.wanted:
-            if nodes.codes[node] == ASKED:  # otherwise it was known before it was asked for
+            if nodes.codes[node] == ASKED:  # otherwise it was known before it was requested
                 y, x = divmod(node, nodes.stride)
                 self._todo[nodes.level_of(x, y)].append(node)
         nodes.wanted.clear()

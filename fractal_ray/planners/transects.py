@@ -101,7 +101,7 @@ class TransectPlanner:
             drawn_chord(random_stream(frame, f"transect {number}", seed)) for number in range(count)
         ]
         self.codes: dict[int, int] = {}
-        """Node ``number << levels + 1 | position at the finest level`` -> code, if asked for."""
+        """Node ``number << levels + 1 | position at the finest level`` -> code, if requested."""
         self._codes_of = {outcome: YES if label(outcome) else NO for outcome in Outcome}
         self._salt = int(random_stream(frame, "audit", seed).random() * 2**53)
         self._threshold = int(audit * 2**64)

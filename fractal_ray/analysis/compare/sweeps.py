@@ -116,11 +116,11 @@ def compare(a: SweepData, b: SweepData, *, frame: int | None = None) -> Comparis
 def _check_axes(a: SweepData, b: SweepData) -> None:
     """Raise SweepError if the axes of two sweeps differ in their parameter or scale."""
     for side in ("x", "y"):
-        ours, theirs = (getattr(sweep.spec.axes, side) for sweep in (a, b))
-        if (ours.param, ours.scale) != (theirs.param, theirs.scale):
+        axis_a, axis_b = (getattr(sweep.spec.axes, side) for sweep in (a, b))
+        if (axis_a.param, axis_a.scale) != (axis_b.param, axis_b.scale):
             raise SweepError(
-                f"axis {side} is {ours.param} ({ours.scale}) in {a.location} and {theirs.param}"
-                f" ({theirs.scale}) in {b.location}; sweeps are compared over the same axes"
+                f"axis {side} is {axis_a.param} ({axis_a.scale}) in {a.location} and {axis_b.param}"
+                f" ({axis_b.scale}) in {b.location}; sweeps are compared over the same axes"
             )
 
 

@@ -124,7 +124,7 @@ class Evidence:
     rim
         Share of the boundary cells that lie along the frame's rim.
     census
-        Whether the sample holds all points of the border.
+        True if the sample holds all points of the border.
     growth
         Boundary cells by level, coarse to fine; empty for a frame that was not refined.
     """

@@ -45,7 +45,7 @@ def smooth_range(
         Seed of the curves' positions; equal arguments always give equal ranges.
     count
         Number of curves, at least 4: a quarter each of straight lines, circles, circles around a
-        corner of large boxes and pairs of circles. A new curve of the same kinds falls above the
+        corner of large boxes and pairs of circles. A new curve of these kinds falls above the
         range with probability 1 / (count + 1).
     sizes
         Box sides to fit, as in `boxcount`; pass ``BoxCount.fit_sizes`` of the fit to be judged.
@@ -70,12 +70,12 @@ def smooth_range(
     return _smooth_range(n_rows, n_cols, seed, count, sizes, smallest)
 
 
-def verdict(found: BoxCount, smooth: tuple[float, float]) -> str:
+def verdict(box_count: BoxCount, smooth: tuple[float, float]) -> str:
     """Judge a box count in words.
 
     Parameters
     ----------
-    found
+    box_count
         The box count.
     smooth
         `smooth_range` of its shape and sizes.
@@ -87,13 +87,17 @@ def verdict(found: BoxCount, smooth: tuple[float, float]) -> str:
     scales" (above the range); else "consistent with smooth". Sparse noise can pass for smooth, so
     the label-noise check and the local slopes belong beside this verdict.
     """
-    if not found.n_boundary:
+    if not box_count.n_boundary:
         return NO_BOUNDARY
-    if found.dimension is None or found.coarse_count < 3 or found.dimension < _SCATTERED:
+    if (
+        box_count.dimension is None
+        or box_count.coarse_count < 3
+        or box_count.dimension < _SCATTERED
+    ):
         return TOO_SMALL
     if math.isnan(smooth[1]):
         return TOO_SMALL
-    return ROUGH if found.dimension > smooth[1] else SMOOTH
+    return ROUGH if box_count.dimension > smooth[1] else SMOOTH
 
 
 @lru_cache(maxsize=64)
