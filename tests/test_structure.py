@@ -258,8 +258,10 @@ def files_of_analyze(folder: Path) -> list[str]:
     """List the files of fractal_ray in which `analyze` calls a function.
 
     Measured by a profiler in a process of its own, on the stored dataset of the workload
-    `nanochat`. Calls that belong to the import of a module do not count. Commit a032d52, before
-    files moved into rooms, has 33 by this definition.
+    `nanochat`, whose frame is refined. Calls that belong to the import of a module do not count.
+    Commit a032d52, before files moved into rooms, has 33 by this definition. 25 was asked for and
+    is not reached: 13 of the files read and check the spec, each with one section of it, and 6 plan
+    the refinement again, each with one algorithm.
     """
     shutil.copytree(ROOT / "tests/golden/datasets/nanochat", folder)
     done = subprocess.run(
@@ -288,7 +290,7 @@ def test_few_entries_at_the_top(
     assert len(entries) <= most, entries
 
 
-@pytest.mark.parametrize("package", ["nanochat"])
+@pytest.mark.parametrize("package", PACKAGES)
 def test_no_circles(package: str, capsys: pytest.CaptureFixture[str]) -> None:
     groups = circles(package)
     show(capsys, f"import circles of {package}", len(groups), "0")
@@ -326,6 +328,20 @@ def test_sizes_of_files(capsys: pytest.CaptureFixture[str]) -> None:
     show(capsys, "lines of the median module", median, "80 to 200")
     assert not long
     assert 80 <= median <= 200
+
+
+def test_few_docstrings_are_noun_clauses(capsys: pytest.CaptureFixture[str]) -> None:
+    places = noun_clauses()
+    show(capsys, "docstrings that are noun clauses", len(places), "<= 20")
+    assert len(places) <= 20, places
+
+
+def test_few_files_on_the_way_of_analyze(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    files = files_of_analyze(tmp_path / "nanochat")
+    show(capsys, "files on the way of analyze", len(files), "<= 40; 25 is asked for")
+    assert len(files) <= 40, files
 
 
 @pytest.mark.parametrize("package", PACKAGES)

@@ -19,7 +19,7 @@ from fractal_ray.dataset.frames_file import FILE as ZOOMS
 from fractal_ray.dataset.relabel import outcomes
 from fractal_ray.dataset.store import Store
 from fractal_ray.plane.outcome import Outcome
-from fractal_ray.spec.cost import reckon
+from fractal_ray.spec.cost import estimate_cost
 from fractal_ray.spec.stages import StageSpec
 
 SUMMARY = "summary.json"
@@ -127,7 +127,7 @@ def _count(sweep: SweepData, store: Store) -> Status:
         name=sweep.spec.name,
         location=sweep.location,
         points=n_planned,
-        planned=None if refined else reckon(sweep.spec).runs,
+        planned=None if refined else estimate_cost(sweep.spec).runs,
         others=table.num_rows - n_planned,
         outcomes={outcome.value: counts[outcome] for outcome in Outcome},
         failures=store.read_failures(skip_corrupt=sweep.skip_corrupt).num_rows,

@@ -32,14 +32,14 @@ def plan(
 ) -> None:
     """Print the points and the cost of a sweep. Needs no model, network or GPU."""
     from fractal_ray.errors import SweepError
-    from fractal_ray.spec.cost import reckon
+    from fractal_ray.spec.cost import estimate_cost
     from fractal_ray.spec.yaml_file import load_spec
 
     if tokens_per_second is not None and not 0 < tokens_per_second < float("inf"):
         raise SweepError(f"--tokens-per-second must be above 0; given {tokens_per_second:g}")
     sweep = load_spec(spec, overrides(settings, storage))
     crossed = _boundary_cells_of_the_grid(sweep)
-    cost = reckon(sweep, tokens_per_second, crossed)
+    cost = estimate_cost(sweep, tokens_per_second, crossed)
     if as_json:
         print(
             json.dumps(

@@ -71,7 +71,7 @@ class Cost:
         return tokens / self.tokens_per_second / 3600
 
 
-def reckon(
+def estimate_cost(
     spec: SweepSpec, tokens_per_second: float | None = None, crossed: int | None = None
 ) -> Cost:
     """Estimate the cost of a sweep.

@@ -22,7 +22,7 @@ from fractal_ray.plane.boundary import (
 )
 from fractal_ray.plane.outcome import Criterion, Outcome, RunRecord
 from fractal_ray.planners.inferred_labels import infer_labels
-from fractal_ray.spec.cost import reckon
+from fractal_ray.spec.cost import estimate_cost
 from fractal_ray.spec.yaml_file import load_spec, parse_spec
 from fractal_ray.sweep import Sweep
 from fractal_ray.workloads.maps.known_sets import known_set
@@ -168,7 +168,7 @@ def test_status_counts_points_without_promising_a_number(sweep):
 
 
 def test_a_plan_prices_borders_of_several_dimensions(sweep):
-    stage = reckon(sweep.spec).stages[1]
+    stage = estimate_cost(sweep.spec).stages[1]
     assert stage.by_dimension is not None
     assert list(stage.by_dimension) == [1.0, 1.3, 1.6]
     assert stage.runs == stage.by_dimension[1.3]
@@ -184,7 +184,7 @@ def test_a_border_that_crosses_once_costs_what_the_plan_says(tmp_path):
     sweep = Sweep(parse_spec(raw))
     sweep.run(engine="local")
     spent = sweep.table().num_rows - 17 * 17
-    planned = reckon(sweep.spec).stages[1].by_dimension
+    planned = estimate_cost(sweep.spec).stages[1].by_dimension
     assert planned is not None
     assert planned[1.0] / 2 < spent < planned[1.0] * 2
 
@@ -210,8 +210,10 @@ def test_lines_and_pairs_join_the_dataset(tmp_path):
     assert sweep.raster().outcome.shape == (65, 65)
     assert analyze(sweep)[0].audit is not None
     assert read_status(sweep).others == 0
-    assert [stage.nodes is None for stage in reckon(sweep.spec).stages] == [False] * 2 + [True] * 2
-    assert reckon(sweep.spec).stages[3].runs == 80
+    assert [stage.nodes is None for stage in estimate_cost(sweep.spec).stages] == [False] * 2 + [
+        True
+    ] * 2
+    assert estimate_cost(sweep.spec).stages[3].runs == 80
     assert Sweep(sweep.spec).run(engine="local").reused == table.num_rows
 
 

@@ -19,7 +19,7 @@ from fractal_ray.plane.axes import Point
 from fractal_ray.plane.boundary import OUTCOME_CODES
 from fractal_ray.plane.identity import PointIdentity
 from fractal_ray.plane.outcome import Outcome
-from fractal_ray.spec.cost import reckon
+from fractal_ray.spec.cost import estimate_cost
 from fractal_ray.spec.yaml_file import load_spec, parse_spec
 from fractal_ray.sweep import Sweep
 from fractal_ray.workloads.base import Prepared
@@ -238,7 +238,7 @@ def test_status_is_counted_once(make_sweep: Maker, monkeypatch: pytest.MonkeyPat
 
 class TestCost:
     def test_the_published_map(self) -> None:
-        cost = reckon(load_spec("sweeps/d20_docvqa_matrix_unembedding.yaml"))
+        cost = estimate_cost(load_spec("sweeps/d20_docvqa_matrix_unembedding.yaml"))
         assert cost.runs == 4096
         assert cost.supervised_tokens == 4096 * 250_000
         assert cost.slot_hours == pytest.approx(4096 * 250_000 / 0.05 / 113_000 / 3600)
@@ -249,18 +249,20 @@ class TestCost:
         spec = parse_spec(
             raw_spec(axes={**axes, "x": tokens}, stages=[{"grid": {"points": [3, 2]}}])
         )
-        assert reckon(spec).supervised_tokens == 2 * (1000 + 2000 + 4000)
+        assert estimate_cost(spec).supervised_tokens == 2 * (1000 + 2000 + 4000)
 
     def test_shared_nodes_run_once(self) -> None:
         grids = [{"grid": {"points": 3}}, {"grid": {"points": 5}}]
-        assert [stage.runs for stage in reckon(parse_spec(raw_spec(stages=grids))).stages] == [
+        assert [
+            stage.runs for stage in estimate_cost(parse_spec(raw_spec(stages=grids))).stages
+        ] == [
             9,
             16,
         ]
         axes = raw_spec()["axes"]
         few = {"param": "device_batch_size", "min": 1, "max": 3}
         spec = parse_spec(raw_spec(axes={**axes, "x": few}))
-        assert reckon(spec).runs == 3 * 9
+        assert estimate_cost(spec).runs == 3 * 9
 
 
 def test_verify_keeps_the_sheet_of_a_frame(make_sweep: Maker) -> None:

@@ -29,7 +29,7 @@ from fractal_ray.planners.bisect import BisectPlanner
 from fractal_ray.planners.grid import GridPlanner
 from fractal_ray.planners.side_by_side import SideBySide
 from fractal_ray.planners.windows import densest, diverse
-from fractal_ray.spec.cost import reckon
+from fractal_ray.spec.cost import estimate_cost
 from fractal_ray.spec.planning import make_program
 from fractal_ray.spec.sweep_spec import SweepSpec
 from fractal_ray.spec.yaml_file import parse_spec
@@ -149,7 +149,7 @@ def test_analysis_status_and_figures_know_the_frames(sweep: Sweep) -> None:
 
 
 def test_the_plan_counts_all_frames(sweep: Sweep) -> None:
-    stages = reckon(sweep.spec).stages
+    stages = estimate_cost(sweep.spec).stages
     assert [(stage.name, stage.frames) for stage in stages] == [
         ("grid", 1),
         ("refine", 1),
@@ -260,7 +260,7 @@ def test_a_border_point_is_found_in_fifty_runs_and_forty_frames_show_it(tmp_path
     width = zooms[-1].frame.x.max - zooms[-1].frame.x.min
     assert width == pytest.approx(2.0**-40, rel=1e-2)
     assert read_status(sweep).others == 0
-    assert reckon(sweep.spec).stages[1].runs == 40 * 81 + 50
+    assert estimate_cost(sweep.spec).stages[1].runs == 40 * 81 + 50
 
 
 def test_a_sequence_outwards_ends_as_wide_as_it_began(tmp_path: Path) -> None:
@@ -272,7 +272,7 @@ def test_a_sequence_outwards_ends_as_wide_as_it_began(tmp_path: Path) -> None:
     assert widths == pytest.approx([2.0**-power for power in range(6, -1, -1)])
     assert {(zoom.rule, zoom.parent_id) for zoom in zooms} == {("center", 0)}
     assert (zooms[0].x, zooms[0].y) == (0.3, 0.1)
-    assert len(zooms) == reckon(sweep.spec).stages[1].frames == 7
+    assert len(zooms) == estimate_cost(sweep.spec).stages[1].frames == 7
     # The whole frame was run before: its points are not run again.
     assert Counter(sweep.table()["frame"].to_pylist())[1006] == 0
 
@@ -282,7 +282,7 @@ def test_a_zoom_cuts_from_the_zoom_before_it(tmp_path: Path) -> None:
     sweep = Sweep(_spec(tmp_path, *stages))
     sweep.run(engine="local")
     assert [zoom.parent_id for zoom in _zooms(sweep)] == [0, 0, 1000, 1000, 1001, 1001]
-    assert reckon(sweep.spec).stages[2].frames == 4
+    assert estimate_cost(sweep.spec).stages[2].frames == 4
 
 
 def test_lines_lie_on_each_frame(tmp_path: Path) -> None:
@@ -417,7 +417,7 @@ def test_a_plan_counts_the_border_of_a_grid_that_was_run(tmp_path: Path) -> None
     cells = boundary_cells(labels(sweep.raster(frame=0, coarse=True), "trainable")).n_mixed
     assert f"from the {cells:,} boundary cells of the grid, run before: " in _plan(file)
     spent = Counter(sweep.table()["stage"].to_pylist())["1:refine"]
-    priced = reckon(spec, crossed=cells).stages[1].by_dimension
+    priced = estimate_cost(spec, crossed=cells).stages[1].by_dimension
     assert priced is not None
     assert priced[1.3] < spent < 1.2 * priced[1.6]  # D = 1.415, and an estimate
 

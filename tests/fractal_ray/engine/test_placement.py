@@ -1,4 +1,4 @@
-"""What a slot takes of a node, and how many share a card: reckoned, without a cluster."""
+"""Resources that a slot takes of a node, and slots that share a card, computed without Ray."""
 
 import hashlib
 import json
