@@ -65,7 +65,7 @@ class Sleeper:
 
 
 def sweep(storage: str, name: str) -> Sweep:
-    """The sweep, in a folder of its own."""
+    """Make the sweep `name` in a folder of its own below `storage`."""
     spec = parse_spec(
         {
             "name": name,
@@ -83,7 +83,7 @@ def sweep(storage: str, name: str) -> Sweep:
 
 
 def drive(storage: str, name: str, address: str) -> None:
-    """A driver: this script calls itself with it."""
+    """Run the sweep as its driver; this script starts itself again to call this function."""
     sweep(storage, name).run("ray", address=address)
 
 
@@ -100,7 +100,7 @@ class Cluster:
         self._nodes = [self._ray.add_node(num_cpus=2) for _ in range(2)]
 
     def kill(self, what: str, draw: random.Random, driver: "subprocess.Popen[bytes]") -> bool:
-        """Kill one of a kind; False where there is none now."""
+        """Kill one process of a kind; return False if there is none now."""
         if what == "driver":
             driver.kill()
             return True
@@ -121,7 +121,7 @@ class Cluster:
 
 
 def run(cluster: Cluster, storage: str, name: str, kills: int, seed: int) -> tuple[float, Counter]:
-    """Run a sweep to its end, with so many kills on the way; its seconds, and what was killed."""
+    """Run a sweep to its end with random kills; return its seconds and what was killed."""
     draw, killed = random.Random(seed), Counter[str]()
     start = time.monotonic()
     log = Path(storage) / f"{name}.log"

@@ -98,7 +98,7 @@ def pairs_of_a_stage(known: KnownSet, window: Window, seed: int) -> Callable[[],
 
 
 def refined(known: KnownSet, window: Window, seed: int) -> Callable[[], Estimate]:
-    """The deepest refinement from 32 x 32 cells that the labels are enough for."""
+    """Run the deepest refinement from 32 x 32 cells that `LABELS` labels allow."""
     runs, depth, planner = 0, 4, None
     while planner is None or runs * 2 ** (known.dimension or 2) < LABELS:
         depth += 1
@@ -149,7 +149,7 @@ def accuracy(seed: int) -> None:
 
 
 def coverage(first: int, repeats: int) -> None:
-    """How often the 95 % interval of the recommended estimator and of pairs holds the truth."""
+    """Count the 95 % intervals of the recommended estimator and of pairs that hold the truth."""
     print("| set | D | estimator | labels | held of all | mean half width | rms error | largest |")
     print("|---|---|---|---|---|---|---|---|")
     for case in CASES:

@@ -18,14 +18,14 @@ PEAKS = {
 
 
 def peak_flops(card: str) -> float | None:
-    """bfloat16 FLOP/s of a card; None for one that is not in `PEAKS`."""
+    """Look up the bfloat16 FLOP/s of a card; None if it is not in `PEAKS`."""
     return next((peak for name, peak in PEAKS.items() if re.search(name, card)), None)
 
 
 def step_flops(
     config: GPTConfig, lengths: NDArray[np.int64], supervised: int, trained: tuple[str, ...]
 ) -> float:
-    """FLOPs of the products of a step on one batch that its result depends on.
+    """Count the FLOPs of those matrix products that the result of a step on one batch needs.
 
     With width d, keys of width k, L blocks, vocabulary V, rows of n positions without padding
     (N in all), of which S are supervised; a multiply-add is 2:
@@ -42,8 +42,8 @@ def step_flops(
     The backward pass takes as much again for the gradients of trained matrices, and once more
     (attention: twice) for those of activations that lie behind something trained: all, but for the
     input of the first block where the embedding is fixed, and none of the blocks where the head
-    alone is trained. Not counted: what is not a product, what gradient checkpointing or attention
-    computes again, and the optimizer (`muon_flops`).
+    alone is trained. Not counted: operations other than products, those that gradient
+    checkpointing or attention repeats, and the optimizer (`muon_flops`).
 
     Parameters
     ----------
@@ -72,7 +72,7 @@ def step_flops(
 
 
 def muon_flops(config: GPTConfig) -> float:
-    """FLOPs of Newton-Schulz on all block matrices: for m x M with m ≤ M, 4m²M + 2m³ each time."""
+    """Count FLOPs of Newton-Schulz on all block matrices: 4m²M + 2m³ a step for m x M, m ≤ M."""
     width, kv = config.n_embd, config.kv_width
     shapes = [(width, width)] * 2 + [(kv, width)] * 2 + [(width, 4 * width)] * 2
     each = sum(4.0 * m * m * n + 2.0 * m**3 for m, n in shapes)

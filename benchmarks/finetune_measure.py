@@ -13,14 +13,14 @@ import torch
 
 
 def cpu_seconds(run: Callable[[], object]) -> float:
-    """Seconds of CPU that a call takes, all threads: the machine is likely to be shared."""
+    """Measure the CPU seconds of a call, all threads: the machine is likely to be shared."""
     start = time.process_time()
     run()
     return time.process_time() - start
 
 
 def child_seconds(run: Callable[[], object]) -> float:
-    """Seconds of CPU of the processes that a call starts and waits for."""
+    """Measure the CPU seconds of the processes that a call starts and waits for."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     run()
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -28,7 +28,7 @@ def child_seconds(run: Callable[[], object]) -> float:
 
 
 def seconds(run: Callable[[], object], device: torch.device) -> float:
-    """Seconds of a call: of the CPU there, on a GPU by the clock until its work is done."""
+    """Measure a call: CPU seconds on a CPU, wall seconds until the work is done on a GPU."""
     if device.type == "cpu":
         return cpu_seconds(run)
     torch.cuda.synchronize(device)
@@ -39,7 +39,7 @@ def seconds(run: Callable[[], object], device: torch.device) -> float:
 
 
 def taking_turns(ways: dict[str, Callable[[], float]], repeats: int) -> dict[str, list[float]]:
-    """Seconds of each way in every repeat: what else the machine does meets all ways alike."""
+    """Measure the ways in turns, so that other load on the machine slows all of them alike."""
     taken: dict[str, list[float]] = {way: [] for way in ways}
     for _ in range(repeats):
         for way, run in ways.items():
@@ -48,7 +48,7 @@ def taking_turns(ways: dict[str, Callable[[], float]], repeats: int) -> dict[str
 
 
 def free_device(device: torch.device) -> None:
-    """Give up what is no longer used, and begin to count the peak anew."""
+    """Free unused memory, and reset the count of the peak."""
     gc.collect()
     if device.type == "cuda":
         torch.cuda.empty_cache()
@@ -56,12 +56,12 @@ def free_device(device: torch.device) -> None:
 
 
 def ratios(slow: Sequence[float], fast: Sequence[float]) -> list[float]:
-    """Of each repeat for itself."""
+    """Compute the ratio of each repeat."""
     return [one / other for one, other in zip(slow, fast, strict=True)]
 
 
 def spread(values: Sequence[float], form: str = ".2f") -> str:
-    """Median, least and largest."""
+    """Format the median, the least and the largest."""
     least, largest = (format(pick(values), form) for pick in (min, max))
     return f"{statistics.median(values):{form}} ({least} to {largest})"
 
@@ -76,7 +76,7 @@ def header(*titles: str) -> None:
 
 
 def about(device: torch.device) -> str:
-    """Versions, processor and threads."""
+    """Describe the machine: versions, processor and threads."""
     if device.type == "cuda":
         where = f"{torch.cuda.get_device_name(device)}, CUDA {torch.version.cuda}"
     else:
@@ -87,7 +87,7 @@ def about(device: torch.device) -> str:
 
 
 def processor() -> str:
-    """Its name where the system tells (Linux)."""
+    """Read the name of the processor from the system (Linux)."""
     try:
         with Path("/proc/cpuinfo").open() as file:
             return next(

@@ -68,7 +68,7 @@ def memory_table(cases: Sequence[Case]) -> None:
 
 
 def count(case: Case, loop: str) -> tuple[int, int]:
-    """Bytes of the weights, and of everything at the peak."""
+    """Measure the bytes of the weights, and of everything at the peak."""
     recipe = case.recipe(steps=2)  # the peak of the first comes before there are states
     examples = make_examples(case, 2 * case.batch)
     batches = make_batches(examples, recipe, 0)
@@ -90,6 +90,6 @@ def count(case: Case, loop: str) -> tuple[int, int]:
 
 
 def state_bytes(config: GPTConfig) -> int:
-    """What AdamW keeps for the head and Muon for the blocks, in float32."""
+    """Count the bytes of the float32 states: AdamW's for the head, Muon's for the blocks."""
     parts = count_parameters(config)
     return 8 * parts["lm_head"] + 4 * parts["blocks"]

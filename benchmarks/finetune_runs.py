@@ -44,7 +44,7 @@ class Case:
 
 
 def make_examples(case: Case, count: int) -> Examples:
-    """Random tokens; the end of each row, at least one token, is supervised.
+    """Make random tokens; the end of each row, at least one token, is supervised.
 
     Rows are of `row_tokens` tokens, or of lengths like those of DocVQA's: gamma with shape 4 and
     mean 400 of 1024, cut at `row_tokens`.
@@ -77,7 +77,7 @@ def make_model(config: GPTConfig, device: torch.device) -> GPT:
 
 
 def plain(model: GPT, examples: Examples, recipe: Recipe) -> Callable[[], None]:
-    """A call that trains by the plain loop, and drops the gradients that it leaves behind."""
+    """Return a call that trains by the plain loop and then drops the gradients."""
 
     def run() -> None:
         finished(plain_finetune(model, examples, recipe, 0))
@@ -89,7 +89,7 @@ def plain(model: GPT, examples: Examples, recipe: Recipe) -> Callable[[], None]:
 def product(
     model: GPT, batches: Batches, recipe: Recipe, kernels: Kernels = PLAIN, copies: int = 1
 ) -> Callable[[], None]:
-    """A call that trains as a worker does: all that can be used again is made once."""
+    """Return a call that trains as a worker does: reusable parts are made once."""
     recipes = [recipe] * copies
     if copies > 1:
         model.stack(copies, recipe.trainable_param_groups)

@@ -51,14 +51,14 @@ class Timing:
 
 
 def kernels_for(device: torch.device) -> list[Kernels]:
-    """Each of the faster kernels alone, and all together, as far as the device has them."""
+    """List the faster kernels of the device: each alone, and all together."""
     names = FASTER if device.type == "cuda" else FASTER[:1]
     alone = [Kernels(**{name: True}) for name in names]
     return [*alone, Kernels(**dict.fromkeys(names, True))] if len(names) > 1 else alone
 
 
 def ways(device: torch.device) -> list[Way]:
-    """The plain loop and the product with each choice of kernels, deterministic and not."""
+    """List the plain loop and the product with each choice of kernels, deterministic and not."""
     faster = {f"product, {kernels}": kernels for kernels in kernels_for(device)}
     loops = {"plain loop": None, "product": PLAIN, **faster}
     with_full = {**loops, "product, full_logits": Kernels(full_logits=True)}
@@ -68,7 +68,7 @@ def ways(device: torch.device) -> list[Way]:
 
 
 def measure(model: GPT, case: Case, way: Way, steps: int, repeats: int) -> tuple[Case, Timing]:
-    """As many rows to a batch as fit: half as many after each lack of memory."""
+    """Time the largest batch that fits: halve its rows each time that memory runs out."""
     while True:
         try:
             return case, timing(model, case, way, steps, repeats)
@@ -102,7 +102,7 @@ def timing(model: GPT, case: Case, way: Way, steps: int, repeats: int) -> Timing
 
 
 def facts(case: Case, way: Way, steps: int, taken: Timing, peak: float | None) -> dict[str, Any]:
-    """A row in plain JSON types."""
+    """Turn a row of the table into plain JSON types."""
     median = statistics.median(taken.each)
     return {
         "depth": case.config.n_layer,

@@ -55,7 +55,7 @@ def switches_table(cases: Sequence[Case], device: torch.device, repeats: int) ->
 
 
 def kept_memory(case: Case, repeats: int) -> None:
-    """The one switch that takes no turns: a process cannot go back. A worker on a CPU has it."""
+    """Measure `keep_freed_memory`, which workers on a CPU use, last: it cannot be undone."""
     device, recipe = torch.device("cpu"), case.recipe(STEPS)
     batches = make_batches(make_examples(case, STEPS * case.batch), recipe, 0)
     run = product(make_model(case.config, device), batches, recipe)
@@ -93,13 +93,13 @@ def print_times(
 
 
 def each(run: Run, device: torch.device) -> float:
-    """Seconds of a call, the mean over a turn."""
+    """Measure the seconds of a call, the mean over a turn."""
     calls = max(1, math.ceil(TURN / seconds(run, device)))
     return seconds(lambda: [run() for _ in range(calls)], device) / calls
 
 
 def pieces(case: Case, device: torch.device) -> Iterator[Switch]:
-    """Logits where they count, the last block where it counts, Muon in stacks, batches, AdamW."""
+    """Yield switches: logits and last block where they count, stacked Muon, batches, AdamW."""
     recipe, dtype = case.recipe(steps=1), getattr(torch, case.dtype)
     examples = make_examples(case, 2 * case.batch)
     batches = make_batches(examples, recipe, 0, device)
@@ -177,7 +177,7 @@ def adamw(weight: Tensor, kind: str) -> Run:
 
 
 def whole_runs(case: Case, device: torch.device) -> Iterator[Switch]:
-    """Runs of some steps: kernels, determinism, points side by side."""
+    """Yield switches of whole runs: kernels, determinism, points side by side."""
     examples = make_examples(case, STEPS * case.batch)
 
     def run(kernels: Kernels = PLAIN, deterministic: bool = True, copies: int = 1) -> Run:

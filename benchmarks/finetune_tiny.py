@@ -84,7 +84,7 @@ def setting(dtype: str) -> Setting:
 
 
 def plain_loop(dtype: str, ulps: int = 0) -> tuple[list[FinetuneResult], float]:
-    """Train all points, the weights of each loaded from those of the master; and CPU seconds of it.
+    """Train all points, each from the master's weights; return results and CPU seconds.
 
     Where `ulps` is 1, at the next `unembedding_lr` that float32 has. Runs in a process of its own:
     a worker changes how its process keeps memory, which would make this loop faster as well.
@@ -107,7 +107,7 @@ def plain_loop(dtype: str, ulps: int = 0) -> tuple[list[FinetuneResult], float]:
 
 
 def process(at: Setting, point: Point) -> Callable[[], object]:
-    """A call that trains one point as a script does that starts a process for each."""
+    """Return a call that trains one point in a new process."""
     recipe = json.dumps(at.recipe(point).to_dict())
     data = at.workload.data
     command = [sys.executable, str(Path(__file__).with_name("plain_loop.py")), "--recipe", recipe]
@@ -148,7 +148,7 @@ def one_thread() -> None:
 def rates_table(
     at: Setting, dtype: str, runners: dict[str, NanochatRunner], beside: Executor, repeats: int
 ) -> None:
-    """Medians of points per second, and of the ratios inside each repeat."""
+    """Print medians of points per second, and of the ratios inside each repeat."""
     points = itertools.cycle(at.points)
     ways: dict[str, Callable[[], float]] = {
         "plain loop": lambda: beside.submit(plain_loop, dtype).result()[1],
@@ -170,7 +170,7 @@ def trained(at: Setting, runner: NanochatRunner) -> list[RunRecord]:
 
 
 def agreement(at: Setting, found: dict[str, list[RunRecord]], plain: list[FinetuneResult]) -> None:
-    """What the product's curves are against those of one point at a time, and of the plain loop."""
+    """Compare the product's curves with those of one point at a time and of the plain loop."""
     one = found["1 side by side"]
     for way, records in found.items():
         same = sum(map(same_curve, records, one))
@@ -183,7 +183,7 @@ def agreement(at: Setting, found: dict[str, list[RunRecord]], plain: list[Finetu
 
 
 def print_deviations(who: str, curves: list[Losses], reference: list[FinetuneResult]) -> None:
-    """How many curves keep the tolerances of benchmarks/parity.py against the plain loop's."""
+    """Count the curves within the tolerances of benchmarks/parity.py of the plain loop's."""
     for steps, tolerance in ((EARLY, EARLY_TOLERANCE), (None, LATE_TOLERANCE)):
         values = [
             deviation(curve, result.losses, steps)
@@ -203,7 +203,7 @@ def same_curve(one: RunRecord, other: RunRecord) -> bool:
 
 
 def deviation(one: Losses, other: Losses, steps: int | None) -> float:
-    """Largest relative one, as far as both curves go."""
+    """Compute the largest relative deviation over the steps that both curves have."""
     both = min(len(one), len(other))
     ours, theirs = one[:both][:steps], other[:both][:steps]
     return float(np.max(np.abs(ours - theirs) / theirs, initial=0.0))

@@ -52,7 +52,7 @@ def frame_of(known: KnownSet) -> Frame:
 
 
 def run(planner: Planner, known: KnownSet) -> list[Result]:
-    """Everything that a planner asks for."""
+    """Run a planner until it asks for nothing more."""
     results: list[Result] = []
     while not planner.done:
         points = planner.ask(4096)
@@ -77,25 +77,28 @@ def raster(known: KnownSet) -> float | None:
 def transects(
     known: KnownSet, count: int, dense: int, seed: int
 ) -> tuple[int, NDArray[np.float64]]:
-    """Runs, and estimates of all flips by chord and level."""
+    """Return the number of runs, and estimates of all flips by chord and level."""
     planner = TransectPlanner(frame_of(known), count, LEVELS, seed, trained, dense=dense)
     return len(run(planner, known)), count_flips(planner).estimate
 
 
 def slope(level: NDArray[np.float64], count: NDArray[np.float64], weight: NDArray[np.float64]):
-    """Of log2 count over level; counts up to 1 are left out."""
+    """Fit the slope of log2 count over level; counts up to 1 are left out."""
     some = count > 1
     return float(np.polyfit(level[some], np.log2(count[some]), 1, w=weight[some])[0])
 
 
 def line_dimension(flips: NDArray[np.float64]) -> float:
-    """D = 1 + slope, from flips by level."""
+    """Estimate D = 1 + slope from flips by level."""
     count = flips[COARSEST:]
     return 1 + slope(np.arange(COARSEST, flips.size, dtype=float), count, np.sqrt(count))
 
 
 def pair_dimension(level: NDArray[np.float64], known: int, disagree: NDArray[np.float64]) -> float:
-    """D = 2 - alpha, where the share that disagrees goes as distance**alpha = 2**-(alpha level)."""
+    """Estimate D = 2 - alpha from the share of pairs that disagree.
+
+    It goes as distance**alpha = 2**-(alpha level).
+    """
     return 2 + slope(level, disagree, np.sqrt(disagree * known / (known - disagree)))
 
 

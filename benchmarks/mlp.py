@@ -55,7 +55,7 @@ def frame(levels: int) -> Frame:
 
 
 def trained(runner: MlpRunner, points: list[Point]) -> list[Outcome]:
-    """In the tiles that a dispatcher would hand out."""
+    """Run the points in the tiles that a dispatcher would hand out."""
     tiles = (points[start : start + 512] for start in range(0, len(points), 512))
     return [record.outcome for tile in tiles for record in runner.evaluate(tile)]
 
@@ -71,7 +71,7 @@ def spread(values: list[float]) -> str:
 
 
 def dense_table(runner: MlpRunner, sample: int, repeats: int) -> Callable[[], object]:
-    """Prints the rates; 128 networks of the cached JAX."""
+    """Print the rates; JAX runs 128 networks, compiled before."""
     nodes = list(frame(0).points())
     chosen = np.random.default_rng(0).choice(len(nodes), sample, replace=False)
     points = [nodes[index] for index in chosen]
@@ -162,7 +162,7 @@ def without_lone_nodes(truth: NDArray[np.int8]) -> NDArray[np.int8]:
 
 
 def refine(runner: MlpRunner, halo: int, audit: float) -> tuple[NDArray[np.bool_], int]:
-    """Boundary cells found, and nodes run."""
+    """Return the number of boundary cells found and of nodes run."""
     coarse = frame(LEVELS)
     planner = RefinePlanner(
         coarse, LEVELS, lambda outcome: outcome is Outcome.TRAINED, halo=halo, audit=audit

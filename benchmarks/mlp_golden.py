@@ -22,7 +22,7 @@ GOLDEN = Path("tests/golden/sohl_dickstein")
 
 
 def measured(path: Path, factor: float) -> NDArray[np.float64]:
-    """(33, 33) measures with the values of both axes times `factor`."""
+    """Compute (33, 33) measures with the values of both axes times `factor`."""
     spec = load_spec(path)
     workload = workload_of(spec)
     runner = workload.open(workload.prepare().shared, "cpu")

@@ -20,7 +20,7 @@ Floats = NDArray[np.float64]
 
 
 def jax_measure(draw: Draw, steps: int, batch: int) -> Callable[[Floats, Floats], Floats]:
-    """``measure(eta0, eta1)`` of tanh networks, full batch, `batch` networks to a vmap; compiled.
+    """Compile ``measure(eta0, eta1)`` of tanh networks: full batch, `batch` networks to a vmap.
 
     Raises
     ------

@@ -58,7 +58,7 @@ def best(run: Callable[[], object], turns: int = 7) -> float:
 
 @njit(nogil=True)
 def repeat(part: int, times: int, arrays: Any) -> None:
-    """A part so many times, on arrays that stay in the cache."""
+    """Run a part of a step `times` times, on arrays that stay in the cache."""
     x, y, w0, w1, hidden, error = arrays
     slopes0, slopes1 = np.zeros_like(w0), np.zeros_like(w1)
     for _ in range(times):

@@ -68,14 +68,14 @@ class Watch:
         self.states.append((time.perf_counter(), progress))
 
     def seconds_per_point(self) -> float:
-        """From the first state in which a point was done to the last, steady state only."""
+        """Divide the time from the first finished point to the last by the points in between."""
         running = [(at, state.done) for at, state in self.states if state.done]
         (start, first), (end, last) = running[0], running[-1]
         return (end - start) / (last - first)
 
 
 def sweep_ms(way: str, side: int) -> float:
-    """Milliseconds per point of one sweep of side x side points."""
+    """Measure the milliseconds per point of one sweep of side x side points."""
     with tempfile.TemporaryDirectory() as folder:
         spec = parse_spec(
             {
@@ -97,7 +97,7 @@ def sweep_ms(way: str, side: int) -> float:
 
 
 def process_ms() -> float:
-    """Milliseconds per point with one Python process per point, two at a time."""
+    """Measure the milliseconds per point with one Python process per point, two at a time."""
 
     def one(_: int) -> None:
         subprocess.run([sys.executable, "-c", ONE_PROCESS], check=True)

@@ -70,7 +70,7 @@ class Row:
     fault: str = ""
 
     def __str__(self) -> str:
-        """Of the table."""
+        """Format the row of the table."""
         cells = [f"d{self.depth}", "yes" if self.mps else "no", str(self.workers)]
         cells += [_shown(self.steps, ".2f"), _shown(self.tokens, ",.0f"), _shown(self.ratio, ".2f")]
         cells += [_shown(size and size / 2**30, ".2f") for size in (self.peak, self.used)]
@@ -84,7 +84,7 @@ def _shown(value: float | None, form: str) -> str:
 def crew(
     target: Target, job: Job, count: int, environment: Mapping[str, str], patience: float
 ) -> list[Told]:
-    """What `count` processes tell that start together, a "fault" for each that does not.
+    """Start `count` processes together and collect their reports; a failed one reports a "fault".
 
     None of them is left when this returns.
     """
@@ -131,7 +131,7 @@ def _hear(process: BaseProcess, connection: Connection, until: float) -> Told:
 
 
 def _end(processes: list[BaseProcess]) -> None:
-    """By themselves, or else by force."""
+    """Wait for the processes to end by themselves, or else kill them."""
     for force in (None, BaseProcess.terminate, BaseProcess.kill):
         until = monotonic() + GRACE
         for process in processes:
@@ -142,7 +142,7 @@ def _end(processes: list[BaseProcess]) -> None:
 
 
 def choice(job: Job, environment: Mapping[str, str], patience: float) -> Told:
-    """The `workers` that `gpu: auto` would start, None for none, the `line` why, and the facts."""
+    """Choose as `gpu: auto`: `workers` (None if it refuses), the `line` why, and the facts."""
     (told,) = crew(probe, job, 1, environment, patience)
     if "fault" in told:
         return {"workers": None, "line": f"gpu: auto: the probe failed: {told['fault']}"}
@@ -155,7 +155,7 @@ def choice(job: Job, environment: Mapping[str, str], patience: float) -> Told:
 
 
 def filled(row: Row, told: list[Told], seconds: float, alone: float | None) -> Row:
-    """A row with what its workers told; `alone` are the steps/s of one without MPS, if known."""
+    """Fill a row from its workers' reports; `alone`: steps/s of one without MPS, if known."""
     faults = [one["fault"] for one in told if "fault" in one]
     if faults:
         # Where one has no memory, others may have failed for its sake.
@@ -183,7 +183,7 @@ class Measurement:
         self._alone: dict[int, float | None] = {}
 
     def choices(self, environment: Mapping[str, str]) -> None:
-        """What `gpu: auto` would do with each model."""
+        """Print the choice of `gpu: auto` for each model."""
         for job in self.jobs:
             self._auto[job.depth] = choice(job, environment, self.patience)
             print(f"d{job.depth}: {self._auto[job.depth]['line']}", flush=True)
@@ -191,7 +191,7 @@ class Measurement:
     def measure(
         self, environment: Mapping[str, str], serves: Callable[[], bool] | None = None
     ) -> None:
-        """Every model with every number of workers; `serves` tells whether MPS took part.
+        """Measure every model with every number of workers; `serves` tells whether MPS took part.
 
         Raises
         ------
@@ -231,7 +231,7 @@ class Measurement:
 
     @property
     def failed(self) -> bool:
-        """Whether anything but memory was at fault."""
+        """Check whether a row failed for another reason than memory."""
         return any(row.fault and MEMORY not in row.fault for row in self.rows)
 
 

@@ -23,14 +23,14 @@ class MpsError(Exception):
 
 @contextmanager
 def no_mps() -> Iterator[Mapping[str, str]]:
-    """Environment of a process that takes no part in an MPS that may run on the machine."""
+    """Return the environment of a process that must not use an MPS of the machine."""
     with tempfile.TemporaryDirectory(prefix="no-mps-") as empty:
         yield {"CUDA_MPS_PIPE_DIRECTORY": empty}
 
 
 @contextmanager
 def mps() -> Iterator[tuple[Mapping[str, str], Callable[[], bool]]]:
-    """Environment of its clients, and what tells whether a server has come up for them.
+    """Yield the environment of MPS clients, and a call that tells whether their server is up.
 
     Raises
     ------
@@ -61,7 +61,7 @@ def mps() -> Iterator[tuple[Mapping[str, str], Callable[[], bool]]]:
 
 
 def _control(environment: Mapping[str, str], *arguments: str, said: str = "") -> str:
-    """What the program answers."""
+    """Run the control program and return its answer."""
     command = [PROGRAM, *arguments]
     name = " ".join([*command, said]).strip()
     # Into a file: a daemon may keep what it was given open, and the end of a pipe would not come.

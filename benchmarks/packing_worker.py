@@ -58,7 +58,7 @@ def fine_tune(connection: Connection, job: Job, environment: Mapping[str, str]) 
 
 
 def probe(connection: Connection, job: Job, environment: Mapping[str, str]) -> None:
-    """What `resources.gpu: auto` measures of a worker that has the card for itself."""
+    """Measure what `resources.gpu: auto` measures, in a worker alone on the card."""
     with _telling(connection, environment) as tell:
         from fractal_ray.workloads.nanochat.footprint import busy_share, measure
 
@@ -93,23 +93,23 @@ class Subject:
 
     @property
     def step_tokens(self) -> float:
-        """Tokens of a step, padding not counted; the mean of an epoch."""
+        """Compute the mean tokens of a step over an epoch, padding not counted."""
         batches = [self.batches.filled(index) for index in range(SET)]
         return sum(batches) / SET * self.recipe.accumulation
 
     def epochs(self, count: int) -> None:
-        """`SET` steps for each."""
+        """Fine-tune `SET` steps for each epoch."""
         self._finetune(self.batches, SET * count)
 
     def two_largest_steps(self) -> None:
-        """As the workload's probe: the longest rows; two, for the optimizer's states."""
+        """Run two steps on the longest rows, as the workload's probe; the second has states."""
         rows = self.batches.examples
         size = 2 * self.recipe.device_batch_size
         longest = rows.take(np.argsort(-rows.lengths, kind="stable")[:size])
         self._finetune(self._batches(longest), 2)
 
     def memory(self) -> dict[str, Any]:
-        """Bytes: `peak` of this worker, `used` of the card by all of them."""
+        """Measure bytes: `peak` of this worker, `used` of the card by all workers."""
         import torch
 
         if self.device == "cpu":
@@ -138,7 +138,7 @@ class Subject:
 
 
 def examples(count: int, vocab_size: int) -> "Examples":
-    """Random tokens in rows of DocVQA's lengths: about 400 in the mean, the answer at the end."""
+    """Make random tokens in rows as long as DocVQA's: mean about 400, the answer at the end."""
     from nanochat.data.examples import Examples
 
     random = np.random.default_rng(0)
@@ -153,7 +153,7 @@ def examples(count: int, vocab_size: int) -> "Examples":
 
 
 def _count(piece: Callable[[], None], seconds: float) -> float:
-    """How often `piece` is done in a time; of the last one, which outlasts it, the part within.
+    """Count the runs of `piece` in a time; the last, unfinished one counts by its share.
 
     So every worker is at work until the time is over.
     """
@@ -172,7 +172,7 @@ def _count(piece: Callable[[], None], seconds: float) -> float:
 def _telling(
     connection: Connection, environment: Mapping[str, str]
 ) -> Iterator[Callable[[dict[str, Any]], None]]:
-    """What sends a worker's words; an exception is told and ends it."""
+    """Yield a call that sends a worker's reports; send an exception as a fault and end."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # who started it ends it
     os.environ.update(environment)  # before CUDA starts
     try:
@@ -184,7 +184,7 @@ def _telling(
 
 
 def fault(error: BaseException) -> str:
-    """`MEMORY`, or what else happened, in one line."""
+    """Describe an error in one line; `MEMORY` if memory ran out."""
     text, kind = str(error).strip(), type(error).__name__
     # A full card is torch's OutOfMemoryError, or a word in an error of CUDA or cuBLAS.
     if "Memory" in kind or MEMORY in text.lower() or "ALLOC_FAILED" in text:

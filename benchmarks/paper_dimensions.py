@@ -102,7 +102,7 @@ def d(estimate: Estimate) -> str:
 
 
 def print_frames(found: dict[str, list[Frame]]) -> None:
-    """D of every frame by transects, its verdict, and what the published estimator reads."""
+    """Print D of every frame by transects, its verdict, and the published estimator's value."""
     print("\n| narrower by | " + " | ".join(found) + " |")
     print("|---|" + "---|" * len(found))
     for row in zip(*found.values(), strict=False):
@@ -111,7 +111,7 @@ def print_frames(found: dict[str, list[Frame]]) -> None:
 
 
 def print_summary(found: dict[str, list[Frame]]) -> None:
-    """One line an experiment. The paper takes the median of all local slopes of all frames."""
+    """Print a line per experiment. The paper takes the median of all frames' local slopes."""
     print(
         "\n| experiment | paper | `sohl-dickstein-2024` | transects | median of frames |"
         " verdicts | transects, fractal frames |"
@@ -131,7 +131,7 @@ def print_summary(found: dict[str, list[Frame]]) -> None:
 
 
 def pooled(frames: list[Frame]) -> Estimate:
-    """One fit to the lines of several frames, each a group of the bootstrap."""
+    """Fit the lines of several frames together; each frame is a group of the bootstrap."""
     return from_flips([flips for frame in frames for flips in frame.flips])
 
 

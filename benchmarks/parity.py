@@ -7,8 +7,8 @@
 Prints two Markdown tables, the largest deviation of each fixture beside its tolerance, and ends
 with 1 where one is over. The reference numbers and the checkpoint they belong to are in
 tests/golden/nanochat_tiny; they were made in float32 on a CPU. The plain kernels add in another
-order, so their curves stand beside what one ulp of `matrix_lr` does to the source's: where that is
-more than the tolerance, three times that is the tolerance.
+order, so each of their curves stands beside the change that one ulp of `matrix_lr` makes to
+fractal-llm's curve: where it is more than the tolerance, three times that change is the tolerance.
 """
 
 import argparse
@@ -65,7 +65,7 @@ class Curve:
     steps: int
     early: float
     late: float
-    nudged: float  # the same as `late`, of the source's arithmetic with a rate moved by one ulp
+    nudged: float  # `late` of fractal-llm's own loop with a rate moved by one ulp
     same_steps: bool
     same_tokens: bool
     same_converged: bool
@@ -78,7 +78,7 @@ class Curve:
 
 
 def tokenizer_rows(tokenizer: Tokenizer, fixtures: dict[str, Any]) -> Iterator[Deviation]:
-    """Texts and conversations that come out differently."""
+    """Count the texts and conversations that are tokenized differently."""
     texts, rendered = fixtures["encode"], fixtures["rendered"]
     wrong = sum(tokenizer.encode(case["text"]) != case["ids"] for case in texts)
     yield Deviation(f"encodings of {len(texts)} texts", "texts that differ", wrong, 0)
@@ -93,7 +93,7 @@ def tokenizer_rows(tokenizer: Tokenizer, fixtures: dict[str, Any]) -> Iterator[D
 def model_rows(
     checkpoint: Checkpoint, fixtures: dict[str, Any], arrays: dict[str, np.ndarray]
 ) -> Iterator[Deviation]:
-    """Forward, backward, greedy text, and one step of both optimizers."""
+    """Compare forward, backward, greedy text, and one step of both optimizers."""
     model = build_model(checkpoint.config, checkpoint.state)
     x, y = torch.from_numpy(arrays["x"]), torch.from_numpy(arrays["y"])
     logits = model(x).detach().numpy()
@@ -117,7 +117,7 @@ def model_rows(
 
 
 def step_once(model: GPT, rates: dict[str, float]) -> None:
-    """One step of AdamW and Muon with the gradients that are there."""
+    """Take one step of AdamW and Muon with the present gradients."""
     for optimizer in build_optimizers(model, Recipe(**rates, trainable_param_groups=GROUPS)):
         optimizer.step()
 
@@ -125,7 +125,7 @@ def step_once(model: GPT, rates: dict[str, float]) -> None:
 def curve_rows(
     checkpoint: Checkpoint, tokenizer: Tokenizer, examples: Examples, dtype: str, kernels: Kernels
 ) -> Iterator[Curve]:
-    """The fifteen fine-tunes, run again."""
+    """Run the fifteen recorded fine-tunes again and compare their curves."""
     pad_id = tokenizer.special["<|assistant_end|>"]
     for row in json.loads((GOLDEN / "finetune_curves.json").read_text())["rows"]:
         recipe = Recipe.from_mapping({"dtype": dtype, **row["settings"]})
@@ -163,7 +163,7 @@ def relative(value: float, reference: float) -> float:
 
 
 def largest(values: dict[str, float], references: dict[str, float]) -> float:
-    """Largest relative deviation over equal keys."""
+    """Compute the largest relative deviation over equal keys."""
     # numpy's max keeps a NaN, which then is over any tolerance.
     return np.max([relative(values[name], references[name]) for name in values | references])
 

@@ -6,7 +6,7 @@ Same mathematics, schedule and rule to stop as `train/finetune.py`, nothing save
 the whole vocabulary at every position, batches collated for every step of every point, optimizers
 built for every point, Muon one matrix after the other, and the loss read from the device at every
 step. Left out, in its favour: the streamed data set, the diagnostic pass and the two sample texts
-that the source's command also makes for every point.
+that fractal-llm's command also makes for every point.
 """
 
 import argparse
@@ -77,7 +77,7 @@ def plain_finetune(model: GPT, examples: Examples, recipe: Recipe, pad_id: int) 
 
 
 def steps_for(recipe: Recipe, supervised: int) -> int:
-    """Steps of the whole run, from the supervised tokens of its first batch."""
+    """Compute the steps of the whole run from the supervised tokens of its first batch."""
     if recipe.num_iterations > 0:
         return recipe.num_iterations
     return max(1, math.ceil(recipe.num_tokens / (supervised * recipe.accumulation)))
@@ -86,7 +86,7 @@ def steps_for(recipe: Recipe, supervised: int) -> int:
 def gradients(
     model: GPT, batches: list[tuple[Tensor, Tensor]], recipe: Recipe, device: torch.device
 ) -> float:
-    """Mean loss of the batches, read from the device; its gradient is left on the parameters."""
+    """Return the mean loss of the batches; leave its gradient on the parameters."""
     model.zero_grad(set_to_none=True)
     dtype, mean = getattr(torch, recipe.dtype), torch.zeros((), device=device)
     for inputs, targets in batches:
@@ -101,7 +101,7 @@ def gradients(
 def build(
     model: GPT, recipe: Recipe
 ) -> tuple[AdamW | None, list[tuple[torch.nn.Parameter, Tensor, float]]]:
-    """AdamW for head and embedding; for Muon the matrices, each with its momentum and its rate."""
+    """Build AdamW for head and embedding, and list Muon's matrices with momentum and rate."""
     lrs = {
         group: lr * recipe.init_lr_frac
         for group, lr in effective_lrs(recipe, model.config.n_embd).items()
@@ -135,7 +135,7 @@ def build(
 
 @torch.no_grad()
 def muon_step(weight: torch.nn.Parameter, buffer: Tensor, lr: float) -> None:
-    """Nesterov momentum, orthogonalized, of one matrix."""
+    """Update one matrix by its orthogonalized Nesterov momentum."""
     assert weight.grad is not None
     buffer.lerp_(weight.grad, 1 - MOMENTUM)
     update = newton_schulz(weight.grad.lerp(buffer, MOMENTUM))
@@ -144,7 +144,7 @@ def muon_step(weight: torch.nn.Parameter, buffer: Tensor, lr: float) -> None:
 
 
 def newton_schulz(update: Tensor) -> Tensor:
-    """Five steps in bfloat16 that push the singular values of one matrix towards 1."""
+    """Push the singular values of one matrix towards 1, by five steps in bfloat16."""
     a, b, c = NEWTON_SCHULZ
     x = update.bfloat16()
     tall = x.size(0) > x.size(1)
@@ -157,7 +157,7 @@ def newton_schulz(update: Tensor) -> Tensor:
 
 
 def collate(examples: Examples, recipe: Recipe, index: int, pad_id: int) -> tuple[Tensor, Tensor]:
-    """Batch `index` of the endless sequence: inputs and targets, int64 (B, T) on the CPU."""
+    """Make batch `index` of the endless sequence: inputs and targets, int64 (B, T) on the CPU."""
     size = recipe.device_batch_size
     epoch, batch = divmod(index, math.ceil(len(examples) / size))
     members = order(examples, recipe, epoch)[batch * size : (batch + 1) * size]
@@ -180,7 +180,7 @@ def order(examples: Examples, recipe: Recipe, epoch: int) -> NDArray[np.int64]:
 
 
 def main() -> None:
-    """A point as a script of a sweep runs it: everything anew, in a process of its own."""
+    """Run one point from the start, as a sweep script does that starts a process per point."""
     from nanochat.data.conversations import load_conversations
     from nanochat.data.examples import tokenize_conversations
     from nanochat.model.checkpoint import build_model

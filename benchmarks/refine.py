@@ -59,7 +59,7 @@ def recall_table() -> None:
 
 
 def sizes_table() -> None:
-    """A component is what can be followed: boundary cells joined by their sides."""
+    """Print recall by component size; a component is boundary cells joined by their sides."""
     edges = [8, 64, 512]
     names = ["1 to 8", "9 to 64", "65 to 512", "above"]
     print("| set | rules | " + " | ".join(f"{name} cells: share, recall" for name in names) + " |")
@@ -108,7 +108,7 @@ def audit_table() -> None:
 
 
 def missed_rate(case: Case, number: int, halo: int) -> float:
-    """The share that the audit estimates, from the truth: an audit of everything."""
+    """Compute from the truth the share that the audit estimates: audit every skipped cell."""
     *_, planner = refined(case, number, halo, 0.0)
     labels, tree = truth(case, number).ravel(), planner.tree
     seen = []

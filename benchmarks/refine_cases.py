@@ -49,7 +49,7 @@ CASES = [
 
 @lru_cache(maxsize=len(CASES) * len(OFFSETS))
 def truth(case: Case, number: int) -> Bools:
-    """(1025, 1025) labels of a case at offset `number`."""
+    """Compute the (1025, 1025) labels of a case at offset `number`."""
     random_set = {"hurst": case.hurst, "seed": FIRST_SEED + number}
     known = known_set(case.name, random_set if case.hurst else None)
     left, right, bottom, top = case.window or known.window
@@ -80,7 +80,7 @@ def answer(point: Point, labels: Bools) -> Outcome:
 
 @lru_cache(maxsize=3 * len(OFFSETS))
 def refined(case: Case, number: int, halo: int, audit: float) -> tuple[Bools, Bools, RefinePlanner]:
-    """Cells found, nodes run, and the planner that is done."""
+    """Refine a case; return the cells found, the nodes run, and the finished planner."""
     labels = truth(case, number)
     planner = RefinePlanner(unit_frame(), LEVELS, trained, halo=halo, audit=audit, seed=number)
     while not planner.done:
@@ -98,7 +98,7 @@ def means(rows: list[list[float]]) -> list[float]:
 
 
 def score(found: Bools, points: int, labels: Bools) -> list[float]:
-    """Recall, share of the lattice in percent, precision, D of what was found, D of the truth."""
+    """Return recall, percent of the lattice, precision, D of the cells found, D of the truth."""
     true = mixed(labels)
     hits = (found & true).sum()
     share = 100 * points / labels.size

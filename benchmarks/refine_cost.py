@@ -44,7 +44,7 @@ def cost_table() -> None:
 
 
 def cost(name: str, window: Window | None, levels: int) -> tuple[int, float, int]:
-    """Points, CPU seconds of ask and tell alone, and bytes that the process has grown by."""
+    """Measure points, CPU seconds of ask and tell alone, and growth of the process in bytes."""
     known = known_set(name)
     left, right, bottom, top = window or known.window
     x, y = Axis("x", "linear", left, right), Axis("y", "linear", bottom, top)
@@ -70,13 +70,13 @@ def cost(name: str, window: Window | None, levels: int) -> tuple[int, float, int
 
 
 def memory() -> int:
-    """Resident bytes of this process (Linux)."""
+    """Read the resident bytes of this process (Linux)."""
     pages = int(Path("/proc/self/statm").read_text().split()[1])
     return pages * os.sysconf("SC_PAGE_SIZE")
 
 
 def busy_table() -> None:
-    """Eight workers, the slowest four times slower, every run up to half faster or slower."""
+    """Simulate eight workers, the slowest four times slower, runs up to half faster or slower."""
     print("| set | points | busy share of 8 workers, one point a time | 20 points a time |")
     print("|---|---|---|---|")
     for case in CASES:

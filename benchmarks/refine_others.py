@@ -23,7 +23,7 @@ from scipy.interpolate import LinearNDInterpolator
 
 
 def others_table(learner_points: int) -> None:
-    """Learner2D takes as many points as refinement, but no more than `learner_points`."""
+    """Compare methods; Learner2D gets refinement's points, but at most `learner_points`."""
     print("| set | way | recall | share | precision | D found |")
     print("|---|---|---|---|---|---|")
     ways: dict[str, Callable[[Bools], tuple[Bools, int]]] = {
@@ -72,7 +72,7 @@ def coarse(labels: Bools, step: int) -> tuple[Bools, int]:
 
 
 def mariani_silver(labels: Bools) -> tuple[Bools, int]:
-    """Squares whose rim has one label are filled with it, others are cut in four.
+    """Fill squares whose rim has one label with it, and cut the others in four.
 
     From the same 32 x 32 squares as refinement: the rim of the whole frame alone shows nothing.
     """
@@ -94,7 +94,7 @@ def mariani_silver(labels: Bools) -> tuple[Bools, int]:
 
 
 def learner(labels: Bools, points: int) -> tuple[Bools, int]:
-    """python-adaptive's default loss, stopped from going below the lattice; points are snapped."""
+    """Run python-adaptive's default loss down to the lattice only, with points snapped to it."""
     import adaptive  # type: ignore[import-not-found]
 
     loss = adaptive.learner.learner2D.resolution_loss_function(min_distance=1 / CELLS)

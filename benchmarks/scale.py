@@ -48,7 +48,7 @@ class Uneven(Nothing):
 
 
 def nap(ix: int, iy: int) -> float:
-    """Seconds that a point sleeps."""
+    """Compute the seconds that a point sleeps."""
     return float(np.random.default_rng((ix, iy)).exponential(MEAN_SLEEP))
 
 
@@ -98,7 +98,7 @@ class Memory:
 
 
 def million(storage: str, side: int) -> None:
-    """The first table."""
+    """Print the first table: a sweep of side x side points."""
     sweep = make(storage, "million", side, side, Nothing(), 2)
     parts = 0
 
@@ -130,7 +130,7 @@ def million(storage: str, side: int) -> None:
 
 
 def workers(storage: str) -> None:
-    """The second table."""
+    """Print the second table: efficiency by number of workers."""
     print("\n| workers | points | wall s | inside s | efficiency |\n|---|---|---|---|---|")
     for count in WORKERS:
         width, height = 50, count * POINTS_EACH // 50

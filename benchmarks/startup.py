@@ -20,7 +20,7 @@ REPEATS = 9
 
 
 def seconds(arguments: list[str]) -> float:
-    """Wall time of one process."""
+    """Measure the wall time of one process."""
     start = time.perf_counter()
     subprocess.run([sys.executable, *arguments], check=True, stdout=subprocess.DEVNULL)
     return time.perf_counter() - start
