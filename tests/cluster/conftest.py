@@ -36,14 +36,14 @@ def make_sweep(tmp_path: Path) -> Callable[..., Sweep]:
 
 @pytest.fixture
 def expected(make_sweep: Callable[..., Sweep]) -> list[dict[str, Any]]:
-    """The points of an unbroken run."""
+    """Run a sweep without a break and return its points."""
     sweep = make_sweep(name="expected")
     sweep.run("local")
     return contents(sweep)
 
 
 def contents(sweep: Sweep) -> list[dict[str, Any]]:
-    """What must not depend on how a sweep was run, sorted: places, outcomes, curves."""
+    """Read places, outcomes and curves, sorted: they must not depend on how a sweep ran."""
     wanted = ["point_id", "ix", "iy", "level", "x", "y", "outcome", "losses"]
     rows = sweep.table().select(wanted).to_pylist()
     return sorted(rows, key=lambda row: row["point_id"])
@@ -59,7 +59,7 @@ class Nodes:
         self.address = self._cluster.address
 
     def add(self, **arguments: Any) -> Any:
-        """A node with two CPUs and one pretend GPU, or as asked."""
+        """Add a node; without arguments it has two CPUs and one pretend GPU."""
         return self._cluster.add_node(**{"num_cpus": 2, "num_gpus": 1, **arguments})
 
     def kill(self, node: Any) -> None:
@@ -74,7 +74,7 @@ class Nodes:
 
 @pytest.fixture
 def nodes() -> Iterator[Nodes]:
-    """A cluster on loopback that this process is connected to."""
+    """Start a cluster on loopback and connect this process to it."""
     with pytest.MonkeyPatch.context() as patch:
         surroundings = ray_cluster._QUIET | ray_cluster._LOOPBACK_ONLY | ray_cluster._token()
         for name, value in surroundings.items():
@@ -94,7 +94,7 @@ def nodes() -> Iterator[Nodes]:
 
 
 def workers() -> list[psutil.Process]:
-    """Processes of slots, by the name that Tune gives its trainables."""
+    """Find the processes of slots by the name that Tune gives its trainables."""
     return [p for p in psutil.Process().children(recursive=True) if "Trainable" in p.name()]
 
 

@@ -11,7 +11,7 @@ from tests.fractal_ray.sample_workloads import Disc
 
 
 def main(address: str, storage: str) -> int:
-    """Run the sweep `driven`; 2 where it is refused."""
+    """Run the sweep `driven`; return 2 if it is refused."""
     spec = parse_spec(raw_spec(name="driven", stages=STAGES, storage=storage, points_per_tile=2))
     try:
         Sweep(spec, Disc(seconds=0.05)).run("ray", address=address)

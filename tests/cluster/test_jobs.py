@@ -45,8 +45,10 @@ SLOW = {
 
 @pytest.fixture(scope="module")
 def head() -> Iterator[dict[str, str]]:
-    """A head on loopback with ports, a folder and a token of its own: the variables that a client
-    needs. Nothing is left of it afterwards."""
+    """Start a head on loopback with its own ports, folder and token; yield a client's variables.
+
+    Nothing of it is left afterwards.
+    """
     # Not pytest's folder: paths of sockets may have 107 characters.
     folder = Path(tempfile.mkdtemp(prefix="ray-"))
     token = folder / "token"
@@ -91,7 +93,7 @@ def head() -> Iterator[dict[str, str]]:
 
 
 def free_ports(count: int) -> list[str]:
-    """Below those that Ray gives to workers and the system to clients."""
+    """Find ports below those that Ray gives to workers and the system gives to clients."""
     found = []
     for port in range(22_000 + os.getpid() % 5_000, 32_000):
         if not listens(port):
@@ -107,7 +109,7 @@ def listens(port: int) -> bool:
 
 
 def left_of(folder: Path) -> list[psutil.Process]:
-    """Processes that name the folder of a Ray in their command."""
+    """Find the processes that name the folder of a Ray in their command."""
     every = psutil.process_iter(["cmdline", "status"])
     return [
         process
@@ -257,7 +259,7 @@ def test_ctrl_c_leaves_the_job_and_another_runs_beside_it(
     ) as following:
         wait_for(lambda: "left" in sent("jobs", "list").stdout, 60, "no job")
         assert following.stdout is not None
-        # Read until the first line of progress, which is what is to be interrupted.
+        # Read until the first line of progress: then the run can be interrupted.
         for line in following.stdout:
             if "/36 points" in line:
                 break

@@ -38,7 +38,7 @@ class Endpoint:
 
 @pytest.fixture
 def endpoint(monkeypatch: pytest.MonkeyPatch) -> Iterator[Endpoint]:
-    """An endpoint with the bucket `bucket`, found through the environment."""
+    """Serve an endpoint with the bucket `bucket` that the environment names."""
     server = Endpoint()
     for name, value in {
         "AWS_ACCESS_KEY_ID": "key",

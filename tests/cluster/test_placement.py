@@ -21,7 +21,7 @@ A100 = {"accelerator_type:A100": 1}
 
 
 def places(sweep: Sweep) -> Counter[str]:
-    """Node ids that computed points, of the workload `Where`."""
+    """Read the ids of the nodes that computed points of the workload `Where`."""
     devices = sweep.table().column("device").to_pylist()
     return Counter(device.split()[0] for device in devices)
 
@@ -65,7 +65,7 @@ def test_one_kind_of_card_for_the_whole_dataset(
 
 
 def _wait_until_gone(node_id: str) -> None:
-    """Ray takes some seconds to see that a node is gone."""
+    """Wait until Ray sees that a node is gone, which takes some seconds."""
     for _ in range(300):
         if not any(node["NodeID"] == node_id and node["Alive"] for node in ray.nodes()):
             return

@@ -26,7 +26,7 @@ HALF_A_CARD = {"cpu": 1, "gpu": 0.5}
 
 @contextmanager
 def once(condition: Callable[[], bool], act: Callable[[], object]) -> Iterator[None]:
-    """Act from another thread as soon as a condition holds; it must have come to that."""
+    """Act from another thread as soon as a condition holds; fail if it never held."""
     acted, over = threading.Event(), threading.Event()
 
     def watch() -> None:
@@ -50,7 +50,7 @@ def once(condition: Callable[[], bool], act: Callable[[], object]) -> Iterator[N
 
 
 def rows_of(location: str) -> int:
-    """Rows on disk, 0 before there are any."""
+    """Count the rows on disk, 0 before there are any."""
     return Store(location).read(["point_id"]).num_rows if Path(location).exists() else 0
 
 

@@ -61,7 +61,7 @@ class Loaded:
         return sum(_lives(path.name.split("-")[1]) for path in self._folder.glob("loaded-*"))
 
     def _wait_for_company(self) -> None:
-        """Once: the first visit is to find another worker there."""
+        """Wait once, so that the first visit finds another worker there."""
         first = self._folder / "visited"
         until = time.monotonic() + 60
         while not first.exists() and self._loaded() < 2 and time.monotonic() < until:

@@ -57,7 +57,7 @@ class World:
         self.dispatcher: Dispatcher = self.new()
 
     def run(self) -> None:
-        """Until the sweep is over."""
+        """Let random workers act until the sweep is over."""
         for _ in range(STEPS):
             if self.dispatcher.finished:
                 return
@@ -68,7 +68,7 @@ class World:
         raise AssertionError("the sweep does not end")
 
     def act(self, slot: int) -> None:
-        """One thing happens to one worker."""
+        """Do one thing to one worker."""
         one = self.workers[slot]
         if one.state == "dead":
             self.dispatcher.release(slot, "lost", one.why)  # type: ignore[arg-type]
@@ -85,7 +85,7 @@ class World:
             self.work(slot, one.tile)
 
     def trouble(self, one: Worker) -> None:
-        """It is killed, or nobody is heard of for a long time."""
+        """Kill a worker, or let the clock run so long that all tiles hang."""
         if one.tile is not None and self.draw.random() < 0.5:
             self.clock.now += 4000
             for slot in self.dispatcher.take_hung():
@@ -95,7 +95,7 @@ class World:
             one.why = self.draw.choice(["lost_worker", "lost_node", "out_of_memory"])
 
     def work(self, slot: int, tile: Tile) -> None:
-        """It runs its tile, and runs out of memory over a greedy point unless it is alone."""
+        """Run a worker's tile; it runs out of memory at a greedy point unless it is alone."""
         lease = self.dispatcher._workers.leases.get(slot)
         alone = lease is not None and lease.alone
         done = next(

@@ -79,7 +79,7 @@ def test_filled_julia_sets_are_symmetric(c: complex, z: np.ndarray) -> None:
 
 
 def escape_steps(x: np.ndarray, y: np.ndarray, c: complex, steps: int) -> np.ndarray:
-    """The definition: every orbit to its end, in the same real arithmetic."""
+    """Compute escape steps by definition: every orbit to its end, in equal real arithmetic."""
     answers = np.full(x.size, -1)
     re, im = x, y
     with np.errstate(over="ignore", invalid="ignore"):

@@ -16,7 +16,7 @@ PAD = 0
 
 @st.composite
 def example_sets(draw: Any) -> Any:
-    """Examples whose tokens all differ, so that each can be told in a batch."""
+    """Draw examples whose tokens all differ, so that each can be recognized in a batch."""
     lengths = draw(st.lists(st.integers(2, 12), min_size=1, max_size=20))
     offsets = np.cumsum([0, *lengths])
     total = int(offsets[-1])

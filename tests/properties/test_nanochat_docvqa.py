@@ -22,7 +22,7 @@ def _tokenizer() -> Tokenizer:
 
 @st.composite
 def pages(draw: Any) -> Any:
-    # Each line is told by its number, so that what is shown can be traced back.
+    # Each line is known by its number, so that the shown lines can be traced back.
     lines = tuple(f"{n}: {line}" for n, line in enumerate(draw(LINES)))
     answer = draw(st.sampled_from(["not", "total $12.50", "qestion", "nowhere at all"]))
     question = Question(draw(st.sampled_from(["What?", "Why " * 20])), (answer,), None)
@@ -32,7 +32,7 @@ def pages(draw: Any) -> Any:
 
 
 def _length(page: Page, numbers: list[int]) -> int:
-    """Tokens of the example with these lines of the page and no others."""
+    """Count the tokens of the example with these lines of the page and no others."""
     lines = tuple(page.lines[number] for number in sorted(numbers))
     part = Page(lines, page.questions, page.number, page.document)
     made = make_example(part, page.questions[0], Limits(_tokenizer(), 10**9))

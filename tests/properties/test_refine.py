@@ -28,7 +28,7 @@ _OUTCOMES = {1: Outcome.TRAINED, 0: Outcome.DIVERGED, -1: None}
 
 
 def frame(cells_x: int, cells_y: int) -> Frame:
-    """A frame whose axis values are the addresses at level 0."""
+    """Make a frame whose axis values are the addresses at level 0."""
     x, y = (Axis(name, "linear", 0.0, cells) for name, cells in (("a", cells_x), ("b", cells_y)))
     return Frame(0, x, y, cells_x, cells_y)
 
@@ -60,7 +60,7 @@ def asked(planner: RefinePlanner) -> set[tuple[int, int]]:
 
 @st.composite
 def cases(draw: st.DrawFn) -> tuple[Frame, int, Labels]:
-    """A small frame, levels, and labels from blobs to noise, some of which fail."""
+    """Draw a small frame, levels, and labels from blobs to noise; some points fail."""
     cells_x, cells_y, levels = (draw(st.integers(1, 3)) for _ in range(3))
     shape = ((cells_y << levels) + 1, (cells_x << levels) + 1)
     rng = np.random.default_rng(draw(st.integers(0, 2**32)))
@@ -86,7 +86,7 @@ def planners(draw: st.DrawFn) -> tuple[Callable[..., RefinePlanner], Labels]:
 
 @pytest.fixture(params=[1, 5], autouse=True, scope="module")
 def knot_levels(request: pytest.FixtureRequest):
-    """Regions of knots as small as they get, and as large as these frames."""
+    """Set the size of knot regions: the smallest possible, and that of the whole frame."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(halo_module, "_KNOT_LEVELS", request.param)
         yield
@@ -141,7 +141,7 @@ def test_agrees_with_the_rules_read_literally(
 
 
 def in_cells_of_failures(labels: Labels, levels: int) -> NDArray[np.bool_]:
-    """(ny, nx) bool: nodes in or on the edge of a cell of any level whose four corners fail."""
+    """Mark (ny, nx) nodes in or on the edge of a cell of any level whose four corners fail."""
     found = np.zeros(labels.shape, dtype=bool)
     for step in (1 << level for level in range(1, levels + 1)):
         fail = labels[::step, ::step] < 0
@@ -215,7 +215,7 @@ def test_the_audit_report_adds_up(case: tuple[Callable[..., RefinePlanner], Labe
 
 
 def whole_and_open(planner: RefinePlanner) -> list[tuple[int, int, int]]:
-    """Cells that refinement left whole although it does not know what a split would show."""
+    """Find cells that refinement left whole although it does not know what a split would show."""
     tree, points, cells = planner.tree, asked(planner), planner.frame
     return [
         (level, x, y)
@@ -274,7 +274,7 @@ def literally(planner: RefinePlanner, labels: Labels) -> set[tuple[int, int]]:
 
 
 def rim(labels: Labels) -> list[tuple[int, int]]:
-    """The nodes of the rim from (0, 0) anticlockwise."""
+    """List the nodes of the rim from (0, 0) anticlockwise."""
     height, width = (n - 1 for n in labels.shape)
     return [
         *((x, 0) for x in range(width)),
@@ -346,7 +346,7 @@ def ring_of(planner: RefinePlanner, level: int) -> tuple[int, int]:
 
 
 def knotted_nodes(yes_no: dict[tuple[int, int], int], levels: int) -> set[tuple[int, int]]:
-    """Nodes that differ from all four neighbours, and corners of squares whose diagonals do."""
+    """Find nodes unlike all four neighbours, and corners of squares with unlike diagonals."""
     found: set[tuple[int, int]] = set()
     for step in (1 << k for k in range(levels + 1)):
         lattice = {p: v for p, v in yes_no.items() if not (p[0] | p[1]) % step}

@@ -15,7 +15,7 @@ cells = st.integers(1, 300)
 
 @st.composite
 def axes(draw: st.DrawFn) -> Axis:
-    """Log and linear axes wide enough that 300 cells are all different in float64."""
+    """Draw log and linear axes wide enough that 300 cells are all different in float64."""
     if draw(st.booleans()):
         low = draw(positive)
         return Axis("lr", "log", low, low * draw(st.floats(1 + 1e-6, 1e9)))

@@ -21,7 +21,7 @@ floats = st.floats(width=32, allow_nan=True, allow_infinity=True)
 
 @st.composite
 def evaluations(draw: st.DrawFn) -> Evaluation:
-    """Rows with any values; point_id has few values so that duplicates happen."""
+    """Draw rows with any values; point_id has few values so that duplicates happen."""
     point = Point(
         frame=draw(st.integers(0, 1)),
         level=draw(st.integers(0, 2)),

@@ -23,7 +23,7 @@ def frame(scale: str) -> Frame:
 
 
 def answer_of(seed: int, fails: float) -> Answer:
-    """Any function of a point: stripes of random widths, and failures."""
+    """Make a random function of a point: stripes of random widths, and failures."""
     rng = random.Random(seed)
     edges = sorted(rng.random() for _ in range(rng.randint(0, 30)))
 

@@ -88,7 +88,7 @@ def test_zooming_out_is_zooming_in_backwards(
 
 
 def windows_of(labels: np.ndarray, factor: float, centres: list) -> list[tuple[float, ...]]:
-    """(bottom, left, top, right) in cells, shifted inside the frame."""
+    """Return (bottom, left, top, right) in cells, shifted inside the frame."""
     rows, columns = (n - 1 for n in labels.shape)
     wide, high = columns / factor, rows / factor
     found = []
@@ -177,7 +177,7 @@ def test_windows_around_any_point_of_random_cells_do_not_overlap(
 
 
 def label_of(point: Point, seed: int) -> Outcome | None:
-    """Noise, the roughest border there is; one run in eight fails."""
+    """Answer with noise, the roughest border there is; one run in eight fails."""
     draw = random.Random(f"{seed} {point.x!r} {point.y!r}").randrange(8)
     return None if draw == 0 else Outcome.TRAINED if draw % 2 else Outcome.DIVERGED
 
