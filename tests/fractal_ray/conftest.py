@@ -12,7 +12,7 @@ from tests.fractal_ray.sample_workloads import Disc
 
 
 def raw_spec(**changes: Any) -> dict[str, Any]:
-    """A valid spec as a mapping, with changes at its top level."""
+    """Make a valid spec as a mapping, with changes at its top level."""
     raw: dict[str, Any] = {
         "name": "disc",
         "workload": {
@@ -42,7 +42,7 @@ def make_sweep(tmp_path: Path) -> Callable[..., Sweep]:
 
 @pytest.fixture(scope="session")
 def ray_session() -> Iterator[None]:
-    """A Ray of two CPUs that tests share; shut down whatever happens."""
+    """Start a Ray of two CPUs that tests share; shut it down in every case."""
     from fractal_ray.engine.cluster.start import cluster
 
     with cluster(address=None, num_cpus=2):

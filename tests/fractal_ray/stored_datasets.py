@@ -119,7 +119,7 @@ json.dump(said, sys.stdout)
 
 
 def command_line(calls: Sequence[Sequence[str]], host: str = "") -> list[str]:
-    """What ``python -m fractal_ray`` prints for each call, all of them in one new process.
+    """Run ``python -m fractal_ray`` for each call in one new process; return the outputs.
 
     Parameters
     ----------
@@ -141,7 +141,7 @@ def command_line(calls: Sequence[Sequence[str]], host: str = "") -> list[str]:
 
 
 def environment() -> dict[str, str]:
-    """What the last bits of a number depend on beside the code of this repository."""
+    """Describe the libraries and the processor on which the last bits of numbers depend."""
     import torch
 
     cpuinfo = Path("/proc/cpuinfo")
@@ -156,7 +156,7 @@ def environment() -> dict[str, str]:
 
 
 def copy_of(name: str, folder: Path, *without: str) -> Path:
-    """A copy of a stored dataset, less some of its folders."""
+    """Copy a stored dataset, less some of its folders."""
     shutil.copytree(GOLDEN / name, folder / name)
     for part in without:
         shutil.rmtree(folder / name / part)
@@ -164,7 +164,7 @@ def copy_of(name: str, folder: Path, *without: str) -> Path:
 
 
 def files_of(folder: Path) -> dict[str, str]:
-    """SHA-256 of every file by its place in a folder; locks, which hold nothing, left out."""
+    """Compute the SHA-256 of every file of a folder by its place, empty lock files left out."""
     return {
         path.relative_to(folder).as_posix(): _sha(path.read_bytes())
         for path in sorted(folder.rglob("*"))
@@ -173,7 +173,7 @@ def files_of(folder: Path) -> dict[str, str]:
 
 
 def rows_of(folder: Path) -> dict[str, Any]:
-    """What a dataset holds: how many rows, their columns, and digests of them."""
+    """Summarize a dataset: its number of rows, their columns, and digests of them."""
     sweep = fractal_ray.load(folder)
     table = sweep.table()
     every = [name for name in table.column_names if name not in CIRCUMSTANCES]
@@ -199,7 +199,7 @@ def rows_of(folder: Path) -> dict[str, Any]:
 
 
 def check_rows_of(folder: Path) -> dict[str, Any]:
-    """The same of the runs of its verifications, by their places."""
+    """Summarize the runs of a dataset's verifications like `rows_of`, by their places."""
     found = {}
     for header in sorted(folder.glob("verify/*/*/sweep.json")):
         found[header.parent.relative_to(folder).as_posix()] = rows_of(header.parent)
@@ -207,7 +207,7 @@ def check_rows_of(folder: Path) -> dict[str, Any]:
 
 
 def sheets_of(folder: Path) -> dict[str, Any]:
-    """The verification sheets by their places, without the version that wrote them."""
+    """Read the verification sheets by their places, without the version that wrote them."""
     found = {}
     for path in sorted(folder.glob("verify/*/sheet-*.json")):
         sheet = json.loads(path.read_text())
@@ -217,7 +217,7 @@ def sheets_of(folder: Path) -> dict[str, Any]:
 
 
 def verification(name: str, folder: Path) -> list[list[str]]:
-    """The calls that verify the frames of a dataset."""
+    """List the calls that verify the frames of a dataset."""
     how = ["--engine", "local", "--quiet", "--json"]
     return [
         ["verify", str(folder), "--frame", str(frame), "--points", str(points), *how]
@@ -255,7 +255,7 @@ class Copy:
 
 
 def ask(copies: Mapping[str, Copy]) -> dict[str, Said]:
-    """Ask all that is to be asked of datasets by name, in one process: imports take the longest."""
+    """Run all calls on datasets by name in one process: imports take the longest."""
     calls = {name: _calls(name, copy) for name, copy in copies.items()}
     texts = iter(command_line([call for each in calls.values() for call in each]))
     return {
@@ -288,14 +288,14 @@ def _said(name: str, copy: Copy, texts: list[str]) -> Said:
 
 
 def plans_of(specs: Sequence[str], storage: Path) -> dict[str, Any]:
-    """What `plan` says of specs that have not been run."""
+    """Read the output of `plan` for specs that have not been run."""
     calls = [["plan", spec, "--json", "--storage", str(storage)] for spec in specs]
     said = command_line(calls)
     return {spec: json.loads(text) for spec, text in zip(specs, said, strict=True)}
 
 
 def identity_of(spec: str) -> dict[str, Any]:
-    """What a spec says, and what its points are called under a made-up fingerprint."""
+    """Digest a spec and recipe, and name some points under a made-up fingerprint."""
     sweep = fractal_ray.load(ROOT / spec)
     dumped = sweep.spec.model_dump(mode="json")
     frame = next(iter(sweep.frames.values())).frame
@@ -315,7 +315,7 @@ def point_id(
     params: tuple[str, str],
     values: tuple[float, float],
 ) -> str:
-    """The name of a point, written a second time; a test holds it against the stored rows."""
+    """Compute a point's id by a second implementation; a test compares it with stored rows."""
     fields = {**recipe, **dict(zip(params, values, strict=True))}
     text = f"fractal-ray point 1\n{fingerprint}\n"
     for name in sorted(fields):
@@ -334,7 +334,7 @@ def _rows(columns: Mapping[str, list[Any]], order: Iterable[int]) -> str:
 
 
 def _exactly(value: Any) -> str:
-    """A value to its last bit."""
+    """Write a value to its last bit."""
     if isinstance(value, float):
         return value.hex()
     if isinstance(value, list):

@@ -267,7 +267,7 @@ def test_a_zoom_that_was_killed_while_it_began_begins_again(disc: Sweep) -> None
 
 
 def drag(figure, *ends: tuple[float, float]) -> None:
-    """What a canvas is told of a mouse that is pressed, moved and let go."""
+    """Send a canvas the events of a mouse that is pressed, moved and released."""
     figure.canvas.draw()
     first, last = figure.axes[0].transData.transform(ends)
     for name, at in (

@@ -97,7 +97,7 @@ def test_an_outcome_that_no_run_implies_is_left_open(make_sweep, boundary, row):
     raster = made.raster()
     assert (labels(raster, boundary) != UNKNOWN).all()
     assert raster.outcome[2].tolist() == row
-    # What is said of a node is true of it, and of a run it is all.
+    # Every node's code allows its true outcome, and a node that was run has an exact code.
     truth = [made.workload().record(Point(0, 0, 0, 0, x, 1e-2)).outcome for x in raster.x]
     for codes, measured in zip(raster.outcome, raster.measured, strict=True):
         assert all(each in POSSIBLE[code] for each, code in zip(truth, codes, strict=True))

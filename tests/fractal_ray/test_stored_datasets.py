@@ -40,20 +40,20 @@ each_spec = pytest.mark.parametrize("spec", SPECS)
 
 @pytest.fixture(scope="session")
 def same_environment() -> None:
-    """Skip what computes anew where other libraries or another processor may round otherwise."""
+    """Skip tests that compute again if other libraries or another processor round otherwise."""
     here, there = environment(), WANTED["environment"]
     if others := [f"{key} {there[key]} to {here[key]}" for key in there if here[key] != there[key]]:
         pytest.skip(f"last bits may differ: {', '.join(others)}")
 
 
 def rows_wanted(name: str) -> dict[str, Any]:
-    """What `rows_of` has found in a stored dataset."""
+    """Look up the recorded result of `rows_of` for a stored dataset."""
     wanted = WANTED["datasets"][name]
     return {key: wanted[key] for key in rows_of(GOLDEN / name)}
 
 
 def test_every_dataset_and_every_spec_is_written_down() -> None:
-    """Miss neither a dataset nor a spec that was there."""
+    """Miss neither a dataset nor a recorded spec."""
     assert set(WANTED["datasets"]) == set(DATASETS)
     assert set(WANTED["specs"]) <= set(SPECS)
 
@@ -74,7 +74,7 @@ def test_a_dataset_is_read_as_it_was(name: str) -> None:
 
 @each_dataset
 def test_points_are_named_by_fingerprint_recipe_and_values(name: str) -> None:
-    """Hold the ids of all rows against the rule of them, written a second time."""
+    """Compare the ids of all rows with a second implementation of their rule."""
     sweep = fractal_ray.load(GOLDEN / name)
     header = sweep.header()
     assert header is not None
@@ -136,7 +136,7 @@ class Asked:
 
 @pytest.fixture(scope="module")
 def commands(same_environment: None, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Asked]:
-    """All commands on copies of all datasets."""
+    """Run all commands on copies of all datasets."""
     copies, bares = {}, {}
     for name in DATASETS:
         folder = tmp_path_factory.mktemp(name)
@@ -149,12 +149,12 @@ def commands(same_environment: None, tmp_path_factory: pytest.TempPathFactory) -
 
 @pytest.fixture(params=DATASETS)
 def asked(request: pytest.FixtureRequest, commands: dict[str, Asked]) -> Asked:
-    """What they said of one."""
+    """Select the results of the commands for one dataset."""
     return commands[request.param]
 
 
 def test_verify_comes_to_the_same_sheet(asked: Asked) -> None:
-    """Draw and run the checks anew: the same runs, evidence, reasons and verdict."""
+    """Draw and run the checks again: expect equal runs, evidence, reasons and verdict."""
     assert sheets_of(asked.verified) == asked.wanted["sheets"]
     assert check_rows_of(asked.verified) == asked.wanted["checks"]
     verdicts = [sheet["verdict"] for sheet in asked.wanted["sheets"].values()]
@@ -181,6 +181,6 @@ def test_a_spec_means_what_it_meant(spec: str) -> None:
 
 
 def test_plans_are_what_they_were(tmp_path: Path) -> None:
-    """Reckon the same points, tokens and hours for every spec that was there."""
+    """Plan the recorded points, tokens and hours for every recorded spec."""
     specs = list(WANTED["specs"])
     assert plans_of(specs, tmp_path) == {spec: WANTED["specs"][spec]["plan"] for spec in specs}

@@ -61,7 +61,7 @@ def sweep_of(
     budget: Budget = NO_BUDGET,
     **parameters: float,
 ) -> Sweep:
-    """A set with a known answer, run."""
+    """Run a sweep of a known set."""
     axes = {s: {"param": s, "scale": "linear", "min": low, "max": high} for s in "xy"}
     raw = {
         "name": name,
@@ -91,7 +91,7 @@ class Noisy(Disc):
 
 
 def with_sheet(monkeypatch: pytest.MonkeyPatch, dimension: float | None, flips: int = 0) -> None:
-    """Every frame has a sheet that allows a dimension, and knows of 200 reruns."""
+    """Give every frame a sheet that allows a dimension and records 200 reruns."""
     rerun = {"check": "repeat", "runs": 200, "flips": flips, "low": flips / 300, "high": 0.02}
     sheet = {"verdict": "fractal", "dimension": dimension, "evidence": {"flips": [rerun]}}
     monkeypatch.setattr(module, "read_sheet", lambda data: sheet)
@@ -268,7 +268,7 @@ def test_frames_that_zooms_chose_are_compared_where_they_are_the_same(tmp_path: 
 
 
 def test_frames_are_the_same_place_where_their_nodes_are(tmp_path: Path) -> None:
-    """However they were cut: ends that are exact may differ by less than any node does."""
+    """Compare frames cut in different ways: exact ends may differ although no node does."""
     whole = sweep_of(tmp_path, "a", points=9, low=0.0, high=1.0).frame()
     axis = whole.frame.x
     low, high = Decimal(0), Decimal(1)
@@ -297,7 +297,7 @@ def full(tmp_path_factory: pytest.TempPathFactory) -> Sweep:
 def test_of_an_unfinished_sweep_only_runs_of_its_grid_count(
     full: Sweep, tmp_path: Path, points: int, both: int
 ) -> None:
-    """Cells that a refinement has not come to look whole; their labels differ from the true."""
+    """Compare only grid runs: cells that a refinement has not reached get wrong labels."""
     part = sweep_of(tmp_path, "part", "newton", stages=REFINED, budget=Budget(points))
     for a, b, letter in ((full, part, "B"), (part, full, "A")):
         found = compare(a, b)
@@ -346,7 +346,7 @@ def test_a_side_without_a_border_has_no_distances_to_it(tmp_path: Path) -> None:
 
 
 def test_the_interval_of_a_difference_takes_unequal_arms() -> None:
-    """MOVER: below, B's lower arm with A's upper one: 0.3 and 0.4; above, 0.04 and 0.03."""
+    """Check MOVER: below, B's lower arm with A's upper: 0.3 and 0.4; above, 0.04 and 0.03."""
     lower, upper = (
         Estimate("a", value, interval, "cells", (2.0, 1.0), (1.0, 1.0), (2.0, 1.0), (1.0,), 9, ())
         for value, interval in ((1.2, (1.17, 1.6)), (1.5, (1.2, 1.54)))
@@ -356,7 +356,7 @@ def test_the_interval_of_a_difference_takes_unequal_arms() -> None:
 
 
 def mirrored(found: Comparison) -> dict[str, Any]:
-    """What the comparison the other way round must say."""
+    """Compute the result that the comparison of B with A must have."""
     told = found.to_dict()
     told["a"], told["b"] = told["b"], told["a"]
     told["to_yes"], told["to_no"] = told["to_no"], told["to_yes"]
@@ -372,7 +372,7 @@ def mirrored(found: Comparison) -> dict[str, Any]:
 
 
 def rounded(value: Any) -> Any:
-    """Plain data whose numbers are good to 12 digits after the point."""
+    """Round the numbers of plain data to 12 digits after the point."""
     if isinstance(value, dict):
         return {key: rounded(each) for key, each in value.items()}
     if isinstance(value, list | tuple):

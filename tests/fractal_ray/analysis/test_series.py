@@ -58,7 +58,7 @@ def growing(tmp_path_factory: pytest.TempPathFactory) -> Sweep:
 
 
 def _perimeter(cells: int) -> float:
-    """Radius in decades of a circle that crosses so many cells of 4 decades over 128 cells."""
+    """Compute the radius, in decades, of a circle through `cells` of 128 cells over 4 decades."""
     return cells / 8 / 128 * 4
 
 

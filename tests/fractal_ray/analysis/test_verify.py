@@ -189,7 +189,7 @@ def test_next_values_are_those_of_numpy(value: float, up: bool) -> None:
 
 @pytest.fixture(scope="module")
 def refined(tmp_path_factory: pytest.TempPathFactory) -> Sweep:
-    """A Weierstrass basin with lines and pairs, run."""
+    """Run a sweep of a Weierstrass basin with lines and pairs."""
     raw = {
         "name": "refined",
         "storage": str(tmp_path_factory.mktemp("storage")),
@@ -242,7 +242,7 @@ def test_the_sample_is_of_boundary_points_and_their_nudges_are_one_step(refined:
 
 
 def replay_of(data: FrameData, spec: SweepSpec) -> Replayed:
-    """The frame as a spec with fewer stages has it."""
+    """Replay the frame under a spec with fewer stages."""
     sweep = data.sweep
     shown = outcomes(data.table, spec.label.criterion)
     found = replay(spec, data.lattice, answers_of(data.table, shown, sweep.store().read_failures()))
@@ -251,7 +251,7 @@ def replay_of(data: FrameData, spec: SweepSpec) -> Replayed:
 
 
 def test_what_is_checked_is_what_the_number_is_made_of(refined: Sweep) -> None:
-    """Ends of flips along lines, where transects are believed: not corners of cells."""
+    """Check ends of flips along lines, not corners of cells, where transects are believed."""
     data = read_frame(refined)
     stages = dict(zip(_places(data.table), data.table["stage"].to_pylist(), strict=True))
     sampled = {stages[point] for point in sample_of(data, 200).points}
@@ -328,7 +328,7 @@ class Hasty(Disc):
 
 @pytest.fixture
 def make_hasty(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[bool], Sweep]:
-    """A sweep in deterministic mode or not; its spec says which runs its points take."""
+    """Return a maker of sweeps, deterministic or not; the spec sets the runs of the points."""
     monkeypatch.setattr(Sweep, "workload", lambda self: Hasty(self.spec))
 
     def make(deterministic: bool) -> Sweep:
@@ -434,7 +434,7 @@ def test_plan_run_and_verify_tell_of_labels_that_may_differ(
 
 
 def checks_of(sheet: dict[str, Any]) -> dict[str, Any]:
-    """The lines of a sheet in a report, by name."""
+    """Read the lines of a sheet in a report, by name."""
     return {check.name: check for check in checks(json.loads(json.dumps(sheet)))}
 
 
@@ -558,7 +558,7 @@ def test_redrawn_starts_are_noise(tmp_path: Path) -> None:
 
 
 def test_the_window_that_float32_cannot_tell_apart_is_unresolved(make_sweep: Maker) -> None:
-    """main.py's window of arXiv 2501.04286: 150 by 153 values that are 1 and 2 float32."""
+    """Verify main.py's window of arXiv 2501.04286: 150 by 153 values, but 1 and 2 float32."""
     axes = {
         "x": {"param": "unembedding_lr", "scale": "linear", "min": 0.102, "max": 0.102 + 15e-10},
         "y": {"param": "matrix_lr", "scale": "linear", "min": 0.025, "max": 0.025 + 15e-10},
@@ -617,7 +617,7 @@ def test_commands(name: str, raises: bool, tmp_path: Path) -> None:
 
 
 def test_checks_of_a_dataset_made_by_another_arithmetic_are_refused(tmp_path: Path) -> None:
-    """Its labels and those of now are of other runs: flips between them would mean nothing."""
+    """Refuse checks with another fingerprint: flips between different runs mean nothing."""
     from fractal_ray.dataset.header import read_header, write_header
     from fractal_ray.engine.claim import check_fingerprint
 
@@ -644,7 +644,7 @@ def test_checks_of_a_dataset_made_by_another_arithmetic_are_refused(tmp_path: Pa
 def test_runs_in_another_dtype_are_held_against_the_dataset_that_is_verified(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Wherever that lies: another one under the spec's own name has nothing to do with it."""
+    """Compare with the verified dataset, not with one that lies under the spec's own name."""
     spec = Sweep.open(
         "sweeps/paper/tanh.yaml",
         (f"storage={tmp_path}/spec", "stages=[{grid: {points: 5}}]", "workload.steps=4"),

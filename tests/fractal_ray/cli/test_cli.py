@@ -34,14 +34,14 @@ Command = Callable[..., Done]
 
 
 def own_process(*arguments: str) -> Done:
-    """The program in a process of its own, in this repository."""
+    """Run the program in a process of its own, in this repository."""
     program = [sys.executable, "-m", "fractal_ray", *arguments]
     return subprocess.run(program, capture_output=True, text=True, timeout=120)
 
 
 @pytest.fixture
 def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
-    """``command("run", ...)``: the same here, where everything is imported already."""
+    """Return ``command("run", ...)``, which runs the program in this process, without imports."""
 
     def call(*arguments: str) -> Done:
         monkeypatch.setattr(sys, "argv", ["fractal-ray", *arguments])
@@ -62,7 +62,7 @@ def storage(tmp_path: Path) -> str:
 
 @pytest.fixture(scope="module")
 def unbroken(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, list[dict[str, Any]]]:
-    """Folder and contents of the small sweep, run by the local engine without a break."""
+    """Run the small sweep by the local engine without a break; return folder and contents."""
     folder = str(tmp_path_factory.mktemp("unbroken"))
     overrides = (*SMALL[1::2], f"storage={json.dumps(folder)}")
     sweep = Sweep.open(SPEC, overrides)
@@ -71,7 +71,7 @@ def unbroken(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, list[dict[s
 
 
 def one_message(done: Done) -> str:
-    """The message of a user's mistake: exit code 2, no traceback, nothing on stdout."""
+    """Return a user error's message; check exit code 2, no traceback, nothing on stdout."""
     assert done.returncode == 2, done.stderr
     assert "Traceback" not in done.stderr
     assert done.stdout == ""
@@ -131,8 +131,12 @@ def test_ctrl_c_says_how_to_go_on(storage: str, engine: str) -> None:
 
 
 def stop(arguments: list[str], how: signal.Signals, folder: str, count: int) -> int:
-    """Send a signal to a run when its dataset holds `count` points, hold it to what it says, and
-    tell how many it holds then."""
+    """Send a signal to a run when its dataset holds `count` points, and check its last words.
+
+    Returns
+    -------
+    Number of points that the dataset holds then.
+    """
     with started(*arguments) as process:
         wait_for_points(folder, count)
         process.send_signal(how)
@@ -148,8 +152,10 @@ def stop(arguments: list[str], how: signal.Signals, folder: str, count: int) -> 
 
 @contextmanager
 def started(*arguments: str) -> Iterator[subprocess.Popen[str]]:
-    """A background run. Whatever happens, it and its Ray, known by a mark in their environment,
-    are ended by id."""
+    """Start a background run.
+
+    At the end it and its Ray, found by a mark in their environment, are ended by id.
+    """
     mark = uuid.uuid4().hex
     process = subprocess.Popen(
         [sys.executable, "-m", "fractal_ray", *arguments],
@@ -169,7 +175,7 @@ def started(*arguments: str) -> Iterator[subprocess.Popen[str]]:
 
 
 def wait_for_points(folder: str, count: int) -> None:
-    """Until the dataset holds so many points."""
+    """Wait until the dataset holds `count` points."""
     for _ in range(1200):
         if Store(folder).read(["point_id"]).num_rows >= count:
             return

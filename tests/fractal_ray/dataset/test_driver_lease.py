@@ -63,7 +63,7 @@ def test_a_killed_driver_of_this_machine_is_in_nobodys_way(tmp_path: Path) -> No
 
 @pytest.fixture
 def there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Driver:
-    """A driver on another machine."""
+    """Make a driver on another machine."""
     monkeypatch.setattr(driver_lease, "_RENEW_SECONDS", 0.1)
     with hold_lease(Store(str(tmp_path))):
         me = read(Store(str(tmp_path)))

@@ -1,4 +1,4 @@
-"""The store: layout, readers of others, parts that cannot be read, parts of before."""
+"""The store: layout, other readers, parts that cannot be read, parts of older versions."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -161,7 +161,7 @@ ADDED = ("deterministic", "side_by_side", "kernels")
 
 
 def as_before(store: Store) -> None:
-    """The dataset as fractal-ray wrote it when rows did not say how they were computed."""
+    """Rewrite the dataset as fractal-ray did before rows recorded how they were computed."""
     for part in Path(store.root).rglob("part-*.parquet"):
         if "failures" not in part.parts:
             pq.write_table(pq.ParquetFile(part).read().drop_columns(list(ADDED)), part)
@@ -215,7 +215,7 @@ def _others_read_it(folder: Path, duck: dict[str, Any], polar: dict[str, Any]) -
 
 
 def test_a_sweep_of_before_goes_on(make_sweep: Callable[..., Sweep]) -> None:
-    """Resumed, shown, analysed and compared; what was run before is not run again."""
+    """Resume, show, analyse and compare an older dataset without running its points again."""
     small, grown = [{"grid": {"points": 9}}], [{"grid": {"points": 17}}]
     make_sweep(stages=small).run("local")
     old = make_sweep(Broken(), stages=small)

@@ -202,7 +202,7 @@ def test_4096_squared_in_two_seconds() -> None:
 
 
 def judged(mask: np.ndarray) -> str:
-    """The verdict as `analyze` reaches it."""
+    """Reach a verdict as `analyze` does."""
     found = boxcount(mask)
     smooth = smooth_range(*mask.shape, sizes=found.fit_sizes, n_boundary=found.n_boundary)
     return verdict(found, smooth)
@@ -235,7 +235,7 @@ def test_a_handful_of_points_is_too_small_to_say(points: int) -> None:
 
 
 def smooth_shapes(points: int) -> dict[str, np.ndarray]:
-    """The shapes to which fractal-llm's estimator gives 1.14 to 1.27 at 64 points."""
+    """Draw the shapes for which fractal-llm's estimator gives 1.14 to 1.27 at 64 points."""
     y, x = grid(points)
     return {
         "straight_edge": y > points / 4,

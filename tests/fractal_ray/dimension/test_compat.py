@@ -64,7 +64,7 @@ def test_fractal_llm_is_its_own_numbers_and_its_shapes_are_smooth(name: str) -> 
 
 
 def test_attractors_jl_on_newton_is_in_the_range_of_its_own_tests() -> None:
-    """alpha in [0.55, 0.65] at 300 x 300 with boxes 5 to 30: test/basins/uncertainty_tests.jl."""
+    """Repeat test/basins/uncertainty_tests.jl: 300 x 300, boxes 5 to 30, alpha 0.55 to 0.65."""
     x, y = np.meshgrid(np.linspace(-1, 1, 300), np.linspace(-1, 1, 300))
     answers = known_set("newton").diverged_step(x, y)
     basins = np.select([answers == TRAINED, answers == NOT_IMPROVED], [0, 1], default=2)
@@ -73,7 +73,7 @@ def test_attractors_jl_on_newton_is_in_the_range_of_its_own_tests() -> None:
 
 
 def test_attractors_jl_on_grebogis_map_is_in_the_range_of_its_own_tests() -> None:
-    """alpha in [0.2, 0.3] at 251 x 251 with boxes 3 to 15; the map of McDonald et al. 1985."""
+    """Repeat McDonald et al. 1985's map at 251 x 251 with boxes 3 to 15: alpha 0.2 to 0.3."""
     theta, x = np.meshgrid(np.linspace(0, 2 * np.pi, 251), np.linspace(-0.5, 0.5, 251))
     for _ in range(300):
         turn = theta + 1.32 * np.sin(2 * theta) - 0.9 * np.sin(4 * theta) - x * np.sin(theta)

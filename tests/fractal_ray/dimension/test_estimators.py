@@ -165,7 +165,7 @@ def test_lines_of_a_stage_and_of_several_windows() -> None:
 
 
 def test_sampled_lines_have_the_right_mean(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Against the same lines with every interval looked at."""
+    """Compare with lines on which every interval is looked at."""
     known = known_set("weierstrass")
 
     def flips(audit: float) -> np.ndarray:

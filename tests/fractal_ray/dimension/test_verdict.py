@@ -34,7 +34,7 @@ def test_noise_is_unresolved(points: int, p: float) -> None:
 
 
 def test_redrawn_starting_points_are_unresolved() -> None:
-    """Liu's trap: figures S4 and S5 of arXiv 2406.13971 report 1.0 for labels that are noise."""
+    """Avoid Liu's trap: figures S4 and S5 of arXiv 2406.13971 report 1.0 for noise labels."""
     x, y = np.meshgrid(np.linspace(1.0, 1.5, 64), np.linspace(0.5, 1.5, 64))
     labels = known_set("liu_redrawn").trained(x, y).astype(np.int8)
     assert read_raster(labels).verdict == UNRESOLVED

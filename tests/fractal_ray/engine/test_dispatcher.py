@@ -64,7 +64,7 @@ def worker() -> Disc:
 
 
 def finish(dispatcher: Dispatcher, slot: int = 0) -> int:
-    """Work until the dispatcher says stop; the number of points run."""
+    """Work until the dispatcher says stop; return the number of points run."""
     runner, result, count = worker(), None, 0
     for _ in range(1000):
         reply = dispatcher.exchange(slot, result)

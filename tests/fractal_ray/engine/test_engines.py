@@ -40,7 +40,7 @@ _CIRCUMSTANCES = ("created_at", "seconds", "side_by_side", "attempt", "host", "d
 
 
 def contents(table: pa.Table) -> list[dict[str, Any]]:
-    """Rows without their circumstances, in one order; floats by their bits."""
+    """Read rows without their circumstances, in one order; floats by their bits."""
     names = [name for name in table.column_names if name not in _CIRCUMSTANCES]
     rows = table.select(names).sort_by("point_id").to_pylist()
     return [{name: repr(value) for name, value in row.items()} for row in rows]
@@ -52,13 +52,13 @@ def run(sweep: Sweep, engine: Any = "local") -> list[dict[str, Any]]:
 
 
 def family() -> list[psutil.Process]:
-    """This process and everything that it has started."""
+    """List this process and everything that it has started."""
     return [psutil.Process(), *psutil.Process().children(recursive=True)]
 
 
 @pytest.fixture
 def expected(make_sweep: Maker) -> list[dict[str, Any]]:
-    """The dataset of an unbroken local run."""
+    """Run a sweep on the local engine without a break and return its rows."""
     return run(make_sweep(name="expected"))
 
 

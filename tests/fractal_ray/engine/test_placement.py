@@ -22,7 +22,7 @@ GIB = 2**30
 
 
 def node(kind: str | None = None, **resources: Any) -> dict[str, Any]:
-    """A node as Ray tells it."""
+    """Make a node in the form of `ray.nodes()`."""
     labels = resources.pop("labels", {})
     has = {"CPU": 16.0, "GPU": 4.0, "memory": 64.0 * GIB, **resources}
     if kind:
@@ -110,7 +110,7 @@ def test_workers_of_a_card(peak: float, context: float, workers: int) -> None:
     [(None, 7), (1.0, 1), (0.95, 1), (0.9, 2), (0.5, 2), (0.45, 3), (0.3, 4), (0.01, 7)],
 )
 def test_no_more_workers_than_fill_the_card(busy: float | None, workers: int) -> None:
-    """The last one adds a tenth or more where work is shared out without loss, a next one less."""
+    """Add workers while each adds a tenth or more, if work is shared out without loss."""
     one = Footprint(9 * GIB, GIB // 2, 80 * GIB, busy)
     assert workers_of(one) == workers
     if busy is not None and workers < 7:
@@ -169,7 +169,7 @@ def test_a_packing_of_before_cards_were_timed_is_made_anew(tmp_path: Any) -> Non
 
 
 def kernel(start: float, end: float, **more: Any) -> Any:
-    """As torch's profiler tells it, in microseconds."""
+    """Make an event of a kernel as torch's profiler reports it, in microseconds."""
     from torch.autograd.profiler_util import FunctionEvent
     from torch.profiler import DeviceType
 
@@ -179,7 +179,7 @@ def kernel(start: float, end: float, **more: Any) -> Any:
 
 @pytest.fixture
 def card(monkeypatch: pytest.MonkeyPatch) -> Callable[..., float | None]:
-    """`busy_share` of steps that take 0.1 s of wall time, on a card with these events."""
+    """Return a call: `busy_share` of steps of 0.1 s wall time on a card with given events."""
 
     def share(*events: Any) -> float | None:
         class Seen:

@@ -58,7 +58,7 @@ def test_an_empty_dataset_says_how_to_fill_it():
 
 @pytest.fixture(scope="module")
 def swept(tmp_path_factory):
-    """Four points on the tiny preset."""
+    """Run four points on the tiny preset."""
     raw = {
         "name": "four",
         "storage": str(tmp_path_factory.mktemp("storage")),

@@ -40,7 +40,7 @@ def git(folder: Path, *arguments: str) -> None:
 
 @pytest.fixture
 def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A git repository with one tracked spec, as the current folder."""
+    """Make a git repository with one tracked spec the current folder."""
     folder = tmp_path / "my sweeps"
     (folder / "specs").mkdir(parents=True)
     (folder / "specs" / "disc.yaml").write_text(yaml.safe_dump(raw_spec()))
@@ -56,7 +56,7 @@ def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def submit(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> Callable[..., tuple[int, str]]:
-    """``submit(...)``: exit code and what is said, of the command in this process."""
+    """Return ``submit(...)``: run the command in this process; give exit code and stderr."""
 
     def call(*arguments: str) -> tuple[int, str]:
         monkeypatch.setattr(sys, "argv", ["fractal-ray", "submit", *arguments])
@@ -306,7 +306,7 @@ def test_variables_that_cannot_be_passed_are_refused(asked: str, message: str) -
 
 @contextlib.contextmanager
 def server(answer: Callable[[http.server.BaseHTTPRequestHandler], None]) -> Iterator[str]:
-    """A web server on loopback that answers every GET so."""
+    """Serve on loopback and answer every GET by `answer`."""
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -342,8 +342,10 @@ def hang(release: threading.Event) -> None:
 
 @pytest.fixture
 def no_token(tmp_path: Path) -> Iterator[Path]:
-    """A home without a token, and none in the environment or in what Ray remembers: a Ray of the
-    test session has one of its own, which it gets back."""
+    """Make a home without a token; remove tokens from the environment and from Ray's memory.
+
+    The Ray of the test session gets its own token back at the end.
+    """
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("HOME", str(tmp_path))
         for name in ("TOKEN", "TOKEN_PATH", "MODE"):

@@ -53,7 +53,7 @@ PLANS: dict[str, list[dict[str, Any]]] = {
 
 
 def counts(progress: Progress) -> dict[str, Any]:
-    """What run and watch agree on where frames share no points."""
+    """Select the counts on which run and watch agree if frames share no points."""
     names = ("stage", "total", "done", "outcomes", "failures", "gave_up", "finished")
     return {name: getattr(progress, name) for name in names}
 
@@ -82,7 +82,7 @@ def test_it_ends_where_the_run_ends(make_sweep: MakeSweep, plan: str) -> None:
 
 
 def test_a_point_that_frames_share_is_one_run(make_sweep: MakeSweep) -> None:
-    """As `status` counts it; the run itself meets it in each of the frames."""
+    """Count a shared point once, as `status` does; the run meets it in each of its frames."""
     sweep = make_sweep(stages=[{"grid": {"points": 9}}, {"grid": {"points": 17}}])
     watch = Watch(sweep)
     for points in (60, 150):
@@ -280,7 +280,7 @@ def watching(folder: str, *arguments: str) -> tuple[str, ...]:
 
 
 def read_to_end(terminal: int) -> str:
-    """All that is written to a pseudo-terminal until nobody holds its other end."""
+    """Read a pseudo-terminal until nobody holds its other end."""
     said = b""
     while True:
         try:

@@ -22,7 +22,7 @@ FOLDER = Path(__file__).parent / "rasters"
 DATA = Path(__file__).parents[3] / "notebooks" / "data"
 
 WIDTH = 200  # pixels
-BLOCK = 10  # pixels of a side of what is compared
+BLOCK = 10  # pixels of a side of the compared blocks
 DIAGRAMS = ("curves", "levels", "scaling", "against-zoom", "against-steps", "against-threshold")
 """Thin lines on white: a panel that is missing makes little difference."""
 
@@ -31,25 +31,25 @@ FORCED = ("against-steps", "against-threshold")  # first-map has no verification
 
 
 def tolerance(kind: str) -> float:
-    """What other letters may make of a difference; a missing panel makes at least twice as much."""
+    """Return the difference that other fonts may make; a missing panel makes at least twice it."""
     return 0.024 if kind in DIAGRAMS else 0.07
 
 
 def example(kind: str) -> Figure:
-    """A figure of a shipped dataset."""
+    """Draw a figure of a shipped dataset."""
     sweep = Sweep.open(DATA / ("border" if kind in OF_BORDER else "first-map"))
     return draw(sweep, kind, force=kind in FORCED)
 
 
 def shrunk(figure: Figure) -> Image.Image:
-    """A figure as a picture `WIDTH` pixels wide."""
+    """Draw a figure as a picture `WIDTH` pixels wide."""
     with shared_style(), io.BytesIO() as file:
         figure.savefig(file, format="png", dpi=4 * WIDTH / figure.get_size_inches()[0])
         return Image.open(file).convert("RGB").reduce(4)
 
 
 def difference(one: Image.Image, other: Image.Image) -> float:
-    """The largest difference of mean colours of blocks, 0 to 1; 1 for other sizes.
+    """Compute the largest difference of mean colours of blocks, 0 to 1; 1 if sizes differ.
 
     Means, and of each block the best of 25 places pixels apart, because another version of
     FreeType draws letters a little wider, and panels make room for them.

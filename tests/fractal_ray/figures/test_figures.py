@@ -54,7 +54,7 @@ def border() -> Sweep:
 
 @pytest.fixture(scope="module")
 def bare(tmp_path_factory: pytest.TempPathFactory) -> Sweep:
-    """`border` without its verification sheets."""
+    """Copy `border` without its verification sheets."""
     folder = tmp_path_factory.mktemp("bare") / "border"
     shutil.copytree(DATA / "border", folder, ignore=shutil.ignore_patterns("verify"))
     return Sweep.open(folder)
@@ -67,7 +67,7 @@ def lines_of_border(border: Sweep) -> FrameData:
 
 @pytest.fixture
 def holed() -> Raster:
-    """3 x 4 points, two of them without an outcome."""
+    """Make a raster of 3 x 4 points, two of them without an outcome."""
     return Raster(
         outcome=np.array([[0, 0, 2, 2], [0, -1, 2, 2], [1, 1, -1, 1]], dtype=np.int8),
         loss=np.array([[1.0, 2, np.inf, np.nan], [3, np.nan, 40, 5], [6, 7, np.nan, 8]]),
@@ -88,7 +88,7 @@ def texts(figure: Figure) -> str:
 class TestEveryKind:
     @pytest.mark.parametrize("kind", KINDS)
     def test_looks_as_it_is_stored(self, kind: str) -> None:
-        """Redrawn by ``python -m tests.fractal_ray.figures.expected_rasters``."""
+        """Compare with the pictures of ``python -m tests.fractal_ray.figures.expected_rasters``."""
         with Image.open(FOLDER / f"{kind}.png") as stored:
             found = difference(shrunk(example(kind)), stored.convert("RGB"))
         assert found <= tolerance(kind), f"{kind} has changed: {found:.3f}"

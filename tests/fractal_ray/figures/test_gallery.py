@@ -30,7 +30,7 @@ SHIPPED = [each for each in PICTURES if each.dataset.startswith("notebooks/")]
 
 
 def test_the_page_is_in_step() -> None:
-    """Written by ``python docs/gallery/make.py --page``."""
+    """Compare with the page that ``python docs/gallery/make.py --page`` writes."""
     assert (ROOT / "docs" / "gallery.md").read_text() == gallery().page()
     assert list(dict.fromkeys(each.kind for each in PICTURES)) == list(KINDS)
 

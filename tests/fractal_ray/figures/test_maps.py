@@ -32,7 +32,7 @@ from fractal_ray.spec.frames import SweepFrame
 
 @pytest.fixture
 def raster() -> Raster:
-    """2 x 3 points with every outcome and one hole."""
+    """Make a raster of 2 x 3 points with every outcome and one hole."""
     nan, inf = np.nan, np.inf
     return Raster(
         outcome=np.array([[0, 0, 2], [-1, 1, 0]], dtype=np.int8),
@@ -204,7 +204,7 @@ def test_units_of_ticks() -> None:
 @pytest.mark.parametrize("scale", ["log", "linear"])
 @pytest.mark.parametrize("width", ["3e-6", "3e-12"])
 def test_deep_frames_are_drawn_where_they_are(scale: Literal["log", "linear"], width: str) -> None:
-    """Evenly, in units of round ticks, though their values differ in the last digits only."""
+    """Draw nodes evenly, in units of round ticks, although only their last digits differ."""
     whole = Axis("eta0", scale, 1e-3, 1e3)
     middle = coordinate_at(whole, Decimal("0.61803398874989"))
     axis = cut(whole, middle, middle + Decimal(width))
@@ -231,7 +231,7 @@ def test_ticks_of_a_deep_frame_are_round_numbers(raster: Raster) -> None:
 
 
 def test_ranks_are_those_of_the_paper() -> None:
-    """Against `cdf_img` as the notebook has it."""
+    """Compare with the notebook's `cdf_img`."""
     random = np.random.default_rng(0)
     measure = random.normal(size=(9, 7))
     known = np.sort(measure.ravel())

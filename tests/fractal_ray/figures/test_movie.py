@@ -54,7 +54,7 @@ class TestChains:
         assert magnification(ROOT, every[1002].frame) == pytest.approx(8)
 
     def test_a_sequence_outwards_is_turned_round(self) -> None:
-        """Its frames were all cut from the same; the widest is as wide as that and replaces it."""
+        """Start with the widest frame: it is as wide as the frame they were cut from."""
         every = _lattices(_zooms(zoom_out, depth=3))
         assert [each.frame.id for each in chain(every, 1000)] == [1003, 1002, 1001, 1000]
         assert innermost(every) == [0, 1000]
@@ -168,7 +168,7 @@ class TestCurves:
         return _sweep(Path("unused"), label={"window": 2}).spec
 
     def test_steps_after_which_the_outcome_stays(self) -> None:
-        """Against the criterion applied to every beginning of a curve."""
+        """Compare with the criterion applied to every beginning of a curve."""
         found = curves.settled(self._spec(), self._table())
         criterion = Criterion(window=2)
         for curve, settled in zip(self.CURVES[:2], found[:2], strict=True):

@@ -124,7 +124,7 @@ def test_zero_in_the_middle_of_an_axis_is_no_trouble() -> None:
 
 
 def muon(lr: float, factors: list[float]) -> torch.Tensor:
-    """Weights after steps from 0, where their own rounding hides nothing of a rate."""
+    """Compute weights after steps from 0, where their own rounding does not hide the rate."""
     rng = torch.Generator().manual_seed(0)
     weights = torch.nn.Parameter(torch.zeros(16, 16))
     optimizer = Muon([weights], lr=lr)

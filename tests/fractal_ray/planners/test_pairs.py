@@ -1,4 +1,4 @@
-"""Pairs: where they lie, what is counted, and the dimensions that they measure."""
+"""Pairs: their places, their counts, and the dimensions that they measure."""
 
 import math
 from collections.abc import Callable
@@ -28,7 +28,7 @@ def all_points(planner: Planner) -> list[Point]:
 
 
 def unit(points: list[Point], frame: Frame) -> np.ndarray:
-    """(pairs, 2 ends, 2 sides) unit coordinates."""
+    """Compute (pairs, 2 ends, 2 sides) unit coordinates."""
 
     def along(axis: Axis, value: float) -> float:
         place = math.log if axis.scale == "log" else float

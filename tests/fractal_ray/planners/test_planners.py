@@ -1,4 +1,4 @@
-"""Planners: what is asked for does not depend on the order of results."""
+"""Planners: the points they ask for do not depend on the order of results."""
 
 import random
 

@@ -39,7 +39,7 @@ def frame(cells: int, window: tuple[float, float, float, float] = (0.0, 1.0, 0.0
 
 
 def refine(planner: RefinePlanner, truth: Labels) -> int:
-    """Answer from a dense raster until the planner is done; how many points it took."""
+    """Answer from a dense raster until the planner is done; return the number of points."""
     count = 0
     while not planner.done:
         points = planner.ask(1000)
@@ -170,7 +170,7 @@ def test_workers_of_uneven_speed_stay_busy(name: str) -> None:
 
 
 def islands(seed: int) -> Labels:
-    """33 x 33 nodes, level 0 all no; every eighth cell of level 0 hides an island of one node."""
+    """Make 33 x 33 labels, level 0 all no; every eighth cell of level 0 hides one yes node."""
     truth = np.zeros((33, 33), dtype=np.int8)
     truth[1::2, 1::2] = np.random.default_rng(seed).random((16, 16)) < 1 / 8
     return truth

@@ -1,4 +1,4 @@
-"""Transects: where they lie, what is bisected and counted, and the dimensions that they measure."""
+"""Transects: their places, bisection and counts, and the dimensions that they measure."""
 
 from collections.abc import Callable
 from typing import Any
@@ -40,7 +40,7 @@ def answers(known: KnownSet, points: list[Point]) -> list[Result]:
 
 
 def run(planner: Planner, known: KnownSet, failing: Callable[[Point], bool] | None = None):
-    """Everything that a planner asks for."""
+    """Run a planner and return every point that it asks for."""
     asked: list[Point] = []
     while not planner.done:
         points = planner.ask(1000)
@@ -55,7 +55,7 @@ def run(planner: Planner, known: KnownSet, failing: Callable[[Point], bool] | No
 
 
 def dimension(flips: ChordFlips) -> float:
-    """D = 1 + slope of log2 N(n), by least squares with Poisson weights, from level 4 on."""
+    """Estimate D = 1 + slope of log2 N(n): least squares, Poisson weights, from level 4 on."""
     count = flips.estimate.sum(axis=0)[4:]
     levels = np.arange(4, 4 + count.size)
     return 1 + float(np.polyfit(levels, np.log2(count), 1, w=np.sqrt(count))[0])
@@ -70,7 +70,7 @@ def test_dimension_within_a_twentieth_at_60_000_runs(name: str) -> None:
 
 
 def test_bisecting_flips_alone_finds_nothing_new() -> None:
-    """Why the audit is there: an interval that flips has just one half that does."""
+    """Show the need for the audit: of an interval that flips, just one half flips."""
     planner = on(ROUGH, 20, 12, audit=1e-9)
     run(planner, ROUGH)
     found = count_flips(planner).found.sum(axis=0)

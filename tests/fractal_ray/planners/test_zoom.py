@@ -25,7 +25,7 @@ def trained(outcome: Outcome) -> bool:
 
 
 def left_of(line: float, *, columns: int = 33, rows: int = 33) -> np.ndarray:
-    """Labels yes left of a line."""
+    """Make labels that are yes left of a line."""
     return np.tile(np.arange(columns) < line, (rows, 1)).astype(np.int8)
 
 

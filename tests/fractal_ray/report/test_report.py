@@ -69,7 +69,7 @@ class Read(HTMLParser):
         self.text[at] = self.text.get(at, "") + data
 
     def of(self, tag: str, **wanted: str) -> list[str]:
-        """Texts that stand directly behind the opening of an element."""
+        """Find the texts directly behind the opening tags of an element."""
         return [
             self.text.get(number, "")
             for number, (name, attributes) in enumerate(self.found, start=1)
@@ -78,7 +78,7 @@ class Read(HTMLParser):
 
 
 def visible(page: str) -> str:
-    """Everything that a reader sees before a script has run."""
+    """Extract the text that a reader sees before a script has run."""
     read = Read(page)
     names = dict(enumerate(("", *(name for name, _ in read.found))))
     shown = (text for at, text in read.text.items() if names[at] not in ("script", "style"))
@@ -91,7 +91,7 @@ def unpacked(text: str, dtype: Any) -> Any:
 
 @pytest.fixture(scope="module")
 def border(tmp_path_factory: pytest.TempPathFactory) -> Facts:
-    """The shipped dataset with three frames, sheets and audits, in a folder of its own."""
+    """Copy the shipped dataset with three frames, sheets and audits, and read its facts."""
     folder = tmp_path_factory.mktemp("report") / "border"
     shutil.copytree(SHIPPED, folder)
     return read_facts(Sweep.open(folder))
@@ -366,7 +366,7 @@ class TestHostile:
 
 
 def downloads(page: str) -> dict[str, str]:
-    """Texts of the files that a page offers, by name."""
+    """Decode the texts of the files that a page offers, by name."""
     links = [attributes for tag, attributes in Read(page).found if tag == "a"]
     return {
         name: base64.b64decode(str(link["href"]).partition(",")[2]).decode()

@@ -41,7 +41,7 @@ def browser() -> Iterator[Any]:
 
 @pytest.fixture(scope="module")
 def border(browser: Any, tmp_path_factory: pytest.TempPathFactory) -> "Opened":
-    """Three frames with sheets, opened once: a test begins by choosing a frame."""
+    """Open a report of three frames with sheets once; each test first chooses a frame."""
     folder = tmp_path_factory.mktemp("browser")
     facts = read_facts(Sweep.open(shutil.copytree(SHIPPED, folder / "border")))
     return Opened(browser, folder / "report.html", facts)
@@ -73,7 +73,7 @@ class Opened:
         self.page.wait_for_selector("html[data-ready=yes]")
 
     def place(self, ix: int, iy: int) -> tuple[float, float]:
-        """Where a node of the shown frame, (ix, iy), is on the screen."""
+        """Return the place on the screen of the node (ix, iy) of the shown frame."""
         left, top = self.page.evaluate(
             """([ix, iy]) => {
                 const plot = document.getElementById("plot"), box = plot.getBoundingClientRect();
@@ -92,7 +92,7 @@ class Opened:
         return self.tip()
 
     def tip(self) -> dict[str, str]:
-        """What the box beside the pointer says, its heading under ""."""
+        """Read the texts of the box beside the pointer, its heading under ""."""
         tip = self.page.locator("#tip")
         names, values = tip.locator("dt"), tip.locator("dd")
         said = dict(zip(names.all_inner_texts(), values.all_inner_texts(), strict=True))
@@ -106,13 +106,13 @@ class Opened:
         self.page.locator("#map").scroll_into_view_if_needed()
 
     def row(self, frame: int, ix: int, iy: int) -> dict[str, Any]:
-        """The row of the run at a node."""
+        """Find the row of the run at a node."""
         raster = self.facts.frames[frame].data.raster
         place = float(raster.x[ix]), float(raster.y[iy])
         return next(row for row in self.facts.table.to_pylist() if (row["x"], row["y"]) == place)
 
     def is_quiet(self) -> bool:
-        """Nothing in the console, nothing from anywhere but the file itself."""
+        """Check that the console is empty and that only the file itself was loaded."""
         assert self.complaints == []
         assert {re.split("[:/]", url)[0] for url in self.asked} <= {"file", "data"}
         assert sum(url.startswith("file:") for url in self.asked) == 1

@@ -1,4 +1,4 @@
-"""The plan language: what is refused, and in which words."""
+"""The plan language: refused specs and the messages that refuse them."""
 
 import re
 from pathlib import Path

@@ -83,7 +83,7 @@ def test_known_sets(name: str) -> None:
 
 @pytest.mark.parametrize(("dtype", "exact"), [("float64", True), ("float32", False)])
 def test_mlp(dtype: str, exact: bool) -> None:
-    """Matrix products of another number of networks differ in the last bits of float32."""
+    """Allow matrix products of more networks to differ in the last bits of float32."""
     raw = raw_spec(
         workload={"kind": "mlp", "width": 4, "examples": 8, "steps": 60, "dtype": dtype},
         axes={"x": {"param": "eta0", "min": 0.01, "max": 1e4},
@@ -140,6 +140,6 @@ def test_points_that_show_nothing_are_refused(points: list[Point]) -> None:
 
 
 def test_version_1_takes_these_arguments() -> None:
-    """Later versions may add optional ones; authors call it with these."""
+    """Keep the parameters that authors use; later versions may add optional ones."""
     parameters: dict[str, Any] = dict(inspect.signature(check_workload).parameters)
     assert list(parameters)[:5] == ["workload", "points", "device", "diverging", "exact"]

@@ -69,7 +69,7 @@ def read_run(path: Path) -> Run:
 
 
 def runs_in(folder: Path) -> list[Run]:
-    """All runs below a folder, oldest first."""
+    """Read all runs below a folder, oldest first."""
     return [read_run(path) for path in sorted(folder.rglob("run-*.wandb"))]
 
 
@@ -97,7 +97,7 @@ def disc(storage: Path, workload: Any = None, **wandb: Any) -> Sweep:
 
 
 def run_tracked(sweep: Sweep) -> tuple[list[str], list[str]]:
-    """Run a sweep as the command does; its notes and its warnings."""
+    """Run a sweep as the command does; return its notes and its warnings."""
     notes: list[str] = []
     warnings: list[str] = []
     with tracked(sweep, note=notes.append, warn=warnings.append) as tracker:
@@ -269,7 +269,7 @@ def test_a_sweep_that_is_stopped_ends_its_runs_as_killed(tmp_path: Path) -> None
 
 
 def outage(tmp_path: Path, **settings: Any) -> tuple[list[str], float]:
-    """Warnings of a sweep that must not notice anything, and how long it took."""
+    """Run a sweep that an outage must not disturb; return its warnings and its seconds."""
     before = {process.pid for process in psutil.Process().children(recursive=True)}
     start = time.monotonic()
     sweep = disc(tmp_path / "results", **settings)
@@ -283,7 +283,7 @@ def outage(tmp_path: Path, **settings: Any) -> tuple[list[str], float]:
 
 
 def orphans() -> list[str]:
-    """Service processes of wandb whose owner is gone; they look after that every now and then."""
+    """Find service processes of wandb whose owner is gone; they notice that after a while."""
     found = []
     for process in psutil.process_iter(["cmdline"]):
         words = process.info["cmdline"] or []

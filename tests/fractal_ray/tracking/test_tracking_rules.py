@@ -359,7 +359,7 @@ class Recorder:
 def recorded(
     make_sweep: MakeSweep, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> tuple[Recorder, "tracking_runs.Runs"]:
-    """Runs of a sweep with a chain of zooms; a second passes whenever they look at the clock."""
+    """Make runs of a sweep with a chain of zooms; each look at the clock takes a second."""
     stages = [
         {"grid": {"points": 5}},
         {"zoom": {"factor": 4, "windows": 1, "depth": 2, "points": 5, "pick": "densest"}},

@@ -50,7 +50,7 @@ class SilentServer:
         self._server.server_close()
 
     def answer(self, request: dict[str, Any]) -> dict[str, Any] | None:
-        """Data for a GraphQL request, None for all that comes after the beginning of a run."""
+        """Return data for a GraphQL request; None for all requests after the start of a run."""
         name, asked = request.get("operationName", ""), request.get("variables", {})
         if name != "UpsertBucket":
             return _BEGIN.get(name)

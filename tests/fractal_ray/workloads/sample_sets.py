@@ -13,8 +13,10 @@ def pair_dimension(
     distances: Sequence[float],
     pairs: int = 100_000,
 ) -> float:
-    """D = 2 - alpha, where pairs at distance e disagree with a probability of e**alpha (McDonald
-    et al. 1985); binomial weights."""
+    """Estimate D = 2 - alpha from pairs, with binomial weights.
+
+    Pairs at distance e disagree with probability e**alpha (McDonald et al. 1985).
+    """
     low_x, high_x, low_y, high_y = window
     rng = np.random.default_rng(7)
     share = []

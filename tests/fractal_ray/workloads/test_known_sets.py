@@ -43,7 +43,7 @@ def test_dimension_is_what_pairs_measure(
 
 @pytest.mark.parametrize("name", ["disc", "basilica", "rabbit"])
 def test_dimension_is_what_dilation_measures_at_2048_squared(name: str) -> None:
-    """Minkowski: the area within r of the border goes as ``r**(2 - D)``."""
+    """Measure D by Minkowski: the area within r of the border goes as ``r**(2 - D)``."""
     known = known_set(name)
     mixed = boundary_cells(known.trained(*square(known, 2049)).astype(np.int8)).mixed
     away = ndimage.distance_transform_edt(~mixed)

@@ -36,7 +36,7 @@ def grid(frame: Frame, zooms: list[Zoom]) -> Program:
 
 
 def run_map(workload: MapWorkload, folder: Path, frame: Frame = PLANE) -> Any:
-    """Run a grid over `frame` in this process; the dataset's rows."""
+    """Run a grid over `frame` in this process; return the dataset's rows."""
     prepared = workload.prepare()
     spec = DispatcherSpec(
         program=functools.partial(grid, frame),

@@ -50,7 +50,7 @@ def opened(spec: MlpSpec, x: str = "eta0", y: str = "eta1", **changes: Any) -> M
 
 
 def golden_map(name: str, stride: int, factor: float = 1.0) -> tuple[Floats, Floats]:
-    """Our measure and the notebook's on every `stride`-th node of its 33 x 33 map."""
+    """Compute our measure and the notebook's on every `stride`-th node of its 33 x 33 map."""
     spec = load_spec(PAPER / f"{name}.yaml")
     workload = workload_of(spec)
     runner = workload.open(workload.prepare().shared, "cpu")
@@ -104,7 +104,7 @@ def test_the_published_maps(name: str, way: str, monkeypatch: pytest.MonkeyPatch
 
 
 def plain(net: Net, draw: Draw, eta0: float, eta1: float, offset: float) -> list[float]:
-    """The formulas of the paper, one network, gradients by autograd."""
+    """Train one network by the formulas of the paper, gradients by autograd."""
     width = draw.theta1.size
     w0, w1 = (torch.tensor(w, requires_grad=True) for w in (draw.theta0, draw.theta1))
     gain = 2**0.5
@@ -309,7 +309,7 @@ def test_measure_by_hand() -> None:
     assert measure(falling, 22) == pytest.approx(-(1 + 0.5 + 20 * 0.25))
     rising = [2.0] * 2 + [4.0] * 20
     assert measure(rising, 22) == pytest.approx(2 + 10)
-    # 1e6 in place of what is missing, over the first loss; 1e7 cut at 1e6 times the first.
+    # 1e6 in place of missing losses, over the first loss; 1e7 cut at 1e6 times the first.
     assert measure([2.0, 2e7], 22) == pytest.approx(1 + 1e-6 + 20 / 5e5)
     both = measure([falling, rising], 22)
     assert both.shape == (2,) and both[0] < 0 < both[1]

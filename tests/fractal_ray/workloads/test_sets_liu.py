@@ -14,7 +14,7 @@ GOLDEN = Path(__file__).parents[2] / "golden" / "dimension"
 
 
 def flips(known: KnownSet, n: int, start: float) -> list[int]:
-    """How many of the 2**m cells of [0, 1.5] have ends that disagree, m = 0 .. n."""
+    """Count those of the 2**m cells of [0, 1.5] whose ends disagree, for m = 0 .. n."""
     x = np.linspace(0, 1.5, 2**n + 1)
     trained = known.trained(x, np.full_like(x, start))
     return [int(np.count_nonzero(np.diff(trained[:: 2 ** (n - m)]))) for m in range(n + 1)]
@@ -54,8 +54,10 @@ def test_liu_additive_is_smooth_while_convex_and_rough_beyond() -> None:
 
 @pytest.mark.slow
 def test_the_published_phase_diagram() -> None:
-    """Case C: no roughness in the 8 convex cells of 100 and in three just beyond; more than one
-    flip wherever eps / lam**2 is well above."""
+    """Check case C: no roughness in the 8 convex cells of 100 and in three just beyond.
+
+    There is more than one flip wherever eps / lam**2 is well above.
+    """
     zero = {0.0511, 0.0522, 0.0659}
     seen = {"convex": 0, "beyond": 0, "rough": 0}
     for eps in np.linspace(0.01, 0.2, 10).tolist():
@@ -81,7 +83,7 @@ def test_bowl_has_one_flip() -> None:
 
 
 def test_redrawn_starting_points_read_as_noise() -> None:
-    """Published: 1.0004 +- 0.011 on a line where the fixed starting point gives 0.8375."""
+    """Reproduce the published 1.0004 +- 0.011; a fixed starting point gives 0.8375."""
     redrawn = flips(known_set("liu_redrawn"), 15, 1.0)
     fixed = flips(known_set("liu_multiplicative"), 15, 1.0)
     assert slope(redrawn, 8) == pytest.approx(1, abs=0.05)

@@ -47,7 +47,7 @@ def test_fbm_labels_are_the_sign_of_the_field() -> None:
 
 
 def pieces(mask: np.ndarray) -> int:
-    """Connected components."""
+    """Count connected components."""
     labelled: Any = ndimage.label(mask)
     return labelled[1]
 

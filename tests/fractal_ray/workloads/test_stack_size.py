@@ -12,7 +12,7 @@ from fractal_ray.workloads.nanochat.stack_size import (
 
 
 def settle(seconds_of: dict[int, float], most: int) -> StackSize:
-    """Told what each size takes until it no longer moves."""
+    """Record the seconds of each size until the size no longer moves."""
     size = StackSize("auto", most)
     for _ in range(30):
         size.record(size.now, seconds_of[size.now])
@@ -55,7 +55,7 @@ def test_fewer_points_than_asked_for_tell_nothing() -> None:
 
 
 def test_a_size_that_is_never_there_is_given_up() -> None:
-    """Tiles of three points never fill a stack of four."""
+    """Give up a stack of four, which tiles of three points never fill."""
     size = StackSize("auto", 8)
     seconds_of = {1: 10.0, 2: 6.0, 3: 5.0}
     for _ in range(60):

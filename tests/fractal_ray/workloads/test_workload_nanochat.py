@@ -70,7 +70,7 @@ def test_a_point_does_not_depend_on_those_before_it(runner: NanochatRunner) -> N
 
 
 def test_it_is_the_published_fine_tune(runner: NanochatRunner) -> None:
-    """Against a run of fractal-llm's own loop (tests/golden): the axes reach the recipe."""
+    """Compare with a run of fractal-llm's own loop (tests/golden): the axes reach the recipe."""
     rows = json.loads((GOLDEN / "finetune_curves.json").read_text())["rows"]
     golden = next(row for row in rows if row["settings"].get("matrix_lr") == 0.02)
     workload = make(
@@ -184,7 +184,7 @@ def test_a_gpu_that_is_not_there(prepared: Prepared) -> None:
 
 
 def test_attention_against_feed_forward(tmp_path: Path) -> None:
-    """sweeps/torkamandi.yaml on a few tokens: either axis changes a run."""
+    """Run sweeps/torkamandi.yaml on a few tokens: either axis changes a run."""
     changes = (
         f"storage={tmp_path}",
         f"workload.model={GOLDEN}",
@@ -209,7 +209,7 @@ def test_attention_against_feed_forward(tmp_path: Path) -> None:
 def test_published_windows_below_float32_are_refused(
     x: tuple[float, float], y: tuple[float, float], points: list[int]
 ) -> None:
-    """Steps of 1e-10 and 1e-11, as arXiv 2501.04286 and its code have them."""
+    """Refuse steps of 1e-10 and 1e-11, as arXiv 2501.04286 and its code have them."""
     changes = [f"stages=[{{grid: {{points: {points}}}}}]"]
     for side, (low, high) in (("x", x), ("y", y)):
         changes += [f"axes.{side}.min={low!r}", f"axes.{side}.max={high!r}"]
@@ -336,7 +336,7 @@ def test_rows_of_a_sweep_say_how_they_were_computed(tmp_path: Path) -> None:
 def test_what_fills_a_stack_is_paid_by_its_points(
     prepared: Prepared, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As on a GPU, where stacks are always full."""
+    """Fill stacks as on a GPU, where they are always full."""
     monkeypatch.setattr(NanochatRunner, "_same_shapes", True)
     opened = make(resources={"points_per_trial": 6}).open(prepared.shared, "cpu")
     start = time.perf_counter()
