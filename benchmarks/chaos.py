@@ -41,7 +41,7 @@ LONGEST = 1500.0
 
 
 class Sleeper:
-    """Sleeps, says yes inside a disc, and notes every run in a file."""
+    """A workload that sleeps, trains inside a disc, and notes every run in a file."""
 
     recipe: Mapping[str, Any] = {"matrix_lr": 1.0, "unembedding_lr": 1.0}
     device = "cpu"
@@ -88,7 +88,7 @@ def drive(storage: str, name: str, address: str) -> None:
 
 
 class Cluster:
-    """Two nodes beside a head that has no room, and what can be killed of them."""
+    """Two nodes beside a head without room for slots, and the processes that can be killed."""
 
     def __init__(self) -> None:
         from ray.cluster_utils import Cluster as RayCluster

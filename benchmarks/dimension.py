@@ -40,7 +40,7 @@ Window = tuple[float, float, float, float]
 
 @dataclass(frozen=True)
 class Case:
-    """A set, and its windows for random designs and for lattices where not the set's own.
+    """A set, and its windows for random designs and for lattices, unless the set's own serve.
 
     Lines from rim to rim of the Weierstrass set's own window, one period wide, have positions at
     multiples of 2**-n, where all finer terms of its sum are equal: hence another. A random border

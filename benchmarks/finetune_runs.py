@@ -33,7 +33,7 @@ class Case:
     supervised: float = SUPERVISED
 
     def recipe(self, steps: int, deterministic: bool = True) -> Recipe:
-        # Rates at which random weights stay what they are.
+        # Rates so small that random weights hardly change.
         return Recipe(
             dtype=self.dtype,
             device_batch_size=self.batch,

@@ -31,7 +31,7 @@ TITLES += ("first run, s", "later, s")
 
 @dataclass(frozen=True)
 class Way:
-    """How a case is trained: by the plain loop, or by the product with these kernels."""
+    """A way to train a case: by the plain loop, or by the product with these kernels."""
 
     name: str
     kernels: Kernels | None

@@ -83,7 +83,7 @@ def parts_table() -> None:
     print("| part of a step | microseconds |\n|---|---|")
     for part, name in enumerate(PARTS):
         arrays = one._x, one._y, one._theta0, one._theta1, hidden, error
-        if part == 3:  # what follows uses hidden up: no numbers that shrink to nothing
+        if part == 3:  # the next parts overwrite hidden: its numbers must not shrink to 0
             hidden[:], error[:] = 0.5, 1.0
         taken = best(functools.partial(repeat, part, 1000, arrays))
         print(f"| {name} | {1e3 * taken:.2f} |", flush=True)

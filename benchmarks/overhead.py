@@ -42,7 +42,7 @@ workload.open(workload.prepare().shared, "cpu")
 
 
 class Nothing:
-    """Every point trains at once."""
+    """A workload whose points train at once."""
 
     recipe: Mapping[str, Any] = {"matrix_lr": 1.0, "unembedding_lr": 1.0}
     device = "cpu"
@@ -59,7 +59,7 @@ class Nothing:
 
 
 class Watch:
-    """Notes when the sweep's clock stood where; the first and last states give the time."""
+    """A record of the sweep's states and their times."""
 
     def __init__(self) -> None:
         self.states: list[tuple[float, Progress]] = []

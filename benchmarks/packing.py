@@ -55,7 +55,7 @@ Told = dict[str, Any]
 
 @dataclass(frozen=True)
 class Row:
-    """One group of workers; None where it did not come to its end."""
+    """One group of workers; values are None if the group did not finish."""
 
     depth: int
     mps: bool
@@ -113,7 +113,7 @@ def _start(
     ours, theirs = context.Pipe()
     process = context.Process(target=target, args=(theirs, job, environment))
     process.start()
-    theirs.close()  # so that its end is heard
+    theirs.close()  # so that the end of the process closes the pipe
     return process, ours
 
 
@@ -158,7 +158,7 @@ def filled(row: Row, told: list[Told], seconds: float, alone: float | None) -> R
     """Fill a row from its workers' reports; `alone`: steps/s of one without MPS, if known."""
     faults = [one["fault"] for one in told if "fault" in one]
     if faults:
-        # Where one has no memory, others may have failed for its sake.
+        # If one worker has no memory, others may have failed because of it.
         first = MEMORY if MEMORY in faults else faults[0]
         return replace(row, fault=f"{first} ({len(faults)} of {row.workers} workers)")
     steps, tokens = (sum(one[what] for one in told) / seconds for what in ("steps", "tokens"))
@@ -173,7 +173,7 @@ def filled(row: Row, told: list[Told], seconds: float, alone: float | None) -> R
 
 
 class Measurement:
-    """All rows, written down as they come."""
+    """A table whose rows are printed as soon as they are measured."""
 
     def __init__(self, jobs: list[Job], workers: list[int], patience: float, out: Path | None):
         self.jobs, self.workers, self.patience, self._out = jobs, workers, patience, out

@@ -18,12 +18,12 @@ PATIENCE = 30.0  # seconds for each of its answers
 
 
 class MpsError(Exception):
-    """Why there is no MPS."""
+    """An error: MPS did not start or did not serve."""
 
 
 @contextmanager
 def no_mps() -> Iterator[Mapping[str, str]]:
-    """Return the environment of a process that must not use an MPS of the machine."""
+    """Yield the environment of a process that must not use an MPS of the machine."""
     with tempfile.TemporaryDirectory(prefix="no-mps-") as empty:
         yield {"CUDA_MPS_PIPE_DIRECTORY": empty}
 
@@ -54,7 +54,7 @@ def mps() -> Iterator[tuple[Mapping[str, str], Callable[[], bool]]]:
             try:
                 _control(clients, said="quit")
             except MpsError as error:
-                # Nobody could reach it any more once its folder is gone.
+                # Without its folder nobody can reach the daemon any more.
                 with suppress(OSError, ValueError):
                     os.kill(int((pipe / f"{PROGRAM}.pid").read_text()), signal.SIGKILL)
                 print(f"MPS had to be killed: {error}")
@@ -64,7 +64,7 @@ def _control(environment: Mapping[str, str], *arguments: str, said: str = "") ->
     """Run the control program and return its answer."""
     command = [PROGRAM, *arguments]
     name = " ".join([*command, said]).strip()
-    # Into a file: a daemon may keep what it was given open, and the end of a pipe would not come.
+    # Output goes to a file: a daemon may keep its output open, and a pipe would never end.
     with tempfile.TemporaryFile("w+") as output:
         try:
             done = subprocess.run(

@@ -32,7 +32,7 @@ PIECE = 2.0  # seconds of one fine-tune; a point's is longer, and its start is c
 
 @dataclass(frozen=True)
 class Job:
-    """What a worker does; `seconds` of it count."""
+    """Task of a worker; `seconds` of it are measured."""
 
     depth: int
     device: str
@@ -173,7 +173,7 @@ def _telling(
     connection: Connection, environment: Mapping[str, str]
 ) -> Iterator[Callable[[dict[str, Any]], None]]:
     """Yield a call that sends a worker's reports; send an exception as a fault and end."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # who started it ends it
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent process ends it
     os.environ.update(environment)  # before CUDA starts
     try:
         yield connection.send

@@ -47,7 +47,7 @@ CHECKED = 100  # boundary points of a frame that are run again
 
 @dataclass(frozen=True)
 class Frame:
-    """What was found on one zoom frame."""
+    """Results of one zoom frame."""
 
     times: float
     boundary_cells: int

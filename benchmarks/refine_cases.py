@@ -27,7 +27,7 @@ Window = tuple[float, float, float, float]
 
 @dataclass(frozen=True)
 class Case:
-    """A set, its window, and what the issue asks: recall at no more than a share in percent."""
+    """A set, its window, and its target: recall at no more than a share in percent."""
 
     title: str
     name: str

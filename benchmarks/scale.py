@@ -38,7 +38,7 @@ WORKERS = (1, 2, 4, 8)
 
 
 class Uneven(Nothing):
-    """Every point sleeps for a time of its own."""
+    """A workload whose points sleep for times of their own."""
 
     def evaluate(self, points: Sequence[Point]) -> Iterator[RunRecord]:
         for point in points:

@@ -78,7 +78,7 @@ def test_a_killed_worker_on_two_nodes_with_packed_cards(
 @pytest.mark.slow
 @pytest.mark.timeout(400)
 class TestSlow:
-    """What takes a quarter of a minute each and more."""
+    """Tests that take a quarter of a minute or more each."""
 
     def test_a_killed_node_and_one_that_comes(
         self, nodes: Nodes, make_sweep: Maker, expected: list[dict[str, Any]]

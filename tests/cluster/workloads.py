@@ -16,7 +16,7 @@ from tests.fractal_ray.sample_workloads import Disc
 
 
 class Hanging(Disc):
-    """Never comes back from the first visit of the point (2, 2)."""
+    """A disc that hangs at the first visit of the point (2, 2)."""
 
     def __init__(self, folder: Path) -> None:
         super().__init__()
@@ -30,7 +30,7 @@ class Hanging(Disc):
 
 
 class Greedy(Disc):
-    """The point (2, 2) finds memory only where no other worker has the model loaded."""
+    """A disc whose point (2, 2) has memory only if no other worker has loaded the model."""
 
     def __init__(self, folder: Path) -> None:
         super().__init__(seconds=0.01)
@@ -41,7 +41,7 @@ class Greedy(Disc):
 
 
 class Loaded:
-    """A loaded model: a file of the process that has it, for as long as it has it."""
+    """A loaded model, marked by a file that exists while its process has it."""
 
     def __init__(self, folder: Path, disc: Disc) -> None:
         self._disc, self.device, self._folder = disc, disc.device, folder
@@ -89,7 +89,7 @@ class Measured(Disc):
 
 
 class Where(Disc):
-    """Says as its device which node and cards a worker has, and which process it is."""
+    """A disc that reports a worker's node, cards and process as its device."""
 
     def open(self, shared: Any, device: str) -> "Where":
         import ray
@@ -101,7 +101,7 @@ class Where(Disc):
 
 
 class Unlike(Disc):
-    """A device that is called as a file says."""
+    """A disc whose device has the name that a file contains."""
 
     def __init__(self, name: Path) -> None:
         super().__init__(seconds=0.05)

@@ -59,7 +59,7 @@ class Disc:
 
 
 class Flaky(Disc):
-    """Raises on the first `times` visits of every point whose row number is a multiple of 3."""
+    """A disc that raises on the first `times` visits of points in every third row."""
 
     def __init__(self, folder: Path, times: int) -> None:
         super().__init__()
@@ -76,21 +76,21 @@ class Flaky(Disc):
 
 
 class Broken(Disc):
-    """A bug: every point raises."""
+    """A workload with a bug: every point raises."""
 
     def record(self, point: Point) -> RunRecord:
         raise TypeError("unsupported operand")
 
 
 class Unopenable(Disc):
-    """Cannot be opened on any worker."""
+    """A workload that cannot be opened on any worker."""
 
     def open(self, shared: Any, device: str) -> "Disc":
         raise OSError("weights are unreadable")
 
 
 class KilledOpening(Disc):
-    """Loading it kills the process, as a memory limit does."""
+    """A workload that kills the process that loads it, as a memory limit does."""
 
     def open(self, shared: Any, device: str) -> "Disc":
         os.kill(os.getpid(), signal.SIGKILL)
@@ -98,7 +98,7 @@ class KilledOpening(Disc):
 
 
 class Unpicklable(Disc):
-    """Arrives on no worker."""
+    """A workload that cannot be unpickled on a worker."""
 
     def __getstate__(self) -> dict[str, Any]:
         return {"driver": os.getpid()}
@@ -110,7 +110,7 @@ class Unpicklable(Disc):
 
 
 class Untidy(Disc):
-    """Raises after its last record."""
+    """A disc that raises after its last record."""
 
     def evaluate(self, points: Sequence[Point]) -> Iterator[RunRecord]:
         yield from super().evaluate(points)
@@ -118,7 +118,7 @@ class Untidy(Disc):
 
 
 class Killer(Disc):
-    """Kills its own process with SIGKILL on the first `times` visits of the point (2, 2)."""
+    """A disc that kills its own process with SIGKILL on the first `times` visits of (2, 2)."""
 
     def __init__(self, folder: Path, times: int) -> None:
         super().__init__()

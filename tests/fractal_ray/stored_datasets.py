@@ -1,4 +1,4 @@
-"""What the datasets of `tests/golden/datasets` show, read through public ways only.
+"""Contents of the datasets of `tests/golden/datasets`, read by public functions only.
 
 These are the command line, `fractal_ray.load` and what a sweep offers, so that the same lines read
 a dataset wherever the code behind them lies. `tests/golden/datasets/make.py` keeps what they found.
@@ -29,7 +29,7 @@ EXPECTED: Final = GOLDEN / "expected.json"
 
 @dataclass(frozen=True)
 class Stored:
-    """How a stored dataset is read.
+    """Settings for reading a stored dataset.
 
     Parameters
     ----------
@@ -227,8 +227,10 @@ def verification(name: str, folder: Path) -> list[list[str]]:
 
 @dataclass(frozen=True)
 class Said:
-    """What the commands say of a dataset: `verify` as it prints it, `analyze` by its arguments,
-    and digests of the pixels of each figure by the arguments of `plot`."""
+    """Outputs of the commands on a dataset: of `verify`, and of `analyze` by its arguments.
+
+    Figures are digests of their pixels by the arguments of `plot`.
+    """
 
     verified: list[Any]
     analyses: dict[str, Any]
@@ -237,7 +239,7 @@ class Said:
 
 @dataclass(frozen=True)
 class Copy:
-    """Where a dataset is asked.
+    """Folders of a copy on which the commands run.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""`fractal_ray.load` and what the sweep that it gives shows of itself."""
+"""`fractal_ray.load` and the tables, figures and texts of the sweep that it returns."""
 
 import re
 import shutil
@@ -162,7 +162,7 @@ def test_loading_needs_nothing_heavy_before_it_is_asked() -> None:
 
 
 class CountingDisc(Disc):
-    """A disc that counts what it was asked."""
+    """A disc that counts its runs."""
 
     asked = 0
 

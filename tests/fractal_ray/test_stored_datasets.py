@@ -1,4 +1,4 @@
-"""Datasets made by an earlier commit show the same under the code of today, to the last bit.
+"""Datasets of an earlier commit: today's code reads and reports them equally, to the last bit.
 
 `tests/golden/datasets/README.md` says what they are. A change that these tests refuse changes
 numbers that users have: it needs another version of the workload's numerics, and a new dataset
@@ -127,7 +127,7 @@ def test_a_spec_run_from_nothing_gives_the_same_rows(name: str, tmp_path: Path) 
 
 @dataclass(frozen=True)
 class Asked:
-    """A dataset, a copy of it that was verified anew, and what the commands said of them."""
+    """A dataset, a copy of it that was verified again, and the outputs of the commands on both."""
 
     wanted: dict[str, Any]
     verified: Path

@@ -192,7 +192,7 @@ def test_frames_and_points_do_not_depend_on_the_order_of_answers(seed: int, pick
 
 
 class _Broken(MapWorkload):
-    """Points of the right half fail, as they would where a machine is broken."""
+    """A workload whose points in the right half fail, as on a broken machine."""
 
     def open(self, shared: None, device: str) -> MapRunner:
         return _BrokenRunner(known_set("weierstrass"))

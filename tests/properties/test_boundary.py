@@ -1,4 +1,4 @@
-"""What must hold for the boundary cells of any labels."""
+"""Properties of the boundary cells of any labels."""
 
 import numpy as np
 from hypothesis import given

@@ -1,4 +1,4 @@
-"""What must hold for the box counts of any mask."""
+"""Properties of the box counts of any mask."""
 
 import numpy as np
 from hypothesis import given

@@ -20,7 +20,7 @@ NO_ROOM = RunFailure("OutOfMemoryError: no", "trace", "out_of_memory")
 
 @dataclass
 class Worker:
-    """One slot: gone, loading, ready, or with a tile. The end of its process is told later."""
+    """One slot: gone, loading, ready, or with a tile; the end of its process is reported later."""
 
     card: str
     state: str = "gone"
@@ -29,8 +29,10 @@ class Worker:
 
 
 class World:
-    """Workers on few cards that are killed, hang and run out of memory, and a dispatcher that may
-    be started again."""
+    """Workers on few cards that are killed, hang or run out of memory, and their dispatcher.
+
+    The dispatcher may be started again.
+    """
 
     def __init__(self, draw: random.Random, folder: Path) -> None:
         self.draw, self.clock = draw, Clock()

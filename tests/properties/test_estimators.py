@@ -1,4 +1,4 @@
-"""What must hold for estimators on any labels."""
+"""Properties of estimators on any labels."""
 
 import numpy as np
 from hypothesis import given, settings

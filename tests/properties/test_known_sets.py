@@ -1,4 +1,4 @@
-"""What holds for every known set: an answer is a function of its own x and y and nothing else."""
+"""Property of every known set: an answer depends on its own x and y only."""
 
 import numpy as np
 import pytest

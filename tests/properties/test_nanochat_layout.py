@@ -1,4 +1,4 @@
-"""Whatever lies in a source: what is chosen is there, and order does not matter."""
+"""Properties of the layout of any source: chosen files exist, and order does not matter."""
 
 from typing import Any
 

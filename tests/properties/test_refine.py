@@ -1,4 +1,4 @@
-"""What must hold for a refinement of any labels, in any order of answers."""
+"""Properties of a refinement of any labels, in any order of answers."""
 
 import itertools
 import random

@@ -1,4 +1,4 @@
-"""The store: what was appended is read, whatever happens between write and rename."""
+"""The store: appended rows are read, whatever happens between write and rename."""
 
 import contextlib
 import math

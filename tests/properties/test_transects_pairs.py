@@ -1,4 +1,4 @@
-"""Transects and pairs: what is asked for in the end does not depend on the order of arrival."""
+"""Transects and pairs: the points they ask for do not depend on the order of arrival."""
 
 import random
 from collections.abc import Callable

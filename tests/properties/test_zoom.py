@@ -1,4 +1,4 @@
-"""What must hold for every zoom: windows, frames and bisections."""
+"""Properties of every zoom: windows, frames and bisections."""
 
 import math
 import random

@@ -26,7 +26,7 @@ Maker = Callable[..., Sweep]
 
 
 class Growing(Disc):
-    """Losses that end below the first one inside a disc whose radius grows with the steps."""
+    """A workload that trains inside a disc whose radius grows with the steps."""
 
     def record(self, point: Point) -> RunRecord:
         radius = float(np.hypot(np.log10(point.x) + 2, np.log10(point.y) + 2))

@@ -1,4 +1,4 @@
-"""The verification sheet: its runs, its nulls, its verdict, and what is printed without it."""
+"""The verification sheet: its runs, its nulls, its verdict, and the output without a sheet."""
 
 import json
 import os
@@ -281,7 +281,7 @@ def test_checks_are_run_once_beside_the_dataset_and_change_nothing_in_it(refined
 
 
 class Moody(Disc):
-    """Near the border the outcome is drawn anew at every run; the first third of points fail."""
+    """A disc whose border outcomes change at every run; the inner points can be made to fail."""
 
     def __init__(self, folder: Path) -> None:
         super().__init__()

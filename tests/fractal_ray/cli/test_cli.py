@@ -215,7 +215,7 @@ def test_plan_needs_no_network_and_no_torch(command: Command) -> None:
 
 
 class TestMistakes:
-    """Each is one message and exit code 2 (the spec's own are in test_spec.py)."""
+    """Mistakes of the user: one message and exit code 2 (test_spec.py has those of specs)."""
 
     def test_unknown_key(self) -> None:
         message = one_message(own_process("run", SPEC, "--set", "axes.x.maximum=1"))

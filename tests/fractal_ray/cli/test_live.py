@@ -1,4 +1,4 @@
-"""What a run shows of itself."""
+"""The live view of a run."""
 
 import io
 from dataclasses import replace

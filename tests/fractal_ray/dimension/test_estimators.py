@@ -1,4 +1,4 @@
-"""Estimators on sets of known dimension: what they read, and whether their intervals hold it."""
+"""Estimators on sets of known dimension: their values and the coverage of their intervals."""
 
 from collections.abc import Callable
 from typing import Any
@@ -21,8 +21,8 @@ from fractal_ray.planners.transects import ChordFlips, TransectPlanner, count_fl
 from fractal_ray.workloads.maps.known_sets import known_set
 from fractal_ray.workloads.maps.sets.base import KnownSet
 
-# A window that is no whole period wide: its own has lines at multiples of 2**-n, where all finer
-# terms of the sum are equal.
+# A window whose width is no whole period: lines of the set's own window lie at multiples of 2**-n,
+# where all finer terms of the sum are equal.
 SHIFTED = (0.1, 0.8, -0.5, 0.5)
 WIDE = (0.0, 16.0, 0.0, 16.0)
 

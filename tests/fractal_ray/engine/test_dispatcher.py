@@ -23,7 +23,7 @@ from tests.fractal_ray.sample_workloads import Disc
 
 
 class Clock:
-    """Seconds that pass when told to."""
+    """A clock that tests move on."""
 
     def __init__(self) -> None:
         self.now = 0.0
@@ -324,7 +324,7 @@ def test_storage_that_refuses_for_good_ends_the_sweep(
 
 
 class TestMemory:
-    """Points that need more memory than there is."""
+    """Points that need more memory than the worker has."""
 
     def test_a_tile_is_split_and_later_ones_are_smaller(self, tmp_path: Path) -> None:
         dispatcher = make(tmp_path, side=6, points_per_tile=8)

@@ -1,4 +1,4 @@
-"""Both engines give the same dataset, whatever the order, the tiles, and what dies on the way."""
+"""Both engines: equal datasets in any order, with any tiles, and after any killed process."""
 
 import contextlib
 import json
@@ -71,7 +71,7 @@ def test_local_gives_the_same_with_any_tile(
 
 @pytest.mark.usefixtures("ray_session")
 class TestRay:
-    """On a Ray that the tests share."""
+    """Tests on a Ray that they share."""
 
     @pytest.mark.parametrize("tile", ["auto", 1, 7])
     def test_the_same_as_local_with_any_tile(

@@ -1,4 +1,4 @@
-"""What `submit` ships, refuses and passes on; tests/cluster/test_jobs.py has the cluster."""
+"""Files and settings that `submit` ships or refuses; tests/cluster/test_jobs.py has the cluster."""
 
 import contextlib
 import http.server

@@ -1,4 +1,4 @@
-"""How many points a worker takes at a time."""
+"""Tile sizes: the number of points that a worker takes at a time."""
 
 from hypothesis import given
 from hypothesis import strategies as st

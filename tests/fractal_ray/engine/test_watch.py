@@ -1,4 +1,4 @@
-"""`status --watch`: what it shows is what the run shows, from the dataset alone."""
+"""`status --watch`: from the dataset alone it shows the numbers that the run shows."""
 
 import json
 import os
@@ -68,7 +68,7 @@ def test_it_ends_where_the_run_ends(make_sweep: MakeSweep, plan: str) -> None:
         seen, fresh = watch.look(), Watch(sweep).look()
         assert not seen.finished
         assert fresh.stage == seen.stage == stopped.stage
-        # A plan that begins where frames are known asks for their bisection no more.
+        # A plan whose frames are known when it begins does not repeat their bisection.
         if not plan.startswith("around"):
             assert fresh.outcomes == seen.outcomes == read_status(sweep).outcomes
         assert fresh.done <= seen.done
@@ -176,7 +176,7 @@ def test_points_given_up_end_the_watch_and_are_tried_again(
     told = CliRunner().invoke(app, ["status", "--watch", sweep.location])
     assert told.exit_code == 1
     assert f"see why: fractal-ray status --errors '{sweep.location}';" in told.stderr
-    if seen_to_begin:  # another run, which tries again what the one before has given up
+    if seen_to_begin:  # another run, which tries the given up points again
         later = time.time() + 5
         os.utime(Path(sweep.location) / HEADER, (later, later))
         again = watch.look()

@@ -1,4 +1,4 @@
-"""The stage `refine`: what it finds and what it costs, the audit's statistics, idle workers."""
+"""The stage `refine`: cells found and points run, the audit's statistics, idle workers."""
 
 import heapq
 import itertools

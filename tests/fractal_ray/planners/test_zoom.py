@@ -1,4 +1,4 @@
-"""Where to zoom, the frames that come of it, and the border to the last bit."""
+"""Zooms: the choice of windows, their frames, and bisection of the border to the last bit."""
 
 import json
 import math

@@ -44,7 +44,7 @@ HOSTILE = "</script><script>window.hacked = 1</script><img src=x onerror='window
 
 
 class Hostile(Disc):
-    """Two points fail, with an error that is HTML."""
+    """A workload whose two failing points raise errors that contain HTML."""
 
     def record(self, point: Point) -> RunRecord:
         if (point.ix, point.iy) in ((2, 2), (4, 2)):
@@ -53,7 +53,7 @@ class Hostile(Disc):
 
 
 class Read(HTMLParser):
-    """What a browser makes of a page: its elements with their texts."""
+    """A parser of pages: their elements with their texts."""
 
     def __init__(self, page: str) -> None:
         super().__init__()

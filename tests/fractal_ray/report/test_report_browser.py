@@ -56,7 +56,7 @@ def hostile(browser: Any, tmp_path_factory: pytest.TempPathFactory) -> "Opened":
 
 
 class Opened:
-    """A page in a browser, with everything that it complained of or asked for."""
+    """A page in a browser, with its console messages and the addresses that it loaded."""
 
     def __init__(self, browser: Any, file: Path, facts: Facts) -> None:
         self.facts = facts

@@ -40,7 +40,7 @@ class ReturnsTooMany(Grid):
 
 
 class HidesItsBacklog(Grid):
-    """Has points to ask for and reports none."""
+    """A planner that has points to ask for and reports none."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -59,7 +59,7 @@ class HidesItsBacklog(Grid):
 
 
 class Repeats(Grid):
-    """Asks for the first corner again at the end."""
+    """A planner that asks for the first corner again at the end."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -68,7 +68,7 @@ class Repeats(Grid):
 
 
 class NeverEnds(Grid):
-    """Waits for results that it already has."""
+    """A planner that waits for results that it already has."""
 
     @property
     def done(self) -> bool:
@@ -79,7 +79,7 @@ class NeverEnds(Grid):
 
 
 class DoneTooEarly(Grid):
-    """Is done when it has asked for all points, before their results."""
+    """A planner that is done when it has asked for all points, before their results."""
 
     @property
     def done(self) -> bool:
@@ -87,7 +87,7 @@ class DoneTooEarly(Grid):
 
 
 class DoneWithBacklog(Grid):
-    """Is done after ten results and still has points to ask for."""
+    """A planner that is done after ten results and still has points to ask for."""
 
     @property
     def done(self) -> bool:
@@ -98,7 +98,7 @@ class DoneWithBacklog(Grid):
 
 
 class Unseeded(Grid):
-    """Asks in the order of random numbers without a seed."""
+    """A planner that asks in the order of random numbers without a seed."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -108,7 +108,7 @@ class Unseeded(Grid):
 
 
 class GrowsWithEachPlanner(Grid):
-    """Leaves out none, one or two points, in turn."""
+    """A planner that leaves out none, one or two points, in turn."""
 
     planners = itertools.count()
 
@@ -125,14 +125,14 @@ def unpicklable_factory() -> Any:
 
 
 class Reduced(Grid):
-    """Leaves out a row once its pickled factory is read again."""
+    """A planner that leaves out a row once its pickled factory is read again."""
 
     def __init__(self, rows: int = 3) -> None:
         GridPlanner.__init__(self, Frame(0, FRAME.x, FRAME.y, 4, rows))
 
 
 class ForgetfulFactory:
-    """Loses its setting on the way to another process."""
+    """A factory that loses its setting on the way to another process."""
 
     rows = 3
 
@@ -147,7 +147,7 @@ class ForgetfulFactory:
 
 
 class StopsAtDivergence(Grid):
-    """Asks for no more points once a run has diverged."""
+    """A planner that asks for no more points once a run has diverged."""
 
     def tell(self, results: Sequence[Result]) -> None:
         super().tell(results)
@@ -156,7 +156,7 @@ class StopsAtDivergence(Grid):
 
 
 class FollowsTheLastResult(Grid):
-    """Asks for one finer point beside the last result that it is told."""
+    """A planner that asks for one finer point beside the last result that it is told."""
 
     def tell(self, results: Sequence[Result]) -> None:
         super().tell(results)
@@ -167,7 +167,7 @@ class FollowsTheLastResult(Grid):
 
 
 class SkipsEarlyResults(Grid):
-    """Takes a result that comes while it has asked for few points as a sign to stop."""
+    """A planner that stops if a result comes while it has asked for few points."""
 
     def tell(self, results: Sequence[Result]) -> None:
         super().tell(results)
@@ -176,14 +176,14 @@ class SkipsEarlyResults(Grid):
 
 
 class WaitsForFailed(Grid):
-    """Waits for ever for a point that has failed."""
+    """A planner that waits for ever for a point that has failed."""
 
     def tell(self, results: Sequence[Result]) -> None:
         super().tell([result for result in results if result[1] is not None])
 
 
 class RefusesFailed(Grid):
-    """Raises for a point that has failed."""
+    """A planner that raises for a point that has failed."""
 
     def tell(self, results: Sequence[Result]) -> None:
         labels = {Outcome.TRAINED: 1, Outcome.NOT_IMPROVED: 0, Outcome.DIVERGED: 0}
@@ -192,7 +192,7 @@ class RefusesFailed(Grid):
 
 
 class ReplacesFailed(Grid):
-    """Asks for another point in place of the first that failed."""
+    """A planner that asks for another point in place of the first that failed."""
 
     replaced = False
 

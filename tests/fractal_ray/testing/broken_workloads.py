@@ -17,7 +17,7 @@ STEPS = 8
 
 
 class Slope:
-    """Losses on a straight line whose slope is x + y; it diverges beyond x = 1."""
+    """A workload of losses on a straight line with slope x + y; it diverges beyond x = 1."""
 
     @property
     def recipe(self) -> Mapping[str, Setting]:
@@ -66,7 +66,7 @@ class ListInRecipe(Slope):
 
 
 class CountsItsRuns(Slope):
-    """Has the number of runs in its recipe."""
+    """A workload with the number of its runs in its recipe."""
 
     def __init__(self) -> None:
         self.runs = 0
@@ -84,14 +84,14 @@ class CountsItsRuns(Slope):
 
 
 class HoldsFunction(Slope):
-    """Holds a lambda, which pickle refuses."""
+    """A workload that holds a lambda, which pickle refuses."""
 
     def __init__(self) -> None:
         self.rate = lambda step: 1.0 / step
 
 
 class SharesFunction(Slope):
-    """Has a lambda in its shared data."""
+    """A workload with a lambda in its shared data."""
 
     def prepare(self) -> Prepared:
         shared = super().prepare().shared
@@ -99,7 +99,7 @@ class SharesFunction(Slope):
 
 
 class ForgetsItsSettings(Slope):
-    """Loses a setting on the way to another process."""
+    """A workload that loses a setting on the way to another process."""
 
     def __init__(self) -> None:
         self.scale = 2.0
@@ -115,7 +115,7 @@ class ForgetsItsSettings(Slope):
 
 
 class CountedFingerprint(Slope):
-    """Takes another fingerprint at every call."""
+    """A workload whose fingerprint changes at every call."""
 
     numbers = itertools.count()
 
@@ -124,7 +124,7 @@ class CountedFingerprint(Slope):
 
 
 class HashedFingerprint(Slope):
-    """Takes a hash() that differs in every process."""
+    """A workload whose fingerprint is a hash() that differs in every process."""
 
     def prepare(self) -> Prepared:
         return Prepared(f"slope-{hash('noise')}", super().prepare().shared)
@@ -139,7 +139,7 @@ class EmptyFingerprint(Slope):
 
 
 class WithRunner(Slope):
-    """Opens another runner."""
+    """A workload that opens a given runner."""
 
     runner: type[SlopeRunner]
 
@@ -181,7 +181,7 @@ class NoStepRunner(SlopeRunner):
 
 
 class NoStep(WithRunner):
-    """Does not say when a run diverged."""
+    """A runner that does not report the step of a divergence."""
 
     runner = NoStepRunner
 
@@ -251,7 +251,7 @@ class ChangesShared(WithRunner):
 
 
 class BorrowingRunner(SlopeRunner):
-    """Writes into the shared noise and puts the old numbers back."""
+    """A runner that writes into the shared noise and puts the old numbers back."""
 
     def record(self, point: Point, slope: float = 0.0) -> RunRecord:
         before = self.noise.copy()
@@ -269,7 +269,7 @@ class BorrowsShared(WithRunner):
 
 
 class DriftingRunner(SlopeRunner):
-    """Starts each point where the one before it ended."""
+    """A runner that starts each point where the one before it ended."""
 
     def __init__(self, noise: NDArray[np.float32]) -> None:
         super().__init__(noise)
@@ -286,7 +286,7 @@ class Drifts(WithRunner):
 
 
 class AveragingRunner(SlopeRunner):
-    """Compares each point with the mean of its tile."""
+    """A runner that compares each point with the mean of its tile."""
 
     def evaluate(self, points: Sequence[Point]) -> Iterator[RunRecord]:
         mean = sum(point.x for point in points) / max(1, len(points))
@@ -299,7 +299,7 @@ class DependsOnTile(WithRunner):
 
 
 class CachingRunner(SlopeRunner):
-    """Keeps the first slope of the process for all runners."""
+    """A runner that keeps the first slope of the process for all runners."""
 
     opened = 0
 

@@ -34,7 +34,7 @@ KEY = "0123456789abcdef" * 2 + "01234567"
 
 @dataclass
 class Run:
-    """What a run has left: its record, its history and summary as values, its artifacts."""
+    """Files of a run, read: its record, its history and summary as values, its artifacts."""
 
     record: Any = None
     history: list[dict[str, Any]] = field(default_factory=list)

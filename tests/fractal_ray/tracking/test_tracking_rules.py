@@ -330,7 +330,7 @@ def test_the_map_is_the_right_way_up() -> None:
 
 
 class Recorder:
-    """What stands in for `wandb`: it counts."""
+    """A stand-in for `wandb` that records the calls."""
 
     def __init__(self) -> None:
         self.told: list[tuple[str, str, Any]] = []

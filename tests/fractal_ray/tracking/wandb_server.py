@@ -1,4 +1,4 @@
-"""A W&B server on the loopback device that lets runs begin, and then answers nothing any more."""
+"""A W&B server on the loopback device that lets runs begin and then stops answering."""
 
 import json
 import threading

@@ -1,4 +1,4 @@
-"""How many points advance together: doubled as long as it pays."""
+"""Stack sizes: the number of points trained together doubles as long as that is faster."""
 
 import pytest
 
