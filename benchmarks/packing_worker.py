@@ -43,7 +43,7 @@ class Job:
 
 
 def fine_tune(connection: Connection, job: Job, environment: Mapping[str, str]) -> None:
-    """Build, warm up, say so, wait for the others, fine-tune for `job.seconds`."""
+    """Build a model, warm up, report it, wait for the others, fine-tune for `job.seconds`."""
     with _telling(connection, environment) as tell:
         subject = Subject(job)
         subject.epochs(1)

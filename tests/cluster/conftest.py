@@ -25,7 +25,7 @@ STAGES = [{"grid": {"points": 9}}, {"refine": {"levels": 1}}]
 
 @pytest.fixture
 def make_sweep(tmp_path: Path) -> Callable[..., Sweep]:
-    """``make_sweep(workload, **changes)``: a grid and a refinement, in a folder of its own."""
+    """Return ``make_sweep(workload, **changes)``: grid and refinement in a folder of its own."""
 
     def make(workload: Any = None, **changes: Any) -> Sweep:
         changes = {"stages": STAGES, "storage": str(tmp_path / "results"), **changes}

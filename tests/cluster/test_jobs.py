@@ -133,8 +133,10 @@ def sent(
     monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
 ) -> Command:
-    """``sent("submit", ...)``: the command against the head, in a git repository that tracks
-    ``disc.yaml`` and ``slow.yaml``."""
+    """Return ``sent("submit", ...)``, which runs the command against the head.
+
+    It runs in a git repository that tracks ``disc.yaml`` and ``slow.yaml``.
+    """
     for name, value in head.items():
         monkeypatch.setenv(name, value)
     folder = tmp_path / "repository"

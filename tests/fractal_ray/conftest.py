@@ -31,7 +31,7 @@ def raw_spec(**changes: Any) -> dict[str, Any]:
 
 @pytest.fixture
 def make_sweep(tmp_path: Path) -> Callable[..., Sweep]:
-    """``make_sweep(workload, **changes)``: a sweep in a folder of its own."""
+    """Return ``make_sweep(workload, **changes)``, which makes a sweep in a folder of its own."""
 
     def make(workload: Any = None, **changes: Any) -> Sweep:
         changes.setdefault("storage", str(tmp_path / "results"))

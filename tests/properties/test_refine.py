@@ -74,7 +74,7 @@ def cases(draw: st.DrawFn) -> tuple[Frame, int, Labels]:
 
 @st.composite
 def planners(draw: st.DrawFn) -> tuple[Callable[..., RefinePlanner], Labels]:
-    """``make(**changes)`` and the labels that answer it."""
+    """Draw ``make(**changes)``, which makes planners, and the labels that answer them."""
     shape, levels, labels = draw(cases())
     options = {
         "halo": draw(st.sampled_from(HALOS)),
