@@ -1,6 +1,7 @@
 """Surroundings of all tests: caches of the test session, and no cluster of the user."""
 
 import os
+import tempfile
 from collections.abc import Iterator
 
 import pytest
@@ -13,7 +14,7 @@ settings.load_profile("shared")
 
 @pytest.fixture(scope="session", autouse=True)
 def own_surroundings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Keep presets and compiled code in a folder of the session; do not follow RAY_ADDRESS."""
+    """Keep caches and temporary files in folders of the session; do not follow RAY_ADDRESS."""
     base = tmp_path_factory.getbasetemp()
     if "PYTEST_XDIST_WORKER" in os.environ:
         base = base.parent  # one for all workers
@@ -21,6 +22,11 @@ def own_surroundings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]
         patch.setenv("NANOCHAT_BASE_DIR", str(base / "nanochat"))
         # Or torch makes a folder in the system's temporary files, and leaves it there.
         patch.setenv("TORCHINDUCTOR_CACHE_DIR", str(base / "torchinductor"))
+        # Killed processes cannot remove their temporary files. Ray keeps its folder: the paths of
+        # its sockets must be short.
+        patch.setenv("RAY_TMPDIR", os.environ.get("RAY_TMPDIR", tempfile.gettempdir()))
+        patch.setenv("TMPDIR", str(tmp_path_factory.mktemp("temporary")))
+        patch.setattr(tempfile, "tempdir", None)
         for name in ("RAY_ADDRESS", "RAY_AUTH_TOKEN", "RAY_AUTH_MODE"):
             patch.delenv(name, raising=False)
         # Or each of the processes that tests start compiles all of our modules for itself.
