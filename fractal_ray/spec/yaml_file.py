@@ -4,7 +4,6 @@ It reports all mistakes at once, one line each: the key, its value, and the allo
 """
 
 import copy
-import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -15,23 +14,8 @@ from pydantic import ValidationError
 from fractal_ray.errors import SweepError, nearest
 from fractal_ray.spec.sweep_spec import SweepSpec
 from fractal_ray.spec.workloads import KINDS
+from fractal_ray.spec.yaml_loader import parse_yaml
 from fractal_ray.workloads.section import Model
-
-
-class _Loader(yaml.SafeLoader):
-    """A YAML loader that reads 1e-6 as a number, as every reader of a learning rate expects."""
-
-
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float",
-    re.compile(r"^[-+]?(\d[\d_]*\.?[\d_]*|\.\d[\d_]*)[eE][-+]?\d+$"),
-    list("-+.0123456789"),
-)
-
-
-def parse_yaml(text: str) -> Any:
-    """Parse YAML text; 1e-6 is a float."""
-    return yaml.load(text, Loader=_Loader)
 
 
 def load_spec(path: str | Path, overrides: Iterable[str] = ()) -> SweepSpec:
@@ -94,7 +78,8 @@ def _apply(raw: dict[str, Any], override: str) -> None:
     try:
         value = parse_yaml(text)
     except yaml.YAMLError as error:
-        raise SweepError(f"--set {key}: {text!r} is not a valid YAML value") from error
+        reason = " ".join(str(error).split())
+        raise SweepError(f"--set {key}: {text!r} is not a valid YAML value: {reason}") from error
     *path, last = key.strip().split(".")
     node: Any = raw
     for part in path:

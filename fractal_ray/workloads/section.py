@@ -3,9 +3,9 @@
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Self
+from typing import Any, Literal, Self, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationInfo, field_validator
 
 from fractal_ray.errors import SweepError
 from fractal_ray.plane.axes import Axis
@@ -18,6 +18,32 @@ class Model(BaseModel):
     """A part of a spec: without unknown keys, with finite numbers only, and immutable."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_boolean_for_a_number(cls, value: Any, info: ValidationInfo) -> Any:
+        # pydantic reads true as 1; YAML reads on and yes as true.
+        annotation = cls.model_fields[str(info.field_name)].annotation
+        types = _types_in(annotation)
+        values = value if isinstance(value, list | tuple) else [value]
+        values = list(value.values()) if isinstance(value, Mapping) else values
+        if (
+            bool not in types
+            and types & {int, float}
+            and any(v is True or v is False for v in values)
+        ):
+            raise ValueError(
+                "takes a number, not true or false (YAML reads on, off, yes and no as these)"
+            )
+        return value
+
+
+def _types_in(annotation: Any) -> set[Any]:
+    """Return the types that an annotation names, those of its arguments and literals included."""
+    if get_origin(annotation) is Literal:
+        return {type(each) for each in get_args(annotation)}
+    parts = [_types_in(each) for each in get_args(annotation)]
+    return {annotation}.union(*parts) if isinstance(annotation, type) else set().union(*parts)
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,8 @@ import pytest
 
 from fractal_ray.errors import SweepError
 from fractal_ray.plane.axes import Axis
-from fractal_ray.spec.yaml_file import load_spec, parse_spec, parse_yaml
+from fractal_ray.spec.yaml_file import load_spec, parse_spec
+from fractal_ray.spec.yaml_loader import parse_yaml
 from fractal_ray.workloads.nanochat.spec import NanochatSpec
 from tests.fractal_ray.conftest import raw_spec
 
