@@ -1,6 +1,8 @@
 """Surroundings of all tests: caches of the test session, and no cluster of the user."""
 
 import os
+import shutil
+import sys
 import tempfile
 from collections.abc import Iterator
 
@@ -12,9 +14,33 @@ settings.register_profile("shared", deadline=None)
 settings.load_profile("shared")
 
 
+TEMPORARY = pytest.StashKey[str]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Give the session a folder for temporary files, before any module of a test is imported.
+
+    Processes that tests kill leave their temporary files, and so does wandb in a process of xdist.
+    pytest and Ray keep their own places: Ray's paths must be short, because of its sockets.
+    """
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        return  # the variables are inherited
+    system = tempfile.gettempdir()
+    os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", system)
+    os.environ.setdefault("RAY_TMPDIR", "/tmp" if sys.platform == "darwin" else system)
+    config.stash[TEMPORARY] = os.environ["TMPDIR"] = tempfile.mkdtemp(prefix="fractal-ray-")
+    tempfile.tempdir = None  # read TMPDIR again
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Remove the temporary files of the session."""
+    if TEMPORARY in config.stash:
+        shutil.rmtree(config.stash[TEMPORARY], ignore_errors=True)
+
+
 @pytest.fixture(scope="session", autouse=True)
 def own_surroundings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Keep caches and temporary files in folders of the session; do not follow RAY_ADDRESS."""
+    """Keep presets and compiled code in a folder of the session; do not follow RAY_ADDRESS."""
     base = tmp_path_factory.getbasetemp()
     if "PYTEST_XDIST_WORKER" in os.environ:
         base = base.parent  # one for all workers
@@ -22,11 +48,6 @@ def own_surroundings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]
         patch.setenv("NANOCHAT_BASE_DIR", str(base / "nanochat"))
         # Or torch makes a folder in the system's temporary files, and leaves it there.
         patch.setenv("TORCHINDUCTOR_CACHE_DIR", str(base / "torchinductor"))
-        # Killed processes cannot remove their temporary files. Ray keeps its folder: the paths of
-        # its sockets must be short.
-        patch.setenv("RAY_TMPDIR", os.environ.get("RAY_TMPDIR", tempfile.gettempdir()))
-        patch.setenv("TMPDIR", str(tmp_path_factory.mktemp("temporary")))
-        patch.setattr(tempfile, "tempdir", None)
         for name in ("RAY_ADDRESS", "RAY_AUTH_TOKEN", "RAY_AUTH_MODE"):
             patch.delenv(name, raising=False)
         # Or each of the processes that tests start compiles all of our modules for itself.

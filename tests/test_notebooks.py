@@ -10,7 +10,7 @@ import pytest
 
 FOLDER = Path(__file__).parent.parent / "notebooks"
 NAMES = sorted(path.name for path in FOLDER.glob("*.ipynb"))
-LITTERED = ("TMPDIR", "IPYTHONDIR", "JUPYTER_RUNTIME_DIR")
+LITTERED = ("TMPDIR", "PYTEST_DEBUG_TEMPROOT", "IPYTHONDIR", "JUPYTER_RUNTIME_DIR")
 SLOW = ("01_first_map.ipynb", "04_compare_sweeps.ipynb")
 
 

@@ -50,7 +50,7 @@ def head() -> Iterator[dict[str, str]]:
     Nothing of it is left afterwards.
     """
     # Not pytest's folder: paths of sockets may have 107 characters.
-    folder = Path(tempfile.mkdtemp(prefix="ray-"))
+    folder = Path(tempfile.mkdtemp(prefix="ray-", dir=os.environ["RAY_TMPDIR"]))
     token = folder / "token"
     token.write_text("7" * 64)
     gcs, dashboard, agent, client = free_ports(4)
