@@ -1,5 +1,6 @@
 """Summary of a dataset: counts, the boundary of a frame, its dimension and the verdict on it."""
 
+import math
 import shlex
 from collections import Counter
 from collections.abc import Sequence
@@ -101,10 +102,14 @@ class Analysis:
             unverified = "" if self.verified else f"{UNVERIFIED}: "
             lines.append(f"{unverified}{estimate}{note}")
         for each in self.published:
-            lines.append(
-                f"{UNVERIFIED}, as published by {each.name}: D = {each.dimension:.4f} from"
-                f" {each.boundary_pixels:,} border pixels; not to be believed by itself"
-            )
+            start = f"{UNVERIFIED}, as published by {each.name}:"
+            if each.boundary_pixels and math.isfinite(each.dimension):
+                lines.append(
+                    f"{start} D = {each.dimension:.4f} from {each.boundary_pixels:,} border pixels;"
+                    " not to be believed by itself"
+                )
+            else:
+                lines.append(f"{start} no D from {each.boundary_pixels:,} border pixels")
         return lines + [f"note: {warning}" for warning in self.warnings]
 
 

@@ -118,7 +118,10 @@ def rerun(sweep: "SweepData", point: str, out: Path, say: Callable[[str], None])
     """
     spec = sweep.spec
     spec.workload.check_keeps_model()
-    row = find_row(sweep.table(), point)
+    table = sweep.table()
+    row = find_row(table, point)
+    if "," in point:
+        _check_inside(spec, table, point, row)
     _check_identity(spec, row)
     request = RepeatRequest(
         axes=(spec.plan.axis("x"), spec.plan.axis("y")),
@@ -132,6 +135,23 @@ def rerun(sweep: "SweepData", point: str, out: Path, say: Callable[[str], None])
     repeat = spec.workload.run_again(request)
     deviation = _deviation(np.asarray(repeat.losses, np.float32), row["losses"])
     return Rerun(row["point_id"], row["x"], row["y"], deviation, repeat.result, repeat.model)
+
+
+def _check_inside(spec: "SweepSpec", table: pa.Table, point: str, row: dict[str, Any]) -> None:
+    """Refuse values outside of the axes and of all points, such as those of zooms outwards."""
+    axes = {"x": spec.plan.axis("x"), "y": spec.plan.axis("y")}
+    for (name, axis), text in zip(axes.items(), point.split(","), strict=True):
+        values = table[name].to_numpy()
+        low, high = min(axis.min, values.min()), max(axis.max, values.max())
+        # A value that is copied from a screen may be rounded.
+        slack = 1e-3 * max(abs(low), abs(high)) if axis.scale == "linear" else 0.0
+        inside = low * (1 - 1e-3) - slack <= float(text) <= high * (1 + 1e-3) + slack
+        if not inside:
+            raise SweepError(
+                f"--point {point}: {axis.param} {float(text):g} is outside of the sweep"
+                f" ({low:g} to {high:g}); the nearest point is {row['x']:.9g},{row['y']:.9g}"
+                f" (--point {row['point_id'][:12]})"
+            )
 
 
 def _check_identity(spec: "SweepSpec", row: dict[str, Any]) -> None:

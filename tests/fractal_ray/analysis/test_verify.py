@@ -500,6 +500,23 @@ def test_no_dimension_is_printed_without_a_sheet(refined: Sweep, tmp_path: Path)
         analyze(sweep, published=["fractal-lm"])
 
 
+def test_an_empty_map_has_no_published_dimension(tmp_path: Path) -> None:
+    """Print no D of estimators that fit a map without a border: -0.0000 and nan."""
+    names = ["fractal-llm", "sohl-dickstein-2024", "attractors.jl", "torkamandi-2025"]
+    stages = [{"grid": {"points": 32}}]
+    away = {"x": {"param": "x", "scale": "linear", "min": 5, "max": 6}}
+    away["y"] = {"param": "y", "scale": "linear", "min": 5, "max": 6}
+    workload = {"kind": "map", "set": "disc"}
+    raw = raw_spec(stages=stages, storage=str(tmp_path), axes=away, workload=workload)
+    sweep = Sweep(parse_spec(raw))
+    sweep.run("local")
+    analysis, _ = analyze(sweep, published=names)
+    lines = [line for line in analysis.lines() if "as published by" in line]
+    assert lines == [
+        f"unverified, as published by {name}: no D from 0 border pixels" for name in names
+    ]
+
+
 def test_a_sheet_is_kept_read_again_and_void_under_another_label(refined: Sweep) -> None:
     data = read_frame(refined)
     sample = sample_of(data, 80)

@@ -119,6 +119,29 @@ def test_another_recipe_is_refused(swept, tmp_path, change):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize(
+    ("point", "message"),
+    [
+        ("1e31,0.01", r"unembedding_lr 1e\+31 is outside .*\(0.001 to 1e\+30\); the nearest"),
+        ("-1,0.01", "unembedding_lr -1 is outside"),
+        ("0.001,5", r"matrix_lr 5 is outside of the sweep .*; the nearest point is 0.001,0.1 "),
+        ("0.001,9e-4", "matrix_lr 0.0009 is outside"),
+    ],
+)
+def test_values_outside_of_the_axes_are_refused(swept, tmp_path, point, message):
+    """Train no corner for values beyond it."""
+    sweep, _ = swept
+    with pytest.raises(SweepError, match=message):
+        rerun(sweep, point, tmp_path, lambda line: None)
+    assert not list(tmp_path.iterdir())
+
+
+def test_values_rounded_at_an_end_are_inside(swept, tmp_path):
+    sweep, _ = swept
+    done = rerun(sweep, "0.0009999,0.10001", tmp_path, lambda line: None)
+    assert (done.x, done.y) == (0.001, 0.1)
+
+
 def test_a_map_keeps_no_model(tmp_path):
     sweep = Sweep.open("sweeps/weierstrass.yaml", [f"storage={tmp_path}"])
     with pytest.raises(SweepError, match="only nanochat points are run again"):
