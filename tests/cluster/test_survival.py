@@ -63,12 +63,12 @@ def test_a_killed_worker_on_two_nodes_with_packed_cards(
 ) -> None:
     for _ in range(2):
         nodes.add()
-    sweep = make_sweep(Disc(seconds=0.05), name="k", points_per_tile=3, resources=HALF_A_CARD)
+    sweep = make_sweep(Disc(seconds=0.1), name="k", points_per_tile=3, resources=HALF_A_CARD)
 
     def kill() -> None:
         workers()[0].kill()
 
-    with once(lambda: rows_of(sweep.location) >= 10, kill):
+    with once(lambda: rows_of(sweep.location) >= 10 and bool(workers()), kill):
         progress = sweep.run("ray")
     assert contents(sweep) == expected
     assert progress.gave_up == 0
