@@ -21,8 +21,7 @@ from lines_and_pairs import run, trained
 from numpy.typing import NDArray
 
 from fractal_ray.dimension import box_dimension as boxes
-from fractal_ray.dimension import dilation, levels, transects, uncertainty
-from fractal_ray.dimension import published as compat
+from fractal_ray.dimension import dilation, levels, published, transects, uncertainty
 from fractal_ray.dimension.audit import audit_report
 from fractal_ray.dimension.box_counts import boxcount
 from fractal_ray.dimension.result import Estimate
@@ -184,7 +183,7 @@ def box_times() -> None:
     others: dict[str, Callable[[], Any]] = {
         "boxcount, all dyadic sizes": lambda: boxcount(mask),
         "boxes.from_mask, nine origins, with interval": lambda: boxes.from_mask(mask),
-        "compat, porespy's sizes": lambda: compat.porespy_boxcount(mask),
+        "compat, porespy's sizes": lambda: published.porespy_boxcount(mask),
     }
     if importlib.util.find_spec("porespy") is not None:
         import porespy  # type: ignore[import-not-found]

@@ -22,7 +22,7 @@ import numpy as np
 from fractal_ray.analysis.frame_data import read_frame
 from fractal_ray.analysis.verify.kept_sheet import gather, keep, sample_of
 from fractal_ray.analysis.verify.sheet import FRACTAL, Sheet
-from fractal_ray.dimension import published as compat
+from fractal_ray.dimension import published
 from fractal_ray.dimension.published import Published
 from fractal_ray.dimension.result import Estimate
 from fractal_ray.dimension.transects import from_flips
@@ -85,7 +85,7 @@ def measured(name: str, pick: str, storage: str) -> list[Frame]:
                 sheet.evidence.boundary_cells,
                 sheet,
                 data.estimates()["transects"],
-                compat.estimate("sohl-dickstein-2024", given == 1),
+                published.estimate("sohl-dickstein-2024", given == 1),
                 tuple(count_flips(planner) for planner in data.replayed.transects),
             )
         )

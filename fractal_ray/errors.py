@@ -3,6 +3,8 @@
 import difflib
 from collections.abc import Iterable
 
+from nanochat import errors
+
 
 class SweepError(ValueError):
     """Mistake of the caller: the message names the value, what is allowed and what helps.
@@ -54,20 +56,5 @@ def nearest(key: str, allowed: Iterable[str]) -> str:
 
 
 def missing_library(purpose: str, library: str, extra: str) -> SweepError:
-    """Return the error for a library that a plain installation does not have.
-
-    Parameters
-    ----------
-    purpose
-        Subject of the sentence "... needs LIBRARY", e.g. the command.
-    extra
-        Extra of pyproject.toml that installs the library.
-
-    Examples
-    --------
-    >>> print(missing_library("the report", "jinja2", "report"))
-    the report needs jinja2, which is not installed; pip install 'fractal-ray[report]'
-    """
-    return SweepError(
-        f"{purpose} needs {library}, which is not installed; pip install 'fractal-ray[{extra}]'"
-    )
+    """Return nanochat's error for a library that is not installed, as an error of a sweep."""
+    return SweepError(str(errors.missing_library(purpose, library, extra)))

@@ -43,8 +43,8 @@ def missing_library(purpose: str, library: str, extra: str) -> NanochatError:
 
     Examples
     --------
-    >>> print(missing_library("the report", "jinja2", "report"))
-    the report needs jinja2, which is not installed; pip install 'fractal-ray[report]'
+    >>> print(missing_library("nanochat export", "tokenizers", "export"))
+    nanochat export needs tokenizers, which is not installed; pip install 'fractal-ray[export]'
     """
     return NanochatError(
         f"{purpose} needs {library}, which is not installed; pip install 'fractal-ray[{extra}]'"

@@ -17,8 +17,9 @@ from fractal_ray.analysis.verify.kept_sheet import read_sheet
 from fractal_ray.analysis.verify.sheet import UNVERIFIED
 from fractal_ray.dataset.frames_file import read_zooms
 from fractal_ray.dataset.relabel import outcomes
-from fractal_ray.dimension import published as compat
 from fractal_ray.dimension.audit import AuditReport
+from fractal_ray.dimension.published import Published
+from fractal_ray.dimension.published import estimate as estimate_published
 from fractal_ray.dimension.result import Estimate
 from fractal_ray.errors import SweepError
 from fractal_ray.plane.axes import stage_of
@@ -69,7 +70,7 @@ class Analysis:
     verified: bool
     recommended: str | None
     estimates: dict[str, Estimate]
-    published: tuple[compat.Published, ...]
+    published: tuple[Published, ...]
     warnings: tuple[str, ...]
     audit: AuditReport | None = None
 
@@ -196,7 +197,7 @@ def analyze_frame(
     )
 
 
-def _published(names: Sequence[str], node_labels: NDArray[np.int8]) -> tuple[compat.Published, ...]:
+def _published(names: Sequence[str], node_labels: NDArray[np.int8]) -> tuple[Published, ...]:
     """Apply published estimators, by name, to (ny, nx) labels."""
     unknown = int((node_labels == UNKNOWN).sum())
     if names and unknown:
@@ -204,7 +205,7 @@ def _published(names: Sequence[str], node_labels: NDArray[np.int8]) -> tuple[com
             f"--published: {unknown:,} of {node_labels.size:,} nodes have no label, and published"
             " estimators know no such nodes; finish the frame first: fractal-ray run"
         )
-    return tuple(compat.estimate(name, node_labels == 1) for name in names)
+    return tuple(estimate_published(name, node_labels == 1) for name in names)
 
 
 def _how_to_verify(sweep: SweepData) -> tuple[str, ...]:

@@ -144,9 +144,7 @@ def _check_inside(spec: "SweepSpec", table: pa.Table, point: str, row: dict[str,
         values = table[name].to_numpy()
         low, high = min(axis.min, values.min()), max(axis.max, values.max())
         # A value that is copied from a screen may be rounded.
-        slack = 1e-3 * max(abs(low), abs(high)) if axis.scale == "linear" else 0.0
-        inside = low * (1 - 1e-3) - slack <= float(text) <= high * (1 + 1e-3) + slack
-        if not inside:
+        if not low - 1e-3 * abs(low) <= float(text) <= high + 1e-3 * abs(high):
             raise SweepError(
                 f"--point {point}: {axis.param} {float(text):g} is outside of the sweep"
                 f" ({low:g} to {high:g}); the nearest point is {row['x']:.9g},{row['y']:.9g}"

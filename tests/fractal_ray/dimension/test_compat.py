@@ -8,7 +8,7 @@ import pytest
 
 from fractal_ray.analysis.verify.reading import read_raster
 from fractal_ray.analysis.verify.smooth_range import NO_BOUNDARY, SMOOTH
-from fractal_ray.dimension import published as compat
+from fractal_ray.dimension import published
 from fractal_ray.errors import SweepError
 from fractal_ray.plane.boundary import boundary_cells
 from fractal_ray.workloads.maps.known_sets import known_set
@@ -35,7 +35,7 @@ def test_sohl_dickstein_2024_is_porespy_to_the_bit(name: str) -> None:
     with np.load(GOLDEN / "masks.npz") as masks:
         rows, columns = masks[f"{name}__shape"]
         mask = np.unpackbits(masks[name], axis=1)[:rows, :columns].astype(bool)
-    found, golden = compat.porespy_boxcount(mask), PORESPY[name]
+    found, golden = published.porespy_boxcount(mask), PORESPY[name]
     assert list(found.sizes) == golden["size"]
     assert list(found.counts) == golden["count"]
     assert list(found.slopes) == golden["slope"]
@@ -44,20 +44,20 @@ def test_sohl_dickstein_2024_is_porespy_to_the_bit(name: str) -> None:
 
 def test_sohl_dickstein_2024_counts_the_cells_where_labels_change() -> None:
     yes = shapes()["quarter_circle_r56"]
-    found = compat.estimate("sohl-dickstein-2024", yes)
-    assert found == compat.porespy_boxcount(boundary_cells(yes.astype(np.int8)).mixed)
-    assert np.isnan(compat.estimate("sohl-dickstein-2024", shapes()["all_trainable"]).dimension)
+    found = published.estimate("sohl-dickstein-2024", yes)
+    assert found == published.porespy_boxcount(boundary_cells(yes.astype(np.int8)).mixed)
+    assert np.isnan(published.estimate("sohl-dickstein-2024", shapes()["all_trainable"]).dimension)
 
 
 @pytest.mark.parametrize("name", list(SMOOTH_NULL))
 def test_fractal_llm_is_its_own_numbers_and_its_shapes_are_smooth(name: str) -> None:
     yes, golden = shapes()[name], SMOOTH_NULL[name]
-    found = compat.estimate("fractal-llm", yes)
+    found = published.estimate("fractal-llm", yes)
     assert found.boundary_pixels == golden["boundary_pixels"]
     assert list(found.sizes) == golden["box_sizes"]
     assert list(found.counts) == golden["box_counts"]
     assert found.dimension == pytest.approx(golden["D_log_count_plus_1"], abs=1e-12)
-    other = compat.fractal_llm(yes, plus_one=False)
+    other = published.fractal_llm(yes, plus_one=False)
     assert other.dimension == pytest.approx(golden["D_log_count"], abs=1e-12)
     expected = NO_BOUNDARY if name == "all_trainable" else SMOOTH
     assert read_raster(yes.astype(np.int8)).verdict == expected
@@ -68,7 +68,7 @@ def test_attractors_jl_on_newton_is_in_the_range_of_its_own_tests() -> None:
     x, y = np.meshgrid(np.linspace(-1, 1, 300), np.linspace(-1, 1, 300))
     answers = known_set("newton").diverged_step(x, y)
     basins = np.select([answers == TRAINED, answers == NOT_IMPROVED], [0, 1], default=2)
-    found = compat.attractors_jl(basins, sizes=range(5, 31))
+    found = published.attractors_jl(basins, sizes=range(5, 31))
     assert 0.55 <= 2 - found.dimension <= 0.65
 
 
@@ -78,12 +78,12 @@ def test_attractors_jl_on_grebogis_map_is_in_the_range_of_its_own_tests() -> Non
     for _ in range(300):
         turn = theta + 1.32 * np.sin(2 * theta) - 0.9 * np.sin(4 * theta) - x * np.sin(theta)
         theta, x = turn, -0.3 * np.cos(theta)
-    found = compat.attractors_jl(np.cos(theta) > 0, sizes=range(3, 16))
+    found = published.attractors_jl(np.cos(theta) > 0, sizes=range(3, 16))
     assert 0.2 <= 2 - found.dimension <= 0.3
 
 
 def test_attractors_jl_takes_every_size_up_to_a_twentieth() -> None:
-    found = compat.estimate("attractors.jl", np.indices((100, 200))[1] >= 67)
+    found = published.estimate("attractors.jl", np.indices((100, 200))[1] >= 67)
     assert found.sizes == tuple(range(3, 11))
     # Column 66 | 67: inside a box unless the size divides 67, which none does.
     assert found.counts == tuple(100 // size for size in found.sizes)
@@ -92,15 +92,15 @@ def test_attractors_jl_takes_every_size_up_to_a_twentieth() -> None:
 
 def test_torkamandi_2025_halves_boxes_from_the_whole_image_to_4() -> None:
     yes = np.indices((70, 100))[0] >= 33
-    found = compat.estimate("torkamandi-2025", yes)
+    found = published.estimate("torkamandi-2025", yes)
     assert found.sizes == (64, 32, 16, 8, 4)
     assert found.counts == (1, 2, 4, 8, 16)
     assert found.boundary_pixels == 2 * 64  # rows 32 and 33
     assert found.dimension == pytest.approx(1)
     noise = np.random.default_rng(0).random((256, 256)) < 0.5
-    assert compat.estimate("torkamandi-2025", noise).dimension > 1.95
+    assert published.estimate("torkamandi-2025", noise).dimension > 1.95
 
 
 def test_an_unknown_name_is_refused() -> None:
     with pytest.raises(SweepError, match=r"unknown estimator 'fractal_llm'; did you mean"):
-        compat.estimate("fractal_llm", shapes()["all_trainable"])
+        published.estimate("fractal_llm", shapes()["all_trainable"])
