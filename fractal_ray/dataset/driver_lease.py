@@ -140,12 +140,12 @@ def is_alive(store: Store, driver: Driver) -> bool:
 
 
 def _take(store: Store, me: Driver) -> None:
-    with store.alone():
+    with store.alone() as alone:
         other = read(store)
         if other is not None and is_alive(store, other):
             _refuse(store, other)
         store.write_file(FILE, _to_bytes(me))
-    if store.is_remote:  # an object store has no lock against a second driver
+    if not alone:  # a second driver may have written at the same time
         time.sleep(_SETTLE_SECONDS)
         if other := taken_by(store, me.token):
             _refuse(store, other)

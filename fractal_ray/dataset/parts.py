@@ -1,6 +1,5 @@
 """The part files and their tables: functions that encode, check and clean them."""
 
-import os
 from pathlib import Path
 
 import numpy as np
@@ -30,15 +29,6 @@ def to_parquet(table: pa.Table, metadata: dict[bytes, bytes]) -> pa.Buffer:
     sink = pa.BufferOutputStream()
     pq.write_table(table.replace_schema_metadata(metadata), sink, compression="zstd")
     return sink.getvalue()
-
-
-def sync_folder(folder: Path) -> None:
-    """Make a rename last through a power cut."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def lacks_columns(filesystem: pafs.FileSystem, part: str, schema: pa.Schema) -> bool:

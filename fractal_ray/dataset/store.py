@@ -8,7 +8,6 @@ Layout and columns: docs/storage.md.
 import contextlib
 import hashlib
 import json
-import os
 import re
 import time
 import uuid
@@ -33,6 +32,8 @@ from fractal_ray.dataset.rows import (
     points_table,
 )
 from fractal_ray.errors import SweepError
+from nanochat.files.atomic import write_atomically
+from nanochat.files.file_systems import locked
 
 SCHEMA_VERSION = 1
 """Version of the layout. It changes when older readers would misread rows, not for a new column."""
@@ -142,23 +143,25 @@ class Store:
         self._put(f"{self.root}/{name}", data)
 
     @contextlib.contextmanager
-    def alone(self) -> Iterator[None]:
-        """Hold a lock against other processes; do nothing on an object store, which has none."""
-        if self.is_remote:
-            yield
-            return
-        from filelock import FileLock, Timeout
+    def alone(self) -> Iterator[bool]:
+        """Hold a lock against other processes, and yield True; yield False where there is none.
 
-        try:
-            Path(self.root).mkdir(parents=True, exist_ok=True)
-            lock = FileLock(Path(self.root) / ".lock")
-            lock.acquire(timeout=120)
-        except (OSError, Timeout) as error:
-            raise SweepError(f"cannot write to {self.location}: {error}") from error
-        try:
-            yield
-        finally:
-            lock.release()
+        Object stores have no locks, and some file systems have none either.
+        """
+        if self.is_remote:
+            yield False
+            return
+        from filelock import Timeout
+
+        consequence = "only driver.json keeps two drivers of a sweep apart"
+        with contextlib.ExitStack() as stack:
+            try:
+                Path(self.root).mkdir(parents=True, exist_ok=True)
+                lock = locked(Path(self.root) / ".lock", consequence, timeout=120)
+                alone = stack.enter_context(lock)
+            except (OSError, Timeout) as error:
+                raise SweepError(f"cannot write to {self.location}: {error}") from error
+            yield alone
 
     def delete_file(self, name: str) -> None:
         """Delete a small file beside the dataset."""
@@ -311,19 +314,7 @@ class Store:
             with self._open_remote(path) as stream:
                 stream.write(data)
             return
-        final = Path(path)
-        final.parent.mkdir(parents=True, exist_ok=True)
-        temporary = final.with_name(f".{final.name}.{uuid.uuid4().hex[:8]}.tmp")
-        try:
-            with temporary.open("wb") as file:
-                file.write(memoryview(data))
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.replace(final)
-            part_files.sync_folder(final.parent)
-        except BaseException:
-            temporary.unlink(missing_ok=True)
-            raise
+        write_atomically(Path(path), lambda file: file.write(data))
 
     def _open_remote(self, path: str) -> pa.NativeFile:
         try:

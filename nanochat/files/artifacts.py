@@ -1,19 +1,22 @@
 """Model artifacts of Weights & Biases: ``wandb:entity/project/name:version``.
 
 They are kept in ``base_dir()/artifacts/entity/project/name/vN/``. A file there is always
-whole: it is fetched under a lock into a temporary folder, and then renamed.
+whole: it is fetched into a temporary folder, under a lock where the file system has locks, and then
+renamed.
 """
 
 import os
 import re
 import shutil
+import uuid
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from nanochat.errors import NanochatError
-from nanochat.files.atomic import sync_folder, write_atomically
+from nanochat.files.atomic import write_atomically
 from nanochat.files.base_dir import base_dir
+from nanochat.files.file_systems import locked, sync_folder
 from nanochat.files.listing import Listing, list_whole_folder
 from nanochat.files.retry import is_network_fault, with_retries
 
@@ -95,18 +98,21 @@ def _ask(name: ArtifactName) -> tuple[Any, list[str]]:
 
 
 def _download(source: str, artifact: Any, folder: Path, files: Sequence[str]) -> Path:
-    from filelock import FileLock
-
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(folder.with_name(f".{folder.name}.lock")):
+    lock = folder.with_name(f".{folder.name}.lock")
+    with locked(lock, "two processes may fetch one file twice") as alone:
         # An incomplete folder was made elsewhere or interrupted: none of its files are trusted.
         if not all(_is_whole(folder / file, artifact.manifest.entries[file]) for file in files):
-            building = folder.with_name(f".{folder.name}.tmp")
+            # Without a lock another process may build at the same time, so the name is our own.
+            own = "" if alone else f".{uuid.uuid4().hex}"
+            building = folder.with_name(f".{folder.name}{own}.tmp")
             shutil.rmtree(building, ignore_errors=True)  # left by a killed process
             try:
                 _fetch(artifact, building, files)
-            except Exception as error:
-                if refusal := _refusal(source, error):
+            except BaseException as error:
+                if not alone:  # nobody would take this folder over
+                    shutil.rmtree(building, ignore_errors=True)
+                if isinstance(error, Exception) and (refusal := _refusal(source, error)):
                     raise refusal from error
                 raise
             for file in files:  # the weights come last: if they exist, all files do

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from nanochat.errors import NanochatError
+from nanochat.files.file_systems import refuses_locks
 from nanochat.files.listing import Listing
 from nanochat.files.retry import is_network_fault, with_retries
 
@@ -115,6 +116,7 @@ def _is_offline(error: Exception) -> bool:
 
 def _refusal(source: str, error: Exception, file: str = "") -> NanochatError | None:
     """Return a one-line error for an answer of the hub; None for an error of another cause."""
+    from huggingface_hub import constants
     from huggingface_hub.errors import (
         GatedRepoError,
         HfHubHTTPError,
@@ -133,6 +135,11 @@ def _refusal(source: str, error: Exception, file: str = "") -> NanochatError | N
     elif is_network_fault(error):
         reason = (
             f"{file} was not fetched ({_first_line(error)}); run it again: whole files are kept"
+        )
+    elif refuses_locks(error):
+        reason = (
+            f"the file system of the cache {constants.HF_HUB_CACHE} has no file locks"
+            f" ({_first_line(error)}); set HF_HOME to a folder on a local disk"
         )
     elif isinstance(error, HfHubHTTPError | HFValidationError):
         reason = f"the hub refuses {file or 'it'} ({_first_line(error)})"

@@ -1,5 +1,7 @@
 """One driver a sweep."""
 
+import errno
+import fcntl
 import json
 import multiprocessing
 import os
@@ -16,6 +18,7 @@ from fractal_ray.dataset import driver_lease
 from fractal_ray.dataset.driver_lease import FILE, Driver, hold_lease, is_alive, read, taken_by
 from fractal_ray.dataset.store import Store
 from fractal_ray.errors import SweepError
+from nanochat.files import file_systems
 
 HOLDER = """
 import sys, time
@@ -141,6 +144,28 @@ def test_a_lock_that_cannot_be_had_is_said(tmp_path: Path) -> None:
     (tmp_path / ".lock").mkdir()
     with pytest.raises(SweepError, match="cannot write"), hold_lease(Store(str(tmp_path))):
         pass
+
+
+@pytest.mark.parametrize("code", [errno.ENOLCK, errno.EOPNOTSUPP])
+def test_where_there_are_no_locks_the_file_decides(
+    tmp_path: Path, there: Driver, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    def flock(*_: object) -> None:
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    monkeypatch.setattr(file_systems, "_noted", set())
+    monkeypatch.setattr(driver_lease, "_SETTLE_SECONDS", 0.3)
+    store = Store(str(tmp_path))
+    with pytest.warns(UserWarning, match="only driver.json keeps two drivers") as notes:
+        with hold_lease(store) as token:
+            assert taken_by(store, token) is None
+        late = threading.Timer(0.1, write, (tmp_path, there, 0))  # it wrote at the same time
+        late.start()
+        with pytest.raises(SweepError, match="is being run by"), hold_lease(store):
+            pass
+        late.join()
+    assert len(notes) == 1
 
 
 def test_it_is_renewed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
