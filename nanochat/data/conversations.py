@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from nanochat.data.rows import read_rows
+from nanochat.data.rows import find_file, read_rows, spellings
 from nanochat.errors import NanochatError
 from nanochat.tokenizer.conversation import check_conversation
 
@@ -30,8 +30,9 @@ def load_conversations(
         ``hf:owner/name[:config][@revision]``. A row is ``{"messages": [...]}``, whatever else it
         holds; in JSONL it may also be the bare list, and empty lines are passed over.
     split
-        Split to read; ``validation``, ``val`` and ``valid`` are equal. Ignored for a file.
-        Shards are the ``train`` split of their folder.
+        Split to read; ``validation``, ``val`` and ``valid`` are equal. A file is read
+        whole, with a warning where its name is not the split's. Shards are the ``train`` split
+        of their folder.
     limit
         Read this many conversations at most.
     num_tokens
@@ -67,6 +68,25 @@ def iter_conversations(
     place = str(_place(source, split, num_tokens))
     for where, row in read_rows(place, split, ("messages",), streaming):
         yield _conversation(where, row)
+
+
+def location(source: str, split: str, num_tokens: int | None = None) -> str:
+    """Return the place from which a split is read; equal places hold the same conversations.
+
+    Raises
+    ------
+    NanochatError
+        Where a local source or its split does not exist. The hub is not asked.
+    """
+    place = str(_place(source, split, num_tokens))
+    if place.startswith("hf:"):
+        return f"{place} {min(spellings(split))}"
+    return str(find_file(place, split).resolve())
+
+
+def is_file(source: str) -> bool:
+    """Return True if a data source is one file, whose rows are all in one split."""
+    return Path(source).expanduser().is_file()
 
 
 def _place(source: str, split: str, num_tokens: int | None) -> str | Path:

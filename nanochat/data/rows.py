@@ -17,6 +17,20 @@ _VALIDATION = ("validation", "val", "valid")  # three spellings of one split
 _BATCH = 256  # rows turned into Python objects at a time
 
 
+class MissingSplitError(NanochatError):
+    """Error for a split that a data source does not have.
+
+    Attributes
+    ----------
+    splits
+        Names of the splits that it has.
+    """
+
+    def __init__(self, message: str, splits: Sequence[str]) -> None:
+        super().__init__(message)
+        self.splits = tuple(splits)
+
+
 def read_rows(
     source: str, split: str, columns: Sequence[str] | None = None, streaming: bool = True
 ) -> Iterator[tuple[str, Any]]:
@@ -28,7 +42,7 @@ def read_rows(
         A JSONL or Parquet file, a folder with ``<split>.jsonl`` or ``<split>.parquet``, or
         ``hf:owner/name[:config][@revision]``.
     split
-        Split to read; ignored for a file.
+        Split to read. A file is read whole, with a warning where its name is not the split's.
     columns
         The columns wanted, where rows have them; the others of a Parquet file are not even read.
     streaming
@@ -42,6 +56,9 @@ def read_rows(
     if source.startswith("hf:"):
         return _hub_rows(source, hub_dataset(source, split, columns, streaming))
     path = find_file(source, split)
+    one_file = path == Path(source).expanduser()
+    if one_file and split != "train" and path.stem not in spellings(split):
+        warnings.warn(f"{path} has one split: all its rows are read as {split!r}", stacklevel=2)
     return _parquet_rows(path, columns) if path.suffix == ".parquet" else _lines(path)
 
 
@@ -64,7 +81,7 @@ def find_file(source: str, split: str) -> Path:
 
 
 def _file_of_split(path: Path, split: str) -> Path:
-    for name in _spellings(split):
+    for name in spellings(split):
         files = [
             each for each in (path / f"{name}{suffix}" for suffix in SUFFIXES) if each.exists()
         ]
@@ -72,9 +89,11 @@ def _file_of_split(path: Path, split: str) -> Path:
             raise NanochatError(f"{path} has {files[0].name} and {files[1].name}: name one of them")
         if files:
             return files[0]
-    there = sorted(each.name for each in path.iterdir() if each.suffix in SUFFIXES)
-    raise NanochatError(
-        f"{path} has no {split}.jsonl or {split}.parquet (there are: {', '.join(there) or 'none'})"
+    there = sorted(each for each in path.iterdir() if each.suffix in SUFFIXES)
+    names = ", ".join(each.name for each in there) or "none"
+    raise MissingSplitError(
+        f"{path} has no {split}.jsonl or {split}.parquet (there are: {names})",
+        [each.stem for each in there],
     )
 
 
@@ -89,9 +108,11 @@ def hub_dataset(
     builder = _builder(source)
     with _one_line(source):
         splits = with_retries(builder.as_streaming_dataset)
-        name = next((each for each in _spellings(split) if each in splits), None)
+        name = next((each for each in spellings(split) if each in splits), None)
         if name is None:
-            raise NanochatError(f"{source} has no split {split!r} (there are: {', '.join(splits)})")
+            raise MissingSplitError(
+                f"{source} has no split {split!r} (there are: {', '.join(splits)})", list(splits)
+            )
         present = splits[name].column_names or ()
         wanted = [each for each in columns or () if each in present]
         if streaming and wanted and hasattr(builder.config, "columns"):
@@ -150,7 +171,8 @@ def _parse(source: str) -> tuple[str, str | None, str | None]:
     return repository, config or None, commit
 
 
-def _spellings(split: str) -> tuple[str, ...]:
+def spellings(split: str) -> tuple[str, ...]:
+    """Return the names under which a split may be stored, the preferred one first."""
     return tuple(dict.fromkeys((split, *_VALIDATION))) if split in _VALIDATION else (split,)
 
 

@@ -9,7 +9,8 @@ from nanochat.data.conversations import Conversation
 from nanochat.data.examples import Examples
 from nanochat.data.source import DataSource
 from nanochat.errors import NanochatError
-from nanochat.finetune_run.samples import COUNT, LONGEST, Sample, make_samples
+from nanochat.finetune_run.rows import load_rows
+from nanochat.finetune_run.samples import LONGEST, Sample, make_samples
 from nanochat.finetune_run.settings import Settings
 from nanochat.model.checkpoint import build_model
 from nanochat.model.config import GPTConfig
@@ -20,7 +21,6 @@ from nanochat.train.kernels import PLAIN, Kernels
 from nanochat.train.recipe import Recipe
 
 Say = Callable[[str], None]
-VALIDATION = "validation"
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,14 +81,17 @@ def load_run_inputs(
     # A folder of shards is read up to the budget; a number of steps is no budget.
     budget = budget or (recipe.num_tokens if recipe.num_iterations < 0 else None)
     data = settings.training_data
-    examples = _tokenize(data, data.conversations(budget), tokenizer, config, data.name)
+    rows = load_rows(settings, recipe, budget)
+    examples = _tokenize(data, rows.training, tokenizer, config, data.name)
     say(f"data: {data.name}: {_describe(examples, settings)}")
-    watched = _watching(settings, recipe, say)
-    validation, samples = None, []
+    validation, samples, watched = None, [], rows.validation
+    if settings.watched:
+        hint = "" if watched else "; --val-data FILE or --val-share 0.05 gives one"
+        say(f"validation: {rows.origin}{hint}")
     pad_id = tokenizer.special["<|assistant_end|>"]
     if watched:
-        name = settings.val_data or data.name
-        held_out = _tokenize(data, watched, tokenizer, config, f"{name} ({VALIDATION})")
+        name = f"{settings.val_data or data.name} (validation)"
+        held_out = _tokenize(data, watched, tokenizer, config, name)
         if settings.eval_batches:
             validation = make_batches(held_out, recipe, pad_id, device)
         if settings.visualize or settings.logged:
@@ -147,19 +150,3 @@ def _describe(examples: Examples, settings: Settings) -> str:
         f"{len(examples):,} conversations, {examples.num_supervised:,} supervised tokens"
         f"{cut if examples.truncated else ''}{skipped if examples.skipped else ''}"
     )
-
-
-def _watching(settings: Settings, recipe: Recipe, say: Say) -> list[Conversation]:
-    """Load conversations for validation and samples; empty where none are needed or found."""
-    evaluated = settings.eval_every > 0 and settings.eval_batches > 0
-    if not (evaluated or settings.visualize or settings.logged):
-        return []
-    # Twice the number needed, as some may have nothing to predict; a split can be very long.
-    limit = 2 * max(COUNT * 10, settings.eval_batches * recipe.device_batch_size)
-    if settings.val_data:
-        return DataSource(settings.val_data, VALIDATION, limit).conversations()
-    try:
-        return DataSource(settings.data_source, VALIDATION, limit).conversations()
-    except NanochatError as error:
-        say(f"no validation ({error}); --val-data names other conversations, --eval-every 0 none")
-        return []

@@ -52,6 +52,7 @@ class Settings:
     dataset_revision: str = ""
     split: str = "train"
     val_data: str = ""
+    val_share: float = 0.0
     limit: int = -1
     max_seq_len: int = 1024
     eval_every: int = 200
@@ -92,6 +93,16 @@ class Settings:
             raise NanochatError(
                 "trainable_loss_ratio_threshold must be above 0, not "
                 f"{self.trainable_loss_ratio_threshold!r}"
+            )
+        if not 0 <= self.val_share < 1:
+            raise NanochatError(
+                f"val_share must be at least 0 and below 1, not {self.val_share!r}; 0.05 holds out "
+                "one conversation in twenty"
+            )
+        if self.val_share and self.val_data:
+            raise NanochatError(
+                f"val_share {self.val_share:g} and val_data {self.val_data} both name the "
+                "conversations for validation; give one of them"
             )
         if not self.model:
             raise NanochatError(
@@ -154,6 +165,12 @@ class Settings:
         """Return the name of the run in its files, and in W&B where it is logged."""
         name = "debug-finetune" if self.debug else self.run
         return name if name == NO_RUN else f"{name}-ft"
+
+    @property
+    def watched(self) -> bool:
+        """Return True if conversations for validation or for samples are needed."""
+        evaluated = self.eval_every > 0 and self.eval_batches > 0
+        return evaluated or self.visualize or self.logged
 
     @property
     def logged(self) -> bool:
@@ -274,7 +291,9 @@ SETTING_HELP = {
     "hf:owner/name. Not given: stdlib_qa for a preset, else hf:morgan/docvqa-nanochat.",
     "dataset_revision": "Commit of a data set on the hub.",
     "split": "Which part of the data.",
-    "val_data": "Conversations for validation; the data's own validation split if not given.",
+    "val_data": "Conversations for validation. Not given: the data's validation split; one file "
+    "has none.",
+    "val_share": "Share of the data held out for validation instead, by the hash of each row.",
     "limit": "Read this many conversations at most.",
     "max_seq_len": "Tokens kept of a conversation.",
     "eval_every": "Steps between two validations; 0 for none.",

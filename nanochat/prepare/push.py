@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from nanochat.data.conversations import load_conversations
+from nanochat.data.conversations import is_file, load_conversations, location
 from nanochat.data.messages_table import messages_array, write_table
 from nanochat.errors import NanochatError
 from nanochat.sharing.upload import ask_hub, repository_name
@@ -47,12 +47,19 @@ def push_dataset(
     """
     from huggingface_hub import CommitOperationAdd, HfApi
 
+    places = {location(source, split): split for split, source in sources.items()}
+    if len(places) < len(sources):
+        raise NanochatError(
+            f"{' and '.join(sources)} are both {next(iter(places))}: a validation split must hold "
+            "other conversations"
+        )
     name = repository_name(repository)
     api = HfApi(token=token)
     with tempfile.TemporaryDirectory() as folder:
         files = {split: Path(folder) / f"{split}.parquet" for split in sources}
         for split, source in sources.items():
-            table = messages_array(load_conversations(source, split))
+            part = "train" if is_file(source) else split
+            table = messages_array(load_conversations(source, part))
             write_table(files[split], {"messages": table})
         url = ask_hub(
             name, lambda: api.create_repo(name, private=private, repo_type="dataset", exist_ok=True)

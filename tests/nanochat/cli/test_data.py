@@ -123,9 +123,14 @@ def test_docvqa_prints_the_file_and_the_counts(
 def test_push_and_fetch(
     run: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, talks: Path
 ) -> None:
+    train = tmp_path / "train.jsonl"
+    train.write_text(talks.read_text())
     with HubStandIn() as hub:
         use(monkeypatch, hub, tmp_path)
-        code, out, err = run("push", "--val", talks, "--train", talks, "--repo", "a/b", "--private")
+        code, _, err = run("push", "--val", talks, "--train", talks, "--repo", "a/b")
+        assert (code, hub.commits) == (2, [])
+        assert f"train and validation are both {talks}: a validation split must hold other" in err
+        code, out, err = run("push", "--val", talks, "--train", train, "--repo", "a/b", "--private")
         assert (code, out) == (0, f"{hub.url}/datasets/a/b\n"), err
         assert hub.private == {"datasets/a/b"}
         for state in ("written", "already there"):

@@ -48,6 +48,18 @@ def test_both_row_shapes_and_mixed_content(tmp_path: Path) -> None:
     assert load_conversations(source, limit=2) == expected[:2]
 
 
+def test_a_split_of_one_file_is_the_whole_file_with_a_note(
+    tmp_path: Path, recwarn: pytest.WarningsRecorder
+) -> None:
+    source = _write(tmp_path / "talks.jsonl", [ASK, ANSWER])
+    named = _write(tmp_path / "val.jsonl", [ASK, ANSWER])
+    for path, split in ((source, "train"), (named, "validation"), (named, "val")):
+        load_conversations(path, split)
+    assert not recwarn.list
+    with pytest.warns(UserWarning, match=r"talks\.jsonl has one split: all its rows are read as "):
+        assert load_conversations(source, "validation") == [[ASK, ANSWER]]
+
+
 def test_a_folder_has_splits(tmp_path: Path) -> None:
     _write(tmp_path / "validation.jsonl", [ASK, ANSWER])
     assert load_conversations(str(tmp_path), split="validation") == [[ASK, ANSWER]]

@@ -1,8 +1,10 @@
 """A single fine-tune as its user sees it: lines, result file, record, model."""
 
+import contextlib
 import json
 import math
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ from nanochat.errors import NanochatError
 from nanochat.finetune_run.inputs import load_run_inputs
 from nanochat.finetune_run.run import run_finetune
 from nanochat.finetune_run.settings import parse_settings
+from nanochat.finetune_run.tracking import Tracker
 from nanochat.model.checkpoint import load_checkpoint
 from nanochat.sources.load import load_model
 from nanochat.tokenizer.tokenizer import Tokenizer
@@ -154,21 +157,102 @@ def test_checkpointing_gradients_changes_nothing(given: dict[str, Any], tmp_path
 
 
 def test_without_a_validation_split_training_goes_on(given: dict[str, Any], tmp_path: Path) -> None:
-    conversation = {
-        "messages": [
-            {"role": "user", "content": "How many?"},
-            {"role": "assistant", "content": "Three."},
-        ]
-    }
-    file = tmp_path / "train.jsonl"
-    file.write_text((json.dumps(conversation) + "\n") * 9)
-    alone = {**given, "data": str(tmp_path), "num_iterations": 2, "eval_every": 1}
-    _, lines = _run(alone, tmp_path / "out")
-    assert any(line.startswith("no validation (") and "--val-data" in line for line in lines)
-    _, lines = _run({**alone, "val_data": str(file)}, tmp_path / "out")
-    assert sum("validation loss" in line for line in lines) == 2
+    file, other = tmp_path / "train.jsonl", tmp_path / "other.jsonl"
+    for path in (file, other):
+        path.write_text(_talks("How many?", *range(9)))
+    steps = {**given, "num_iterations": 2, "eval_every": 1, "visualize": True}
+    for data in (tmp_path / "train.jsonl", tmp_path):
+        done, lines = _run({**steps, "data": str(data)}, tmp_path / "out")
+        (origin,) = (line for line in lines if line.startswith("validation"))
+        reason = "has no validation split: other, train" if data == tmp_path else "has one split"
+        assert origin.startswith(f"validation: none ({data} {reason}); --val-data FILE or --val-sh")
+        assert not any("validation loss" in line for line in lines)
+        assert done.answers is None
+        _, lines = _run({**steps, "data": str(data), "val_data": str(other)}, tmp_path / "out")
+        assert f"validation: {other}" in lines
+        assert sum("validation loss" in line for line in lines) == 2
+        with pytest.raises(NanochatError, match=r"train\.jsonl is the training data, so its loss"):
+            _run({**steps, "data": str(data), "val_data": str(file)}, tmp_path / "out")
     with pytest.raises(NanochatError, match="nowhere"):
-        _run({**alone, "val_data": "nowhere.jsonl"}, tmp_path / "out")
+        _run({**steps, "data": str(file), "val_data": "nowhere.jsonl"}, tmp_path / "out")
+
+
+def test_a_tracker_gets_no_validation_of_one_file(
+    given: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sent: list[str] = []
+
+    class Recorder(Tracker):
+        def log(self, values: Any, step: int) -> None:
+            sent.extend(values)
+
+        def samples(self, rows: Any, step: int, last: bool) -> None:
+            sent.append("samples")
+
+        def summary(self, values: Any) -> None:
+            sent.extend(values)
+
+    @contextlib.contextmanager
+    def record(*_: Any) -> Iterator[Tracker]:
+        yield Recorder()
+
+    monkeypatch.setattr(nanochat.finetune_run.run, "tracked", record)
+    file = tmp_path / "train.jsonl"
+    file.write_text(_talks("How many?", *range(9)))
+    logged = {**given, "data": str(file), "num_iterations": 1, "eval_every": 1, "run": "night"}
+    done, _ = _run({**logged, "save_artifacts": True}, tmp_path / "out")
+    assert done.model_folder is not None
+    meta = load_model(str(done.model_folder))[0].meta
+    named = [*sent, *meta, *_strict(done.path)["result"]]
+    assert "train/loss" in sent
+    assert not [name for name in named if name.startswith(("val", "samples"))]
+    sent.clear()
+    _run({**logged, "val_share": 0.5}, tmp_path / "out")
+    assert {"val/loss", "samples"} <= set(sent)
+
+
+def _talks(question: str, *answers: object) -> str:
+    talks = (
+        [{"role": "user", "content": question}, {"role": "assistant", "content": f"{answer}."}]
+        for answer in answers
+    )
+    return "".join(json.dumps({"messages": talk}) + "\n" for talk in talks)
+
+
+def test_the_split_that_is_trained_on_is_no_validation(
+    given: dict[str, Any], tmp_path: Path
+) -> None:
+    settings, recipe = parse_settings({**given, "split": "valid", "eval_every": 1})
+    lines: list[str] = []
+    inputs = load_run_inputs(settings, recipe, lines.append)
+    assert inputs.validation is None
+    assert lines[-1].startswith("validation: none (the validation split of stdlib_qa is trained on")
+
+
+def test_a_bad_validation_split_is_an_error(given: dict[str, Any], tmp_path: Path) -> None:
+    (tmp_path / "train.jsonl").write_text(_talks("How many?", *range(9)))
+    (tmp_path / "val.jsonl").write_text("3\n")
+    with pytest.raises(NanochatError, match=r"val\.jsonl, row 1: messages must be a list"):
+        _run({**given, "data": str(tmp_path), "eval_every": 1}, tmp_path / "out")
+
+
+def test_a_share_of_the_rows_is_held_out(given: dict[str, Any], tmp_path: Path) -> None:
+    file = tmp_path / "talks.jsonl"
+    file.write_text(_talks("How many?", *range(40)))
+    held = {**given, "data": str(file), "val_share": "0.25", "num_iterations": 1}
+    fingerprints = []
+    for eval_every in (1, 0):
+        done, lines = _run({**held, "eval_every": eval_every}, tmp_path / "out")
+        record = _strict(done.path)["repro"]
+        fingerprints.append(record["fingerprints"]["data"])
+        count = record["examples"]
+        assert 24 <= count <= 36
+        said = f"validation: {40 - count} of 40 conversations of {file}, held out by hash"
+        assert (said in lines) == (eval_every == 1)
+        assert sum("validation loss" in line for line in lines) == eval_every
+    assert fingerprints[0] == fingerprints[1]  # it trains on the same rows, watched or not
+    with pytest.raises(NanochatError, match=r"leaves none of 40 conversations to hold out; a larg"):
+        _run({**held, "val_share": 1e-9}, tmp_path / "out")
 
 
 def test_a_training_is_kept_whatever_comes_after_it(

@@ -99,6 +99,8 @@ def test_debug_is_a_quick_try_that_keeps_the_model() -> None:
         ({**PRESET, "run": "a b"}, "run must be letters"),
         ({**PRESET, "trainable_loss_ratio_threshold": 0}, "must be above 0, not 0.0"),
         ({**PRESET, "matrix_lr": 0}, "matrix_lr must be above 0, or -1 to derive it, not 0.0"),
+        ({**PRESET, "val_share": 1}, "val_share must be at least 0 and below 1, not 1.0; 0.05"),
+        ({**PRESET, "val_share": 0.1, "val_data": "x"}, "val_share 0.1 and val_data x both name"),
         ({**PRESET, "trainable": "matrx"}, "unknown parameter group 'matrx'; did you mean"),
     ],
 )
