@@ -239,7 +239,7 @@ class Dispatcher:
     def _what_is_wrong(self) -> str:
         waited = self._workers.nobody()
         if waited > _NOBODY_SECONDS and not self.finished:
-            return f"no worker for {waited:,.0f} s: has the cluster what `resources` asks for?"
+            return f"no worker has come up for {waited:,.0f} s"
         return self._writer.trouble or self._trouble or self._devices.warning()
 
     def flush_if_due(self) -> None:

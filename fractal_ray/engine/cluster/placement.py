@@ -103,6 +103,16 @@ def matches(selector: str, value: str | None) -> bool:
     return value != selector[1:] if selector.startswith("!") else value == selector
 
 
+def accelerator_types(nodes: Iterable[Mapping[str, Any]]) -> set[str]:
+    """Return Ray's names of the kinds of cards that nodes have."""
+    return {
+        name.removeprefix(_TYPE)
+        for node in nodes
+        for name in node["Resources"]
+        if name.startswith(_TYPE)
+    }
+
+
 def pinned(
     slot: SlotResources, nodes: Iterable[Mapping[str, Any]], devices: Iterable[str]
 ) -> SlotResources:

@@ -1,6 +1,5 @@
 """A sweep on a Ray cluster: join the cluster, settle the resources of a slot, run."""
 
-import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -8,8 +7,13 @@ from typing import Any
 
 from fractal_ray.dataset.store import Store
 from fractal_ray.engine.cluster.packing import configuration, settle
-from fractal_ray.engine.cluster.placement import SlotResources, pinned, room_for
-from fractal_ray.engine.cluster.start import cluster
+from fractal_ray.engine.cluster.placement import (
+    SlotResources,
+    accelerator_types,
+    pinned,
+    room_for,
+)
+from fractal_ray.engine.cluster.start import address_to_join, cluster
 from fractal_ray.engine.dispatcher_spec import DispatcherSpec
 from fractal_ray.engine.progress import Progress, View
 from fractal_ray.errors import SweepError
@@ -50,12 +54,16 @@ def run_on_ray(
     SweepStoppedError
         When the sweep cannot go on; all finished points are in the dataset.
     """
-    address = address or os.environ.get("RAY_ADDRESS")
+    address = address_to_join(address)
     say("starting Ray" if address is None else f"joining Ray at {address}")
-    with cluster(address, num_cpus):
+    with cluster(address, num_cpus) as own:
+        import ray
+
+        from fractal_ray.engine.cluster.room import slot_count
         from fractal_ray.engine.cluster.tune import run_ray_tune
 
         slot = _slot(spec, workload, prepared, resources, say)
+        slots = slot_count(slot, resources.slots, ray.nodes(), own=own, say=say)
         return run_ray_tune(
             replace(spec, budget=replace(spec.budget, gpu=slot.gpu)),
             workload,
@@ -63,7 +71,7 @@ def run_on_ray(
             device="cuda" if slot.gpu else "cpu",
             view=view,
             slot=slot,
-            slots=resources.slots if isinstance(resources.slots, int) else None,
+            slots=slots,
             tiles_per_worker=resources.tiles_per_worker,
             trials=trials,
             tables=tables,
@@ -78,6 +86,8 @@ def _slot(
     say: Callable[[str], None],
 ) -> SlotResources:
     import ray
+
+    from fractal_ray.engine.cluster.room import missing
 
     slot = SlotResources(
         cpu=resources.cpu,
@@ -96,45 +106,55 @@ def _slot(
         return slot
     if not room_for(slot, ray.nodes()):
         raise SweepError(
-            "gpu: auto measures what a worker takes of a card, and no node of the cluster has a"
-            f" free one for a slot of {slot}; start one, or set resources.gpu to a number"
+            "gpu: auto measures what a worker takes of a card, and no node has room for a slot of"
+            f" {slot}: {missing(slot, ray.nodes())}. Start such a node, or set resources.gpu to a"
+            " number"
         )
 
     def probe() -> Footprint:
         say("measuring two steps on one worker (resources.gpu: auto)")
-        return _probe(slot, workload, prepared)
+        return _probe(slot, workload, prepared, say)
 
-    card = slot.accelerator_type or ",".join(sorted(_kinds(ray.nodes())))
+    types = ",".join(f"accelerator_type:{kind}" for kind in sorted(accelerator_types(ray.nodes())))
+    card = slot.accelerator_type or types
     what = {**spec.recipe, "points_per_trial": workload.points_per_trial}
     packing = settle(store, configuration(spec.fingerprint, what, card), probe)
     say(str(packing))
     return replace(slot, gpu=packing.gpu)
 
 
-def _kinds(nodes: list[dict[str, Any]]) -> set[str]:
-    return {
-        name for node in nodes for name in node["Resources"] if name.startswith("accelerator_type:")
-    }
-
-
-def _probe(slot: SlotResources, workload: Probed, prepared: Prepared) -> Footprint:
-    """Measure one worker with the resources of a slot, in a process of its own."""
+def _probe(
+    slot: SlotResources, workload: Probed, prepared: Prepared, say: Callable[[str], None]
+) -> Footprint:
+    """Measure one worker in the place of a slot, in a process of its own."""
     import ray
+    from ray.util import placement_group, remove_placement_group
+    from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
-    bundle = slot.bundle()
-    options = {
-        "num_cpus": bundle.pop("CPU"),
-        "num_gpus": bundle.pop("GPU"),
-        "memory": bundle.pop("memory", None),
-        "resources": bundle,
-        "label_selector": dict(slot.labels) or None,
-        "max_retries": 1,
-    }
+    from fractal_ray.engine.cluster.room import RoomWatch
 
     def run(workload: Probed, shared: Any) -> Footprint:
         return workload.probe(shared, "cuda")
 
-    # After one call the process ends, which frees its memory on the card.
-    task = ray.remote(max_calls=1)(run).options(**options)
-    footprint: Footprint = ray.get(task.remote(workload, ray.put(prepared.shared)))
-    return footprint
+    bundle = slot.bundle()
+    place = placement_group([bundle], bundle_label_selector=[dict(slot.labels)])
+    try:
+        room, said = RoomWatch(slot), ""
+        while not place.wait(timeout_seconds=1):
+            if (reason := room.text()) and reason != said:
+                said = reason
+                say(reason)
+        options = {
+            "num_cpus": bundle.pop("CPU"),
+            "num_gpus": bundle.pop("GPU"),
+            "memory": bundle.pop("memory", None),
+            "resources": bundle,
+            "scheduling_strategy": PlacementGroupSchedulingStrategy(place),
+            "max_retries": 1,
+        }
+        # After one call the process ends, which frees its memory on the card.
+        task = ray.remote(max_calls=1)(run).options(**options)
+        footprint: Footprint = ray.get(task.remote(workload, ray.put(prepared.shared)))
+        return footprint
+    finally:
+        remove_placement_group(place)

@@ -32,29 +32,34 @@ _QUIET = {
 
 
 @contextmanager
-def cluster(address: str | None, num_cpus: int | None = None) -> Iterator[None]:
+def cluster(address: str | None, num_cpus: int | None = None) -> Iterator[bool]:
     """Start or join a Ray cluster for the duration of a sweep.
 
     Parameters
     ----------
     address
-        An existing cluster, joined as it is; None takes ``RAY_ADDRESS``, and without that a
-        cluster of our own is started on this machine and shut down at the end. A session that is
-        initialised already (a notebook, a test) is used and left running.
+        An existing cluster, joined as it is; None takes ``RAY_ADDRESS``, and without that, or for
+        ``local``, a cluster of our own is started on this machine and shut down at the end. A
+        session that is initialised already (a notebook, a test) is used and left running.
     num_cpus
         Logical CPUs of a cluster of our own; None for the machine's.
+
+    Yields
+    ------
+    bool
+        True for a cluster of our own, which no other node can join.
 
     Raises
     ------
     SweepError
         When the address cannot be joined.
     """
-    address = address or os.environ.get("RAY_ADDRESS")
+    address = address_to_join(address)
     with _environment(_QUIET if address else {**_QUIET, **_LOOPBACK_ONLY, **_token()}):
         import ray
 
         if ray.is_initialized():
-            yield
+            yield False
             return
         with _own_sigterm():
             if address:
@@ -62,9 +67,18 @@ def cluster(address: str | None, num_cpus: int | None = None) -> Iterator[None]:
             else:
                 _start(num_cpus)
         try:
-            yield
+            yield address is None
         finally:
             ray.shutdown()
+
+
+def address_to_join(address: str | None) -> str | None:
+    """Return the address of the cluster to join; None to start one on this machine.
+
+    Ray itself takes ``local`` for the start of a cluster, which others may join.
+    """
+    address = address or os.environ.get("RAY_ADDRESS")
+    return None if address == "local" else address
 
 
 def _join(address: str) -> None:

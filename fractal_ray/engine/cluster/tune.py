@@ -11,6 +11,7 @@ import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +20,10 @@ from ray import tune
 from ray.exceptions import ActorDiedError, GetTimeoutError, RayError
 
 from fractal_ray.engine.cluster.lost_workers import Release
-from fractal_ray.engine.cluster.placement import SlotResources, room_for
+from fractal_ray.engine.cluster.placement import SlotResources
 from fractal_ray.engine.cluster.point_trials import fit_points
 from fractal_ray.engine.cluster.remote_dispatcher import RemoteDispatcher, start_dispatcher
+from fractal_ray.engine.cluster.room import RoomWatch
 from fractal_ray.engine.cluster.slot import Slot
 from fractal_ray.engine.dispatcher_spec import DispatcherSpec
 from fractal_ray.engine.progress import Progress, View
@@ -57,7 +59,7 @@ def run_ray_tune(
     device: str,
     view: View,
     slot: SlotResources,
-    slots: int | None,
+    slots: int,
     tiles_per_worker: int | None = None,
     trials: str = "slots",
     tables: Path | None = None,
@@ -77,8 +79,8 @@ def run_ray_tune(
     slot
         Resources of a slot.
     slots
-        Number of workers. Those that the cluster has no room for start when nodes join. None: as
-        many as it has room for now.
+        Number of workers. Those that the cluster has no room for start when nodes join; while
+        none has room, the progress says what is missing.
     tiles_per_worker
         Number of tiles after which a worker is replaced; None: never.
     trials
@@ -91,12 +93,6 @@ def run_ray_tune(
     SweepStoppedError
         When the sweep cannot go on. All finished points are in the dataset, as after Ctrl-C.
     """
-    slots = slots or room_for(slot, ray.nodes())
-    if not slots:
-        raise SweepStoppedError(
-            f"no node of the cluster has room for a slot of {slot}; lower"
-            " resources in the spec, or set resources.slots to wait for nodes to join"
-        )
     view = _forgiving(view)
     dispatcher = start_dispatcher(spec)
     try:
@@ -113,7 +109,7 @@ def run_ray_tune(
         )
         with (
             _quiet_tune(),
-            _watching(dispatcher, view) as stopper,
+            _watching(dispatcher, view, RoomWatch(slot)) as stopper,
             tempfile.TemporaryDirectory() as scratch,
         ):
             if trials == "points":
@@ -172,8 +168,10 @@ def _quiet_tune() -> Iterator[None]:
 
 
 @contextmanager
-def _watching(dispatcher: RemoteDispatcher, view: View) -> Iterator[_SlotStopper]:
+def _watching(dispatcher: RemoteDispatcher, view: View, room: RoomWatch) -> Iterator[_SlotStopper]:
     """Show the progress from a thread, because Tune occupies the main one.
+
+    While no slot has a place on the cluster, the progress names what is missing.
 
     Yields
     ------
@@ -195,6 +193,8 @@ def _watching(dispatcher: RemoteDispatcher, view: View) -> Iterator[_SlotStopper
                 stopper.over = True
             with contextlib.suppress(RayError, GetTimeoutError):
                 _end(dispatcher.take_hung())
+            if not progress.finished and (reason := room.text()):
+                progress = replace(progress, trouble=reason)
             view(progress)
 
     thread = threading.Thread(target=watch, name="progress", daemon=True)

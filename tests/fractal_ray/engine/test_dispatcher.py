@@ -686,9 +686,9 @@ def test_it_is_said_when_no_worker_comes(tmp_path: Path) -> None:
     clock.now = 60
     assert dispatcher.progress().trouble == ""
     clock.now = 61
-    assert "no worker for 61 s" in dispatcher.progress().trouble
+    assert "no worker has come up for 61 s" in dispatcher.progress().trouble
     dispatcher.opening(0, Place("node", "card"))
     assert dispatcher.progress().trouble == ""
     dispatcher.release(0, "killed")
     clock.now = 130
-    assert "no worker for 69 s" in dispatcher.progress().trouble
+    assert "no worker has come up for 69 s" in dispatcher.progress().trouble

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -20,6 +21,7 @@ import ray
 
 from fractal_ray.dataset.rows import POINTS_SCHEMA
 from fractal_ray.dataset.store import Store
+from fractal_ray.engine.progress import Progress
 from fractal_ray.errors import SweepError, SweepStoppedError
 from fractal_ray.sweep import Sweep
 from tests.fractal_ray.sample_workloads import (
@@ -187,8 +189,26 @@ class TestRay:
         assert run(make_sweep(name="s", resources={"cpu": 1, "slots": 5}), "ray") == expected
 
     def test_no_room_at_all_is_said(self, make_sweep: Maker) -> None:
-        with pytest.raises(SweepStoppedError, match=r"no node .* has room .* gpu=1"):
+        with pytest.raises(SweepError, match=r"no node .* has room .* gpu=1 \(the most on a node"):
             make_sweep(name="g", resources={"gpu": 1}).run("ray")
+
+    @pytest.mark.parametrize("trials", ["slots", "points"])
+    def test_named_slots_without_room_say_what_is_missing(
+        self, make_sweep: Maker, trials: str
+    ) -> None:
+        sweep = make_sweep(name=trials, trials=trials, resources={"cpu": 64, "slots": 2})
+        reasons: list[str] = []
+
+        def view(progress: Progress) -> None:
+            if progress.trouble and not reasons:
+                reasons.append(progress.trouble)
+                os.kill(os.getpid(), signal.SIGINT)
+
+        with pytest.raises(KeyboardInterrupt):
+            sweep.run("ray", view=view)
+        missing = "cpu=64 (the most on a node is 2)"
+        assert reasons[0].startswith("waiting for room since 5 s: no node has room for a slot of")
+        assert reasons[0].endswith(missing)
 
     def test_a_killed_dispatcher_is_rebuilt_from_the_dataset(
         self, make_sweep: Maker, expected: list[dict[str, Any]]
