@@ -20,7 +20,7 @@ from fractal_ray.plane.zoom import Zoom
 from fractal_ray.planners.program import Program
 from fractal_ray.spec.planning import make_program
 from fractal_ray.spec.sweep_spec import SweepSpec
-from fractal_ray.workloads.base import Workload
+from fractal_ray.workloads.base import StartChecked, Workload
 
 NO_BUDGET: Final = Budget()
 ProgramMaker = Callable[[list[Zoom]], Program]
@@ -119,6 +119,8 @@ def run_sweep(
         )
         dispatcher = Dispatcher(dispatcher_spec)
         complete = dispatcher.close() if dispatcher.is_complete() else None
+        if complete is None and isinstance(workload, StartChecked):
+            workload.check_start(prepared.shared)
         write_header(store, header)
         if complete is not None:  # no cluster is started, and no model is loaded
             options.view(complete)

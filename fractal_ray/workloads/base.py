@@ -73,6 +73,21 @@ class Probed(Protocol):
         ...
 
 
+@runtime_checkable
+class StartChecked(Protocol):
+    """The contract of a workload whose runs all start from one state, which can be checked."""
+
+    def check_start(self, shared: Any) -> None:
+        """Refuse a start from which no run can begin; called once, in the driver.
+
+        Raises
+        ------
+        ValueError
+            The message names the fault. Nothing has been run or written then.
+        """
+        ...
+
+
 class Runner(Protocol):
     """The contract of a runner: a workload opened on one worker.
 

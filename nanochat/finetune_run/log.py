@@ -13,6 +13,7 @@ from nanochat.finetune_run.tracking import Tracker
 from nanochat.finetune_run.validation import diagnose, mean_loss
 from nanochat.model.torch_settings import isolated
 from nanochat.train.finetune import StepReport
+from nanochat.train.first_loss import check_first_loss
 from nanochat.train.optim.groups import group_members
 from nanochat.train.optim.learning_rates import effective_lrs
 from nanochat.train.recipe import PARTS, Recipe
@@ -70,7 +71,13 @@ class RunLog:
         self._device = inputs.model.cos.device
 
     def before(self) -> None:
-        """Log the trained parameters and the first batch, and answer the samples."""
+        """Log the trained parameters and the first batch, and answer the samples.
+
+        Raises
+        ------
+        NanochatError
+            If the loss of the first batch is not finite.
+        """
         members = group_members(self._inputs.model)
         counts = {group: sum(p.numel() for p in members[group]) for group in self._groups}
         groups = (
@@ -87,6 +94,7 @@ class RunLog:
             f"{100 * diagnostics.supervised_share:.1f} % of the tokens supervised, "
             f"{100 * diagnostics.padded_share:.1f} % of the positions padding"
         )
+        check_first_loss(diagnostics.initial_loss, self._settings.model, self._recipe.dtype)
         values = {f"diagnostic/{name}": value for name, value in asdict(diagnostics).items()}
         values |= {f"model/params_{group}": count for group, count in counts.items()}
         self._tracker.summary(values)

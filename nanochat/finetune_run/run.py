@@ -26,6 +26,7 @@ from nanochat.finetune_run.result import (
 )
 from nanochat.finetune_run.settings import Settings
 from nanochat.finetune_run.tracking import Tracker, tracked
+from nanochat.model.checkpoint import not_finite, weights
 from nanochat.model.torch_settings import isolated
 from nanochat.sharing.published import save_model_folder
 from nanochat.train.finetune import FinetuneResult, finetune, planned_steps
@@ -191,6 +192,9 @@ def _save(
         return None
     if not fields["stable"]:
         say("the model is not saved: its losses are not finite")
+        return None
+    if reason := not_finite(weights(inputs.model)):  # after the last update, which no loss follows
+        say(f"the model is not saved: {reason}")
         return None
     meta = {name: plain(fields[name]) for name in _META}
     save_model_folder(folder, inputs.model, inputs.tokenizer, fields["steps"], meta)

@@ -92,7 +92,8 @@ def save_checkpoint(
     Raises
     ------
     NanochatError
-        Names a key of `meta` with a number that is not finite; nothing has been written then.
+        Names a key of `meta`, or a tensor, with a number that is not finite; nothing has been
+        written then.
     """
     model_path, meta_path = _paths(Path(folder), step)
     for key, value in meta.items():
@@ -103,6 +104,7 @@ def save_checkpoint(
     content = {**meta, "step": step, "model_config": asdict(model.config)}
     text = json.dumps(content, indent=2) + "\n"
     state = weights(model)
+    check_finite(model_path, state)
     meta_path.unlink(missing_ok=True)  # an old meta file must not go with new weights
     write_atomically(model_path, lambda file: torch.save(state, file))
     write_atomically(meta_path, lambda file: file.write(text.encode()))
@@ -140,8 +142,8 @@ def load_checkpoint(folder: Path, step: int | None = None) -> Checkpoint:
     Raises
     ------
     NanochatError
-        Names the file, and the key where a tensor is missing, too many, of the wrong shape, or
-        of a later generation.
+        Names the file, and the key where a tensor is missing, too many, of the wrong shape, of a
+        later generation, or not finite.
     """
     folder = Path(folder)
     chosen = find_checkpoint(folder, step)
@@ -248,3 +250,34 @@ def check_state(path: Path, config: GPTConfig, state: Mapping[str, Tensor]) -> N
             )
         if not state[key].is_floating_point():
             raise NanochatError(f"{path}: {key} is {state[key].dtype}, not floating-point")
+    check_finite(path, state)
+
+
+def check_finite(path: Path, state: Mapping[str, Tensor]) -> None:
+    """Refuse weights with values that are not finite; the message names the file and tensor."""
+    if reason := not_finite(state):
+        raise NanochatError(
+            f"{path}: {reason}. Such weights give no loss: take another checkpoint, or a sound copy"
+            " of the file"
+        )
+
+
+def not_finite(state: Mapping[str, Tensor]) -> str | None:
+    """Describe the first tensor that is not finite in float32, in which models compute.
+
+    Returns
+    -------
+    str or None
+        A clause that starts with the tensor's name; None where all values are finite.
+    """
+    for key, tensor in state.items():
+        values = tensor.float()
+        if not values.numel() or torch.stack(values.aminmax()).isfinite().all():
+            continue
+        places = (~values.isfinite()).nonzero()
+        first = places[0].tolist()
+        return (
+            f"{key} has {len(places):,} of {values.numel():,} values that are not finite (the first"
+            f" one, {tensor[tuple(first)].item()}, at {first})"
+        )
+    return None

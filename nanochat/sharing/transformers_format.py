@@ -14,7 +14,14 @@ from torch import Tensor
 
 from nanochat.errors import NanochatError, missing_library
 from nanochat.files.atomic import write_atomically
-from nanochat.model.checkpoint import VOCABULARY, Checkpoint, check_limit, check_state, weights
+from nanochat.model.checkpoint import (
+    VOCABULARY,
+    Checkpoint,
+    check_finite,
+    check_limit,
+    check_state,
+    weights,
+)
 from nanochat.model.config import GPTConfig
 from nanochat.model.gpt import GPT, ROPE_BASE, SOFT_CAP
 from nanochat.sharing.published import check_size
@@ -77,7 +84,7 @@ def export_transformers(source: Checkpoint | GPT, tokenizer: Tokenizer, folder: 
     Raises
     ------
     NanochatError
-        If the tokenizer has another number of tokens than the model.
+        If the tokenizer has another number of tokens than the model, or a weight is not finite.
     """
     try:
         from safetensors.torch import save_file
@@ -89,6 +96,7 @@ def export_transformers(source: Checkpoint | GPT, tokenizer: Tokenizer, folder: 
     state = weights(source)
     for name in VOCABULARY:
         state[name] = state[name][: config.vocab_size]
+    check_finite(folder / WEIGHTS, state)
     named = {theirs: state[ours].contiguous() for ours, theirs in _names(config.n_layer).items()}
     metadata = {"format": "pt"}
     if isinstance(source, Checkpoint):

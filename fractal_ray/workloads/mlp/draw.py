@@ -78,7 +78,7 @@ def make_draw(
     Raises
     ------
     SweepError
-        If a file is missing, damaged, of another width, or too short.
+        If a file is missing, damaged, of another width, too short, or not finite.
     """
     if isinstance(source, int):
         return _from_seed(source, width, examples, batch, steps)
@@ -124,6 +124,14 @@ def _read(path: Path, source: str) -> dict[str, Any]:
     missing = {"theta0", "theta1", "x", "y"} - set(arrays)
     if missing:
         raise SweepError(f"draw {source} lacks {', '.join(sorted(missing))}")
+    for name in ("theta0", "theta1", "x", "y"):
+        bad = np.argwhere(~np.isfinite(arrays[name]))
+        if len(bad):
+            raise SweepError(
+                f"draw {source}: {name} has {len(bad):,} of {arrays[name].size:,} values that are"
+                f" not finite (the first one, {arrays[name][tuple(bad[0])]}, at {bad[0].tolist()});"
+                " take another file, or a seed"
+            )
     return arrays
 
 

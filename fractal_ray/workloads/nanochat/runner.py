@@ -176,7 +176,21 @@ class NanochatRunner:
         trained = (p for group in groups for p in members[group])
         return most_copies(sum(param.numel() for param in trained))
 
+    @property
+    def _one_first_batch(self) -> bool:
+        """Return True if all points have the same first batch, and so the same first loss."""
+        changing = {"device_batch_size", "target_examples_per_step"}
+        changing |= {"seed"} if self._recipe.shuffle else set()
+        return changing.isdisjoint(self._params)
+
     def _record(self, result: "FinetuneResult", together: int) -> RunRecord:
+        if result.diverged_step == 0 and self._one_first_batch:
+            # The driver has computed this loss (`NanochatWorkload.check_start`), and it was finite.
+            raise RuntimeError(
+                f"the loss of the first batch is {result.final_loss} before any update, and the"
+                " axes do not change it: this device computes the model otherwise than the CPU of"
+                " the driver"
+            )
         return RunRecord.from_curve(
             result.losses,
             self._criterion,

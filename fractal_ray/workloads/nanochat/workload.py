@@ -108,6 +108,21 @@ class NanochatWorkload:
         )
         return Prepared(fingerprint, Shared(checkpoint.config, weights, examples, pad_id))
 
+    def check_start(self, shared: Shared) -> None:
+        """Refuse weights whose loss on the first batch is not finite: all points start from them.
+
+        Raises
+        ------
+        NanochatError
+            Names the model, the loss and the dtype.
+        """
+        from nanochat.train.first_loss import check_first_loss, first_loss
+
+        loss = first_loss(
+            shared.config, shared.weights, shared.examples, self._recipe, shared.pad_id
+        )
+        check_first_loss(loss, self._spec.model, self._recipe.dtype)
+
     def open(self, shared: Shared, device: str) -> "NanochatRunner":
         """Build the model on `device`, with a copy of the weights for this worker."""
         if device == "cuda" and self._recipe.deterministic:

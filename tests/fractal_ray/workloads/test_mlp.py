@@ -399,6 +399,12 @@ def test_draws_that_do_not_fit_are_refused(tmp_path: Path) -> None:
     np.savez(tmp_path / "half.npz", theta0=np.zeros((2, 2)), x=np.zeros((3, 2)))
     with pytest.raises(SweepError, match="lacks theta1, y"):
         make_draw(str(tmp_path / "half.npz"), width=2, examples=3, batch=None, steps=5)
+    drawn = vars(make_draw(4, width=3, examples=9, batch=None, steps=5))
+    labels = drawn["y"].copy()
+    labels[7] = np.inf
+    np.savez(tmp_path / "inf.npz", **{**drawn, "y": labels, "batches": np.zeros((0, 0))})
+    with pytest.raises(SweepError, match=r"y has 1 of 9 .*not finite \(the first one, inf, at \[7"):
+        make_draw(str(tmp_path / "inf.npz"), width=3, examples=9, batch=None, steps=5)
 
 
 # Specs and sweeps ---------------------------------------------------------------------------

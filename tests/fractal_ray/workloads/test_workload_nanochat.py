@@ -160,6 +160,52 @@ def test_divergence_is_an_outcome(prepared: Prepared) -> None:
     assert np.isfinite(record.losses).all()
 
 
+@pytest.fixture(scope="module")
+def too_large(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Copy the model with finite weights whose products are infinite."""
+    folder = tmp_path_factory.mktemp("too_large")
+    shutil.copytree(GOLDEN, folder, dirs_exist_ok=True)
+    path = folder / "checkpoints" / "model_000400.pt"
+    state = torch.load(path, weights_only=True)
+    key = "transformer.h.0.mlp.c_fc.weight"
+    torch.save({**state, key: state[key] * 1e20}, path)
+    return folder
+
+
+def test_a_first_loss_that_is_not_finite_refuses_the_sweep(too_large: Path, tmp_path: Path) -> None:
+    raw = raw_spec(storage=str(tmp_path / "results"), stages=[{"grid": {"points": 2}}])
+    raw["workload"]["model"] = str(too_large)
+    with pytest.raises(NanochatError, match="the loss of the first batch is nan in float32 before"):
+        Sweep(parse_spec(raw)).run(engine="local")
+    assert [path.name for path in (tmp_path / "results").rglob("*.*")] == [".lock"]
+
+
+@pytest.mark.parametrize(
+    ("param", "shuffle", "fails"),
+    [
+        ("unembedding_lr", False, True),
+        ("unembedding_lr", True, True),
+        ("device_batch_size", False, False),
+        ("target_examples_per_step", False, False),
+        ("seed", True, False),
+    ],
+)
+def test_a_first_loss_that_is_not_finite_is_an_outcome_only_where_an_axis_changes_it(
+    too_large: Path, param: str, shuffle: bool, fails: bool
+) -> None:
+    x = {"param": param, "scale": "linear", "min": 8, "max": 16}
+    raw = raw_spec(axes={"x": x, "y": raw_spec()["axes"]["y"]}, stages=[{"grid": {"points": 2}}])
+    raw["workload"]["recipe"] |= {"shuffle": shuffle}
+    workload = make(str(too_large), **raw)
+    runs = workload.open(workload.prepare().shared, "cpu").evaluate([point(8, 1e-3)])
+    if fails:
+        with pytest.raises(RuntimeError, match="first batch is nan before any update"):
+            next(runs)
+    else:
+        record = next(runs)
+        assert (record.outcome, record.diverged_step) == ("diverged", 0)
+
+
 def test_fingerprints_name_model_data_and_length(prepared: Prepared) -> None:
     assert make().prepare().fingerprint == prepared.fingerprint
     shorter = raw_spec()["workload"]

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from nanochat.cli.main import main
 from nanochat.model.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
@@ -46,6 +47,25 @@ def test_a_model_goes_to_transformers_and_comes_back(
     again, tokenizer = load_model(str(tmp_path / "back"))
     assert (again.step, again.fingerprint) == (400, checkpoint.fingerprint)
     assert again.meta["tokenizer_fingerprint"] == tokenizer.fingerprint
+
+
+def test_weights_that_are_not_finite_are_shared_by_no_command(
+    run: Callable[..., Any], folder: Path, tmp_path: Path, checkpoint: Checkpoint
+) -> None:
+    path = folder / "checkpoints" / "model_000400.pt"
+    head = checkpoint.state["lm_head.weight"].clone()
+    head[3, 4] = torch.nan
+    torch.save({**checkpoint.state, "lm_head.weight": head}, path)
+    fault = f"error: {path}: lm_head.weight has 1 of 32,768 values that are not finite"
+    out = ("--out", tmp_path / "out")
+    for words in (
+        ("export", "--model", folder, *out),
+        ("export", "--model", folder, *out, "--format", "nanochat"),
+        ("upload", "--model", folder, "--repo", "owner/name"),
+        ("finetune", "--model", folder, *out, "--device", "cpu", "--data", "stdlib_qa"),
+    ):
+        code, _, told = run(*words)
+        assert (code, told[: len(fault)]) == (2, fault), words
 
 
 def test_a_config_out_of_bounds_is_not_imported(

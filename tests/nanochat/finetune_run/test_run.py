@@ -112,6 +112,34 @@ def test_divergence_is_a_result_in_plain_json(given: dict[str, Any], tmp_path: P
     assert done.model_folder is None
 
 
+def test_a_first_loss_that_is_not_finite_is_no_divergence(
+    given: dict[str, Any], tmp_path: Path
+) -> None:
+    settings, recipe = parse_settings(given)
+    inputs = load_run_inputs(settings, recipe, [].append)
+    with torch.no_grad():
+        inputs.model.lm_head.weight.mul_(torch.inf)
+    with pytest.raises(NanochatError, match="the loss of the first batch is nan in float32"):
+        run_finetune(settings, recipe, inputs, tmp_path, [].append)
+    (path,) = tmp_path.glob("*.json")
+    assert _strict(path)["result"]["error"].startswith("NanochatError: model ")
+
+
+def test_a_model_that_the_last_update_broke_is_not_saved(
+    given: dict[str, Any], tmp_path: Path
+) -> None:
+    """Overflow in the last update, which no loss follows: the weights would be unreadable."""
+    wild = {"matrix_lr": 1e38, "init_lr_frac": 1.0, "final_lr_frac": 1.0, "num_iterations": 1}
+    wild |= {"unembedding_lr": 1e38, "weight_decay": 1e38}
+    done, lines = _run({**given, **wild, "save_artifacts": True}, tmp_path)
+    assert done.fields["stable"]
+    assert done.model_folder is None
+    assert any(
+        re.match(r"the model is not saved: \S+ has [\d,]+ of [\d,]+ values that are not", line)
+        for line in lines
+    )
+
+
 def test_model_is_saved_as_it_is_after_the_last_step(
     given: dict[str, Any], tmp_path: Path, golden_folder: Path
 ) -> None:

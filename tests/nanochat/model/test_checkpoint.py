@@ -161,6 +161,37 @@ def test_weights_that_do_not_fit_are_named(
     assert str(copy / "model_000400.pt") in str(caught.value)
 
 
+def _with(state: dict[str, Any], key: str, place: Any, value: float, dtype: Any) -> dict[str, Any]:
+    changed = state[key].to(dtype)
+    changed[place] = value
+    return {**state, key: changed}
+
+
+NOT_FINITE = [
+    ("lm_head.weight", (5, 6), float("nan"), torch.float32, r"1 of 32,768 .*, nan, at \[5, 6\]"),
+    ("transformer.wte.weight", 300, float("inf"), torch.bfloat16, r"64 .*, inf, at \[300, 0\]"),
+    # Models compute in float32, in which this number is infinite.
+    ("lm_head.weight", (0, 1), -1e300, torch.float64, r"1 of .*, -1e\+300, at \[0, 1\]"),
+]
+
+
+@pytest.mark.parametrize(("key", "place", "value", "dtype", "message"), NOT_FINITE)
+def test_weights_that_are_not_finite_are_named(
+    copy: Path, key: str, place: Any, value: float, dtype: Any, message: str
+) -> None:
+    _rewrite(copy, lambda state: _with(state, key, place, value, dtype))
+    with pytest.raises(NanochatError, match=rf"model_000400\.pt: {key} has {message}"):
+        load_checkpoint(copy)
+
+
+def test_weights_that_are_not_finite_are_not_saved(tmp_path: Path, model: GPT) -> None:
+    with torch.no_grad():
+        model.get_parameter("transformer.h.1.mlp.c_fc.weight")[3, 4] = torch.nan
+    with pytest.raises(NanochatError, match=r"h\.1\.mlp\.c_fc\.weight has 1 of 16,384 values"):
+        save_checkpoint(tmp_path, model, 7, {})
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors")
 @pytest.mark.parametrize(
     "change",

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 import transformers
+from safetensors.torch import load_file, save_file
 
 from nanochat.errors import NanochatError
 from nanochat.model.checkpoint import Checkpoint, build_model, load_checkpoint
@@ -215,6 +216,21 @@ def test_a_model_that_was_trained_is_exported_as_it_is(
     again = import_transformers(tmp_path)[0]
     assert again.step == 0
     assert torch.equal(again.state["transformer.wte.weight"], model.wte.weight)
+
+
+def test_weights_that_are_not_finite_are_neither_written_nor_read(
+    copy: Path, tmp_path: Path, model: GPT, tokenizer: Tokenizer
+) -> None:
+    with torch.no_grad():
+        model.lm_head.weight[1, 2] = torch.inf
+    fault = r"model\.safetensors: lm_head\.weight has 1 of .*, inf, at \[1, 2\]"
+    with pytest.raises(NanochatError, match=fault):
+        export_transformers(model, tokenizer, tmp_path / "new")
+    tensors = load_file(copy / "model.safetensors")
+    tensors["lm_head.weight"][1, 2] = torch.inf
+    save_file(tensors, copy / "model.safetensors")
+    with pytest.raises(NanochatError, match=fault):
+        import_transformers(copy)
 
 
 @pytest.mark.parametrize("shard", ["50GB", "200KB"])

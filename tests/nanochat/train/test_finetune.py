@@ -14,6 +14,7 @@ from nanochat.model.checkpoint import Checkpoint, build_model
 from nanochat.model.gpt import GPT, SOFT_CAP
 from nanochat.train.batches import make_batches
 from nanochat.train.finetune import finetune, planned_steps
+from nanochat.train.first_loss import check_first_loss, first_loss
 from nanochat.train.kernels import Kernels
 from nanochat.train.recipe import Recipe
 from nanochat.train.stepper import Stepper
@@ -146,6 +147,42 @@ def test_divergence_at_the_first_loss(model: GPT, examples: Examples, pad_id: in
     result = finetune(model, make_batches(examples, PLAIN, pad_id), PLAIN)
     assert (result.diverged_step, result.steps, result.tokens_seen) == (0, 0, 0)
     assert result.losses.shape == (0,)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"dtype": "float32"},
+        {"dtype": "float16"},
+        {"dtype": "bfloat16"},
+        {"dtype": "float32", "shuffle": True, "seed": 4},
+        {"dtype": "float32", "device_batch_size": 1000},
+    ],
+    ids=str,
+)
+def test_the_first_loss_is_computed_without_a_run(
+    checkpoint: Checkpoint, model: GPT, examples: Examples, pad_id: int, changes: dict[str, Any]
+) -> None:
+    recipe = Recipe(num_iterations=1, **changes)
+    weights = {key: value.float().numpy() for key, value in checkpoint.state.items()}
+    loss = first_loss(checkpoint.config, weights, examples, recipe, pad_id)
+    result = finetune(model, make_batches(examples, recipe, pad_id), recipe)
+    assert loss == pytest.approx(
+        float(result.losses[0]), rel=1e-5 if "32" in recipe.dtype else 0.01
+    )
+
+
+@pytest.mark.parametrize(("dtype", "factor"), [("float32", 1e20), ("float16", 1e4)])
+def test_finite_weights_without_a_finite_loss_are_refused(
+    checkpoint: Checkpoint, examples: Examples, pad_id: int, dtype: str, factor: float
+) -> None:
+    weights = {key: value.float().numpy() for key, value in checkpoint.state.items()}
+    weights["transformer.h.0.mlp.c_fc.weight"] = weights["transformer.h.0.mlp.c_fc.weight"] * factor
+    recipe = Recipe(dtype=dtype)
+    loss = first_loss(checkpoint.config, weights, examples, recipe, pad_id)
+    with pytest.raises(NanochatError, match=f"model folder: .* is (nan|inf) in {dtype} before any"):
+        check_first_loss(loss, "folder", dtype)
+    check_first_loss(2.5, "folder", dtype)
 
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
