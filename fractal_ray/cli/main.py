@@ -67,10 +67,17 @@ def _version(
 def main() -> None:
     """Run the command line: print a user's mistake as one message, other errors with traceback."""
     from fractal_ray.errors import SweepError
+    from nanochat.cli.closed_pipe import survive_closed_pipes
     from nanochat.cli.notes import show_warnings_plainly
+    from nanochat.cli.torchrun import refuse_torchrun
 
+    survive_closed_pipes()
     show_warnings_plainly()
     try:
+        refuse_torchrun(
+            " ".join(["fractal-ray", *sys.argv[1:2]]),
+            ": a sweep uses all GPUs of this machine, or of the Ray cluster it joins",
+        )
         app()
     except SweepError as error:
         print(f"error: {error}", file=sys.stderr)

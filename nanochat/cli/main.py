@@ -12,6 +12,7 @@ import typer
 from typer.main import get_command
 
 from nanochat.cli.arguments import normalise
+from nanochat.cli.closed_pipe import survive_closed_pipes
 from nanochat.cli.data import app as data_app
 from nanochat.cli.export import export_command
 from nanochat.cli.finetune import finetune_command
@@ -21,6 +22,7 @@ from nanochat.cli.pretrain import pretrain_command
 from nanochat.cli.probe_batch_size import probe_batch_size_command
 from nanochat.cli.repro_check import repro_check_command
 from nanochat.cli.size import size_command
+from nanochat.cli.torchrun import refuse_torchrun
 from nanochat.cli.upload import upload_command
 from nanochat.errors import NanochatError
 
@@ -57,9 +59,14 @@ def _flags(command: Any) -> Iterator[str]:
 
 def main() -> None:
     """Run the command line; bad input ends it with one line on stderr and exit code 2."""
+    survive_closed_pipes()
     show_warnings_plainly()
     command = get_command(app)
     try:
+        refuse_torchrun(
+            " ".join(["nanochat", *sys.argv[1:2]]),
+            ", or once for each GPU with CUDA_VISIBLE_DEVICES",
+        )
         command(normalise(sys.argv[1:], set(_flags(command)), _SEVERAL))
     except NanochatError as error:
         typer.echo(f"error: {error}", err=True)
