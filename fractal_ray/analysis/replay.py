@@ -178,6 +178,11 @@ def answers_of(table: pa.Table, outcomes: Sequence[Outcome], failures: pa.Table)
     return answers
 
 
+def is_answered(planner: Planner, answers: Answers) -> bool:
+    """Run a planner to its end; return False if an outcome that it needs is not known."""
+    return _drive(planner, answers) is not None
+
+
 def _drive(planner: Planner, answers: Answers) -> list[Result] | None:
     """Run a planner to its end; return all results, or None if one is not known."""
     driven: list[Result] = []

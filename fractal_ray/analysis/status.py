@@ -5,7 +5,7 @@ import hashlib
 import json
 import math
 from collections import Counter
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -13,13 +13,17 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from fractal_ray.analysis.replay import answers_of, is_answered
 from fractal_ray.analysis.sweep_data import SweepData
 from fractal_ray.dataset.failures import signature
 from fractal_ray.dataset.frames_file import FILE as ZOOMS
+from fractal_ray.dataset.frames_file import read_zooms
 from fractal_ray.dataset.relabel import outcomes
 from fractal_ray.dataset.store import Store
+from fractal_ray.plane.axes import is_bisection
 from fractal_ray.plane.outcome import Outcome
 from fractal_ray.spec.cost import estimate_cost
+from fractal_ray.spec.planning import make_program
 from fractal_ray.spec.stages import StageSpec
 
 SUMMARY = "summary.json"
@@ -37,6 +41,10 @@ class Status:
         Number of distinct points that the spec requests; None if it depends on the border.
     others
         Number of points on no lattice of the spec (an earlier spec was larger).
+    finished
+        True if all points that the spec requests were run or given up.
+    bisection_points
+        Number of points that were run to find a point of the border; `points` counts them.
     """
 
     name: str
@@ -50,6 +58,8 @@ class Status:
     tokens_seen: int
     parts: int
     last_written: str | None
+    finished: bool = False
+    bisection_points: int = 0
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain data for JSON."""
@@ -59,15 +69,29 @@ class Status:
         """Return the counts as lines of text."""
         counts = ", ".join(f"{n} {name}" for name, n in self.outcomes.items())
         lines = [
-            f"{self.name}: {self.points}"
-            + (" points so far" if self.planned is None else f" of {self.planned} points")
-            + (f", and {self.others} of an earlier spec" if self.others else "")
-            + f" ({counts})",
+            f"{self.name}: {self._points()} ({counts})",
             f"failures: {self.failures}",
             f"spent in training: {self.seconds:,.0f} s, {self.tokens_seen:,} supervised tokens",
             f"dataset: {self.location} ({self.parts} parts)",
         ]
         return [*lines, f"last written: {self.last_written}"] if self.last_written else lines
+
+    def _points(self) -> str:
+        """Return the number of runs as text, and the numbers that are named beside it."""
+        total = self.points + self.others
+        parts = []
+        if self.planned is None:
+            text = f"{total} points" if self.finished else f"{total} points so far"
+        elif self.others:
+            text = f"{total} points"
+            parts.append(f"{self.points} of {self.planned} planned")
+        else:
+            text = f"{self.points} of {self.planned} points"
+        if self.others:
+            parts.append(f"{self.others} of an earlier spec")
+        if self.bisection_points:
+            parts.append(f"{self.bisection_points} by bisection")
+        return f"{text}, of these {', '.join(parts)}" if parts else text
 
 
 def read_status(sweep: SweepData) -> Status:
@@ -93,8 +117,12 @@ def read_status(sweep: SweepData) -> Status:
 
 
 def _key(sweep: SweepData, store: Store) -> str:
-    """Return a hash of all inputs of the counts: the parts, the spec, and the zoomed frames."""
+    """Return a hash of all inputs of the counts: the parts, the spec, and the zoomed frames.
+
+    The names of the counts are part of it, because an older version had fewer of them.
+    """
     facts = [store.state(), sweep.location, sweep.spec.model_dump_json(), store.read_text(ZOOMS)]
+    facts += [field.name for field in fields(Status)]
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
 
 
@@ -117,25 +145,40 @@ def _count(sweep: SweepData, store: Store) -> Status:
         "seconds",
         "tokens_seen",
         "created_at",
+        "stage",
     ]
     table = store.read(columns, skip_corrupt=sweep.skip_corrupt)
-    counts = Counter(outcomes(table, sweep.spec.label.criterion))
+    failures = store.read_failures(skip_corrupt=sweep.skip_corrupt)
+    row_outcomes = outcomes(table, sweep.spec.label.criterion)
+    counts = Counter(row_outcomes)
     n_planned = int(_rows_on_lattices(sweep, table).sum())
     refined = any(stage.grid is None for stage in sweep.spec.stages)
+    planned = None if refined else estimate_cost(sweep.spec).runs
     last = pc.max(table.column("created_at")).as_py()  # pyright: ignore[reportAttributeAccessIssue]
     return Status(
         name=sweep.spec.name,
         location=sweep.location,
         points=n_planned,
-        planned=None if refined else estimate_cost(sweep.spec).runs,
+        planned=planned,
         others=table.num_rows - n_planned,
         outcomes={outcome.value: counts[outcome] for outcome in Outcome},
-        failures=store.read_failures(skip_corrupt=sweep.skip_corrupt).num_rows,
+        failures=failures.num_rows,
         seconds=float(np.sum(table.column("seconds").to_numpy())),
         tokens_seen=int(np.sum(table.column("tokens_seen").to_numpy())),
         parts=store.part_count(),
         last_written=last.isoformat(timespec="seconds") if last else None,
+        finished=_is_finished(sweep, table, row_outcomes, failures),
+        bisection_points=sum(map(is_bisection, table.column("stage").to_pylist())),
     )
+
+
+def _is_finished(
+    sweep: SweepData, table: pa.Table, row_outcomes: list[Outcome], failures: pa.Table
+) -> bool:
+    """Return True if every point that the stages request was run or given up."""
+    given_up = failures.filter(failures.column("gave_up"))
+    program = make_program(sweep.spec, read_zooms(sweep.store()))
+    return is_answered(program, answers_of(table, row_outcomes, given_up))
 
 
 def _rows_on_lattices(sweep: SweepData, table: pa.Table) -> NDArray[np.bool_]:

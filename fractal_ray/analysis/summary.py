@@ -222,7 +222,7 @@ def notes_on_zooms(spec: SweepSpec, zooms: Sequence[Zoom]) -> list[str]:
         made = sum(stage_of(zoom.frame.id) == index for zoom in zooms)
         if made < (most := spec.plan.frames(index)):
             notes.append(
-                f"stage {index}, a zoom, has {made} of up to {most} frames so far; it chooses none"
+                f"stage {index}, a zoom, has {made} of up to {most} frames; it chooses none"
                 " where it finds no border, or no room for another window"
             )
     label = spec.label.model_dump()

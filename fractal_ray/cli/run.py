@@ -145,6 +145,8 @@ def _say(
                     "figure": figure,
                     "done": progress.done,
                     "reused": progress.reused,
+                    "shared_nodes": progress.shared_nodes,
+                    "bisection_points": progress.bisection_points,
                     "failures": progress.failures,
                     "gave_up": progress.gave_up,
                     "spent": progress.spent,

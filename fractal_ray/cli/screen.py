@@ -36,10 +36,21 @@ def one_line(progress: Progress) -> str:
     """Format the state of a sweep as one line, for logs."""
     counts = ", ".join(f"{n} {name}" for name, n in progress.outcomes.items())
     line = (
-        f"{progress.done}/{progress.total} points ({counts}), {progress.failures} failures,"
-        f" {progress.rate:.2f} points/s, {duration(progress.eta)} to go"
+        f"{progress.done}/{progress.total} points ({counts}), {beside(progress)}"
+        f"{progress.failures} failures, {progress.rate:.2f} points/s,"
+        f" {duration(progress.eta)} to go"
     )
     return f"{line}; {progress.trouble}" if progress.trouble else line
+
+
+def beside(progress: Progress) -> str:
+    """Format the counts that are named beside the number of runs: "48 by bisection, ..., "."""
+    texts = []
+    if progress.bisection_points:
+        texts.append(f"{progress.bisection_points} of them by bisection, ")
+    if progress.shared_nodes:
+        texts.append(f"{progress.shared_nodes} nodes share a run with another node, ")
+    return "".join(texts)
 
 
 class LineView:
@@ -104,10 +115,9 @@ def screen(title: str, progress: Progress, console: Console) -> RenderableType:
     bar = Table.grid(padding=(0, 1))
     done = ProgressBar(total=max(1, progress.total), completed=progress.done, width=40)
     bar.add_row(done, f"{progress.done}/{progress.total} points")
-    facts = (
-        f"{progress.rate:.2f} points/s · {duration(progress.seconds)} so far ·"
-        f" {duration(progress.eta)} to go · {progress.slots} slots busy"
-    )
+    facts = f"{progress.rate:.2f} points/s · {duration(progress.seconds)}"
+    if not progress.finished:
+        facts += f" so far · {duration(progress.eta)} to go · {progress.slots} slots busy"
     parts: list[RenderableType] = [head, bar, Text(facts), _counts(progress)]
     if progress.trouble:
         parts.append(Text(progress.trouble, style="bold red"))
@@ -155,6 +165,8 @@ def _counts(progress: Progress) -> Text:
         text.append(f" ({progress.gave_up} points given up)", style="bold red")
     if progress.reused:
         text.append(f"   {progress.reused} from the dataset", style="dim")
+    if counts := beside(progress).removesuffix(", "):
+        text.append(f"   {counts}", style="dim")
     return text
 
 

@@ -51,7 +51,7 @@ class Dispatcher:
         self._program = spec.program(zooms)
         self._seed = int(spec.recipe.get("seed", 0))
         rows = store.read(
-            ["point_id", "outcome", "losses", "diverged_step", "seconds", "device"],
+            ["point_id", "stage", "outcome", "losses", "diverged_step", "seconds", "device"],
             skip_corrupt=spec.skip_corrupt,
         )
         devices = rows.column("device").unique().to_pylist()
@@ -69,6 +69,8 @@ class Dispatcher:
         self._started: float | None = None  # the first tile; workers need time to come up
         self._trouble = ""
         self.error: str | None = None
+        # So that rows of the dataset are not counted as points to run before the first tile.
+        self._queue.put_back(self._queue.take(1, 0, clock()))
 
     # What slots call ------------------------------------------------------------------------
 
@@ -218,7 +220,7 @@ class Dispatcher:
         tally = self._tally
         return Progress(
             stage=self._program.stage,
-            total=tally.done + tally.gave_up + tally.unanswered + self._program.backlog,
+            total=tally.done + tally.gave_up + self._queue.pending + self._program.backlog,
             done=tally.done,
             reused=tally.reused,
             running=self._queue.running,
@@ -229,7 +231,9 @@ class Dispatcher:
             seconds=0.0 if self._started is None else self._clock() - self._started,
             x_param=self._spec.x_param,
             y_param=self._spec.y_param,
-            map=tally.thumbnail.rows(),
+            map=tally.thumbnail.rows(self._program.frame),
+            shared_nodes=tally.shared_nodes,
+            bisection_points=tally.bisection_points,
             trouble=self._what_is_wrong(),
             finished=self.finished,
             spent=self._spec.budget.text() if self._spent else "",

@@ -30,7 +30,8 @@ class PointQueue:
     program
         The planner.
     rows
-        Rows of the dataset with columns point_id, outcome, losses, diverged_step and seconds.
+        Rows of the dataset with columns point_id, stage, outcome, losses, diverged_step and
+        seconds.
     """
 
     def __init__(self, spec: DispatcherSpec, program: Program, rows: pa.Table) -> None:
@@ -43,6 +44,12 @@ class PointQueue:
         self._held: deque[PendingPoint] = deque()  # the budget has no room for them
         self.retries = Retries(spec.max_attempts)
         self.tally = Tally()
+        self.tally.reused = len(self._outcomes)
+        stages = zip(
+            *(rows.column(name).to_pylist() for name in ("point_id", "stage")), strict=True
+        )
+        for point_id, stage in stages:
+            self.tally.add_run(point_id, stage, self._outcomes[point_id])
 
     @property
     def resumed(self) -> bool:
@@ -53,6 +60,11 @@ class PointQueue:
     def done(self) -> bool:
         """True if the planner is done and no point is pending."""
         return not self.retries and not self._pending and self._program.done
+
+    @property
+    def pending(self) -> int:
+        """Number of points that the planner has asked for and that have no outcome yet."""
+        return len(self._pending)
 
     @property
     def running(self) -> int:
@@ -95,12 +107,14 @@ class PointQueue:
         self._training_seconds += record.seconds
         del self._pending[pending.id]
         self._outcomes[pending.id] = record.outcome
-        self._answer([pending.point, *pending.aliases], record.outcome)
+        self.tally.add_run(pending.id, pending.stage, record.outcome)
+        self._answer(pending.id, [pending.point, *pending.aliases], record.outcome)
 
     def give_up(self, pending: PendingPoint) -> None:
         """Answer the planner that a point has no outcome."""
         del self._pending[pending.id]
-        self._answer([pending.point, *pending.aliases], None)
+        self._program.tell([(point, None) for point in (pending.point, *pending.aliases)])
+        self.tally.give_up(pending.id)
 
     def _room(self, taken: int = 0) -> int | None:
         """Return how many points the budget allows besides those that run; None for any number.
@@ -120,7 +134,6 @@ class PointQueue:
             points = self._program.ask(n - len(pending))
             if not points:
                 break
-            self.tally.unanswered += len(points)
             admitted = (self._admit(point, stage) for point in points)
             pending += [entry for entry in admitted if entry is not None]
         return pending or self.retries.take(tiles, now, early=True)
@@ -129,8 +142,7 @@ class PointQueue:
         """Return a new pending point; None for one that has an outcome or is pending already."""
         point_id = self._identity(point)
         if point_id in self._outcomes:
-            self.tally.reused += 1
-            self._answer([point], self._outcomes[point_id])
+            self._answer(point_id, [point], self._outcomes[point_id])
             return None
         if point_id in self._pending:
             self._pending[point_id].aliases.append(point)
@@ -138,8 +150,9 @@ class PointQueue:
         pending = self._pending[point_id] = PendingPoint(point, point_id, stage)
         return pending
 
-    def _answer(self, points: list[Point], outcome: Outcome | None) -> None:
+    def _answer(self, point_id: str, points: list[Point], outcome: Outcome) -> None:
         # Read before the answer, which may end the stage.
-        frame = self._program.frame
+        stage, frames = self._program.stage, self._program.frames
         self._program.tell([(point, outcome) for point in points])
-        self.tally.answer(frame, points, outcome)
+        for point in points:
+            self.tally.answer(point_id, stage, frames, point, outcome)

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 class Progress:
     """State of a sweep at one moment.
 
-    Counts are points. Rows of `map` run upwards, and -1 stands for an unknown outcome.
+    `done`, `reused` and `outcomes` count the runs of the dataset, each once. `gave_up` and the rest
+    of `total` count points. Rows of `map` run upwards, and -1 stands for an unknown outcome.
     """
 
     stage: str
@@ -26,6 +27,10 @@ class Progress:
     map: list[list[int]] = field(default_factory=list)
     trouble: str = ""
     finished: bool = False
+    shared_nodes: int = 0
+    """Nodes that share a run with another node; they are not part of `done`."""
+    bisection_points: int = 0
+    """Runs that were made to find a point of the border; they are part of `done`."""
     spent: str = ""
     """The budget that has stopped the sweep."""
     error: str | None = None

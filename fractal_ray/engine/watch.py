@@ -1,14 +1,11 @@
 """A view of a sweep that runs elsewhere, from its dataset; each part is read once.
 
 The stages are planned again and answered from the rows that arrive, as `replay.py` does for one
-frame. Stage and end thus equal those that the run itself shows, without a connection to it. A point
-that frames share is one run and counts once, as in `status`; the run's own screen counts it in each
-frame.
+frame. Stage, counts and end thus equal those that the run itself shows, without a connection to it.
 """
 
 import math
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 
@@ -20,7 +17,7 @@ from fractal_ray.dataset.header import HEADER
 from fractal_ray.dataset.relabel import outcomes
 from fractal_ray.dataset.store import Store
 from fractal_ray.engine.progress import Progress
-from fractal_ray.engine.thumbnail import Thumbnail
+from fractal_ray.engine.tally import Tally
 from fractal_ray.errors import SweepError
 from fractal_ray.plane.axes import Point
 from fractal_ray.plane.outcome import Outcome
@@ -57,9 +54,8 @@ class Watch:
         self._clock = clock
         self._known: dict[Values, Outcome] = {}
         self._given_up: dict[Values, datetime] = {}
-        self._failures = 0
+        self._tally = Tally()
         self._since: float | None = None  # the end of the first look
-        self._reused = 0
         self._trained = self._longest = 0.0
         self._news = clock()
         self._run_began: datetime | None = None
@@ -68,7 +64,7 @@ class Watch:
     def look(self) -> Progress:
         """Read the new rows and return the progress.
 
-        `reused` counts the points of the first look, so `rate` and `eta` come from later ones.
+        `reused` counts the runs of the first look, so `rate` and `eta` come from later ones.
         `slots` is the number of slots that the new runs have occupied: seconds of training per
         second, rounded up.
 
@@ -87,12 +83,8 @@ class Watch:
         self._ask()
         now = self._clock()
         if self._since is None:
-            self._since, self._reused, self._news, self._trained = (
-                now,
-                len(self._answered),
-                now,
-                0.0,
-            )
+            self._since, self._news, self._trained = now, now, 0.0
+            self._tally.reused = self._tally.done
         quiet = now - self._news
         finished = self._program.done
         if not trouble and not finished and quiet > _PATIENCE + 3 * self._longest:
@@ -100,21 +92,23 @@ class Watch:
         return self._progress(now - self._since, trouble, finished=finished)
 
     def _progress(self, seconds: float, trouble: str, *, finished: bool) -> Progress:
-        done, gave_up = len(self._answered), len(self._lost)
+        tally = self._tally
         return Progress(
             stage=self._program.stage,
-            total=done + gave_up + len(self._pending) + self._program.backlog,
-            done=done,
-            reused=min(self._reused, done),
+            total=tally.done + tally.gave_up + len(self._pending) + self._program.backlog,
+            done=tally.done,
+            reused=tally.reused,
             running=0,
-            outcomes={outcome.value: self._counts[outcome] for outcome in Outcome},
-            failures=self._failures,
-            gave_up=gave_up,
+            outcomes=tally.outcomes(),
+            failures=tally.failures,
+            gave_up=tally.gave_up,
             slots=math.ceil(self._trained / seconds) if seconds > 0 else 0,
             seconds=seconds,
             x_param=self._spec.axes.x.param,
             y_param=self._spec.axes.y.param,
-            map=self._thumbnail.rows(),
+            map=tally.thumbnail.rows(self._program.frame),
+            shared_nodes=tally.shared_nodes,
+            bisection_points=tally.bisection_points,
             trouble=trouble,
             finished=finished,
         )
@@ -129,9 +123,9 @@ class Watch:
             self._run_began = began
             self._plan(zooms)
         for table in self._new_parts("failures", ["x", "y", "gave_up", "created_at"]):
-            self._failures += table.num_rows
+            self._tally.failures += table.num_rows
             self._note_given_up(table)
-        wanted = ["x", "y", "outcome", "losses", "seconds"]
+        wanted = ["x", "y", "stage", "outcome", "losses", "seconds"]
         for table in self._new_parts("points", wanted):
             self._note(table)
 
@@ -147,17 +141,19 @@ class Watch:
             return
         self._news = self._clock()
         row_outcomes = outcomes(table, self._spec.label.criterion)
-        seconds = table.column("seconds").to_pylist()
-        for place, outcome, took in zip(places, row_outcomes, seconds, strict=True):
+        stages, seconds = (table.column(name).to_pylist() for name in ("stage", "seconds"))
+        lost = not self._lost.isdisjoint(places)
+        for place, stage, outcome, took in zip(places, stages, row_outcomes, seconds, strict=True):
             if place in self._known:
                 continue
             self._known[place] = outcome
+            self._tally.add_run(place, stage, outcome)
             # A run that began before this watch counts for as long as it was watched.
             self._trained += min(took, watched)
             self._longest = max(self._longest, took)
             for point in self._pending.pop(place, ()):
                 self._tell(point, outcome)
-        if self._lost & set(places):  # an outcome of a point that an earlier run gave up
+        if lost:  # an outcome of a point that an earlier run gave up
             self._plan(list(self._program.zooms))
 
     def _note_given_up(self, table: pa.Table) -> None:
@@ -184,10 +180,8 @@ class Watch:
         """Start a new plan, which known outcomes will answer."""
         self._program = make_program(self._spec, zooms)
         self._pending: dict[Values, list[Point]] = {}
-        self._answered: set[Values] = set()
         self._lost: set[Values] = set()
-        self._counts: Counter[Outcome] = Counter()
-        self._thumbnail = Thumbnail()
+        self._tally.plan_again()
 
     def _ask(self) -> None:
         """Ask for points until a portion has no known one; the others wait for their rows."""
@@ -203,16 +197,15 @@ class Watch:
                     self._pending.setdefault(place, []).append(point)
 
     def _tell(self, point: Point, outcome: Outcome | None) -> None:
-        frame, place = self._program.frame, (point.x, point.y)
+        place = point.x, point.y
+        # Read before the answer, which may end the stage.
+        stage, frames = self._program.stage, self._program.frames
         self._program.tell([(point, outcome)])
         if outcome is None:
             self._lost.add(place)
-            return
-        if place not in self._answered:
-            self._answered.add(place)
-            self._counts[outcome] += 1
-        if point.frame == frame.id:  # frames filled side by side share one small map
-            self._thumbnail.put(frame, point, outcome)
+            self._tally.give_up(place)
+        else:
+            self._tally.answer(place, stage, frames, point, outcome)
 
 
 def _contradict(stored: Sequence[Zoom], planned: Sequence[Zoom]) -> bool:

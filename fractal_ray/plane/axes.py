@@ -195,6 +195,11 @@ def stage_of(frame_id: int) -> int:
     return frame_id if frame_id < PER_STAGE else frame_id // PER_STAGE
 
 
+def is_bisection(stage: str) -> bool:
+    """Return True if a stage, by its name, runs points of bisections, which are no nodes."""
+    return stage.endswith(":bisect")
+
+
 def sampler_id(frame_id: int, index: int) -> int:
     """Return the frame number for the lines or pairs that stage `index` places on a frame."""
     return index * PER_STAGE + frame_id % PER_STAGE if frame_id >= PER_STAGE else index

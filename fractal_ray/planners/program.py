@@ -1,10 +1,11 @@
 """Stages in order: each planner starts when the one before it is done."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from fractal_ray.plane.axes import Frame, Point
 from fractal_ray.plane.zoom import Zoom
 from fractal_ray.planners.base import Planner, Result
+from fractal_ray.planners.side_by_side import SideBySide
 
 StageMaker = Callable[[], Planner]
 """Function that makes a stage's planner when the one before it is done."""
@@ -28,7 +29,7 @@ class Program:
             raise ValueError("a program needs at least one stage")
         self._stages = list(stages)
         self._index = 0
-        self._current = stages[0][1]()
+        self._current = self._filling = stages[0][1]()
         self.zooms = zooms
 
     @property
@@ -39,8 +40,15 @@ class Program:
 
     @property
     def frame(self) -> Frame:
-        """Return the frame that is being filled."""
-        return self._current.frame
+        """Return the frame that is being filled; the last one where a stage has no frame."""
+        return self._filling.frame
+
+    @property
+    def frames(self) -> Mapping[int, Frame]:
+        """Return the frames of the current stage by number; several are filled side by side."""
+        if isinstance(self._filling, SideBySide):
+            return self._filling.frames
+        return {self._filling.frame.id: self._filling.frame}
 
     @property
     def backlog(self) -> int:
@@ -67,3 +75,5 @@ class Program:
         while self._current.done and self._index + 1 < len(self._stages):
             self._index += 1
             self._current = self._stages[self._index][1]()
+            if not isinstance(self._current, SideBySide) or self._current.planners:
+                self._filling = self._current

@@ -1,6 +1,6 @@
 """Planners of several frames at once: the windows of a zoom are filled beside each other."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from fractal_ray.plane.axes import Frame, Point
 from fractal_ray.planners.base import Planner, Result
@@ -13,10 +13,12 @@ class SideBySide:
     ----------
     planners
         Planners of frames with different numbers; each of them requests at least one point.
+        `frames` holds these frames by number.
     """
 
     def __init__(self, planners: Sequence[Planner]) -> None:
         self.planners = {planner.frame.id: planner for planner in planners}
+        self.frames: Mapping[int, Frame] = {planner.frame.id: planner.frame for planner in planners}
 
     @property
     def frame(self) -> Frame:

@@ -48,7 +48,7 @@ def finding(facts: Facts) -> str:
     whole, boundary = facts.frames[0].analysis, facts.sweep.spec.label.boundary
     share = whole.yes_ratio or 0.0
     if whole.unknown_nodes:
-        sentence = f"Of the nodes that are known so far {share:.1%} are {boundary}"
+        sentence = f"Of the nodes with a known label {share:.1%} are {boundary}"
     else:
         sentence = f"{share:.1%} of the axes' plane is {boundary}, the rest is {NO[boundary]}"
     return f"{sentence}; {_border(facts)}. Verdict: {facts.main.analysis.verdict}."

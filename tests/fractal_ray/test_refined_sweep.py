@@ -164,7 +164,7 @@ def test_analysis_tells_what_was_run_and_what_the_audit_saw(sweep):
 def test_status_counts_points_without_promising_a_number(sweep):
     status = read_status(sweep)
     assert (status.points, status.planned, status.others) == (sweep.table().num_rows, None, 0)
-    assert status.lines()[0].startswith(f"refined: {status.points} points so far (")
+    assert status.lines()[0].startswith(f"refined: {status.points} points (")
 
 
 def test_a_plan_prices_borders_of_several_dimensions(sweep):
@@ -221,10 +221,10 @@ def test_the_small_map_takes_points_that_are_no_nodes():
     frame = Frame(5, Axis("a", "log", 1e-4, 1.0), Axis("b", "linear", 0.0, 1.0), 3, 3)
     live = Thumbnail()
     for number, (x, y) in enumerate([(1e-4, 0.0), (1.0, 1.0), (1.1e-2, 0.4)]):
-        live.put(frame, Point(5, 40, 10**6 + number, 7, x, y), Outcome.DIVERGED)
+        live.put({5: frame}, Point(5, 40, 10**6 + number, 7, x, y), Outcome.DIVERGED)
     narrow = Axis("a", "log", 1e-3, float(np.nextafter(1e-3, 1)))
     assert narrow.fraction(narrow.max) == 1.0
-    rows = np.array(live.rows())
+    rows = np.array(live.rows(frame))
     assert np.argwhere(rows == 2).tolist() == [[0, 0], [1, 2], [3, 3]]
 
 

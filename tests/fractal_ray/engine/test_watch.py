@@ -17,7 +17,9 @@ import pytest
 from typer.testing import CliRunner
 
 from fractal_ray.analysis.status import read_status
+from fractal_ray.analysis.summary import analyze
 from fractal_ray.cli.main import app
+from fractal_ray.cli.screen import one_line
 from fractal_ray.dataset.header import HEADER
 from fractal_ray.dataset.rows import Failure, Origin
 from fractal_ray.engine.budget import Budget
@@ -53,8 +55,9 @@ PLANS: dict[str, list[dict[str, Any]]] = {
 
 
 def counts(progress: Progress) -> dict[str, Any]:
-    """Select the counts on which run and watch agree if frames share no points."""
+    """Select the counts on which run and watch agree, and the small map."""
     names = ("stage", "total", "done", "outcomes", "failures", "gave_up", "finished")
+    names += ("shared_nodes", "bisection_points", "map")
     return {name: getattr(progress, name) for name in names}
 
 
@@ -68,21 +71,26 @@ def test_it_ends_where_the_run_ends(make_sweep: MakeSweep, plan: str) -> None:
         seen, fresh = watch.look(), Watch(sweep).look()
         assert not seen.finished
         assert fresh.stage == seen.stage == stopped.stage
-        # A plan whose frames are known when it begins does not repeat their bisection.
-        if not plan.startswith("around"):
-            assert fresh.outcomes == seen.outcomes == read_status(sweep).outcomes
-        assert fresh.done <= seen.done
+        status = read_status(sweep)
+        assert stopped.done == seen.done == fresh.done == points == status.points + status.others
+        assert stopped.outcomes == fresh.outcomes == seen.outcomes == status.outcomes
+        assert "so far" in status.lines()[0] or status.planned is not None
     done = sweep.run("local")
     assert done.finished
-    if plan in ("refined", "lines and pairs"):
-        assert counts(Watch(sweep).look()) == counts(done)
-    for last in (watch.look(), Watch(sweep).look()):
-        assert (last.stage, last.finished, last.total) == (done.stage, True, last.done)
-        assert last.outcomes == read_status(sweep).outcomes or plan.startswith("around")
+    status = read_status(sweep)
+    assert done.done == done.total == len(set(sweep.table()["point_id"].to_pylist()))
+    assert done.done == status.points + status.others == analyze(sweep)[0].points
+    assert (done.outcomes, done.bisection_points) == (status.outcomes, status.bisection_points)
+    assert status.finished
+    assert "so far" not in "".join(status.lines())
+    for last in (watch.look(), Watch(sweep).look(), sweep.run("local")):
+        assert counts(last) == counts(done)
+    assert (done.bisection_points > 20) == plan.startswith("around")
+    assert (done.shared_nodes > 0) == (plan not in ("refined", "lines and pairs"))
 
 
 def test_a_point_that_frames_share_is_one_run(make_sweep: MakeSweep) -> None:
-    """Count a shared point once, as `status` does; the run meets it in each of its frames."""
+    """Count a shared point once, and name the nodes that share a run beside it."""
     sweep = make_sweep(stages=[{"grid": {"points": 9}}, {"grid": {"points": 17}}])
     watch = Watch(sweep)
     for points in (60, 150):
@@ -90,9 +98,11 @@ def test_a_point_that_frames_share_is_one_run(make_sweep: MakeSweep) -> None:
         for seen in (watch.look(), Watch(sweep).look()):
             assert seen.stage == stopped.stage
             assert seen.done == sum(seen.outcomes.values()) == points
-    assert sweep.run("local").done == 81 + 289
-    for last in (watch.look(), Watch(sweep).look()):
+    for last in (sweep.run("local"), watch.look(), Watch(sweep).look()):
         assert (last.done, last.total, last.finished) == (289, 289, True)
+        assert last.shared_nodes == 81
+        assert one_line(last).startswith("289/289 points (")
+        assert "), 81 nodes share a run with another node, 0 failures, " in one_line(last)
         assert last.outcomes == read_status(sweep).outcomes
 
 

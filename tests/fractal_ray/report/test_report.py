@@ -436,7 +436,7 @@ class TestUnfinished:
         sweep.run("local", budget=Budget(points=90))
         facts = read_facts(sweep)
         assert words.unfinished(facts)[0] == "Not finished: frame 0."
-        assert sections.head(facts)["finding"].startswith("Of the nodes that are known so far ")
+        assert sections.head(facts)["finding"].startswith("Of the nodes with a known label ")
         text = visible(render(facts))
         assert "Not finished: no audit yet." in text
         assert "every node of a grid is run" not in text
