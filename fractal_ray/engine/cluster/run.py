@@ -56,7 +56,7 @@ def run_on_ray(
     """
     address = address_to_join(address)
     say("starting Ray" if address is None else f"joining Ray at {address}")
-    with cluster(address, num_cpus) as own:
+    with cluster(address, num_cpus, say) as own:
         import ray
 
         from fractal_ray.engine.cluster.room import slot_count

@@ -7,7 +7,7 @@ import secrets
 import signal
 import socket
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -30,9 +30,18 @@ _QUIET = {
     "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",
 }
 
+_ABOUT_UV = (
+    "below `uv run`, Ray ships the current folder to the cluster and builds its environment on each"
+    " node; RAY_ENABLE_UV_RUN_RUNTIME_ENV=0 switches that off where the nodes have fractal-ray"
+)
+
 
 @contextmanager
-def cluster(address: str | None, num_cpus: int | None = None) -> Iterator[bool]:
+def cluster(
+    address: str | None,
+    num_cpus: int | None = None,
+    say: Callable[[str], None] = lambda text: None,
+) -> Iterator[bool]:
     """Start or join a Ray cluster for the duration of a sweep.
 
     Parameters
@@ -43,6 +52,8 @@ def cluster(address: str | None, num_cpus: int | None = None) -> Iterator[bool]:
         session that is initialised already (a notebook, a test) is used and left running.
     num_cpus
         Logical CPUs of a cluster of our own; None for the machine's.
+    say
+        Called with one line if Ray ships the folder of `uv run` to a cluster that is joined.
 
     Yields
     ------
@@ -58,6 +69,8 @@ def cluster(address: str | None, num_cpus: int | None = None) -> Iterator[bool]:
     with _environment(_QUIET if address else {**_QUIET, **_LOOPBACK_ONLY, **_token()}):
         import ray
 
+        if (address or ray.is_initialized()) and _uv_run():
+            say(_ABOUT_UV)
         if ray.is_initialized():
             yield False
             return
@@ -83,6 +96,7 @@ def address_to_join(address: str | None) -> str | None:
 
 def _join(address: str) -> None:
     import ray
+    from ray.exceptions import RayError
 
     if address.startswith("ray://"):
         raise SweepError(
@@ -92,8 +106,10 @@ def _join(address: str) -> None:
     try:
         _knock(address)
         ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
-    except (OSError, RuntimeError, ValueError) as error:
+    except (OSError, RuntimeError, ValueError, RayError) as error:
         reason = " ".join(str(error).split())
+        if _uv_run() and not isinstance(error, OSError):
+            reason = f"{reason}\nThe cause may be this: {_ABOUT_UV}"
         raise SweepError(
             f"no Ray cluster to join at {address!r}: {reason}\n"
             "Start one with `ray start --head`, give another --address, or leave --address and"
@@ -116,13 +132,38 @@ def _start(num_cpus: int | None) -> None:
     # Both were read from the environment when ray was imported, which may be before our time.
     ray_constants.ENABLE_RAY_CLUSTER = False
     Config.initialize("")
-    ray.init(
-        address="local",  # else Ray joins one that somebody has started on this machine
-        num_cpus=num_cpus,
-        include_dashboard=False,
-        log_to_driver=False,
-        logging_level=logging.ERROR,
-    )
+    with _uv_hook_off():
+        ray.init(
+            address="local",  # else Ray joins one that somebody has started on this machine
+            num_cpus=num_cpus,
+            include_dashboard=False,
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+        )
+
+
+def _uv_run() -> bool:
+    """Return True if Ray gives workers the environment of a `uv run` above this process."""
+    from ray._private import ray_constants
+    from ray._private.runtime_env.uv_runtime_env_hook import _get_uv_run_cmdline
+
+    return ray_constants.RAY_ENABLE_UV_RUN_RUNTIME_ENV and bool(_get_uv_run_cmdline())
+
+
+@contextmanager
+def _uv_hook_off() -> Iterator[None]:
+    """Let workers run with the Python of this process, also below `uv run`.
+
+    Ray would ship the current folder and build an environment for each worker.
+    """
+    from ray._private import ray_constants
+
+    before = ray_constants.RAY_ENABLE_UV_RUN_RUNTIME_ENV
+    ray_constants.RAY_ENABLE_UV_RUN_RUNTIME_ENV = False
+    try:
+        yield
+    finally:
+        ray_constants.RAY_ENABLE_UV_RUN_RUNTIME_ENV = before
 
 
 @functools.cache

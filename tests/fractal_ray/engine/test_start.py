@@ -1,0 +1,69 @@
+"""Settings with which Ray is started or joined, without a cluster."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import ray
+from ray._private import ray_constants, worker
+from ray._private.runtime_env import uv_runtime_env_hook
+
+from fractal_ray.engine.cluster import start
+from fractal_ray.errors import SweepError
+
+Join = Callable[..., tuple[Any, list[str]]]
+
+
+@pytest.fixture
+def join(monkeypatch: pytest.MonkeyPatch) -> Join:
+    """Return ``join(address)``: open a cluster with Ray replaced.
+
+    It returns the runtime environment that Ray would give the workers, and the lines said.
+    """
+    environments: list[Any] = []
+    lines: list[str] = []
+
+    def init(**arguments: Any) -> None:
+        environments.append(worker._maybe_modify_runtime_env({"working_dir": "."}, False))
+
+    monkeypatch.setattr(ray, "init", init)
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    monkeypatch.setattr(ray, "shutdown", lambda: None)
+    monkeypatch.setattr(start, "_knock", lambda address: None)
+    command = ["uv", "run", "fractal-ray", "run"]
+    monkeypatch.setattr(uv_runtime_env_hook, "_get_uv_run_cmdline", lambda: command)
+    monkeypatch.setattr(ray_constants, "RAY_ENABLE_UV_RUN_RUNTIME_ENV", True)
+
+    def call(address: str | None) -> tuple[Any, list[str]]:
+        with start.cluster(address, say=lines.append) as own:
+            assert own is (address in (None, "local"))
+        return environments.pop(), lines
+
+    return call
+
+
+@pytest.mark.parametrize("address", [None, "local"])
+def test_a_ray_of_our_own_ignores_uv_run(join: Join, address: str | None) -> None:
+    assert join(address) == ({"working_dir": "."}, [])
+    assert ray_constants.RAY_ENABLE_UV_RUN_RUNTIME_ENV, "a cluster that is joined later has it"
+
+
+def test_a_joined_ray_has_the_hook_and_a_line_says_so(join: Join) -> None:
+    environment, lines = join("127.0.0.1:6379")
+    assert environment["py_executable"].startswith("uv run")
+    assert lines == [start._ABOUT_UV]
+
+
+def test_no_word_of_uv_where_the_hook_is_off(join: Join, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ray_constants, "RAY_ENABLE_UV_RUN_RUNTIME_ENV", False)
+    assert join("127.0.0.1:6379") == ({"working_dir": "."}, [])
+
+
+def test_a_refusal_of_the_hook_names_its_switch(
+    join: Join, monkeypatch: pytest.MonkeyPatch, tmp_path: Any
+) -> None:
+    (tmp_path / "pyproject.toml").write_text("")
+    (tmp_path / "below").mkdir()
+    monkeypatch.chdir(tmp_path / "below")
+    with pytest.raises(SweepError, match=r"(?s)pyproject\.toml.*RAY_ENABLE_UV_RUN_RUNTIME_ENV=0"):
+        join("127.0.0.1:6379")
