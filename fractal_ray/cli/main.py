@@ -68,9 +68,10 @@ def main() -> None:
     """Run the command line: print a user's mistake as one message, other errors with traceback."""
     from fractal_ray.errors import SweepError
     from nanochat.cli.closed_pipe import survive_closed_pipes
-    from nanochat.cli.notes import show_warnings_plainly
+    from nanochat.cli.notes import print_any_text, show_warnings_plainly
     from nanochat.cli.torchrun import refuse_torchrun
 
+    print_any_text()
     survive_closed_pipes()
     show_warnings_plainly()
     try:

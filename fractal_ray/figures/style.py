@@ -61,7 +61,10 @@ _ONE_AT_A_TIME = threading.RLock()
 def shared_style() -> Iterator[None]:
     """Apply the shared settings, then restore those of the caller.
 
+    Settings of the caller, such as ``text.usetex`` in a matplotlibrc, do not reach the figures.
     matplotlib keeps its settings in one global, so the block is held by one thread at a time.
     """
-    with _ONE_AT_A_TIME, matplotlib.rc_context(_SETTINGS):
+    with _ONE_AT_A_TIME, matplotlib.rc_context():
+        matplotlib.rcdefaults()
+        matplotlib.rcParams.update(_SETTINGS)
         yield

@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -81,5 +82,7 @@ def _show(answers: Any) -> None:
 def _cell(text: str) -> Any:
     from rich.text import Text
 
-    text = " ".join(text.split())
+    # Escaped before the table is laid out, so that its columns stay straight.
+    encoding = sys.stdout.encoding or "utf-8"
+    text = " ".join(text.encode(encoding, "backslashreplace").decode(encoding).split())
     return Text(text if len(text) <= LONGEST_CELL else text[: LONGEST_CELL - 1] + "…")

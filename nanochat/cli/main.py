@@ -17,7 +17,7 @@ from nanochat.cli.data import app as data_app
 from nanochat.cli.export import export_command
 from nanochat.cli.finetune import finetune_command
 from nanochat.cli.import_model import import_command
-from nanochat.cli.notes import show_warnings_plainly
+from nanochat.cli.notes import print_any_text, show_warnings_plainly
 from nanochat.cli.pretrain import pretrain_command
 from nanochat.cli.probe_batch_size import probe_batch_size_command
 from nanochat.cli.repro_check import repro_check_command
@@ -59,6 +59,7 @@ def _flags(command: Any) -> Iterator[str]:
 
 def main() -> None:
     """Run the command line; bad input ends it with one line on stderr and exit code 2."""
+    print_any_text()
     survive_closed_pipes()
     show_warnings_plainly()
     command = get_command(app)

@@ -1,5 +1,6 @@
-"""Warnings as one plain line, without their place in the code."""
+"""Standard streams of a command: any text in any encoding, and warnings as one plain line each."""
 
+import io
 import sys
 import warnings
 from typing import Any
@@ -8,6 +9,16 @@ from typing import Any
 def show_warnings_plainly() -> None:
     """Print each warning of this process as ``note: ...`` on stderr from now on."""
     warnings.showwarning = _note
+
+
+def print_any_text() -> None:
+    """Let stdout and stderr escape characters that their encoding lacks, instead of raising.
+
+    Half of a surrogate pair, which JSON can hold, has no form in any encoding.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # notebooks and tests have streams of other types
+            stream.reconfigure(errors="backslashreplace")
 
 
 def _note(message: Warning | str, *_: Any) -> None:
