@@ -34,8 +34,9 @@ def _surviving(stream: Any) -> Any:
     if type(raw) is not io.FileIO:
         return stream
     stream.flush()
+    file = _PipeFile(raw.fileno(), "w", closefd=False)
     return io.TextIOWrapper(
-        io.BufferedWriter(_PipeFile(raw.fileno(), "w", closefd=False)),
+        file if buffer is raw else io.BufferedWriter(file),  # pyright: ignore[reportArgumentType]
         encoding=stream.encoding,
         errors=stream.errors,
         line_buffering=stream.line_buffering,

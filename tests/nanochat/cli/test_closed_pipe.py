@@ -43,6 +43,15 @@ def test_a_closed_pipe_ends_the_printing_only(tmp_path: Path, stream: str) -> No
     assert (tmp_path / "done").read_text() == "19999"
 
 
+def test_an_unbuffered_stream_stays_unbuffered() -> None:
+    code = (
+        "import os; from nanochat.cli.closed_pipe import survive_closed_pipes\n"
+        "survive_closed_pipes(); print('shown'); os._exit(0)\n"
+    )
+    command = [sys.executable, "-u", "-c", code]
+    assert subprocess.run(command, capture_output=True, timeout=60).stdout == b"shown\n"
+
+
 @pytest.mark.parametrize(
     "words", [["nanochat", "finetune", "--preset", "tiny"], ["fractal_ray", "status", "none.yaml"]]
 )
