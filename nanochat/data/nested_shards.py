@@ -12,6 +12,7 @@ from pathlib import Path
 
 from nanochat.data.messages_table import Conversation, messages_array, write_table
 from nanochat.errors import NanochatError
+from nanochat.files.git_lfs import refuse_pointer
 from nanochat.tokenizer.tokenizer import Tokenizer
 
 _PATTERN = "shard_*.parquet"
@@ -190,6 +191,7 @@ def _read_about(path: Path) -> About:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
+    refuse_pointer(path)
     try:
         metadata = pq.read_schema(path).metadata or {}
         return About(**json.loads(metadata[b"nanochat"]))

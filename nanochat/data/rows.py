@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from nanochat.errors import NanochatError, missing_library
+from nanochat.files.git_lfs import refuse_pointer
 from nanochat.files.hub import split_revision
 from nanochat.files.retry import with_retries
 
@@ -59,6 +60,7 @@ def read_rows(
     one_file = path == Path(source).expanduser()
     if one_file and split != "train" and path.stem not in spellings(split):
         warnings.warn(f"{path} has one split: all its rows are read as {split!r}", stacklevel=2)
+    refuse_pointer(path)
     return _parquet_rows(path, columns) if path.suffix == ".parquet" else _lines(path)
 
 

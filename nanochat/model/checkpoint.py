@@ -20,10 +20,12 @@ from torch import Tensor
 
 from nanochat.errors import NanochatError
 from nanochat.files.atomic import write_atomically
+from nanochat.files.git_lfs import refuse_pointer
 from nanochat.model.generations import later_tensors, later_windows
 from nanochat.model.gpt import GPT, GPTConfig
 
-_COMPILED = "_orig_mod."  # prefix that torch.compile adds to every key
+# Prefixes that torch.compile and DistributedDataParallel add to every key, in any order.
+_WRAPPERS = re.compile(r"(?:_orig_mod\.|module\.)+")
 VOCABULARY = ("transformer.wte.weight", "lm_head.weight")
 # Limits of a config from a file: these fields cost memory and time before the tensors are read.
 LIMITS = {"sequence_len": 2**17, "n_layer": 2**10}
@@ -180,6 +182,7 @@ def _complete_steps(folder: Path) -> list[int]:
 
 
 def _read_tensors(path: Path) -> dict[str, Tensor]:
+    refuse_pointer(path)
     try:
         with path.open("rb") as file:
             whole = zipfile.is_zipfile(file)
@@ -196,10 +199,29 @@ def _read_tensors(path: Path) -> dict[str, Tensor]:
         raise NanochatError(f"{path} cannot be read: {reason}") from error
     if not isinstance(loaded, dict) or not all(torch.is_tensor(v) for v in loaded.values()):
         raise NanochatError(f"{path} holds something other than named tensors")
-    return {str(key).removeprefix(_COMPILED): tensor for key, tensor in loaded.items()}
+    return unwrapped(path, loaded)
+
+
+def unwrapped(path: Path, state: Mapping[Any, Tensor]) -> dict[str, Tensor]:
+    """Return tensors under the names of the bare model, without the prefixes of its wrappers.
+
+    Raises
+    ------
+    NanochatError
+        Where two keys become one name.
+    """
+    keys: dict[str, Any] = {}
+    for key in state:
+        prefix = _WRAPPERS.match(str(key))
+        name = str(key)[prefix.end() if prefix else 0 :]
+        if name in keys:
+            raise NanochatError(f"{path}: {keys[name]} and {key} are both tensor {name}")
+        keys[name] = key
+    return {name: state[key] for name, key in keys.items()}
 
 
 def _read_meta(path: Path) -> tuple[dict[str, Any], GPTConfig]:
+    refuse_pointer(path)
     try:
         meta = _need(json.loads(path.read_bytes()), dict, "it must be an object")
         given = _need(meta["model_config"], dict, "model_config must be an object")

@@ -14,12 +14,14 @@ from torch import Tensor
 
 from nanochat.errors import NanochatError, missing_library
 from nanochat.files.atomic import write_atomically
+from nanochat.files.git_lfs import refuse_pointer
 from nanochat.model.checkpoint import (
     VOCABULARY,
     Checkpoint,
     check_finite,
     check_limit,
     check_state,
+    unwrapped,
     weights,
 )
 from nanochat.model.config import GPTConfig
@@ -175,6 +177,7 @@ def _write(path: Path, content: Mapping[str, Any]) -> Path:
 
 
 def _read(path: Path) -> dict[str, Any]:
+    refuse_pointer(path)
     try:
         content = json.loads(path.read_bytes())
     except OSError as error:
@@ -223,6 +226,7 @@ def _weights(folder: Path, config: GPTConfig) -> tuple[dict[str, Tensor], int]:
     state: dict[str, Tensor] = {}
     noted: dict[str, str] = {}
     for path in _files(folder):
+        refuse_pointer(path, path.name)
         try:
             with safe_open(path, framework="pt") as file:
                 noted |= file.metadata() or {}
@@ -230,7 +234,8 @@ def _weights(folder: Path, config: GPTConfig) -> tuple[dict[str, Tensor], int]:
         except (SafetensorError, OSError) as error:
             raise NanochatError(f"{path.name} cannot be read: {error}") from error
     ours = {theirs: name for name, theirs in _names(config.n_layer).items()}
-    renamed = {ours.get(name, name): tensor for name, tensor in state.items()}
+    bare = unwrapped(Path(WEIGHTS), state)
+    renamed = {ours.get(name, name): tensor for name, tensor in bare.items()}
     check_state(Path(WEIGHTS), config, renamed)
     step = noted.get("step", "0")
     return renamed, int(step) if step.isdecimal() else 0

@@ -11,6 +11,7 @@ from typing import Any
 
 from nanochat.errors import NanochatError, missing_library
 from nanochat.files.atomic import write_atomically
+from nanochat.files.git_lfs import refuse_pointer
 from nanochat.tokenizer.tokenizer import Tokenizer
 
 BOS, END = "<|bos|>", "<|assistant_end|>"
@@ -122,6 +123,7 @@ def import_tokenizer(folder: Path) -> Tokenizer:
         normaliser, another way of splitting, merges that are not in the order of their ids.
     """
     path = Path(folder) / "tokenizer.json"
+    refuse_pointer(path)
     try:
         content = json.loads(path.read_bytes())
         return _import(content)

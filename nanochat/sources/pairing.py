@@ -5,6 +5,7 @@ from pathlib import Path
 import torch
 
 from nanochat.errors import NanochatError
+from nanochat.files.git_lfs import refuse_pointer
 from nanochat.model.checkpoint import Checkpoint
 from nanochat.tokenizer.tokenizer import SPECIAL_TOKENS, Tokenizer
 
@@ -43,6 +44,7 @@ def check_pair(checkpoint: Checkpoint, tokenizer: Tokenizer, folder: Path) -> No
 
 def _check_bytes(folder: Path, tokenizer: Tokenizer) -> None:
     path = folder / "token_bytes.pt"
+    refuse_pointer(path)
     try:
         counts = torch.load(path, map_location="cpu", weights_only=True)
         silent = set(torch.nonzero(counts == 0).flatten().tolist())

@@ -18,6 +18,7 @@ import tiktoken
 
 from nanochat.errors import NanochatError
 from nanochat.files.atomic import write_atomically
+from nanochat.files.git_lfs import refuse_pointer
 from nanochat.tokenizer.conversation import render
 
 SPLIT_PATTERN = (
@@ -182,6 +183,7 @@ class Tokenizer:
 
     @classmethod
     def _from_json(cls, path: Path) -> Self:
+        refuse_pointer(path)
         try:
             content = json.loads(path.read_bytes())
             tokens = [base64.b64decode(token) for token in content["tokens_base64"]]
@@ -192,6 +194,7 @@ class Tokenizer:
 
     @classmethod
     def _from_pickle(cls, path: Path) -> Self:
+        refuse_pointer(path)
         state = _published_state(path)
         try:
             ranks, special = state["mergeable_ranks"], state["special_tokens"]

@@ -116,9 +116,21 @@ def _rewrite(folder: Path, change: Any) -> None:
     torch.save(change(state) or state, path)
 
 
-def test_prefix_of_compiled_models_is_stripped(copy: Path, checkpoint: Checkpoint) -> None:
-    _rewrite(copy, lambda state: {f"_orig_mod.{key}": value for key, value in state.items()})
+@pytest.mark.parametrize(
+    "prefix", ["_orig_mod.", "module.", "module._orig_mod.", "_orig_mod.module."]
+)
+def test_prefixes_of_compiled_and_distributed_models_are_stripped(
+    copy: Path, checkpoint: Checkpoint, prefix: str
+) -> None:
+    _rewrite(copy, lambda state: {prefix + key: value for key, value in state.items()})
     assert load_checkpoint(copy).fingerprint == checkpoint.fingerprint
+
+
+def test_a_tensor_with_and_without_a_prefix_is_refused(copy: Path) -> None:
+    _rewrite(copy, lambda state: {**state, "module.lm_head.weight": state["lm_head.weight"]})
+    message = r"000400\.pt: lm_head\.weight and module\.lm_head\.weight are both tensor lm_head"
+    with pytest.raises(NanochatError, match=message):
+        load_checkpoint(copy)
 
 
 def test_padded_vocabulary_and_bfloat16_are_read(copy: Path) -> None:

@@ -186,6 +186,12 @@ def test_round_trip_keeps_every_bit(
     assert read.fingerprint == tokenizer.fingerprint
 
 
+def test_prefixes_of_distributed_models_are_stripped(copy: Path, checkpoint: Checkpoint) -> None:
+    path = copy / "model.safetensors"
+    save_file({f"module.{key}": value for key, value in load_file(path).items()}, path)
+    assert import_transformers(copy)[0].fingerprint == checkpoint.fingerprint
+
+
 def test_dtypes_are_kept_and_padding_is_cut(
     tmp_path: Path, checkpoint: Checkpoint, tokenizer: Tokenizer
 ) -> None:
