@@ -1,5 +1,7 @@
 """``fractal-ray submit``: run a sweep as a job on a cluster."""
 
+import json
+import shlex
 import sys
 import tempfile
 from pathlib import Path
@@ -14,9 +16,11 @@ from fractal_ray.cli.run import run
 if TYPE_CHECKING:
     from fractal_ray.engine.jobs.package import Shipment
     from fractal_ray.engine.jobs.request import JobRequest
+    from fractal_ray.spec.sweep_spec import SweepSpec
 
 
 def submit(
+    context: typer.Context,
     spec: SpecArgument,
     arguments: Annotated[
         list[str] | None,
@@ -75,7 +79,7 @@ def submit(
     """
     from fractal_ray.engine.jobs.package import describe, write_package
 
-    request, shipment = _prepared(spec, arguments or [], job, include, env, install)
+    request, shipment = _prepared(context, spec, arguments or [], job, include, env, install)
     with tempfile.TemporaryDirectory() as folder:
         package = Path(folder) / "package.zip"
         try:
@@ -100,6 +104,7 @@ def submit(
 
 
 def _prepared(
+    context: typer.Context,
     spec: str,
     arguments: list[str],
     job: str | None,
@@ -125,6 +130,13 @@ def _prepared(
     shipment = gather([*include])
     shipment.refuse_missing(spec, "spec")
     job_request.check_paths(sweep, shipment)
+    folder = job_request.job_folder(shipment)
+    if folder is None:
+        raise SweepError(
+            "a job runs in the folder of the package that matches the current one, and no file of"
+            f" {shipment.name(Path.cwd()) or Path.cwd()} is shipped; submit from the root:\n"
+            + _at_root(context, shipment, sweep)
+        )
     if install and "pyproject.toml" not in shipment:
         raise SweepError(
             f"--install: there is no pyproject.toml among the shipped files of {shipment.root};"
@@ -132,11 +144,42 @@ def _prepared(
         )
     return job_request.JobRequest(
         id=job_request.job_id(job, sweep),
-        entrypoint=job_request.entrypoint(shipment, spec, arguments),
+        entrypoint=job_request.entrypoint(folder, spec, arguments),
         env=job_request.job_environment(env, sweep.storage),
         metadata=job_request.metadata(sweep),
         install=install,
     ), shipment
+
+
+def _at_root(context: typer.Context, shipment: "Shipment", sweep: "SweepSpec") -> str:
+    """Return this command as it is typed in the root of the package; values of --env are hidden."""
+
+    def text(name: str, value: Any) -> str:
+        if name == "include":
+            return shipment.name(value) or value
+        return f"{value.partition('=')[0]}=VALUE" if name == "env" and "=" in value else str(value)
+
+    words = ["fractal-ray", "submit", shipment.name(context.params["spec"]) or "."]
+    for option in context.command.params:
+        name = option.name or ""
+        source = context.get_parameter_source(name)
+        if option.param_type_name != "option" or source is None or source.name == "DEFAULT":
+            continue
+        value = context.params[name]
+        if value is True:
+            words.append(option.opts[0])
+        else:
+            for item in value if isinstance(value, list | tuple) else [value]:
+                words += [option.opts[0], text(name, item)]
+    # Paths in the spec are relative to the folder of the command.
+    moved = [
+        ("--set", f"{key}={json.dumps(shipment.name(path))}")
+        for key, path in sweep.workload.files()
+        if not path.startswith(("/", "~"))
+    ]
+    arguments = [*context.params["arguments"], *(word for pair in moved for word in pair)]
+    words += ["--", *arguments] if arguments else []
+    return f"cd {shlex.quote(str(shipment.root))} && {shlex.join(words)}"
 
 
 def _parsed(spec: str, arguments: list[str]) -> dict[str, Any]:

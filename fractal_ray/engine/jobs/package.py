@@ -1,10 +1,11 @@
 """The package of a job: the tracked files of a repository, in one zip file."""
 
 import os
+import shlex
 import subprocess
 import zipfile
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -28,14 +29,11 @@ class Shipment:
         Bytes of each file by its path below `root`, with forward slashes, in order.
     untracked
         Files that git neither tracks nor ignores; they are not shipped.
-    in_git
-        True if `root` is a git repository.
     """
 
     root: Path
     sizes: Mapping[str, int]
     untracked: tuple[str, ...]
-    in_git: bool
 
     def __contains__(self, name: str) -> bool:
         """Return True if a file, or a file below a folder, is shipped."""
@@ -58,10 +56,20 @@ class Shipment:
             return
         if not Path(path).exists():
             raise SweepError(f"{what} {path} does not exist here, so the job would not find it")
-        mend = f"--include {path}"
-        if self.in_git:
-            mend = f"git add {path} (no commit is needed), or {mend}"
+        if Path(path).is_dir() and not any(_files_below(self.root, Path(path))):
+            raise SweepError(f"{what} {path} holds no file, so the job would not find it")
+        mend = f"--include {shlex.quote(path)}"
+        if self._can_be_added(name):
+            mend = f"git add {shlex.quote(path)} (no commit is needed), or {mend}"
         raise SweepError(f"{what} {path} would not be shipped; {mend}")
+
+    def _can_be_added(self, name: str) -> bool:
+        """Return True if `git add` ships a path: git refuses ignored files and nested repositories.
+
+        A link to a folder that is added is still not shipped.
+        """
+        below = (o for o in self.untracked if o == name or o.startswith(f"{name}/"))
+        return any((self.root / other).is_file() for other in below)
 
 
 def gather(include: Iterable[str] = ()) -> Shipment:
@@ -92,7 +100,6 @@ def gather(include: Iterable[str] = ()) -> Shipment:
         root,
         {name: (root / name).stat().st_size for name in sorted(files)},
         tuple(name for name in untracked if name not in files),
-        top is not None,
     )
 
 
@@ -123,10 +130,19 @@ def _included(root: Path, paths: Iterable[str]) -> Iterable[str]:
             raise SweepError(f"--include {path}: there is no such file or folder")
         if not whole.is_relative_to(root):
             raise SweepError(f"--include {path}: only what lies in {root} can be shipped")
-        for file in sorted(whole.rglob("*")) if whole.is_dir() else [whole]:
-            parts = file.relative_to(root).parts
-            if file.is_file() and ".git" not in parts and "__pycache__" not in parts:
-                yield "/".join(parts)
+        names = sorted(_files_below(root, whole))
+        if not names:
+            raise SweepError(f"--include {path}: there is no file to ship in it")
+        yield from names
+
+
+def _files_below(root: Path, path: Path) -> Iterator[str]:
+    """Yield the names below `root` of a file, or of the files in a folder that can be shipped."""
+    whole = Path(os.path.abspath(path))  # noqa: PTH100 - a link keeps its own name
+    for file in whole.rglob("*") if whole.is_dir() else [whole]:
+        parts = file.relative_to(root).parts
+        if file.is_file() and ".git" not in parts and "__pycache__" not in parts:
+            yield "/".join(parts)
 
 
 def write_package(shipment: Shipment, path: Path, limit: int) -> int:

@@ -173,13 +173,18 @@ def passed_names(env: Mapping[str, str]) -> str:
     return ", ".join(sorted(set(env) - set(_STOP))) or "none"
 
 
-def entrypoint(shipment: Shipment, spec: str, arguments: Sequence[str]) -> str:
-    """Return the shell command of a job: a run in the folder that matches the current one."""
-    here = shipment.name(Path.cwd()) or "."
+def job_folder(shipment: Shipment) -> str | None:
+    """Return the folder of the package that matches the current one; None if it holds no file."""
+    folder = shipment.name(Path.cwd())
+    return folder if folder is not None and (folder == "." or folder in shipment) else None
+
+
+def entrypoint(folder: str, spec: str, arguments: Sequence[str]) -> str:
+    """Return the shell command of a job: a run in a folder of the package."""
     path = os.path.relpath(spec)
     # `python -m`, because the shipped code need not be installed there.
     run = shlex.join(["python", "-m", "fractal_ray", "run", path, *arguments])
-    return run if here == "." else f"cd {shlex.quote(here)} && exec {run}"
+    return run if folder == "." else f"cd {shlex.quote(folder)} && exec {run}"
 
 
 def metadata(spec: SweepSpec) -> dict[str, str]:

@@ -3,6 +3,7 @@
 import contextlib
 import http.server
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -194,6 +195,56 @@ def test_a_job_runs_in_the_folder_that_it_was_sent_from(
     assert code == 0
     assert f"package: 1 file of {repository}" in said
     assert "command: cd specs && exec python -m fractal_ray run disc.yaml --storage" in said
+
+
+def test_a_folder_of_which_nothing_is_shipped_is_refused_with_the_command_at_the_root(
+    repository: Path, submit: Callable[..., tuple[int, str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (repository / "data").mkdir()
+    (repository / "data" / "x").write_text("x")
+    (repository / "m").write_text("x")
+    (repository / ".gitignore").write_text("data/\n")
+    git(repository, "add", ".")
+    monkeypatch.chdir(repository / "data")
+    arguments = (
+        *("../specs/disc.yaml", "--dry-run", "--include", "../m", "--env", "A=hush"),
+        *("--", *KEPT, "--set", "workload.model=../m"),
+    )
+    code, said = submit(*arguments)
+    assert code == 2
+    assert "no file of data is shipped; submit from the root:" in said
+    assert "hush" not in said
+    command = said.splitlines()[-1]
+    assert command.startswith(f"cd '{repository}' && fractal-ray submit specs/disc.yaml ")
+    monkeypatch.chdir(repository)
+    words = shlex.split(command.partition(" && ")[2])
+    assert sorted(words[3 : words.index("--")]) == sorted(
+        ["--include", "m", "--env", "A=VALUE", "--dry-run"]
+    )
+    assert words[words.index("--") + 1 :][-2:] == ["--set", 'workload.model="m"']
+    code, said = submit(*words[2:])
+    assert (code, "command: python -m fractal_ray run specs/disc.yaml" in said) == (0, True), said
+    monkeypatch.chdir(repository / "data")
+    code, said = submit(*arguments[:2], "--include", "x", *arguments[2:])
+    assert (code, "command: cd data && exec python" in said) == (0, True), said
+
+
+def test_git_add_is_advised_only_where_it_ships_the_file(
+    repository: Path, submit: Callable[..., tuple[int, str]]
+) -> None:
+    (repository / ".gitignore").write_text("ignored.yaml\n")
+    for name in ("ignored.yaml", "my new.yaml"):
+        shutil.copy("specs/disc.yaml", name)
+    code, said = submit("ignored.yaml", "--dry-run", "--", *KEPT)
+    assert (code, "would not be shipped; --include ignored.yaml" in said) == (2, True)
+    code, said = submit("my new.yaml", "--dry-run", "--", *KEPT)
+    assert (code, "git add 'my new.yaml' (no commit is needed), or" in said) == (2, True)
+    (repository / "empty").mkdir()
+    code, said = submit("specs/disc.yaml", "--include", "empty", "--dry-run", "--", *KEPT)
+    assert (code, "--include empty: there is no file to ship in it" in said) == (2, True)
+    model = ("--set", "workload.model=empty")
+    code, said = submit("specs/disc.yaml", "--dry-run", "--", *KEPT, *model)
+    assert (code, "workload.model: empty holds no file" in said) == (2, True)
 
 
 @pytest.mark.parametrize(
@@ -479,7 +530,7 @@ def test_ids_that_would_not_fit_an_address_are_refused(odd: str) -> None:
 
 
 def test_a_shipment_knows_folders_by_what_is_below_them(tmp_path: Path) -> None:
-    shipment = Shipment(tmp_path, {"models/a/w.pt": 1, "modelsx": 1}, (), True)
+    shipment = Shipment(tmp_path, {"models/a/w.pt": 1, "modelsx": 1}, ())
     assert "models" in shipment
     assert "models/a" in shipment
     assert "model" not in shipment
