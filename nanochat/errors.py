@@ -1,7 +1,12 @@
-"""Exception for bad input, and suggestions for misspelt names."""
+"""Exception for bad input, suggestions for misspelt names, and steps that may fail alone."""
 
+import contextlib
 import difflib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+INTERRUPTED = 130  # exit code after Ctrl-C
 
 
 class NanochatError(ValueError):
@@ -49,3 +54,78 @@ def missing_library(purpose: str, library: str, extra: str) -> NanochatError:
     return NanochatError(
         f"{purpose} needs {library}, which is not installed; pip install 'fractal-ray[{extra}]'"
     )
+
+
+def first_line(error: BaseException) -> str:
+    """Return the first line of an error, with its type unless the error is of this project.
+
+    Examples
+    --------
+    >>> first_line(NanochatError("no model at out"))
+    'no model at out'
+    >>> first_line(KeyError("loss"))
+    "KeyError: 'loss'"
+    """
+    kind = type(error)
+    text = (str(error).strip().splitlines() or [""])[0]
+    if text and kind.__module__.startswith(("nanochat.", "fractal_ray.")):
+        return text
+    return f"{kind.__name__}: {text}" if text else kind.__name__
+
+
+class LaterSteps:
+    """Steps after the main work of a command: a failure or Ctrl-C ends one step and no other.
+
+    Parameters
+    ----------
+    say
+        Called with one line for each step that did not finish.
+
+    Attributes
+    ----------
+    exit_code
+        0 while all needed steps have finished, 1 after a failed one, 130 after Ctrl-C.
+
+    Examples
+    --------
+    >>> later = LaterSteps(print)
+    >>> later.run("draw the map", lambda: 1 / 0)
+    could not draw the map: ZeroDivisionError: division by zero
+    >>> later.exit_code
+    0
+    """
+
+    def __init__(self, say: Callable[[str], None]) -> None:
+        self._say = say
+        self.exit_code = 0
+
+    def run(
+        self, action: str, step: Callable[..., T], *arguments: Any, needed: bool = False
+    ) -> T | None:
+        """Return the result of a step, or None if it did not finish.
+
+        Parameters
+        ----------
+        action
+            Verb and object of the line, e.g. ``"save the model"``.
+        step
+            Function to call with the `arguments`.
+        needed
+            True if the command fails without this step.
+        """
+        try:
+            return step(*arguments)
+        except KeyboardInterrupt:
+            reason = "stopped by Ctrl-C"
+            self.exit_code = INTERRUPTED
+        except Exception as error:
+            reason = first_line(error)
+            if needed:
+                self.exit_code = self.exit_code or 1
+        self.say(f"could not {action}: {reason}")
+        return None
+
+    def say(self, line: str) -> None:
+        """Show a line where that is possible: the screen may be a file on a full disk."""
+        with contextlib.suppress(OSError):
+            self._say(line)

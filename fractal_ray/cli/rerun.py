@@ -37,6 +37,8 @@ def rerun(
             f"losses: up to {repeat.deviation:.2g} (relative) off those of the dataset"
             " (another device, or other software?)"
         )
-    print(f"result: {repeat.result}")
+    if repeat.result is not None:
+        print(f"result: {repeat.result}")
     if repeat.model is not None:
         print(f"model: {repeat.model}")
+    raise typer.Exit(repeat.exit_code)

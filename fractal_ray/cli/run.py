@@ -28,8 +28,10 @@ from fractal_ray.figures.catalog import title_of
 if TYPE_CHECKING:
     from fractal_ray.analysis.summary import Analysis
     from fractal_ray.engine.progress import Progress
+    from fractal_ray.plane.boundary import Raster
     from fractal_ray.sweep import Sweep
     from fractal_ray.tracking.base import Tracker
+    from nanochat.errors import LaterSteps
 
 
 def run(
@@ -73,6 +75,7 @@ def run(
     from fractal_ray.engine.budget import Budget
     from fractal_ray.tracking import tracked
     from fractal_ray.tracking.base import both
+    from nanochat.errors import LaterSteps
 
     sweep = open_sweep(spec, settings, storage, skip_corrupt=skip_corrupt)
     budget = Budget(budget_points, budget_gpu_hours, sweep.spec.resources.cards)
@@ -91,7 +94,8 @@ def run(
                 budget=budget,
                 **{**how, "view": both(how["view"], tracker)},
             )
-        _report(sweep, progress, tracker, as_json=as_json)
+        later = LaterSteps(_note)
+        _report(sweep, progress, tracker, later, as_json=as_json)
     if progress.spent:
         print(
             f"stopped at the budget of {progress.spent}; the same command with a larger one, or"
@@ -105,7 +109,7 @@ def run(
             " the same command tries them again",
             file=sys.stderr,
         )
-        raise typer.Exit(1)
+    raise typer.Exit(later.exit_code or (1 if progress.gave_up else 0))
 
 
 def _note(text: str) -> None:
@@ -120,41 +124,55 @@ def _report(
     sweep: "Sweep",
     progress: "Progress",
     tracker: "Tracker",
+    later: "LaterSteps",
     *,
     as_json: bool,
 ) -> None:
+    """Print the result of a sweep, then draw its map and send both; each step may fail alone."""
     from fractal_ray.analysis.summary import analyze
+
+    again = shlex.join(["fractal-ray", "analyze", sweep.location])
+    analysis = later.run(f"analyze the dataset ({again})", analyze, sweep, needed=True)
+    if analysis is None:
+        return
+    result, raster = analysis
+    if not as_json:
+        print("\n".join(result.lines()), flush=True)
+    name = f"{sweep.spec.name}.png"
+    figure = later.run("draw the map", _draw, sweep, raster, name)
+    if as_json:
+        _print_json(sweep, result, progress, figure)
+    else:
+        print("" if figure is None else f"figure:  {figure}\n", end="")
+        print(f"dataset: {sweep.location}", flush=True)
+    picture = None if figure is None else f"figures/{name}"
+    later.run("send the result to W&B", tracker.end, result, raster, progress, picture)
+
+
+def _draw(sweep: "Sweep", raster: "Raster", name: str) -> str:
     from fractal_ray.figures.maps import three_panel
 
-    result, raster = analyze(sweep)
     drawn = three_panel(raster, title=title_of(sweep), label=sweep.spec.label.boundary)
-    name = f"{sweep.spec.name}.png"
-    figure = keep_figure(sweep, drawn, name)
-    _say(sweep, result, progress, figure, as_json=as_json)
-    tracker.end(result, raster, progress, f"figures/{name}")
+    return keep_figure(sweep, drawn, name)
 
 
-def _say(
-    sweep: "Sweep", result: "Analysis", progress: "Progress", figure: str, *, as_json: bool
+def _print_json(
+    sweep: "Sweep", result: "Analysis", progress: "Progress", figure: str | None
 ) -> None:
-    if as_json:
-        print(
-            json.dumps(
-                {
-                    "dataset": sweep.location,
-                    "figure": figure,
-                    "done": progress.done,
-                    "reused": progress.reused,
-                    "shared_nodes": progress.shared_nodes,
-                    "bisection_points": progress.bisection_points,
-                    "failures": progress.failures,
-                    "gave_up": progress.gave_up,
-                    "spent": progress.spent,
-                    "seconds": progress.seconds,
-                    **result.to_dict(),
-                }
-            )
+    print(
+        json.dumps(
+            {
+                "dataset": sweep.location,
+                "figure": figure,
+                "done": progress.done,
+                "reused": progress.reused,
+                "shared_nodes": progress.shared_nodes,
+                "bisection_points": progress.bisection_points,
+                "failures": progress.failures,
+                "gave_up": progress.gave_up,
+                "spent": progress.spent,
+                "seconds": progress.seconds,
+                **result.to_dict(),
+            }
         )
-        return
-    print("\n".join(result.lines()))
-    print(f"figure:  {figure}\ndataset: {sweep.location}")
+    )

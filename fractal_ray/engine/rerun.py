@@ -35,18 +35,21 @@ class Rerun:
     deviation : float
         Largest relative difference between a loss and the one in the dataset; 0 means equal bits,
         inf that the curves are not equally long.
-    result : Path
-        File with the result.
+    result : Path or None
+        File with the result; None if it could not be written.
     model : Path or None
-        Folder with the model; None where the losses were not finite.
+        Folder with the model; None where the losses were not finite, or if it could not be written.
+    exit_code : int
+        Exit code of the command: not 0 if a file could not be written, or after Ctrl-C.
     """
 
     point_id: str
     x: float
     y: float
     deviation: float
-    result: Path
+    result: Path | None
     model: Path | None
+    exit_code: int
 
 
 def find_row(table: pa.Table, point: str) -> dict[str, Any]:
@@ -134,7 +137,8 @@ def rerun(sweep: "SweepData", point: str, out: Path, say: Callable[[str], None])
     )
     repeat = spec.workload.run_again(request)
     deviation = _deviation(np.asarray(repeat.losses, np.float32), row["losses"])
-    return Rerun(row["point_id"], row["x"], row["y"], deviation, repeat.result, repeat.model)
+    files = (repeat.result, repeat.model, repeat.exit_code)
+    return Rerun(row["point_id"], row["x"], row["y"], deviation, *files)
 
 
 def _check_inside(spec: "SweepSpec", table: pa.Table, point: str, row: dict[str, Any]) -> None:

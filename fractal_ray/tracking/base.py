@@ -15,7 +15,9 @@ class Tracker:
     def __call__(self, progress: Progress) -> None:
         """Receive a state of the running sweep; returns at once."""
 
-    def end(self, result: "Analysis", raster: "Raster", progress: Progress, figure: str) -> None:
+    def end(
+        self, result: "Analysis", raster: "Raster", progress: Progress, figure: str | None
+    ) -> None:
         """Receive the result of a sweep that has ended.
 
         Parameters
@@ -25,7 +27,7 @@ class Tracker:
         progress
             The last state.
         figure
-            Path of the map's picture within the sweep's folder.
+            Path of the map's picture within the sweep's folder; None without a picture.
         """
 
 

@@ -128,7 +128,7 @@ class Runs:
 
     # At the end -----------------------------------------------------------------------------
 
-    def end(self, summary: Mapping[str, Any], figure: str) -> None:
+    def end(self, summary: Mapping[str, Any], figure: str | None) -> None:
         """Log the summary with map, table and artifact, and the points with runs of their own."""
         table = self._store.read(skip_corrupt=True)
         self._log_missed(table)
@@ -144,14 +144,12 @@ class Runs:
             run.summary.update(summed)
             run.finish()
 
-    def _log_summary(self, table: pa.Table, summary: Mapping[str, Any], figure: str) -> None:
+    def _log_summary(self, table: pa.Table, summary: Mapping[str, Any], figure: str | None) -> None:
         run = self._start("summary", "summary", {})
-        with self._store.filesystem.open_input_stream(f"{self._store.root}/{figure}") as stream:
-            picture = Image.open(io.BytesIO(stream.read()))
-        values = {
-            "fractal/image": wandb.Image(picture),
-            "results_table": wandb.Table(**results_table(self._spec, table)),
-        }
+        values: dict[str, Any] = {"results_table": wandb.Table(**results_table(self._spec, table))}
+        if figure is not None:
+            with self._store.filesystem.open_input_stream(f"{self._store.root}/{figure}") as stream:
+                values["fractal/image"] = wandb.Image(Image.open(io.BytesIO(stream.read())))
         run.log(values, step=max(run.step, table.num_rows))
         failures = self._store.read_failures(skip_corrupt=True).num_rows
         numbers = {**summary, "sweep/failures": failures}

@@ -79,7 +79,9 @@ class WandbTracker(Tracker):
         """Receive a state of the running sweep; returns at once."""
         self._guarded(self._follow, progress)
 
-    def end(self, result: "Analysis", raster: "Raster", progress: Progress, figure: str) -> None:
+    def end(
+        self, result: "Analysis", raster: "Raster", progress: Progress, figure: str | None
+    ) -> None:
         """Send the summary, and wait until W&B has all data or the time is over."""
         self._guarded(self._end, result, raster, progress, figure)
 
@@ -131,7 +133,9 @@ class WandbTracker(Tracker):
         except queue.Full:
             pass  # wandb waits for its server; a later state replaces this one
 
-    def _end(self, result: "Analysis", raster: "Raster", progress: Progress, figure: str) -> None:
+    def _end(
+        self, result: "Analysis", raster: "Raster", progress: Progress, figure: str | None
+    ) -> None:
         from fractal_ray.tracking.summary import summary_values
 
         summary = summary_values(result, raster, progress)

@@ -140,14 +140,17 @@ class Repeat:
     losses
         Loss of each step.
     result
-        File with the result.
+        File with the result; None if it could not be written.
     model
-        Folder with the model; None where the losses were not finite.
+        Folder with the model; None where the losses were not finite, or if it could not be written.
+    exit_code
+        Exit code of the command: not 0 if a file could not be written, or after Ctrl-C.
     """
 
     losses: list[float]
-    result: Path
+    result: Path | None
     model: Path | None
+    exit_code: int = 0
 
 
 Rates = Callable[[int], dict[str, float]]

@@ -24,7 +24,7 @@ def finetune_command(given: dict[str, Any], out: Out = Path("results")) -> None:
 
     Every value may be written with = or a space, every name with dashes or underscores. The result
     is a JSON file in the output folder, with a record to repeat the run by. A run that diverges is
-    a result too; the exit status is 0.
+    a result too; the exit status is 0. It is 1 if the result or the model could not be saved.
     """
     settings, recipe = parse_settings(given, os.environ)
     from nanochat.finetune_run.repro_record import fix_environment
@@ -49,11 +49,13 @@ def finetune_command(given: dict[str, Any], out: Out = Path("results")) -> None:
             err=True,
         )
         raise typer.Exit(1) from error
-    typer.echo(f"result: {done.path}")
+    if done.path is not None:
+        typer.echo(f"result: {done.path}")
     if done.model_folder is not None:
         typer.echo(f"model: {done.model_folder}")
     if settings.visualize and done.answers is not None:
-        _show(done.answers)
+        done.later.run("show the answers", _show, done.answers)
+    raise typer.Exit(done.later.exit_code)
 
 
 def _for_a_big_gpu(recipe: Recipe) -> Recipe:

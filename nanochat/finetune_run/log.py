@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 
 import torch
 
+from nanochat.errors import LaterSteps
 from nanochat.finetune_run.inputs import RunInputs
 from nanochat.finetune_run.samples import Sample, answer
 from nanochat.finetune_run.settings import Settings
@@ -37,6 +38,8 @@ class RunLog:
     ----------
     say
         Called with each line.
+    later
+        Steps after the training, to which the validation after the last step belongs.
 
     Attributes
     ----------
@@ -55,6 +58,7 @@ class RunLog:
         inputs: RunInputs,
         tracker: Tracker,
         say: Callable[[str], None],
+        later: LaterSteps,
     ) -> None:
         self.losses: list[float] = []
         self.tokens_seen = 0
@@ -65,7 +69,7 @@ class RunLog:
         split = PARTS[0] in self.lrs  # then no matrix uses the rate of the whole group
         self._groups = [group for group in self.lrs if group != "matrix" or not split]
         self._settings, self._recipe, self._inputs = settings, recipe, inputs
-        self._tracker, self._say = tracker, say
+        self._tracker, self._say, self._later = tracker, say, later
         self._before: list[str] = []
         self._last = 0  # number of the last logged step
         self._device = inputs.model.cos.device
@@ -125,7 +129,12 @@ class RunLog:
         }
         interval = self._settings.eval_every
         if finite and interval and (number % interval == 0 or last):
-            values |= self._validate(number, report.planned_steps)
+            total = report.planned_steps
+            if last:  # the training is over, and must not be lost if this fails
+                action = "measure the last validation loss"
+                values |= self._later.run(action, self._validate, number, total) or {}
+            else:
+                values |= self._validate(number, total)
         self._tracker.log(values, number)
 
     def after(self) -> Answers | None:

@@ -111,11 +111,18 @@ def claim_path(folder: Path, run_name: str) -> Path:
 
 def write_result(
     path: Path, config: Mapping[str, Any], fields: Mapping[str, Any], record: Mapping[str, Any]
-) -> None:
-    """Write ``{"config": ..., "result": ..., "repro": ...}``, whole or not at all."""
+) -> Path:
+    """Write ``{"config": ..., "result": ..., "repro": ...}``, whole or not at all.
+
+    Returns
+    -------
+    Path
+        The path written.
+    """
     content = plain({"config": config, "result": fields, "repro": record})
     text = json.dumps(content, indent=2, allow_nan=False) + "\n"
     write_atomically(path, lambda file: file.write(text.encode()))
+    return path
 
 
 def plain(value: Any) -> Any:

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from nanochat.errors import NanochatError
+from nanochat.errors import LaterSteps, NanochatError
 from nanochat.finetune_run.inputs import RunInputs
 from nanochat.finetune_run.log import Answers, RunLog
 from nanochat.finetune_run.repro_record import repro_record
@@ -25,7 +25,7 @@ from nanochat.finetune_run.result import (
     write_result,
 )
 from nanochat.finetune_run.settings import Settings
-from nanochat.finetune_run.tracking import Tracker, tracked
+from nanochat.finetune_run.tracking import tracked
 from nanochat.model.checkpoint import not_finite, weights
 from nanochat.model.torch_settings import isolated
 from nanochat.sharing.published import save_model_folder
@@ -70,17 +70,21 @@ class Finetuned:
     fields
         The result (`nanochat.finetune_run.result.result_fields`).
     path
-        File with the result.
+        File with the result; None if it could not be written.
     answers
         Answers to the sample questions; None without samples.
     model_folder
         Folder of the saved fine-tuned model; None if it was not saved.
+    later
+        Steps after the training; ``later.exit_code`` is not 0 if the result or the model could not
+        be saved, or after Ctrl-C.
     """
 
     fields: dict[str, Any]
-    path: Path
+    path: Path | None
     answers: Answers | None
     model_folder: Path | None
+    later: LaterSteps
 
 
 def run_finetune(
@@ -92,6 +96,9 @@ def run_finetune(
     kernels: Kernels = PLAIN,
 ) -> Finetuned:
     """Fine-tune once, and write ``finetune_single_<run>_<time>.json`` into a folder.
+
+    After the training come the result, the model, the line ``Final: ...``, the answers to the
+    samples and W&B, in this order. Each of them may fail without the others.
 
     Parameters
     ----------
@@ -110,32 +117,46 @@ def run_finetune(
         Whatever ends the training, except divergence, which is a result. The file names it.
     """
     start = time.perf_counter()
+    later = LaterSteps(say)
     config = settings.to_dict() | recipe.to_dict() | {"data": settings.data_source}
-    with tracked(settings, config, make_folder(out)) as tracker:
-        path = claim_path(out, settings.run_name)
-        log = RunLog(settings, recipe, inputs, tracker, say)
+    with tracked(settings, config, make_folder(out), later) as tracker:
+        claimed = claim_path(out, settings.run_name)
+        log = RunLog(settings, recipe, inputs, tracker, say, later)
         record = _record(recipe, inputs)
 
-        def conclude(result: FinetuneResult, error: BaseException | None = None) -> dict[str, Any]:
+        def conclude(
+            result: FinetuneResult, error: BaseException | None = None
+        ) -> tuple[dict[str, Any], Path | None]:
             device = inputs.model.cos.device.type
             fields = result_fields(settings, recipe, result, log.lrs, device, error)
             fields["runtime_s"] = time.perf_counter() - start
-            write_result(path, config, fields, record)
-            tracker.summary({key: fields[name] for key, name in _SUMMARY.items()})
-            return fields
+            save = "save the result"
+            path = later.run(save, write_result, claimed, config, fields, record, needed=True)
+            return fields, path
 
         try:
             log.before()
             result = finetune(inputs.model, inputs.batches, recipe, log.step, kernels)
         except BaseException as error:
-            conclude(_cut_short(log, inputs, recipe), error)
+            fields, _ = conclude(_cut_short(log, inputs, recipe), error)
+            later.run("send the summary to W&B", tracker.summary, _named(fields))
             raise
-        # At once: later steps may be interrupted, and the training must not be lost then.
-        fields = conclude(result)
-        folder = _save(path.with_suffix(""), settings, inputs, fields, tracker, say)
-        answers = log.after()
-    say(closing_line(fields))
-    return Finetuned(fields, path, answers, folder)
+        fields, path = conclude(result)
+        meta = {name: plain(fields[name]) for name in _META}
+        target = claimed.with_suffix("")
+        model = (target, settings, inputs, fields, meta, say)
+        folder = later.run("save the model", _save, *model, needed=True)
+        say(closing_line(fields))
+        answers = later.run("answer the samples", log.after)
+        later.run("send the summary to W&B", tracker.summary, _named(fields))
+        if folder is not None:
+            later.run("send the model to W&B", tracker.model, folder, meta)
+    return Finetuned(fields, path, answers, folder, later)
+
+
+def _named(fields: dict[str, Any]) -> dict[str, Any]:
+    """Return the fields of a summary under their names in W&B."""
+    return {key: fields[name] for key, name in _SUMMARY.items()}
 
 
 def make_folder(out: Path) -> Path:
@@ -185,7 +206,7 @@ def _save(
     settings: Settings,
     inputs: RunInputs,
     fields: dict[str, Any],
-    tracker: Tracker,
+    meta: dict[str, Any],
     say: Callable[[str], None],
 ) -> Path | None:
     if not settings.saved:
@@ -196,7 +217,5 @@ def _save(
     if reason := not_finite(weights(inputs.model)):  # after the last update, which no loss follows
         say(f"the model is not saved: {reason}")
         return None
-    meta = {name: plain(fields[name]) for name in _META}
     save_model_folder(folder, inputs.model, inputs.tokenizer, fields["steps"], meta)
-    tracker.model(folder, meta)
     return folder

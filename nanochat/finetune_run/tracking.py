@@ -7,11 +7,11 @@ wandb, when a run is named and not before.
 import contextlib
 import datetime
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from nanochat.errors import NanochatError
+from nanochat.errors import LaterSteps, NanochatError, first_line
 from nanochat.finetune_run.settings import Settings
 
 SAMPLE_COLUMNS = ["step", "sample_idx", "prompt", "generated", "expected"]
@@ -36,18 +36,46 @@ class Tracker:
 
 
 class WandbTracker(Tracker):
-    """Tracker that writes to an open W&B run."""
+    """Tracker that writes to an open W&B run; after a first error it says so and writes no more.
 
-    def __init__(self, run: Any) -> None:
-        self._run = run
+    Parameters
+    ----------
+    run
+        The open run.
+    say
+        Called with one line after the first error.
+    """
+
+    def __init__(self, run: Any, say: Callable[[str], None]) -> None:
+        self._run, self._say = run, say
+        self._over = False
         self._rows: list[Any] = []
         self._growing: Any = None
         self.url = run.url
 
     def log(self, values: Mapping[str, Any], step: int) -> None:
-        self._run.log(dict(values), step=step)
+        self._guarded(self._run.log, dict(values), step=step)
 
     def samples(self, rows: Sequence[Sequence[Any]], step: int, last: bool) -> None:
+        self._guarded(self._log_samples, rows, step, last)
+
+    def summary(self, values: Mapping[str, Any]) -> None:
+        self._guarded(self._run.summary.update, dict(values))
+
+    def model(self, folder: Path, meta: Mapping[str, Any]) -> None:
+        self._guarded(self._log_model, folder, meta)
+
+    def _guarded(self, call: Callable[..., Any], *arguments: Any, **options: Any) -> None:
+        """Call a function unless an earlier call failed; an error is said, not raised."""
+        if self._over:
+            return
+        try:
+            call(*arguments, **options)
+        except Exception as error:
+            self._over = True
+            self._say(f"W&B: {first_line(error)}; the fine-tune goes on without it")
+
+    def _log_samples(self, rows: Sequence[Sequence[Any]], step: int, last: bool) -> None:
         import wandb
 
         self._rows += rows
@@ -60,10 +88,7 @@ class WandbTracker(Tracker):
             tables["samples/generations"] = wandb.Table(list(SAMPLE_COLUMNS), self._rows)
         self._run.log(tables, step=step)
 
-    def summary(self, values: Mapping[str, Any]) -> None:
-        self._run.summary.update(dict(values))
-
-    def model(self, folder: Path, meta: Mapping[str, Any]) -> None:
+    def _log_model(self, folder: Path, meta: Mapping[str, Any]) -> None:
         import wandb
 
         artifact = wandb.Artifact(f"{self._run.name}-artifact", type="model", metadata=dict(meta))
@@ -72,7 +97,9 @@ class WandbTracker(Tracker):
 
 
 @contextlib.contextmanager
-def tracked(settings: Settings, config: Mapping[str, Any], folder: Path) -> Iterator[Tracker]:
+def tracked(
+    settings: Settings, config: Mapping[str, Any], folder: Path, later: LaterSteps
+) -> Iterator[Tracker]:
     """Open the tracker of a run; it is closed as failed where the block raises.
 
     Parameters
@@ -83,6 +110,8 @@ def tracked(settings: Settings, config: Mapping[str, Any], folder: Path) -> Iter
         Settings and recipe, as plain JSON values.
     folder
         Where W&B keeps its files, unless WANDB_DIR says otherwise.
+    later
+        Steps after the training, to which the end of the W&B run belongs.
 
     Raises
     ------
@@ -112,9 +141,10 @@ def tracked(settings: Settings, config: Mapping[str, Any], folder: Path) -> Iter
             f"run {settings.run!r}: W&B refused it ({str(error).splitlines()[0]}); "
             "`wandb login`, or WANDB_MODE=offline, or leave out --run"
         ) from error
+    finish = "send the rest of the run to W&B"
     try:
-        yield WandbTracker(run)
+        yield WandbTracker(run, later.say)
     except BaseException:
-        run.finish(exit_code=1)
+        later.run(finish, run.finish, 1)
         raise
-    run.finish()
+    later.run(finish, run.finish)

@@ -38,4 +38,4 @@ def run_again(section: NanochatSettings, request: RepeatRequest) -> Repeat:
             f" dataset: fingerprint {fingerprint} here, {request.fingerprint} in the dataset"
         )
     done = run_finetune(settings, recipe, inputs, request.out, request.say, kernels)
-    return Repeat(done.fields["losses"], done.path, done.model_folder)
+    return Repeat(done.fields["losses"], done.path, done.model_folder, done.later.exit_code)

@@ -1,8 +1,10 @@
 """A single fine-tune as its user sees it: lines, result file, record, model."""
 
 import contextlib
+import errno
 import json
 import math
+import pkgutil
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -283,18 +285,120 @@ def test_a_share_of_the_rows_is_held_out(given: dict[str, Any], tmp_path: Path) 
         _run({**held, "val_share": 1e-9}, tmp_path / "out")
 
 
-def test_a_training_is_kept_whatever_comes_after_it(
-    given: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def interrupted(_log: Any) -> None:
-        raise KeyboardInterrupt
+FULL = OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr("nanochat.finetune_run.log.RunLog.after", interrupted)
-    with pytest.raises(KeyboardInterrupt):
-        _run({**given, "num_iterations": 2, "save_artifacts": True}, tmp_path)
+
+@pytest.mark.parametrize(
+    ("step", "error", "code", "line"),
+    [
+        ("log.RunLog.after", KeyboardInterrupt(), 130, "answer the samples: stopped by Ctrl-C"),
+        ("log.RunLog.after", KeyError("x"), 0, "answer the samples: KeyError: 'x'"),
+        ("log.mean_loss", KeyboardInterrupt(), 130, "measure the last validation loss: stopped"),
+        ("log.mean_loss", ValueError("no"), 0, "measure the last validation loss: ValueError: no"),
+        ("tracking.Tracker.summary", KeyboardInterrupt(), 130, "send the summary to W&B: stopped"),
+        ("tracking.Tracker.model", KeyboardInterrupt(), 130, "send the model to W&B: stopped"),
+    ],
+)
+def test_a_training_is_kept_whatever_comes_after_it(
+    given: dict[str, Any],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    step: str,
+    error: BaseException,
+    code: int,
+    line: str,
+) -> None:
+    _fail(monkeypatch, step, error)
+    given |= {"num_iterations": 2, "save_artifacts": True, "eval_every": 2, "eval_batches": 1}
+    done, lines = _run(given, tmp_path)
+    assert done.later.exit_code == code
+    failures = [each for each in lines if each.startswith("could not ")]
+    assert len(failures) == 1
+    assert failures[0].startswith(f"could not {line}")
+    assert sum(each.startswith("Final: loss=") for each in lines) == 1
     (path,) = tmp_path.glob("*.json")
+    assert path == done.path
     assert _strict(path)["result"]["steps"] == 2
     assert load_model(str(path.with_suffix("")))[0].step == 2
+
+
+@pytest.mark.parametrize(
+    ("step", "line"),
+    [
+        ("run.write_result", "could not save the result: OSError: [Errno 28] No space left"),
+        ("run.save_model_folder", "could not save the model: OSError: [Errno 28] No space left"),
+    ],
+)
+def test_a_full_disk_loses_no_more_than_what_has_no_room(
+    given: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str, line: str
+) -> None:
+    _fail(monkeypatch, step, FULL)
+    done, lines = _run({**given, "num_iterations": 2, "save_artifacts": True}, tmp_path)
+    assert done.later.exit_code == 1
+    assert (done.path is None) == (step == "run.write_result")
+    assert (done.model_folder is None) == (step == "run.save_model_folder")
+    (number,) = [index for index, each in enumerate(lines) if each.startswith(line)]
+    assert lines[number + 1].startswith("Final: loss=")
+
+
+def test_what_ends_a_training_is_raised_though_the_disk_is_full(
+    given: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _fail(monkeypatch, "run.write_result", FULL)
+    _fail(monkeypatch, "run.finetune", torch.OutOfMemoryError("no more"))
+    with pytest.raises(torch.OutOfMemoryError):
+        _run(given, tmp_path)
+
+
+def _fail(monkeypatch: pytest.MonkeyPatch, step: str, error: BaseException) -> None:
+    """Let a function of nanochat.finetune_run raise an error; before training it works."""
+    name = f"nanochat.finetune_run.{step}"
+    original = pkgutil.resolve_name(name)
+
+    def fail(*arguments: Any) -> Any:
+        if step == "tracking.Tracker.summary" and "diagnostic/initial_loss" in arguments[1]:
+            return original(*arguments)
+        raise error
+
+    monkeypatch.setattr(name, fail)
+
+
+def test_the_last_line_of_a_training_comes_before_samples_and_uploads(
+    given: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    events: list[str] = []
+
+    class Recorder(Tracker):
+        def samples(self, rows: Any, step: int, last: bool) -> None:
+            events.append(f"samples {step}")
+
+        def summary(self, values: Any) -> None:
+            events.extend({"converged", "diagnostic/initial_loss"} & set(values))
+
+        def model(self, folder: Path, meta: Any) -> None:
+            assert load_model(str(folder))[0].step == 1
+            events.append("model")
+
+    @contextlib.contextmanager
+    def record(*_: Any) -> Iterator[Tracker]:
+        yield Recorder()
+        events.append("end")
+
+    monkeypatch.setattr(nanochat.finetune_run.run, "tracked", record)
+    settings, recipe = parse_settings(
+        {**given, "num_iterations": 1, "run": "night", "save_artifacts": True}
+    )
+    inputs = load_run_inputs(settings, recipe, lambda line: None)
+    run_finetune(settings, recipe, inputs, tmp_path, lambda line: events.append(line[:6]))
+    assert [event for event in events if event not in ("parame", "first ", "step 1")] == [
+        "diagnostic/initial_loss",
+        "samples 0",
+        "Final:",
+        "samples 1",
+        "converged",
+        "model",
+        "end",
+    ]
 
 
 def test_validation_takes_as_many_batches_as_it_should(

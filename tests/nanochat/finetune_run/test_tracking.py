@@ -10,6 +10,9 @@ from typing import Any
 import pytest
 
 from nanochat.cli.main import main
+from nanochat.errors import LaterSteps
+from nanochat.finetune_run.settings import parse_settings
+from nanochat.finetune_run.tracking import WandbTracker, tracked
 from nanochat.model.gpt import GPT
 from tests.wandb_log import read_records
 
@@ -123,6 +126,56 @@ def test_samples_of_a_run_that_diverges_are_kept(wild: Any) -> None:
 def test_the_run_may_be_named_by_the_environment(wild: Any) -> None:
     (run,) = [record.run for record in wild if record.HasField("run")]
     assert run.display_name == "dawn-ft"
+
+
+class BrokenRun:
+    """A W&B run that cannot log."""
+
+    url, name = None, "night-ft"
+
+    def __init__(self, error: BaseException) -> None:
+        self.error = error
+        self.calls: list[str] = []
+        self.summary = self
+
+    def log(self, values: Any, step: int) -> None:
+        self.calls.append(f"log {step}")
+        raise self.error
+
+    def update(self, values: Any) -> None:
+        self.calls.append("summary")
+
+    def finish(self, exit_code: int = 0) -> None:
+        self.calls.append(f"finish {exit_code}")
+        raise self.error
+
+
+def test_a_run_that_cannot_log_is_said_once() -> None:
+    run, lines = BrokenRun(ValueError("no such chart\nat all")), []
+    tracker = WandbTracker(run, lines.append)
+    tracker.log({"train/loss": 1.0}, 1)
+    tracker.log({"train/loss": 1.0}, 2)
+    tracker.summary({"converged": True})
+    assert run.calls == ["log 1"]
+    assert lines == ["W&B: ValueError: no such chart; the fine-tune goes on without it"]
+
+
+def test_ctrl_c_ends_a_training_but_only_the_end_of_its_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, lines = BrokenRun(KeyboardInterrupt()), []
+    with pytest.raises(KeyboardInterrupt):
+        WandbTracker(run, lines.append).log({"train/loss": 1.0}, 1)
+    monkeypatch.setattr("wandb.init", lambda **_: run)
+    settings, _ = parse_settings({"preset": "tiny", "run": "night"})
+    later = LaterSteps(lines.append)
+    with tracked(settings, {}, tmp_path, later):
+        pass
+    assert lines == ["could not send the rest of the run to W&B: stopped by Ctrl-C"]
+    assert later.exit_code == 130
+    with pytest.raises(ZeroDivisionError), tracked(settings, {}, tmp_path, later):
+        raise ZeroDivisionError
+    assert run.calls == ["log 1", "finish 0", "finish 1"]
 
 
 def test_without_a_name_nothing_is_logged_and_wandb_is_not_loaded(
