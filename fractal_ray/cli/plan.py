@@ -31,13 +31,16 @@ def plan(
     as_json: JsonOption = False,
 ) -> None:
     """Print the points and the cost of a sweep. Needs no model, network or GPU."""
+    from fractal_ray.dataset.store import inside
     from fractal_ray.errors import SweepError
     from fractal_ray.spec.cost import estimate_cost
+    from fractal_ray.spec.idle import refuse_idle_values
     from fractal_ray.spec.yaml_file import load_spec
 
     if tokens_per_second is not None and not 0 < tokens_per_second < float("inf"):
         raise SweepError(f"--tokens-per-second must be above 0; given {tokens_per_second:g}")
     sweep = load_spec(spec, overrides(settings, storage))
+    refuse_idle_values(sweep, inside(sweep.storage, sweep.name))
     crossed = _boundary_cells_of_the_grid(sweep)
     cost = estimate_cost(sweep, tokens_per_second, crossed)
     if as_json:

@@ -73,6 +73,7 @@ def run(
 ) -> None:
     """Run a sweep, or resume it: points in the dataset are not run again."""
     from fractal_ray.engine.budget import Budget
+    from fractal_ray.spec.idle import refuse_idle_values
     from fractal_ray.tracking import tracked
     from fractal_ray.tracking.base import both
     from nanochat.errors import LaterSteps
@@ -80,6 +81,7 @@ def run(
     sweep = open_sweep(spec, settings, storage, skip_corrupt=skip_corrupt)
     budget = Budget(budget_points, budget_gpu_hours, sweep.spec.resources.cards)
     budget.check()
+    refuse_idle_values(sweep.spec, sweep.location)  # before W&B hears of the sweep
 
     note = _quiet if quiet or as_json else _note
     if warning := note_on_repeats(sweep.spec):

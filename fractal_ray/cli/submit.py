@@ -126,7 +126,8 @@ def _prepared(
                 " cluster that it runs in; where to send it goes before the two dashes"
             )
     sweep = load_spec(spec, overrides(options["settings"], options["storage"]))
-    _say(f"warning: {line}" for line in job_request.check_storage(sweep))
+    warnings = [*job_request.check_storage(sweep), *job_request.check_idle_values(sweep)]
+    _say(f"warning: {line}" for line in warnings)
     shipment = gather([*include])
     shipment.refuse_missing(spec, "spec")
     job_request.check_paths(sweep, shipment)

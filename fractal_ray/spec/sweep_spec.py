@@ -87,7 +87,7 @@ class SweepSpec(Model):
                 " leave it out"
             )
         self._check_points_per_trial()
-        self.workload.check(self._planned_runs())
+        self.workload.check(self.planned_runs)
         check_lattices(self.plan, self.arithmetics, allow_unresolved=self.allow_unresolved)
         return self
 
@@ -107,7 +107,8 @@ class SweepSpec(Model):
                 " one point; leave it out, or take trials: slots"
             )
 
-    def _planned_runs(self) -> PlannedRuns:
+    @property
+    def planned_runs(self) -> PlannedRuns:
         """Return the facts of the plan that the workload checks."""
         tracked = self.tracking.wandb if self.tracking else None
         return PlannedRuns(

@@ -218,6 +218,14 @@ class WorkloadSection(Model):
         """
         raise NotImplementedError
 
+    def idle_values(self, planned: PlannedRuns) -> list[str]:
+        """Return a line for each axis that changes no run, and each value that an axis replaces.
+
+        They are refused where a new dataset is begun (`fractal_ray.spec.idle`). Here nothing is
+        refused, so that older datasets with such axes can be opened.
+        """
+        return []
+
     def check_points_per_trial(self, points: int) -> None:
         """Refuse a number of points that cannot advance together.
 

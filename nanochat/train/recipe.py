@@ -187,6 +187,40 @@ class Recipe:
         """Return the number of batches in an optimizer step, at least 1."""
         return max(1, self.target_examples_per_step // self.device_batch_size)
 
+    def warmup_steps(self, total_steps: int) -> int:
+        """Return the number of steps that warm up, at least 1."""
+        return max(1, int(total_steps * self.warmup_frac))
+
+    def used_settings(self) -> dict[str, float]:
+        """Return the numbers that a run uses; with equal ones, runs record equal losses.
+
+        The loss of a step is recorded before its update, so the last update changes no loss. Left
+        out are the rates of frozen groups, rates that others replace, the seed without `shuffle`,
+        and rates, decay and schedule where they reach no update that changes a loss.
+        """
+        steps = self.num_iterations if self.num_iterations > 0 else None
+        used: dict[str, float] = {
+            "device_batch_size": self.device_batch_size,
+            "accumulation": self.accumulation,
+        }
+        used |= {"num_tokens": self.num_tokens} if steps is None else {"num_iterations": steps}
+        if self.shuffle:
+            used["seed"] = self.seed
+        trained = set(self.trainable_param_groups)
+        if steps == 1 or not trained:
+            return used
+        lrs = self.group_lrs()
+        if "matrix" in trained and lrs.keys() >= set(PARTS):
+            trained = trained - {"matrix"} | set(PARTS)
+        rates = {f"{g}_lr": lrs[g] * self.init_lr_frac for g in sorted(trained)}
+        if trained & {"embedding", "unembedding"}:
+            rates["weight_decay"] = self.weight_decay
+        warmup = self.warmup_frac if steps is None else self.warmup_steps(steps)
+        # The first step after the warm-up has the full rate.
+        if (self.warmup_frac < 1) if steps is None else (steps - 2 > warmup):
+            rates["final_lr_frac"] = self.final_lr_frac
+        return {**used, **rates, "warmup": warmup}
+
     def batch_key(self) -> tuple[int, int | None]:
         """Return the fields that determine the batches: recipes with equal keys can share them.
 

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 from fractal_ray.dataset.store import inside
 from fractal_ray.engine.jobs.package import Shipment
 from fractal_ray.errors import SweepError
+from fractal_ray.spec.idle import idle_lines, refuse_idle_values
 from fractal_ray.spec.sweep_spec import SweepSpec
 
 # Ray's defaults, SIGTERM and a kill after 3 s, are too short for a sweep to close its files.
@@ -113,6 +114,22 @@ def check_storage(spec: SweepSpec) -> list[str]:
         " outlives the node (a shared or a mounted disk), lost with the node otherwise"
     )
     return [warning]
+
+
+def check_idle_values(spec: SweepSpec) -> list[str]:
+    """Refuse a new dataset with settings that change nothing, as `run` does; return warnings.
+
+    A folder lies on the cluster, where the job finds out if its dataset is new.
+
+    Raises
+    ------
+    SweepError
+        With a line for each of these settings.
+    """
+    if "://" in spec.storage and not spec.storage.startswith("file://"):
+        refuse_idle_values(spec, inside(spec.storage, spec.name))
+        return []
+    return [f"{line}. The job refuses to begin such a dataset" for line in idle_lines(spec)]
 
 
 def check_paths(spec: SweepSpec, shipment: Shipment) -> None:

@@ -86,6 +86,15 @@ class MlpSpec(MlpSettings, WorkloadSection):
         if "w0_offset" in (x, y) and self.w0_offset is not None:
             raise ValueError("workload.w0_offset is swept; leave it out")
 
+    def idle_values(self, planned: PlannedRuns) -> list[str]:
+        """Return a line for each axis of a rate where the network makes one step."""
+        return [
+            f"axes.{swept.side}: {swept.axis.param} changes no run: the one loss of a run with"
+            " workload.steps 1 is computed before its update; set workload.steps: 2 or more"
+            for swept in planned.axes
+            if self.steps == 1 and swept.axis.param != "w0_offset"
+        ]
+
     def arithmetic(self, axis: Axis) -> Arithmetic:
         """Return the dtype of the network, which uses every parameter in this dtype."""
         return self.dtype

@@ -100,6 +100,15 @@ class NanochatSpec(NanochatSettings, WorkloadSection):
             for value in swept.values():
                 recipe.with_values({axis.param: value})
 
+    def idle_values(self, planned: PlannedRuns) -> list[str]:
+        """Return a line for each idle axis, and each value of the recipe that an axis replaces."""
+        from fractal_ray.workloads.nanochat.idle import idle_axes, replaced_values
+
+        return [
+            *replaced_values(self.recipe, planned.axes),
+            *idle_axes(self.fixed_recipe, planned.axes),
+        ]
+
     def _check_kernels(self, planned: PlannedRuns) -> None:
         if "cuda_graphs" not in self.kernels:
             return

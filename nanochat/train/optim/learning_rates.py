@@ -63,7 +63,7 @@ def lr_factor(step: int, total_steps: int, recipe: Recipe) -> float:
         Number in (0, 1] during warm-up of max(1, ⌊total · warmup_frac⌋) steps, then falling from 1
         towards ``final_lr_frac``.
     """
-    warmup = max(1, int(total_steps * recipe.warmup_frac))
+    warmup = recipe.warmup_steps(total_steps)
     if step < warmup:
         return (step + 1) / warmup
     progress = (step - warmup) / max(1, total_steps - warmup)

@@ -282,3 +282,34 @@ def test_steps_come_from_the_first_batch(examples: Examples, pad_id: int) -> Non
     accumulated = Recipe(num_tokens=10 * first, target_examples_per_step=16)
     assert planned_steps(batches, accumulated) == 5
     assert planned_steps(batches, Recipe(num_iterations=77)) == 77
+
+
+@pytest.mark.parametrize(
+    ("fixed", "param", "values"),
+    [
+        ({"num_iterations": 1}, "matrix_lr", (0.01, 1.0)),
+        ({"num_iterations": 3}, "final_lr_frac", (0.0, 1.0)),
+        ({"num_iterations": 3}, "embedding_lr", (0.01, 1.0)),
+        ({"num_iterations": 5}, "warmup_frac", (0.0, 0.3)),
+        ({"num_iterations": 3, "trainable": "matrix"}, "weight_decay", (0.0, 1.0)),
+        ({"num_iterations": 2}, "num_tokens", (10, 1000)),
+        ({"num_iterations": 2}, "matrix_lr", (0.01, 1.0)),
+        ({"num_iterations": 4}, "final_lr_frac", (0.0, 1.0)),
+    ],
+)
+def test_equal_used_settings_record_equal_losses(
+    fixed: dict[str, Any],
+    param: str,
+    values: tuple[float, float],
+    checkpoint: Checkpoint,
+    examples: Examples,
+    pad_id: int,
+) -> None:
+    low, high = (Recipe.from_mapping({**fixed, param: value}) for value in values)
+    first, second = (
+        run(checkpoint, examples, pad_id, {**fixed, param: value}, Kernels()).losses
+        for value in values
+    )
+    equal = bool(np.array_equal(first, second))
+    assert (low.used_settings() == high.used_settings()) is equal
+    assert equal is (fixed["num_iterations"] not in (2, 4) or param == "num_tokens")

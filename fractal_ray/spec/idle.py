@@ -1,0 +1,47 @@
+"""Settings of a spec that change no run: refused for a new dataset, noted for an older one."""
+
+import warnings
+
+from fractal_ray.dataset.header import HEADER, read_header
+from fractal_ray.dataset.store import Store
+from fractal_ray.errors import SweepError
+from fractal_ray.spec.sweep_spec import SweepSpec
+from fractal_ray.spec.yaml_file import parse_spec
+
+
+def refuse_idle_values(spec: SweepSpec, location: str) -> None:
+    """Refuse to begin a dataset with axes that change no run, or values that an axis replaces.
+
+    A dataset that was begun with them goes on, with one warning. The store is read only where there
+    are such settings.
+
+    Parameters
+    ----------
+    spec
+        The sweep to run.
+    location
+        Folder or URI of its dataset.
+
+    Raises
+    ------
+    SweepError
+        With a line for each of these settings.
+    """
+    lines = idle_lines(spec)
+    if not lines:
+        return
+    header = read_header(Store(location))
+    if header is None or idle_lines(parse_spec(header["spec"], origin=HEADER)) != lines:
+        raise SweepError(
+            "\n  ".join([f"{spec.name} has settings that change nothing; nothing was run:", *lines])
+        )
+    warnings.warn(
+        f"{location} goes on, although a new sweep with its settings is refused:"
+        f" {'; '.join(lines)}",
+        stacklevel=1,
+    )
+
+
+def idle_lines(spec: SweepSpec) -> list[str]:
+    """Return a line for each axis that changes no run, and each value that an axis replaces."""
+    return spec.workload.idle_values(spec.planned_runs)

@@ -1,0 +1,155 @@
+"""Refusals of axes that change no run, and of recipe values that an axis replaces."""
+
+import warnings
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fractal_ray.dataset.header import write_header
+from fractal_ray.dataset.store import Store
+from fractal_ray.errors import SweepError
+from fractal_ray.spec.idle import idle_lines, refuse_idle_values
+from fractal_ray.spec.sweep_spec import SweepSpec
+from fractal_ray.spec.yaml_file import load_spec, parse_spec
+from fractal_ray.sweep import Sweep
+from tests.fractal_ray.conftest import raw_spec
+
+ENDS = {
+    "num_tokens": (10, 1000),
+    "num_iterations": (1, 8),
+    "target_examples_per_step": (0, 8),
+    "weight_decay": (0.0, 1.0),
+    "warmup_frac": (0.0, 0.3),
+    "final_lr_frac": (0.0, 1.0),
+}
+ALL = {"trainable": "all"}
+
+
+def spec_of(x: str, y: str, recipe: dict[str, Any]) -> SweepSpec:
+    raw = raw_spec(stages=[{"grid": {"points": 2}}])
+    raw["workload"]["recipe"] = {"dtype": "float32", **recipe}
+    for side, param in (("x", x), ("y", y)):
+        low, high = ENDS.get(param, (1e-3, 1.0))
+        raw["axes"][side] = {"param": param, "scale": "linear", "min": low, "max": high}
+    return parse_spec(raw)
+
+
+def mlp(steps: int, x: str = "eta0", **changes: Any) -> SweepSpec:
+    raw = raw_spec(stages=[{"grid": {"points": 2}}])
+    raw["workload"] = {"kind": "mlp", "width": 2, "examples": 3, "steps": steps, **changes}
+    raw["axes"] = {
+        "x": {"param": x, "min": 0.1, "max": 10.0},
+        "y": {"param": "eta1" if x == "eta0" else "eta", "min": 0.1, "max": 10.0},
+    }
+    return parse_spec(raw)
+
+
+@pytest.mark.parametrize(
+    ("x", "y", "recipe", "reason"),
+    [
+        ("embedding_lr", "matrix_lr", {}, "the group embedding is frozen; add embedding"),
+        ("embedding_lr_mult", "matrix_lr", {}, "the group embedding is frozen"),
+        ("unembedding_lr", "matrix_lr", {"trainable": "matrix"}, "unembedding is frozen"),
+        ("matrix_lr", "unembedding_lr", {"trainable": "head"}, "the group matrix is frozen"),
+        ("mlp_lr", "unembedding_lr", {"trainable": "head"}, "the group matrix is frozen"),
+        (
+            "embedding_lr_mult",
+            "matrix_lr",
+            {**ALL, "embedding_lr": 0.1},
+            "recipe sets embedding_lr",
+        ),
+        ("unembedding_lr_mult", "unembedding_lr", {}, "the other axis sets unembedding_lr"),
+        ("learning_rate", "matrix_lr", {"unembedding_lr": 0.1}, "(matrix, unembedding) has a rate"),
+        ("learning_rate", "matrix_lr", {"trainable": "matrix"}, "(matrix) has a rate of its own"),
+        ("matrix_lr", "mlp_lr", {"attention_lr": 0.1}, "attention_lr and mlp_lr set the rates"),
+        ("weight_decay", "matrix_lr", {"trainable": "matrix"}, "matrix is trained alone"),
+        ("num_tokens", "matrix_lr", {"num_iterations": 9}, "num_iterations sets the number"),
+        ("num_tokens", "num_iterations", {}, "num_iterations sets the number"),
+        ("target_examples_per_step", "matrix_lr", {}, "one batch of device_batch_size 8"),
+        ("warmup_frac", "matrix_lr", {"num_iterations": 5}, "an equal number of the 5 steps"),
+        ("final_lr_frac", "matrix_lr", {"num_iterations": 3}, "no step with a lower rate"),
+        ("final_lr_frac", "matrix_lr", {"warmup_frac": 1}, "no step with a lower rate"),
+        ("init_lr_frac", "num_tokens", {"trainable": "none"}, "no group of parameters"),
+    ],
+)
+def test_idle_axes_are_named(x: str, y: str, recipe: dict[str, Any], reason: str) -> None:
+    (line,) = idle_lines(spec_of(x, y, recipe))
+    assert line.startswith(f"axes.x: {x} changes no run: ")
+    assert reason in line
+    swapped = idle_lines(spec_of(y, x, recipe))
+    assert [line.replace("axes.x", "axes.y")] == swapped
+
+
+def test_one_step_shows_nothing_of_its_update() -> None:
+    lines = idle_lines(spec_of("weight_decay", "matrix_lr", {"num_iterations": 1}))
+    assert [line.split(":")[0] for line in lines] == ["axes.x", "axes.y"]
+    assert all("num_iterations 1 is recorded before its update" in line for line in lines)
+    assert [line.split(" changes")[0] for line in idle_lines(mlp(1))] == [
+        "axes.x: eta0",
+        "axes.y: eta1",
+    ]
+    offset = idle_lines(mlp(1, "w0_offset"))
+    assert [line.split(" changes")[0] for line in offset] == ["axes.y: eta"]
+    assert idle_lines(mlp(2)) == []
+
+
+@pytest.mark.parametrize(
+    ("x", "y", "recipe"),
+    [
+        ("embedding_lr", "matrix_lr", ALL),
+        ("embedding_lr_mult", "learning_rate", ALL),
+        ("learning_rate", "matrix_lr", {}),
+        ("matrix_lr", "mlp_lr", {}),
+        ("weight_decay", "unembedding_lr", {}),
+        ("warmup_frac", "num_iterations", {}),
+        ("warmup_frac", "final_lr_frac", {"num_iterations": 8}),
+        ("matrix_lr", "num_iterations", {}),
+        ("init_lr_frac", "num_tokens", {}),
+    ],
+)
+def test_axes_that_change_runs_are_accepted(x: str, y: str, recipe: dict[str, Any]) -> None:
+    assert idle_lines(spec_of(x, y, recipe)) == []
+
+
+@pytest.mark.parametrize("key", ["matrix_lr", "matrix-lr"])
+@pytest.mark.parametrize("value", [0.02, -1])
+def test_recipe_values_beside_an_axis_are_named(key: str, value: float) -> None:
+    (line,) = idle_lines(spec_of("unembedding_lr", "matrix_lr", {key: value}))
+    assert line.startswith(f"workload.recipe.{key} is {value}, and axes.y sweeps matrix_lr")
+    assert "leave it out" in line
+
+
+@pytest.mark.parametrize("path", sorted(Path("sweeps").rglob("*.yaml")), ids=lambda p: p.stem)
+def test_shipped_sweeps_have_no_idle_axis(path: Path) -> None:
+    assert idle_lines(load_spec(path)) == []
+
+
+def test_a_new_dataset_is_refused_before_anything_is_loaded(tmp_path: Path) -> None:
+    spec = spec_of("embedding_lr", "matrix_lr", {"matrix_lr": 0.1})
+    spec = spec.model_copy(update={"storage": str(tmp_path / "new")})
+    with pytest.raises(SweepError) as caught:
+        Sweep(spec).run(engine="local")
+    first, replaced, idle = str(caught.value).splitlines()
+    assert first.startswith("disc has settings that change nothing")
+    assert replaced.startswith("  workload.recipe.matrix_lr is 0.1")
+    assert idle.startswith("  axes.x: embedding_lr changes no run")
+    assert not (tmp_path / "new").exists()
+
+
+def test_an_older_dataset_goes_on_with_one_note(tmp_path: Path) -> None:
+    spec = spec_of("embedding_lr", "matrix_lr", {})
+    location = str(tmp_path / "disc")
+    write_header(Store(location), {"spec": spec.model_dump(mode="json")})
+    with warnings.catch_warnings(record=True) as notes:
+        warnings.simplefilter("default")
+        refuse_idle_values(spec, location)
+        refuse_idle_values(spec, location)
+    (note,) = notes
+    assert location in str(note.message)
+    assert "embedding_lr changes no run" in str(note.message)
+    other = spec_of("embedding_lr_mult", "matrix_lr", {})
+    with pytest.raises(SweepError, match="embedding_lr_mult changes no run"):
+        refuse_idle_values(other, location)
+    fine = spec_of("unembedding_lr", "matrix_lr", {})
+    refuse_idle_values(fine, "s3://no-such-bucket-of-this-test/disc")  # is not read
