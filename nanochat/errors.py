@@ -57,20 +57,23 @@ def missing_library(purpose: str, library: str, extra: str) -> NanochatError:
 
 
 def first_line(error: BaseException) -> str:
-    """Return the first line of an error, with its type unless the error is of this project.
+    """Return the first line of an error's text, or its type if it has no text."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
+def first_line_with_type(error: BaseException) -> str:
+    """Return the first line of an error, after its type unless the error is of this project.
 
     Examples
     --------
-    >>> first_line(NanochatError("no model at out"))
+    >>> first_line_with_type(NanochatError("no model at out"))
     'no model at out'
-    >>> first_line(KeyError("loss"))
+    >>> first_line_with_type(KeyError("loss"))
     "KeyError: 'loss'"
     """
-    kind = type(error)
-    text = (str(error).strip().splitlines() or [""])[0]
-    if text and kind.__module__.startswith(("nanochat.", "fractal_ray.")):
-        return text
-    return f"{kind.__name__}: {text}" if text else kind.__name__
+    kind, line = type(error), first_line(error)
+    ours = kind.__module__.startswith(("nanochat.", "fractal_ray."))
+    return line if ours or line == kind.__name__ else f"{kind.__name__}: {line}"
 
 
 class LaterSteps:
@@ -119,7 +122,7 @@ class LaterSteps:
             reason = "stopped by Ctrl-C"
             self.exit_code = INTERRUPTED
         except Exception as error:
-            reason = first_line(error)
+            reason = first_line_with_type(error)
             if needed:
                 self.exit_code = self.exit_code or 1
         self.say(f"could not {action}: {reason}")

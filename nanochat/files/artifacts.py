@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from nanochat.errors import NanochatError
+from nanochat.errors import NanochatError, first_line
 from nanochat.files.atomic import write_atomically
 from nanochat.files.base_dir import base_dir
 from nanochat.files.file_systems import locked, sync_folder
@@ -73,7 +73,7 @@ def list_artifact(source: str) -> Listing:
         artifact, paths = _ask(name)
     except Exception as error:
         if is_network_fault(error):
-            reason = f"W&B cannot be reached ({_first_line(error)})"
+            reason = f"W&B cannot be reached ({first_line(error)})"
             return _cached(
                 source, f"{reason}: try again with a network", f"{reason}; the cache is used"
             )
@@ -162,17 +162,13 @@ def _refusal(source: str, error: Exception) -> NanochatError | None:
     if isinstance(error, NanochatError):
         reason = str(error)
     elif is_network_fault(error):
-        reason = f"not fetched ({_first_line(error)}); try again with a network"
+        reason = f"not fetched ({first_line(error)}); try again with a network"
     elif isinstance(error, AuthenticationError | UsageError):
         reason = (
-            f"W&B knows no user here: `wandb login`, or set WANDB_API_KEY ({_first_line(error)})"
+            f"W&B knows no user here: `wandb login`, or set WANDB_API_KEY ({first_line(error)})"
         )
     elif isinstance(error, Error | ValueError):
-        reason = f"W&B refuses it ({_first_line(error)})"
+        reason = f"W&B refuses it ({first_line(error)})"
     else:
         return None
     return NanochatError(f"model {source!r}: {reason}")
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]

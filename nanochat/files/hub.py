@@ -8,7 +8,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from nanochat.errors import NanochatError
+from nanochat.errors import NanochatError, first_line
 from nanochat.files.file_systems import refuses_locks
 from nanochat.files.listing import Listing
 from nanochat.files.retry import is_network_fault, with_retries
@@ -88,7 +88,7 @@ def _cached(source: str, error: Exception) -> Listing:
     if asked := _is_offline(error):
         hint = "HF_HUB_OFFLINE is set: unset it once to fetch what is missing"
     else:
-        hint = f"the hub cannot be reached ({_first_line(error)}): try again with a network"
+        hint = f"the hub cannot be reached ({first_line(error)}): try again with a network"
     try:
         # Only the folder is requested; its files show if it is complete.
         snapshot = Path(
@@ -102,9 +102,7 @@ def _cached(source: str, error: Exception) -> Listing:
     paths = [
         file.relative_to(snapshot).as_posix() for file in snapshot.rglob("*") if file.is_file()
     ]
-    warning = (
-        "" if asked else f"the hub cannot be reached ({_first_line(error)}); the cache is used"
-    )
+    warning = "" if asked else f"the hub cannot be reached ({first_line(error)}); the cache is used"
     return Listing(sorted(paths), lambda _: snapshot, warning=warning, hint=hint)
 
 
@@ -133,20 +131,14 @@ def _refusal(source: str, error: Exception, file: str = "") -> NanochatError | N
     elif isinstance(error, RevisionNotFoundError):
         reason = f"{repository} has no branch, tag or commit {revision}"
     elif is_network_fault(error):
-        reason = (
-            f"{file} was not fetched ({_first_line(error)}); run it again: whole files are kept"
-        )
+        reason = f"{file} was not fetched ({first_line(error)}); run it again: whole files are kept"
     elif refuses_locks(error):
         reason = (
             f"the file system of the cache {constants.HF_HUB_CACHE} has no file locks"
-            f" ({_first_line(error)}); set HF_HOME to a folder on a local disk"
+            f" ({first_line(error)}); set HF_HOME to a folder on a local disk"
         )
     elif isinstance(error, HfHubHTTPError | HFValidationError):
-        reason = f"the hub refuses {file or 'it'} ({_first_line(error)})"
+        reason = f"the hub refuses {file or 'it'} ({first_line(error)})"
     else:
         return None
     return NanochatError(f"model {source!r}: {reason}")
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]

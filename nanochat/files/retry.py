@@ -10,6 +10,8 @@ import sys
 from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
+from nanochat.errors import first_line
+
 T = TypeVar("T")
 _log = logging.getLogger(__name__)
 
@@ -46,7 +48,7 @@ def with_retries(call: Callable[[], T]) -> T:
 
 
 def _announce(details: Any) -> None:
-    reason = (str(details.caused_by).strip() or type(details.caused_by).__name__).splitlines()[0]
+    reason = first_line(details.caused_by)
     _log.warning("network: %s; trying again in %.0f s", reason, details.wait_for)
 
 

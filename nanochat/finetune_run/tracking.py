@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from nanochat.errors import LaterSteps, NanochatError, first_line
+from nanochat.errors import LaterSteps, NanochatError, first_line, first_line_with_type
 from nanochat.finetune_run.settings import Settings
 
 SAMPLE_COLUMNS = ["step", "sample_idx", "prompt", "generated", "expected"]
@@ -73,7 +73,7 @@ class WandbTracker(Tracker):
             call(*arguments, **options)
         except Exception as error:
             self._over = True
-            self._say(f"W&B: {first_line(error)}; the fine-tune goes on without it")
+            self._say(f"W&B: {first_line_with_type(error)}; nothing more is sent to it")
 
     def _log_samples(self, rows: Sequence[Sequence[Any]], step: int, last: bool) -> None:
         import wandb
@@ -138,7 +138,7 @@ def tracked(
         )
     except WandbError as error:
         raise NanochatError(
-            f"run {settings.run!r}: W&B refused it ({str(error).splitlines()[0]}); "
+            f"run {settings.run!r}: W&B refused it ({first_line(error)}); "
             "`wandb login`, or WANDB_MODE=offline, or leave out --run"
         ) from error
     finish = "send the rest of the run to W&B"

@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from nanochat.errors import NanochatError
+from nanochat.errors import NanochatError, first_line
 from nanochat.files.atomic import write_atomically
 from nanochat.files.git_lfs import refuse_pointer
 from nanochat.model.generations import later_tensors, later_windows
@@ -195,7 +195,7 @@ def _read_tensors(path: Path) -> dict[str, Tensor]:
         reason = f"it asks for {name[1]}" if name else "it is damaged, or holds more"
         raise NanochatError(f"{path} is refused: {reason}; only plain tensors are read") from error
     except Exception as error:  # a damaged file raises errors of many types
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        reason = first_line(error)
         raise NanochatError(f"{path} cannot be read: {reason}") from error
     if not isinstance(loaded, dict) or not all(torch.is_tensor(v) for v in loaded.values()):
         raise NanochatError(f"{path} holds something other than named tensors")

@@ -153,7 +153,7 @@ class RoomWatch:
         if waited < _EVERY_SECONDS:
             return ""
         age = f"{waited // _MINUTE:.0f} min" if waited >= _MINUTE else f"{_EVERY_SECONDS:.0f} s"
-        return f"waiting for room since {age}: {_obstacle(self._slot, ray.nodes())}"
+        return f"no room for {age}: {_obstacle(self._slot, ray.nodes())}"
 
 
 def _obstacle(slot: SlotResources, nodes: Sequence[Mapping[str, Any]]) -> str:

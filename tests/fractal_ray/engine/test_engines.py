@@ -207,7 +207,7 @@ class TestRay:
         with pytest.raises(KeyboardInterrupt):
             sweep.run("ray", view=view)
         missing = "cpu=64 (the most on a node is 2)"
-        assert reasons[0].startswith("waiting for room since 5 s: no node has room for a slot of")
+        assert reasons[0].startswith("no room for 5 s: no node has room for a slot of")
         assert reasons[0].endswith(missing)
 
     def test_a_killed_dispatcher_is_rebuilt_from_the_dataset(

@@ -84,8 +84,8 @@ def test_a_wait_says_what_is_missing_after_5_s_and_once_a_minute(
     reason = "no node has room for a slot of cpu=64, gpu=0: cpu=64 (the most on a node is 8)"
     assert texts == {
         "": 0,
-        f"waiting for room since 5 s: {reason}": 5,
-        **{f"waiting for room since {n} min: {reason}": 60 * n for n in (1, 2, 3)},
+        f"no room for 5 s: {reason}": 5,
+        **{f"no room for {n} min: {reason}": 60 * n for n in (1, 2, 3)},
     }
     states[1] = "CREATED"
     now += 5

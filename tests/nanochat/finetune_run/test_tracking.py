@@ -157,7 +157,7 @@ def test_a_run_that_cannot_log_is_said_once() -> None:
     tracker.log({"train/loss": 1.0}, 2)
     tracker.summary({"converged": True})
     assert run.calls == ["log 1"]
-    assert lines == ["W&B: ValueError: no such chart; the fine-tune goes on without it"]
+    assert lines == ["W&B: ValueError: no such chart; nothing more is sent to it"]
 
 
 def test_ctrl_c_ends_a_training_but_only_the_end_of_its_run(
