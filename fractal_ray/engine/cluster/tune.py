@@ -116,18 +116,18 @@ def run_ray_tune(
                 fit_points(trainable, dispatcher, spec, slots, tables or Path(scratch))
             else:
                 _fit_slots(trainable, dispatcher, slots, Path(scratch), stopper)
-    except BaseException:
-        with contextlib.suppress(RayError, GetTimeoutError):
-            dispatcher.rescue()
-        raise
-    try:
         progress = dispatcher.close()
     except ActorDiedError as error:
         raise SweepStoppedError(
             f"the dispatcher was lost and could not be rebuilt from the dataset:\n{error}"
         ) from error
+    except BaseException:
+        with contextlib.suppress(RayError, GetTimeoutError):
+            dispatcher.rescue()
+        raise
+    finally:
+        dispatcher.kill()  # otherwise it would live as long as the driver's connection to Ray
     view(progress)
-    dispatcher.kill()
     if progress.error is not None:
         raise SweepStoppedError(progress.error)
     if not progress.finished:
