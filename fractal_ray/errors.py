@@ -1,6 +1,5 @@
 """Errors that users see as a message rather than a traceback."""
 
-import difflib
 from collections.abc import Iterable
 
 from nanochat import errors
@@ -50,9 +49,15 @@ class SweepStoppedError(RuntimeError):
 
 
 def nearest(key: str, allowed: Iterable[str]) -> str:
-    """Return ``"; did you mean 'x'?"`` for the closest allowed key, or an empty string."""
-    close = difflib.get_close_matches(key, list(allowed), n=1, cutoff=0.5)
-    return f"; did you mean {close[0]!r}?" if close else ""
+    """Return ``"; did you mean 'x'?"`` for the nearest allowed key, or an empty string.
+
+    Examples
+    --------
+    >>> nearest("lr", ["matrix_lr", "learning_rate"])
+    "; did you mean 'learning_rate'?"
+    """
+    close = errors.nearest_name(key, allowed)
+    return f"; did you mean {close!r}?" if close else ""
 
 
 def missing_library(purpose: str, library: str, extra: str) -> SweepError:

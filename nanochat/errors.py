@@ -8,9 +8,81 @@ from typing import Any, TypeVar
 T = TypeVar("T")
 INTERRUPTED = 130  # exit code after Ctrl-C
 
+_SYNONYMS = (
+    ("learning_rate", "eta", "lr", "base_lr", "step_size"),
+    ("device_batch_size", "batch_size", "batch", "bs", "micro_batch_size", "mini_batch_size",
+     "train_batch_size", "per_device_batch_size", "per_device_train_batch_size"),
+    ("target_examples_per_step", "global_batch_size", "total_batch_size", "effective_batch_size",
+     "gradient_accumulation_steps", "grad_accum_steps", "accumulation_steps"),
+    ("num_iterations", "steps", "num_steps", "max_steps", "iterations", "iters", "max_iters",
+     "train_steps", "epochs", "num_epochs", "max_epochs", "num_train_epochs"),
+    ("num_tokens", "tokens", "token_budget", "train_tokens"),
+    ("weight_decay", "wd", "decay"),
+    ("warmup_frac", "warmup", "warmup_ratio", "warmup_steps", "num_warmup_steps"),
+    ("seed", "random_seed", "rng_seed", "random_state", "manual_seed"),
+    ("dtype", "precision", "torch_dtype", "fp16", "bf16", "amp"),
+    ("max_seq_len", "sequence_len", "seq_len", "max_length", "max_len", "context_length",
+     "block_size"),
+    ("gradient_checkpointing", "grad_checkpointing", "activation_checkpointing", "checkpointing"),
+    ("depth", "layers", "n_layer", "n_layers", "num_layers"),
+    ("model_dim", "width", "n_embd", "d_model", "hidden_size"),
+    ("model", "model_name", "model_path", "model_name_or_path", "base_model", "checkpoint", "ckpt"),
+    ("data", "dataset", "dataset_name", "train_data", "train_file"),
+    ("val_data", "validation_data", "eval_data", "val_file", "validation_file", "eval_dataset"),
+    ("val_share", "val_split", "validation_split", "val_ratio", "val_frac", "test_size"),
+    ("eval_every", "eval_interval", "eval_steps", "eval_freq", "val_every"),
+    ("log_every", "log_interval", "logging_steps", "log_freq", "print_every"),
+    ("run", "run_name", "wandb_run", "wandb_name", "wandb_run_name", "wandb"),
+    ("out", "output", "out_dir", "out_path", "output_dir", "output_path", "save_dir", "save_path"),
+    ("num_cpus", "cpus", "num_workers", "workers", "n_jobs", "jobs"),
+    ("gpu", "gpus", "num_gpus", "n_gpus"),
+    ("points", "resolution", "nodes"),
+    ("param", "parameter", "hyperparameter"),
+    ("min", "low", "lower", "minimum", "start"),
+    ("max", "high", "upper", "maximum", "stop", "end"),
+    ("set", "override", "overrides"),
+)  # fmt: skip
+"""Groups of names that other programs and this one give to one setting, preferred names first."""
+
 
 class NanochatError(ValueError):
     """Error for input that cannot be used; its message is one line for the user."""
+
+
+def nearest_name(given: str, allowed: Iterable[str]) -> str | None:
+    """Return the allowed name that a user most likely meant; None if no name is near.
+
+    A synonym that other programs use comes before a name with similar letters.
+
+    Parameters
+    ----------
+    given
+        The name as given; case, and dashes or underscores between words, do not matter.
+    allowed
+        Every name that would have been accepted, options of a command with their dashes.
+
+    Examples
+    --------
+    >>> nearest_name("lr", ["matrix_lr", "learning_rate"])
+    'learning_rate'
+    >>> nearest_name("--bs", ["--model", "--device-batch-size"])
+    '--device-batch-size'
+    >>> nearest_name("lr", ["model", "preset"]) is None
+    True
+    """
+    names = list(allowed)
+    by_words = {_words(name): name for name in reversed(names)}
+    key = _words(given)
+    same = [each for group in _SYNONYMS if key in group for each in group]
+    for candidate in (key, *same):
+        if candidate in by_words:
+            return by_words[candidate]
+    close = difflib.get_close_matches(key, by_words, n=1, cutoff=0.5)
+    return by_words[close[0]] if close else None
+
+
+def _words(name: str) -> str:
+    return name.lstrip("-").replace("-", "_").lower()
 
 
 def unknown_name(kind: str, given: str, allowed: Iterable[str]) -> NanochatError:
@@ -31,8 +103,8 @@ def unknown_name(kind: str, given: str, allowed: Iterable[str]) -> NanochatError
         Error to raise; its message holds the nearest allowed name, if any, and the list.
     """
     names = sorted(allowed)
-    near = difflib.get_close_matches(given, names, n=1, cutoff=0.5)
-    hint = f"; did you mean {near[0]!r}?" if near else ""
+    near = nearest_name(given, names)
+    hint = f"; did you mean {near!r}?" if near else ""
     return NanochatError(f"unknown {kind} {given!r}{hint} (allowed: {', '.join(names)})")
 
 

@@ -16,6 +16,7 @@ from fractal_ray.cli.compact import compact
 from fractal_ray.cli.compare import compare
 from fractal_ray.cli.ensemble import ensemble
 from fractal_ray.cli.movie import movie
+from fractal_ray.cli.other_way import SweepCommands
 from fractal_ray.cli.plan import plan
 from fractal_ray.cli.plot import plot
 from fractal_ray.cli.report import report
@@ -27,6 +28,7 @@ from fractal_ray.cli.verify import verify
 
 app = typer.Typer(
     name="fractal-ray",
+    cls=SweepCommands,
     help="How far can a fine-tune be pushed before it breaks? Run it at every point of a grid of"
     " hyperparameters, draw the map of what trains, and measure the border.",
     no_args_is_help=True,

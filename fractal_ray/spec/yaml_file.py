@@ -119,7 +119,11 @@ def _explain(problem: Any) -> str:
     if problem["type"] == "extra_forbidden":
         allowed = _keys_at(location[:-1])
         known = f"; allowed: {', '.join(sorted(allowed))}" if allowed else ""
-        return f"{where}: unknown key{nearest(location[-1], allowed)}{known}"
+        near = nearest(location[-1], allowed)
+        if not near and len(location) == 3 and location[0] == "workload":
+            place = KINDS[location[1]].place_of(location[-1])
+            near = f"; did you mean workload.{place}?" if place else ""
+        return f"{where}: unknown key{near}{known}"
     if problem["type"] == "missing":
         return f"{where}: missing"
     if problem["type"] == "model_type":

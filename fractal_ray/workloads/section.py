@@ -169,6 +169,11 @@ class WorkloadSection(Model):
         """Return the value of `kind` in YAML."""
         return str(cls.model_fields["kind"].default)
 
+    @classmethod
+    def place_of(cls, name: str) -> str | None:
+        """Return the dotted key below this section that an unknown key of it names, if any."""
+        return None
+
     @property
     def title(self) -> str:
         """Return a description of a run, for headings."""

@@ -22,12 +22,14 @@ from nanochat.cli.pretrain import pretrain_command
 from nanochat.cli.probe_batch_size import probe_batch_size_command
 from nanochat.cli.repro_check import repro_check_command
 from nanochat.cli.size import size_command
+from nanochat.cli.suggestions import SuggestingGroup
 from nanochat.cli.torchrun import refuse_torchrun
 from nanochat.cli.upload import upload_command
 from nanochat.errors import NanochatError
 
 app = typer.Typer(
     name="nanochat",
+    cls=SuggestingGroup,
     help="Fine-tune a small GPT, make one, prepare its data, and share it.",
     no_args_is_help=True,
     add_completion=False,

@@ -1,5 +1,6 @@
 """The section `workload` of a spec of kind `nanochat`."""
 
+import dataclasses
 import re
 from collections.abc import Iterable, Mapping
 from typing import Literal
@@ -17,11 +18,18 @@ from fractal_ray.workloads.section import (
     RepeatRequest,
     WorkloadSection,
 )
+from nanochat.errors import nearest_name
 from nanochat.train.recipe import DERIVED, PARTS, Recipe
 
 
 class NanochatSpec(NanochatSettings, WorkloadSection):
     """The section of the workload `nanochat`, which fine-tunes a checkpoint at every point."""
+
+    @classmethod
+    def place_of(cls, name: str) -> str | None:
+        """Return the key of the recipe that an unknown key of this section names, if any."""
+        near = nearest_name(name, [field.name for field in dataclasses.fields(Recipe)])
+        return near and f"recipe.{near}"
 
     @property
     def deterministic(self) -> bool:

@@ -145,6 +145,10 @@ def test_overrides(tmp_path: Path) -> None:
     [
         ("axes.x.max", "--set takes key=value"),
         ("axes.x.mxa=3", "did you mean 'max'"),
+        ("axes.x.low=3", "did you mean 'min'"),
+        ("axes.x.param=lr", "axes.x.param: 'lr' .* did you mean 'learning_rate'"),
+        ("workload.recipe.lr=3", "setting 'lr'; did you mean 'learning_rate'"),
+        ("workload.lr=3", "workload.lr: unknown key; did you mean workload.recipe.learning_rate"),
         ("stages.4.grid.points=3", "not one of the list's places 0..0"),
         ("stages.²=3", "not one of the list's places 0..0"),
         ("name.x=3", "below a plain value"),
