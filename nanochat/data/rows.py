@@ -2,6 +2,7 @@
 
 import json
 import re
+import shlex
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -11,7 +12,13 @@ from typing import Any
 from nanochat.errors import NanochatError, missing_library
 from nanochat.files.git_lfs import refuse_pointer
 from nanochat.files.hub import split_revision
-from nanochat.files.retry import with_retries
+from nanochat.files.retry import (
+    command_online,
+    is_network_fault,
+    is_offline,
+    offline_note,
+    with_retries,
+)
 
 SUFFIXES = (".jsonl", ".parquet")
 _VALIDATION = ("validation", "val", "valid")  # three spellings of one split
@@ -196,6 +203,13 @@ def _one_line(source: str) -> Iterator[None]:
             if type(error).__name__ == "DatasetNotFoundError"
             else ""
         )
+        if is_offline(error):
+            command = command_online(f"nanochat data fetch {shlex.quote(source)}")
+            raise NanochatError(
+                f"{source}: it is not in the cache, and {offline_note()}; fetch it with {command}"
+            ) from error
+        if is_network_fault(error):
+            needs = "; HF_HUB_OFFLINE=1 uses the cache at once"
         raise NanochatError(f"{source}: not read from the hub ({reason[:400]}{needs})") from error
 
 

@@ -11,7 +11,13 @@ from pathlib import Path
 from nanochat.errors import NanochatError, first_line
 from nanochat.files.file_systems import refuses_locks
 from nanochat.files.listing import Listing
-from nanochat.files.retry import is_network_fault, with_retries
+from nanochat.files.retry import (
+    command_online,
+    is_network_fault,
+    is_offline,
+    offline_note,
+    with_retries,
+)
 
 _REPOSITORY = re.compile(r"[\w.-]+(/[\w.-]+)?", re.ASCII)
 _LOG_IN = "`hf auth login`, or set HF_TOKEN"
@@ -49,7 +55,7 @@ def list_repository(source: str) -> Listing:
     try:
         info = with_retries(lambda: HfApi().model_info(repository, revision=revision))
     except Exception as error:
-        if _is_offline(error) or is_network_fault(error):
+        if is_offline(error) or is_network_fault(error):
             return _cached(source, error)
         if refusal := _refusal(source, error):
             raise refusal from error
@@ -85,8 +91,10 @@ def _cached(source: str, error: Exception) -> Listing:
     from huggingface_hub.errors import LocalEntryNotFoundError
 
     repository, revision = split_revision(source)
-    if asked := _is_offline(error):
-        hint = "HF_HUB_OFFLINE is set: unset it once to fetch what is missing"
+    if asked := is_offline(error):
+        revision_option = f" --revision {revision}" if revision else ""
+        command = command_online(f"hf download {repository}{revision_option}")
+        hint = f"{offline_note()}: fetch what is missing with {command}"
     else:
         hint = f"the hub cannot be reached ({first_line(error)}): try again with a network"
     try:
@@ -104,12 +112,6 @@ def _cached(source: str, error: Exception) -> Listing:
     ]
     warning = "" if asked else f"the hub cannot be reached ({first_line(error)}); the cache is used"
     return Listing(sorted(paths), lambda _: snapshot, warning=warning, hint=hint)
-
-
-def _is_offline(error: Exception) -> bool:
-    from huggingface_hub.errors import OfflineModeIsEnabled
-
-    return isinstance(error, OfflineModeIsEnabled)
 
 
 def _refusal(source: str, error: Exception, file: str = "") -> NanochatError | None:

@@ -5,6 +5,7 @@ never by words in a message: a loss of 502 is no bad gateway.
 """
 
 import logging
+import os
 import socket
 import sys
 from collections.abc import Callable, Iterator
@@ -21,6 +22,8 @@ FIRST_WAIT = 2.0  # seconds; doubles each time
 # themselves.
 PATIENCE = 30.0
 _TRANSIENT = frozenset({408, 425, 429, 500, 502, 503, 504})
+_OFFLINE = ("HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE", "TRANSFORMERS_OFFLINE")
+_ON = frozenset({"1", "ON", "YES", "TRUE"})  # values that the hub libraries take for true
 
 
 def with_retries(call: Callable[[], T]) -> T:
@@ -57,28 +60,71 @@ def is_network_fault(error: Exception) -> bool:
 
     True for connections that were refused, cut or timed out, for names that did not resolve, and
     for responses with a status of 408, 425, 429, 500, 502, 503 or 504; also where such an error
-    is only the cause of this one.
+    is only the cause of this one. False in offline mode (`is_offline`): no call can succeed there.
     """
-    return any(_is_fault(link) for link in _chain(error))
+    return not is_offline(error) and any(_is_fault(link) for link in _chain(error))
+
+
+def is_offline(error: BaseException) -> bool:
+    """Return True for an error of a hub library in offline mode, or an error that it led to.
+
+    The ``datasets`` library hides the cause, or replaces it by a plain ConnectionError.
+    """
+    plain = (ConnectionError,) if _libraries_are_offline() else ()
+    return any(
+        type(link).__name__ == "OfflineModeIsEnabled" or type(link) in plain
+        for link in _chain(error, hidden=True)
+    )
+
+
+def offline_variables() -> list[str]:
+    """Return the environment variables that switch the hub libraries offline; none: empty."""
+    return [name for name in _OFFLINE if os.environ.get(name, "").upper() in _ON]
+
+
+def offline_note() -> str:
+    """Return the clause that names the variables of offline mode, ``HF_HUB_OFFLINE is set``."""
+    names = _named_variables()
+    return f"{' and '.join(names)} {'is' if len(names) == 1 else 'are'} set"
+
+
+def command_online(command: str) -> str:
+    """Return a command with offline mode switched off for it, in backquotes.
+
+    Examples
+    --------
+    >>> command_online("hf download some/model")
+    '`HF_HUB_OFFLINE=0 hf download some/model`'
+    """
+    return f"`{' '.join(f'{name}=0' for name in _named_variables())} {command}`"
+
+
+def _libraries_are_offline() -> bool:
+    """Return True if one of the hub libraries that this process has loaded is in offline mode."""
+    modules = ("huggingface_hub.constants", "datasets.config")
+    return any(getattr(sys.modules.get(name), "HF_HUB_OFFLINE", False) for name in modules)
+
+
+def _named_variables() -> list[str]:
+    """Return the variables to name to a user; a process may be offline without any of them."""
+    return offline_variables() or list(_OFFLINE[:1])
 
 
 def _is_fault(error: BaseException) -> bool:
     status = getattr(getattr(error, "response", None), "status_code", None)
     if status is not None:
         return status in _TRANSIENT
-    if (
-        type(error).__name__ == "OfflineModeIsEnabled"
-    ):  # chosen by the user, though a ConnectionError
-        return False
     return isinstance(error, (ConnectionError, TimeoutError, socket.gaierror, *_transport_errors()))
 
 
-def _chain(error: BaseException | None) -> Iterator[BaseException]:
+def _chain(error: BaseException | None, hidden: bool = False) -> Iterator[BaseException]:
+    """Yield an error and its causes, those behind ``from None`` only if `hidden` is True."""
     seen: set[int] = set()
     while error is not None and id(error) not in seen:
         seen.add(id(error))
         yield error
-        error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+        suppressed = error.__suppress_context__ and not hidden
+        error = error.__cause__ or (None if suppressed else error.__context__)
 
 
 def _transport_errors() -> tuple[type[BaseException], ...]:

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nanochat.errors import NanochatError
-from nanochat.files.retry import with_retries
+from nanochat.files.retry import offline_note, offline_variables, with_retries
 from nanochat.tokenizer.tokenizer import SPECIAL_TOKENS, Tokenizer
 
 if TYPE_CHECKING:
@@ -30,10 +30,11 @@ def load_tokenizer(source: str) -> Tokenizer:
     names = tiktoken.list_encoding_names()
     if source in names:
         try:
-            return from_encoding(with_retries(lambda: tiktoken.get_encoding(source)))
+            return from_encoding(_encoding(source))
         except OSError as error:  # the error of its HTTP client
+            offline = f"; {offline_note()}" if offline_variables() else ""
             raise NanochatError(
-                f"tokenizer {source!r} could not be fetched ({type(error).__name__});"
+                f"tokenizer {source!r} could not be fetched ({type(error).__name__}{offline});"
                 " without a network use one that is there: --tokenizer FOLDER"
             ) from error
     folder = Path(source).expanduser()
@@ -47,6 +48,15 @@ def load_tokenizer(source: str) -> Tokenizer:
         raise NanochatError(
             f"tokenizer {source!r}: {error}; or one of {', '.join(names)}"
         ) from error
+
+
+def _encoding(name: str) -> "tiktoken.Encoding":
+    """Load an encoding of tiktoken, from its cache or over the network; offline only once."""
+    import tiktoken
+
+    if offline_variables():
+        return tiktoken.get_encoding(name)
+    return with_retries(lambda: tiktoken.get_encoding(name))
 
 
 def from_encoding(encoding: "tiktoken.Encoding") -> Tokenizer:

@@ -12,7 +12,13 @@ from typing import TypeVar
 
 from nanochat.errors import NanochatError
 from nanochat.files.hub import split_revision
-from nanochat.files.retry import is_network_fault, with_retries
+from nanochat.files.retry import (
+    command_online,
+    is_network_fault,
+    is_offline,
+    offline_note,
+    with_retries,
+)
 from nanochat.model.checkpoint import Checkpoint
 from nanochat.sharing.published import TOKENIZER_FILES, write_published_tokenizer
 from nanochat.tokenizer.tokenizer import Tokenizer
@@ -166,6 +172,11 @@ def ask_hub(name: str, call: Callable[[], Result]) -> Result:
         hint = f" ({_LOG_IN})" if error.response.status_code in (401, 403) else ""
         raise NanochatError(f"{name}: the hub refused: {_line(error)}{hint}") from error
     except Exception as error:
+        if is_offline(error):
+            command = command_online("nanochat ...")
+            raise NanochatError(
+                f"{name}: nothing is sent, because {offline_note()}; run it again as {command}"
+            ) from error
         if not is_network_fault(error):
             raise
         raise NanochatError(f"{name}: the hub was not reached ({_line(error)})") from error

@@ -200,3 +200,7 @@ def test_an_encoding_that_cannot_be_fetched_is_one_line(
         NanochatError, match=r"'cl100k_base' could not be fetched .*--tokenizer FOL"
     ):
         encodings.load_tokenizer("cl100k_base")
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setattr(encodings, "with_retries", None)  # not called: one attempt is enough
+    with pytest.raises(NanochatError, match=r"could not be fetched .*; HF_HUB_OFFLINE is set"):
+        encodings.load_tokenizer("cl100k_base")

@@ -205,6 +205,24 @@ def test_offline_mode_reads_the_cache(talks: Path) -> None:
     assert len(talks.requests) == asked
 
 
+def test_offline_mode_refuses_at_once_with_the_command(
+    hub: HubStandIn,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    tmp_path: Path,
+) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    monkeypatch.setattr("datasets.config.HF_HUB_OFFLINE", True)
+    command = "HF_HUB_OFFLINE is set; .*`HF_HUB_OFFLINE=0 nanochat data fetch hf:some/talks`$"
+    for streaming in (True, False):
+        with pytest.raises(NanochatError, match=rf"is not in the cache, and {command}"):
+            load_conversations("hf:some/talks", streaming=streaming)
+    (tmp_path / "a.jsonl").write_bytes(_jsonl(TALKS))
+    with pytest.raises(NanochatError, match="nothing is sent, because HF_HUB_OFFLINE is set"):
+        push_dataset({"train": str(tmp_path / "a.jsonl")}, "some/talks")
+    assert (hub.requests, caplog.records) == ([], [])  # no attempt was repeated
+
+
 def test_pushed_conversations_come_back_as_they_were(hub: HubStandIn, tmp_path: Path) -> None:
     (tmp_path / "a.jsonl").write_bytes(_jsonl([*TALKS, PARTS]))
     (tmp_path / "b.jsonl").write_bytes(_jsonl(TALKS[:2]))

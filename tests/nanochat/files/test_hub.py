@@ -190,7 +190,8 @@ def test_offline_mode_uses_the_cache(
     assert repository.requests == []
     for source in ("hf:owner/other", f"{SOURCE}@v2"):
         with pytest.raises(
-            NanochatError, match=r"is not in the cache .*HF_HUB_OFFLINE is set: uns"
+            NanochatError,
+            match=r"is not in the cache .*HF_HUB_OFFLINE is set: .*`HF_HUB_OFFLINE=0 hf downl",
         ):
             resolve_model(source)
     with pytest.raises(NanochatError, match=r"step 7; steps there: 400; HF_HUB_OFFLINE is set"):

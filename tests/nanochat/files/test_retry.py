@@ -11,7 +11,15 @@ import pytest
 import requests
 import stamina
 
-from nanochat.files.retry import ATTEMPTS, FIRST_WAIT, is_network_fault, with_retries
+from nanochat.files.retry import (
+    ATTEMPTS,
+    FIRST_WAIT,
+    command_online,
+    is_network_fault,
+    offline_note,
+    offline_variables,
+    with_retries,
+)
 
 
 class Server:
@@ -166,6 +174,39 @@ def test_offline_mode_is_a_wish() -> None:
 
     assert issubclass(OfflineModeIsEnabled, ConnectionError)
     assert not is_network_fault(OfflineModeIsEnabled())
+
+
+def test_offline_mode_behind_another_error_is_not_tried_again() -> None:
+    from huggingface_hub.errors import OfflineModeIsEnabled
+
+    calls = []
+
+    def call(*, hide: Any) -> None:
+        calls.append(1)
+        try:
+            raise OfflineModeIsEnabled("offline")
+        except OfflineModeIsEnabled as error:
+            # Both forms are those of the datasets library.
+            raise ConnectionError("Couldn't reach it") from (None if hide else error)
+
+    for hide in (False, True):
+        with pytest.raises(ConnectionError, match="Couldn't reach it"):
+            with_retries(lambda hide=hide: call(hide=hide))
+    assert len(calls) == 2
+
+
+def test_the_variables_of_offline_mode_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE", "TRANSFORMERS_OFFLINE"):
+        monkeypatch.delenv(name, raising=False)
+    assert (offline_variables(), offline_note()) == ([], "HF_HUB_OFFLINE is set")
+    monkeypatch.setenv("HF_DATASETS_OFFLINE", "1")
+    monkeypatch.setenv("HF_HUB_OFFLINE", "0")
+    assert offline_note() == "HF_DATASETS_OFFLINE is set"
+    monkeypatch.setenv("HF_HUB_OFFLINE", "true")
+    assert offline_note() == "HF_HUB_OFFLINE and HF_DATASETS_OFFLINE are set"
+    assert command_online("hf download a/b") == (
+        "`HF_HUB_OFFLINE=0 HF_DATASETS_OFFLINE=0 hf download a/b`"
+    )
 
 
 def test_waits_double(monkeypatch: pytest.MonkeyPatch) -> None:
