@@ -97,7 +97,7 @@ def _stages(cost: "Cost", crossed: int | None) -> list[str]:
         about = {"refine": "about ", "transects": "at least "}.get(stage.name, "")
         lines.append(
             f"  stage {index} {stage.name}: {nodes}{about}{stage.runs:,} points to run"
-            + _tokens(", about", stage.supervised_tokens)
+            + _tokens(", with at most" if cost.bound else ", about", stage.supervised_tokens)
         )
         if stage.by_dimension is None:
             continue
@@ -136,7 +136,8 @@ def _sum(spec: "SweepSpec", cost: "Cost", crossed: int | None) -> list[str]:
     else:
         runs += " points"
     lines = [
-        f"  in all: {runs}" + _tokens(";", cost.supervised_tokens),
+        f"  in all: {runs}" + _tokens("; at most" if cost.bound else ";", cost.supervised_tokens),
+        *([f"    {cost.bound}"] if cost.bound else []),
         f"  dataset: {spec.storage}/{spec.name}, about {_size(cost.disk_bytes)}{curves}",
     ]
     if not cost.supervised_tokens:
@@ -146,11 +147,13 @@ def _sum(spec: "SweepSpec", cost: "Cost", crossed: int | None) -> list[str]:
     gpu = spec.resources.cards
     hours = _gpu_hours(cost.slot_hours, gpu)
     what = f"{hours:,.1f} GPU-hours (slots of {gpu:g} GPU)" if gpu else f"{hours:,.1f} core-hours"
-    estimate = (
-        f"  estimate: {what} at {cost.tokens_per_second:,.0f} tokens/s a slot,"
-        f" {cost.supervised_fraction:.0%} of them supervised"
-    )
-    return [*lines, estimate]
+    speed = f"at {cost.tokens_per_second:,.0f} tokens/s a slot"
+    if cost.bound:
+        return [*lines, f"  estimate: at most {what} {speed}"]
+    return [
+        *lines,
+        f"  estimate: {what} {speed}, {cost.supervised_fraction:.0%} of them supervised",
+    ]
 
 
 def _boundary_cells_of_the_grid(spec: "SweepSpec") -> int | None:

@@ -104,7 +104,9 @@ def _print_plan(
     if as_json:
         print(json.dumps({"checks": list(checks), "runs": runs, "supervised_tokens": tokens}))
         return
-    cost = f", about {tokens:,} supervised tokens" if tokens else ""
+    axes = data.sweep.spec.axes
+    bound = data.sweep.spec.workload.token_bound({axes.x.param, axes.y.param})
+    cost = f", {'at most' if bound else 'about'} {tokens:,} supervised tokens" if tokens else ""
     print(
         f"frame {data.lattice.frame.id}: {len(sample.points)} boundary points,"
         f" {', '.join(checks)}: {runs} runs{cost}"

@@ -22,7 +22,8 @@ class StageCost:
     """Nodes of the finest lattice along x and y; None if the points are not lattice nodes."""
     runs: int
     supervised_tokens: int
-    """Tokens by the recipe. A run takes up to one batch more, and less when it diverges."""
+    """Tokens of the budget, of which a run takes up to one batch more, or an upper bound
+    (`Cost.bound`); less where runs diverge."""
     by_dimension: dict[float, int] | None = None
     frames: int = 1
     """Largest number of its frames; `runs` and `by_dimension` count all of them, `nodes` one."""
@@ -39,6 +40,8 @@ class Cost:
     stages: tuple[StageCost, ...]
     tokens_per_second: float | None
     supervised_fraction: float
+    bound: str | None = None
+    """Reason for which the tokens are an upper bound; None where they are a budget."""
 
     @property
     def runs(self) -> int:
@@ -67,8 +70,9 @@ class Cost:
         """Return the hours of one slot: all tokens divided by tokens per second."""
         if self.tokens_per_second is None:
             return None
-        tokens = self.supervised_tokens / self.supervised_fraction
-        return tokens / self.tokens_per_second / 3600
+        # A bound counts the tokens without a label as well.
+        fraction = 1.0 if self.bound else self.supervised_fraction
+        return self.supervised_tokens / fraction / self.tokens_per_second / 3600
 
 
 def estimate_cost(
@@ -93,7 +97,8 @@ def estimate_cost(
         _stage(spec, index, stage.name, counted, crossed) for index, stage in enumerate(spec.stages)
     ]
     fraction = stated.supervised_fraction if stated else 1.0
-    return Cost(tuple(stages), tokens_per_second, fraction)
+    bound = spec.workload.token_bound({spec.axes.x.param, spec.axes.y.param})
+    return Cost(tuple(stages), tokens_per_second, fraction, bound)
 
 
 _BYTES_PER_RUN = 100
@@ -160,8 +165,8 @@ def _runs_of_pairs(pairs: PairsStage) -> int:
 
 
 def tokens_per_run(spec: SweepSpec) -> int:
-    """Return the supervised tokens of a run: of the fixed recipe, or the largest on an axis."""
-    return spec.workload.tokens_per_run({a.param: a.max for a in (spec.axes.x, spec.axes.y)})
+    """Return the supervised tokens of a run: of the fixed recipe, or the largest on the axes."""
+    return int(spec.workload.tokens_per_run({a.param: a.max for a in (spec.axes.x, spec.axes.y)}))
 
 
 def _stage(
@@ -188,17 +193,13 @@ def _stage(
     frame = spec.plan.frame(index)
     xs = np.unique(frame.x.values(frame.cells_x)).tolist()
     ys = np.unique(frame.y.values(frame.cells_y)).tolist()
-    names = (frame.x.param, frame.y.param)
-    fixed = tokens_per_run(spec)
     runs = tokens = 0
     # One row at a time, so that a lattice of millions of nodes needs no set of pairs.
     for y in ys:
         known = set().union(*(old_x for old_x, old_y in counted if y in old_y))
         new = [x for x in xs if x not in known]
         runs += len(new)
-        if names[0] == "num_tokens":
-            tokens += int(sum(new))
-        else:
-            tokens += len(new) * (int(y) if names[1] == "num_tokens" else fixed)
+        values = {frame.x.param: np.array(new), frame.y.param: y}
+        tokens += int(np.broadcast_to(spec.workload.tokens_per_run(values), len(new)).sum())
     counted.append((set(xs), set(ys)))
     return StageCost(name, (frame.cells_x + 1, frame.cells_y + 1), runs, tokens)

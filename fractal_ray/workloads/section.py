@@ -1,10 +1,12 @@
 """The base class of all parts of a spec, and of the section of every kind of workload."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Self, get_args, get_origin
 
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
 from pydantic import BaseModel, ConfigDict, ValidationInfo, field_validator
 
 from fractal_ray.errors import SweepError
@@ -253,15 +255,33 @@ class WorkloadSection(Model):
         """Return the arithmetic that uses the values of an axis."""
         return "float64"
 
-    def tokens_per_run(self, values: Mapping[str, float]) -> int:
-        """Return the supervised tokens of one run.
+    def tokens_per_run(self, values: Mapping[str, ArrayLike]) -> NDArray[np.int64]:
+        """Return the supervised tokens of a run.
 
         Parameters
         ----------
         values
-            Swept parameters with the values at which the run is counted.
+            Swept parameters with the values at which runs are counted: numbers, or arrays that
+            broadcast.
+
+        Returns
+        -------
+        int64 array
+            In the shape of the values that change the tokens.
         """
-        return 0
+        return np.zeros((), np.int64)
+
+    def token_bound(self, params: Container[str]) -> str | None:
+        """Return the reason for which `tokens_per_run` is an upper bound; None for a budget.
+
+        A bound counts every token of a row, with a label or without.
+
+        Parameters
+        ----------
+        params
+            Swept parameters.
+        """
+        return None
 
     def in_other_dtype(self) -> Self | None:
         """Return this section with another dtype; None if the workload has only one."""

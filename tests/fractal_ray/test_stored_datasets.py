@@ -5,6 +5,7 @@ numbers that users have: it needs another version of the workload's numerics, an
 beside these.
 """
 
+import copy
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Any
 import pytest
 
 import fractal_ray
+from nanochat.train.recipe import Recipe
 from tests.fractal_ray.stored_datasets import (
     DATASETS,
     EXPECTED,
@@ -33,6 +35,9 @@ from tests.fractal_ray.stored_datasets import (
 )
 
 WANTED: dict[str, Any] = json.loads(EXPECTED.read_text())
+COUNTED_BY_STEPS = {"sweeps/torkamandi.yaml": 200 * 32 * 63}
+"""Largest number of tokens of a run (steps, examples, tokens to predict) for specs with
+`num_iterations`. The recorded plans count the default of `num_tokens`, which such a run ignores."""
 
 each_dataset = pytest.mark.parametrize("name", DATASETS)
 each_spec = pytest.mark.parametrize("spec", SPECS)
@@ -183,4 +188,9 @@ def test_a_spec_means_what_it_meant(spec: str) -> None:
 def test_plans_are_what_they_were(tmp_path: Path) -> None:
     """Plan the recorded points, tokens and hours for every recorded spec."""
     specs = list(WANTED["specs"])
-    assert plans_of(specs, tmp_path) == {spec: WANTED["specs"][spec]["plan"] for spec in specs}
+    wanted = {spec: copy.deepcopy(WANTED["specs"][spec]["plan"]) for spec in specs}
+    for spec, tokens in COUNTED_BY_STEPS.items():
+        for part in (wanted[spec], *wanted[spec]["stages"]):
+            assert part["supervised_tokens"] == part["points"] * Recipe.num_tokens
+            part["supervised_tokens"] = part["points"] * tokens
+    assert plans_of(specs, tmp_path) == wanted

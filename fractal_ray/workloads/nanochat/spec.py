@@ -2,8 +2,11 @@
 
 import dataclasses
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from typing import Literal
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
 from fractal_ray.errors import nearest
 from fractal_ray.plane.axes import Axis
@@ -153,12 +156,30 @@ class NanochatSpec(NanochatSettings, WorkloadSection):
         """Return float32, in which optimizers apply rates; float64 for whole numbers (exact)."""
         return "float64" if axis.integer else "float32"
 
-    def tokens_per_run(self, values: Mapping[str, float]) -> int:
-        """Return `num_tokens` of an axis, or of the recipe if no axis sweeps it.
+    def tokens_per_run(self, values: Mapping[str, ArrayLike]) -> NDArray[np.int64]:
+        """Return `num_tokens`, or the largest number of tokens in `num_iterations` steps.
 
-        A run takes up to one batch more, and less when it diverges.
+        Of `num_tokens` a run takes up to one batch more. Either way it takes less if it diverges.
         """
-        return int(values.get("num_tokens", self.fixed_recipe.num_tokens))
+        recipe = self.fixed_recipe
+
+        def numbers(name: str) -> NDArray[np.int64]:
+            return np.asarray(values.get(name, getattr(recipe, name))).astype(np.int64)
+
+        if self.token_bound(values) is None:
+            return numbers("num_tokens")
+        rows = np.maximum(numbers("device_batch_size"), numbers("target_examples_per_step"))
+        return numbers("num_iterations") * rows * (self.data.max_seq_len - 1)
+
+    def token_bound(self, params: Container[str]) -> str | None:
+        """Return the reason for an upper bound of the tokens where `num_iterations` is set."""
+        if "num_iterations" not in params and self.fixed_recipe.num_iterations < 0:
+            return None
+        return (
+            "num_iterations sets the number of steps, so every row counts with all"
+            f" {self.data.max_seq_len - 1} tokens that data.max_seq_len {self.data.max_seq_len}"
+            " leaves to predict; shorter rows take fewer"
+        )
 
     def in_other_dtype(self) -> "NanochatSpec":
         """Return these fine-tunes in another dtype, to find the labels that depend on it."""
