@@ -78,13 +78,15 @@ def plan(
 
 
 def _what(spec: "SweepSpec") -> list[str]:
+    from fractal_ray.spec.idle import idle_seeds
+
     lines = [f"{spec.name}: {spec.workload.title}"]
     for side in ("x", "y"):
         axis = spec.plan.axis(side)
         lines.append(f"  {side}: {axis.param}, {axis.scale} from {axis.min!r} to {axis.max!r}")
     if note := note_on_repeats(spec):
         lines.append(f"  {note}")
-    return lines
+    return [*lines, *(f"  note: {line}" for line in idle_seeds(spec))]
 
 
 def _stages(cost: "Cost", crossed: int | None) -> list[str]:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Final, Literal
 
 from fractal_ray.dataset.driver_lease import hold_lease
-from fractal_ray.dataset.header import write_header
+from fractal_ray.dataset.header import read_header, write_header
 from fractal_ray.dataset.store import Store
 from fractal_ray.dataset.version import VERSION
 from fractal_ray.engine.budget import Budget
@@ -106,6 +106,8 @@ def run_sweep(
     if compared_with is not None:
         check_fingerprint(Store(compared_with), prepared.fingerprint)
     store = Store(location)
+    # Checks of older runs are a part of their dataset.
+    new = compared_with is None and read_header(store) is None
     header = own_header(spec, store, prepared.fingerprint, workload.recipe)
     with hold_lease(store) as token:
         dispatcher_spec = _dispatcher_spec(
@@ -120,7 +122,7 @@ def run_sweep(
         dispatcher = Dispatcher(dispatcher_spec)
         complete = dispatcher.close() if dispatcher.is_complete() else None
         if complete is None and isinstance(workload, StartChecked):
-            workload.check_start(prepared.shared)
+            workload.check_start(prepared.shared, new=new)
         write_header(store, header)
         if complete is not None:  # no cluster is started, and no model is loaded
             options.view(complete)

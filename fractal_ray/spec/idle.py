@@ -1,10 +1,12 @@
-"""Settings of a spec that change no run: refused for a new dataset, noted for an older one."""
+"""Settings of a spec that change no run: axes and values beside them are refused for a new dataset
+and noted for an older one; seeds are only noted."""
 
 import warnings
 
 from fractal_ray.dataset.header import HEADER, read_header
 from fractal_ray.dataset.store import Store
 from fractal_ray.errors import SweepError
+from fractal_ray.spec.stages import RefineStage, ZoomStage
 from fractal_ray.spec.sweep_spec import SweepSpec
 from fractal_ray.spec.yaml_file import parse_spec
 
@@ -45,3 +47,22 @@ def refuse_idle_values(spec: SweepSpec, location: str) -> None:
 def idle_lines(spec: SweepSpec) -> list[str]:
     """Return a line for each axis that changes no run, and each value that an axis replaces."""
     return spec.workload.idle_values(spec.planned_runs)
+
+
+def idle_seeds(spec: SweepSpec) -> list[str]:
+    """Return a line for each seed that a spec gives and that changes no point and no run.
+
+    Seeds that have their default because the spec does not name them get no line.
+    """
+    lines = spec.workload.idle_seeds()
+    for number, stage in enumerate(spec.stages):
+        part = stage.part
+        if (
+            isinstance(part, RefineStage | ZoomStage)
+            and "seed" in part.model_fields_set
+            and (reason := part.idle_seed)
+        ):
+            lines.append(
+                f"stages.{number}.{stage.name}.seed is {part.seed} and changes no point: {reason}"
+            )
+    return lines

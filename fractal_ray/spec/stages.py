@@ -122,6 +122,13 @@ class ZoomStage(Model):
         """Return the largest number of frames that are cut from each earlier frame."""
         return self.windows * (self.depth + (self.direction == "out"))
 
+    @property
+    def idle_seed(self) -> str | None:
+        """Return the reason for which the seed changes no frame; None if it is used."""
+        if self.pick in ("diverse", "boundary-point"):
+            return None
+        return f"pick: {self.pick} draws nothing by chance"
+
 
 class RefineStage(Model):
     """A stage that follows the border of the frames of the grid or zoom before it.
@@ -137,6 +144,11 @@ class RefineStage(Model):
     """Share of the cells away from the border that is run too, to measure how much is missed."""
     seed: int = Field(default=0, ge=0)
     """Seed of the audit; another seed audits other cells."""
+
+    @property
+    def idle_seed(self) -> str | None:
+        """Return the reason for which the seed changes no point; None if it is used."""
+        return None if self.audit else "it draws the cells of the audit, and audit is 0"
 
 
 class TransectsStage(Model):

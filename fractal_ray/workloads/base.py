@@ -77,8 +77,16 @@ class Probed(Protocol):
 class StartChecked(Protocol):
     """The contract of a workload whose runs all start from one state, which can be checked."""
 
-    def check_start(self, shared: Any) -> None:
+    def check_start(self, shared: Any, *, new: bool) -> None:
         """Refuse a start from which no run can begin; called once, in the driver.
+
+        Parameters
+        ----------
+        shared
+            Data of `Workload.prepare`.
+        new
+            True if the dataset begins with this run. Settings that only a new dataset must not have
+            are noted where it is False.
 
         Raises
         ------

@@ -233,6 +233,10 @@ class WorkloadSection(Model):
         """
         return []
 
+    def idle_seeds(self) -> list[str]:
+        """Return a line for each seed that the section gives and no run uses."""
+        return []
+
     def check_points_per_trial(self, points: int) -> None:
         """Refuse a number of points that cannot advance together.
 

@@ -1,13 +1,15 @@
 """Axes of a sweep of fine-tunes that change no run, and recipe values that an axis replaces."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 from fractal_ray.workloads.section import SweptAxis
 from nanochat.errors import NanochatError
 from nanochat.train.recipe import GROUPS, PARTS, Recipe
 
 Axes = tuple[SweptAxis, SweptAxis]
+
+_BATCH: Final = "device_batch_size"
 
 
 def replaced_values(settings: Mapping[str, Any], axes: Axes) -> list[str]:
@@ -47,6 +49,46 @@ def idle_axes(recipe: Recipe, axes: Axes) -> list[str]:
             reason = _reason(recipe, param, other.axis.param)
             lines.append(f"axes.{swept.side}: {param} changes no run: {reason}")
     return lines
+
+
+def batches_beyond(
+    settings: Mapping[str, Any], sides: Mapping[str, str], largest: int, rows: int, origin: str
+) -> list[str]:
+    """Return a line for a batch, on an axis or in the recipe, that is larger than the data.
+
+    Where an optimizer step takes one batch, every batch of at least all rows is all rows. Where
+    `target_examples_per_step` is set or swept, the batch also decides the number of batches.
+
+    Parameters
+    ----------
+    settings
+        The recipe as the spec gives it, keys with underscores or dashes.
+    sides
+        Side of each swept parameter.
+    largest
+        Largest `device_batch_size` of all points.
+    rows
+        Number of rows of the data.
+    origin
+        Sentence that gives this number, for the message.
+    """
+    named = {str(key).replace("-", "_"): value for key, value in settings.items()}
+    target = "target_examples_per_step"
+    if largest <= rows or target in sides or Recipe.from_mapping(settings).accumulation > 1:
+        return []
+    if side := sides.get(_BATCH):
+        line = (
+            f"axes.{side}: {_BATCH} goes up to {largest:,}, and {origin}: every value from"
+            f" {rows:,} on is one run; set axes.{side}.max: {rows}, or use more data"
+        )
+        return [line]
+    if _BATCH not in named:
+        return []
+    line = (
+        f"workload.recipe.{_BATCH} is {largest:,}, and {origin}: a batch of {rows:,} makes the"
+        f" same run; set {_BATCH}: {rows}, or use more data"
+    )
+    return [line]
 
 
 def _is_idle(recipe: Recipe, swept: SweptAxis, other: SweptAxis) -> bool:

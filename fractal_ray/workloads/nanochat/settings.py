@@ -112,3 +112,8 @@ class NanochatSettings(Model):
         if recipe.num_iterations > 0 or "num_iterations" in largest:
             return None
         return int(largest.get("num_tokens", recipe.num_tokens))
+
+    def largest_batch(self, axes: tuple[Axis, Axis]) -> int:
+        """Return the largest `device_batch_size` of all points."""
+        largest = {axis.param: axis.max for axis in axes}
+        return int(largest.get("device_batch_size", self.fixed_recipe.device_batch_size))

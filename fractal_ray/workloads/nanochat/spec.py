@@ -61,16 +61,14 @@ class NanochatSpec(NanochatSettings, WorkloadSection):
         """Make the workload; PyTorch decides the number of threads."""
         from fractal_ray.workloads.nanochat.workload import NanochatWorkload
 
-        recipe = self.fixed_recipe
-        largest = {axis.param: axis.max for axis in (x, y)}
         return NanochatWorkload(
             self,
-            recipe,
+            self.fixed_recipe,
             x.param,
             y.param,
             criterion,
             self.token_budget((x, y)),
-            int(largest.get("device_batch_size", recipe.device_batch_size)),
+            self.largest_batch((x, y)),
             self.chosen_kernels,
             points_per_trial,
         )
@@ -112,13 +110,31 @@ class NanochatSpec(NanochatSettings, WorkloadSection):
                 recipe.with_values({axis.param: value})
 
     def idle_values(self, planned: PlannedRuns) -> list[str]:
-        """Return a line for each idle axis, and each value of the recipe that an axis replaces."""
-        from fractal_ray.workloads.nanochat.idle import idle_axes, replaced_values
+        """Return a line for each idle axis, value that an axis replaces, and too large batch.
 
-        return [
-            *replaced_values(self.recipe, planned.axes),
-            *idle_axes(self.fixed_recipe, planned.axes),
-        ]
+        A batch is compared with `data.limit`; the rows of data without a limit are counted when
+        they are read (`NanochatWorkload.check_start`).
+        """
+        from fractal_ray.workloads.nanochat.idle import batches_beyond, idle_axes, replaced_values
+
+        lines = replaced_values(self.recipe, planned.axes)
+        lines += idle_axes(self.fixed_recipe, planned.axes)
+        if limit := self.data.limit:
+            sides = {swept.axis.param: swept.side for swept in planned.axes}
+            largest = self.largest_batch((planned.x.axis, planned.y.axis))
+            origin = f"workload.data.limit leaves {limit:,} rows"
+            lines += batches_beyond(self.recipe, sides, largest, limit, origin)
+        return lines
+
+    def idle_seeds(self) -> list[str]:
+        """Return a line for a seed in the recipe while the data stay in file order."""
+        if "seed" not in self.recipe or self.fixed_recipe.shuffle:
+            return []
+        line = (
+            f"workload.recipe.seed is {self.recipe['seed']} and changes no run: it seeds the order"
+            " of the data, which stay in file order without recipe.shuffle: true"
+        )
+        return [line]
 
     def _check_kernels(self, planned: PlannedRuns) -> None:
         if "cuda_graphs" not in self.kernels:

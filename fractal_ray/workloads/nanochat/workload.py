@@ -6,16 +6,19 @@ worker restores the master weights in place; it never reads a file or builds a m
 
 import hashlib
 import os
+import warnings
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
+from fractal_ray.errors import SweepError
 from fractal_ray.plane.identity import Setting
 from fractal_ray.plane.outcome import Criterion
 from fractal_ray.workloads.base import Footprint, Prepared
 from fractal_ray.workloads.nanochat.footprint import busy_share, measure
+from fractal_ray.workloads.nanochat.idle import batches_beyond
 from fractal_ray.workloads.nanochat.settings import NanochatSettings
 from fractal_ray.workloads.nanochat.shared import Shared
 from nanochat.train.kernels import PLAIN, Kernels
@@ -108,20 +111,43 @@ class NanochatWorkload:
         )
         return Prepared(fingerprint, Shared(checkpoint.config, weights, examples, pad_id))
 
-    def check_start(self, shared: Shared) -> None:
+    def check_start(self, shared: Shared, *, new: bool) -> None:
         """Refuse weights whose loss on the first batch is not finite: all points start from them.
+
+        Refuse also to begin a dataset with a batch of more rows than the data have; where a dataset
+        was begun with it, warn.
 
         Raises
         ------
         NanochatError
             Names the model, the loss and the dtype.
+        SweepError
+            Names the axis or the setting, and the number of rows.
         """
         from nanochat.train.first_loss import check_first_loss, first_loss
 
+        for line in self._batches_beyond(len(shared.examples)):
+            if new:
+                raise SweepError(f"{line}; nothing was run")
+            warnings.warn(
+                f"the dataset goes on, although a new one is refused: {line}", stacklevel=1
+            )
         loss = first_loss(
             shared.config, shared.weights, shared.examples, self._recipe, shared.pad_id
         )
         check_first_loss(loss, self._spec.model, self._recipe.dtype)
+
+    def _batches_beyond(self, rows: int) -> list[str]:
+        """Return a line for a batch above the number of rows, unless it is above `data.limit`.
+
+        That one was refused or noted before the data were read.
+        """
+        largest, limit = self._largest_batch, self._spec.data.limit
+        if limit is not None and largest > limit:
+            return []
+        sides = dict(zip(self._params, ("x", "y"), strict=True))
+        origin = f"{self._spec.data.source} has {rows:,} rows"
+        return batches_beyond(self._spec.recipe, sides, largest, rows, origin)
 
     def open(self, shared: Shared, device: str) -> "NanochatRunner":
         """Build the model on `device`, with a copy of the weights for this worker."""

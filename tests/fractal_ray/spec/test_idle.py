@@ -5,11 +5,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
+from fractal_ray.cli.main import app
 from fractal_ray.dataset.header import write_header
 from fractal_ray.dataset.store import Store
 from fractal_ray.errors import SweepError
-from fractal_ray.spec.idle import idle_lines, refuse_idle_values
+from fractal_ray.spec.idle import idle_lines, idle_seeds, refuse_idle_values
 from fractal_ray.spec.sweep_spec import SweepSpec
 from fractal_ray.spec.yaml_file import load_spec, parse_spec
 from fractal_ray.sweep import Sweep
@@ -19,6 +21,7 @@ ENDS = {
     "num_tokens": (10, 1000),
     "num_iterations": (1, 8),
     "target_examples_per_step": (0, 8),
+    "device_batch_size": (2, 6),
     "weight_decay": (0.0, 1.0),
     "warmup_frac": (0.0, 0.3),
     "final_lr_frac": (0.0, 1.0),
@@ -112,6 +115,31 @@ def test_axes_that_change_runs_are_accepted(x: str, y: str, recipe: dict[str, An
     assert idle_lines(spec_of(x, y, recipe)) == []
 
 
+@pytest.mark.parametrize(
+    ("x", "recipe", "start"),
+    [
+        ("weight_decay", {}, ""),
+        ("weight_decay", {"device_batch_size": 3}, ""),
+        ("weight_decay", {"device_batch_size": 4}, "workload.recipe.device_batch_size is 4, and w"),
+        ("weight_decay", {"device-batch-size": 4}, "workload.recipe.device_batch_size is 4, and w"),
+        ("weight_decay", {"device_batch_size": 4, "target_examples_per_step": 8}, ""),
+        ("weight_decay", {"device_batch_size": 4, "target_examples_per_step": 4}, "workload.recip"),
+        ("device_batch_size", {}, "axes.x: device_batch_size goes up to 6, and workload.data.limi"),
+        ("device_batch_size", {"target_examples_per_step": 24}, ""),
+        ("target_examples_per_step", {"device_batch_size": 4}, ""),
+    ],
+)
+def test_batches_beyond_the_limit_of_the_data_are_named(
+    x: str, recipe: dict[str, Any], start: str
+) -> None:
+    raw = spec_of(x, "matrix_lr", recipe).model_dump(mode="json")
+    raw["workload"]["data"]["limit"] = 3
+    lines = idle_lines(parse_spec(raw))
+    assert [line[: len(start)] for line in lines] == ([start] if start else [])
+    raw["workload"]["data"]["limit"] = 6
+    assert idle_lines(parse_spec(raw)) == []
+
+
 @pytest.mark.parametrize("key", ["matrix_lr", "matrix-lr"])
 @pytest.mark.parametrize("value", [0.02, -1])
 def test_recipe_values_beside_an_axis_are_named(key: str, value: float) -> None:
@@ -153,3 +181,52 @@ def test_an_older_dataset_goes_on_with_one_note(tmp_path: Path) -> None:
         refuse_idle_values(other, location)
     fine = spec_of("unembedding_lr", "matrix_lr", {})
     refuse_idle_values(fine, "s3://no-such-bucket-of-this-test/disc")  # is not read
+
+
+CENTER = {"points": 3, "center": {"x": 0.1, "y": 0.1}}
+
+
+@pytest.mark.parametrize(
+    ("recipe", "stages", "lines"),
+    [
+        ({"seed": 7}, [], ["workload.recipe.seed is 7 and changes no run: it seeds the order"]),
+        ({"seed": 7, "shuffle": True}, [], []),
+        ({"shuffle": False}, [], []),
+        ({}, [{"refine": {"levels": 1, "audit": 0}}], []),
+        ({}, [{"refine": {"levels": 1, "seed": 3}}], []),
+        (
+            {},
+            [{"refine": {"levels": 1, "audit": 0, "seed": 3}}],
+            ["stages.1.refine.seed is 3 and changes no point: it draws the cells of the audit"],
+        ),
+        ({}, [{"zoom": CENTER}], []),
+        (
+            {},
+            [{"zoom": {**CENTER, "seed": 0}}, {"zoom": {"points": 3, "factor": 2, "seed": 5}}],
+            [
+                "stages.1.zoom.seed is 0 and changes no point: pick: center draws nothing",
+                "stages.2.zoom.seed is 5 and changes no point: pick: densest draws nothing",
+            ],
+        ),
+        ({}, [{"zoom": {"points": 3, "factor": 2, "pick": "diverse", "seed": 5}}], []),
+        ({}, [{"zoom": {"points": 3, "factor": 2, "pick": "boundary-point", "seed": 5}}], []),
+        ({}, [{"transects": {"count": 2, "seed": 5}}, {"pairs": {"count": 2, "seed": 5}}], []),
+    ],
+)
+def test_given_seeds_that_change_nothing_are_named(
+    recipe: dict[str, Any], stages: list[dict[str, Any]], lines: list[str]
+) -> None:
+    raw = raw_spec(stages=[{"grid": {"points": 9}}, *stages], allow_unresolved=True)
+    raw["workload"]["recipe"] |= recipe
+    named = idle_seeds(parse_spec(raw))
+    assert len(named) == len(lines)
+    assert all(line.startswith(start) for line, start in zip(named, lines, strict=True))
+
+
+def test_plan_names_an_idle_seed_once(tmp_path: Path) -> None:
+    call = ["plan", "sweeps/quickstart.yaml", "--storage", str(tmp_path)]
+    done = CliRunner().invoke(app, call)
+    assert done.output.count("  note: workload.recipe.seed is 999") == 1
+    used = CliRunner().invoke(app, [*call, "--set", "workload.recipe.shuffle=true"])
+    assert used.exit_code == 0
+    assert "recipe.seed" not in used.output

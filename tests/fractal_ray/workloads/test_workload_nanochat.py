@@ -13,6 +13,8 @@ import numpy as np
 import pytest
 import torch
 
+from fractal_ray.dataset.header import write_header
+from fractal_ray.engine.claim import own_header
 from fractal_ray.engine.workload_of import workload_of
 from fractal_ray.errors import SweepError
 from fractal_ray.plane.axes import Point
@@ -178,6 +180,40 @@ def test_a_first_loss_that_is_not_finite_refuses_the_sweep(too_large: Path, tmp_
     with pytest.raises(NanochatError, match="the loss of the first batch is nan in float32 before"):
         Sweep(parse_spec(raw)).run(engine="local")
     assert [path.name for path in (tmp_path / "results").rglob("*.*")] == [".lock"]
+
+
+@pytest.mark.parametrize("on_axis", [False, True])
+def test_batches_beyond_the_rows_are_refused_for_new_datasets(
+    tmp_path: Path, on_axis: bool
+) -> None:
+    data = tmp_path / "rows.jsonl"
+    turn = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello"}]
+    data.write_text(f"{json.dumps({'messages': turn})}\n" * 5)
+    raw = raw_spec(storage=str(tmp_path), stages=[{"grid": {"points": 2}}])
+    raw["workload"]["model"] = str(GOLDEN)
+    raw["workload"]["data"] |= {"source": str(data), "limit": 7}
+    raw["workload"]["recipe"] |= {"num_iterations": 2}
+    size = {"param": "device_batch_size", "scale": "linear", "min": 4, "max": 6}
+    start = "axes.y: device_batch_size goes up to 6"
+    if on_axis:
+        raw["axes"]["y"] = size
+    else:
+        raw["workload"]["recipe"]["device_batch_size"] = 6
+        start = "workload.recipe.device_batch_size is 6"
+    sweep = Sweep(parse_spec(raw))
+    with pytest.raises(SweepError, match=rf"^{start}, and .*rows.jsonl has 5 rows"):
+        sweep.run("local")
+    assert not Path(sweep.location).exists() or sweep.header() is None
+    workload = sweep.workload()
+    fingerprint = workload.prepare().fingerprint
+    header = own_header(sweep.spec, sweep.store(), fingerprint, workload.recipe)
+    write_header(sweep.store(), header)
+    with pytest.warns(UserWarning, match="the dataset goes on") as notes:
+        assert sweep.run("local").done == 4
+    assert len(notes) == 1
+    larger = Sweep(parse_spec(raw, ["workload.data.limit=5"]))
+    with pytest.raises(SweepError, match=r"workload\.data\.limit leaves 5 rows"):
+        larger.run("local")
 
 
 @pytest.mark.parametrize(
