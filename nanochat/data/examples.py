@@ -92,9 +92,12 @@ def tokenize_conversations(
         raise NanochatError(f"max_seq_len must be at least 2, not {max_seq_len}")
     kept: list[tuple[list[int], list[int]]] = []
     truncated = skipped = 0
-    for messages in conversations:
-        # One token more than is kept shows if a conversation was cut or just fits.
-        ids, mask = tokenizer.render_conversation(messages, max_seq_len + 1)
+    for number, messages in enumerate(conversations, 1):
+        try:
+            # One token more than is kept shows if a conversation was cut or just fits.
+            ids, mask = tokenizer.render_conversation(messages, max_seq_len + 1)
+        except NanochatError as error:
+            raise NanochatError(f"conversation {number}: {error}") from error
         truncated += len(ids) > max_seq_len
         ids, mask = ids[:max_seq_len], mask[:max_seq_len]
         if any(mask[1:]):

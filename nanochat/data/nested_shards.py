@@ -103,7 +103,11 @@ def write_shards(
     counts: list[int] = []
     written: list[Path] = []
     for conversation in conversations:
-        _, mask = tokenizer.render_conversation(conversation, max_seq_len)
+        try:
+            _, mask = tokenizer.render_conversation(conversation, max_seq_len)
+        except NanochatError as error:
+            place = f"{source or 'the stream'}, conversation {len(taken) + 1}"
+            raise NanochatError(f"{place}: {error}") from error
         taken.append(conversation)
         counts.append(sum(mask[1:]))  # the first token has no predecessor, so it is no target
         total += counts[-1]

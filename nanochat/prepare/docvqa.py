@@ -221,4 +221,12 @@ def _most(count: int, fits: Callable[[int], bool]) -> int | None:
 def _make_all(
     limits: Limits, pages: Iterable[Page]
 ) -> list[list[tuple[dict[str, Any], int] | str]]:
-    return [[make_example(page, each, limits) for each in page.questions] for page in pages]
+    return [[_make_named(page, each, limits) for each in page.questions] for page in pages]
+
+
+def _make_named(page: Page, question: Question, limits: Limits) -> tuple[dict[str, Any], int] | str:
+    try:
+        return make_example(page, question, limits)
+    except NanochatError as error:
+        place = f"document {page.document}, page {page.number}, question {question.id}"
+        raise NanochatError(f"{place}: {error}") from error

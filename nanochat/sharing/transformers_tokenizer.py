@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from nanochat.errors import NanochatError, missing_library
+from nanochat.errors import NanochatError, first_line, missing_library, panics_as_errors
 from nanochat.files.atomic import write_atomically
 from nanochat.files.git_lfs import refuse_pointer
 from nanochat.tokenizer.tokenizer import Tokenizer
@@ -83,14 +83,21 @@ def export_tokenizer(tokenizer: Tokenizer, folder: Path, longest: int) -> None:
     spelt = {token: "".join(letters[byte] for byte in token) for token in tokenizer.ranks}
     merges = [(spelt[left], spelt[right]) for left, right in _merges(tokenizer.ranks)]
     vocab = {spelt[token]: rank for token, rank in tokenizer.ranks.items()}
-    # As in tiktoken: a piece that is a token is that token, whatever its merges give.
-    pipeline = Pipeline(models.BPE(vocab=vocab, merges=merges, ignore_merges=True))
-    split = pre_tokenizers.Split(Regex(tokenizer.pattern), "isolated")
-    by_bytes = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
-    pipeline.pre_tokenizer = pre_tokenizers.Sequence([split, by_bytes])
-    pipeline.decoder = decoders.ByteLevel()
     names = sorted(tokenizer.special, key=tokenizer.special.__getitem__)
-    pipeline.add_special_tokens([AddedToken(n, special=True, normalized=False) for n in names])
+    try:
+        with panics_as_errors(_cannot_write):
+            # As in tiktoken: a piece that is a token is that token, whatever its merges give.
+            pipeline = Pipeline(models.BPE(vocab=vocab, merges=merges, ignore_merges=True))
+            split = pre_tokenizers.Split(Regex(tokenizer.pattern), "isolated")
+            by_bytes = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+            pipeline.pre_tokenizer = pre_tokenizers.Sequence([split, by_bytes])
+            pipeline.decoder = decoders.ByteLevel()
+            tokens = [AddedToken(name, special=True, normalized=False) for name in names]
+            pipeline.add_special_tokens(tokens)
+    except NanochatError:
+        raise
+    except Exception as error:  # the library's own error for a pattern that it cannot read
+        raise NanochatError(_cannot_write(first_line(error))) from error
     written = {name: pipeline.token_to_id(name) for name in names}
     if written != tokenizer.special:
         raise NanochatError(
@@ -111,6 +118,10 @@ def export_tokenizer(tokenizer: Tokenizer, folder: Path, longest: int) -> None:
     text = json.dumps(config, indent=2) + "\n"
     path = Path(folder) / "tokenizer_config.json"
     write_atomically(path, lambda file: file.write(text.encode()))
+
+
+def _cannot_write(reason: str) -> str:
+    return f"the tokenizer cannot be written in the format of transformers: {reason}"
 
 
 def import_tokenizer(folder: Path) -> Tokenizer:
@@ -159,7 +170,7 @@ def _pattern(pre_tokenizer: Mapping[str, Any]) -> str:
         raise NanochatError("ByteLevel splits, or adds a space, of its own")
     if split["behavior"] != "Isolated" or split["invert"] or "Regex" not in split["pattern"]:
         raise NanochatError("Split is not of the kind Isolated, by a regular expression")
-    return str(split["pattern"]["Regex"])
+    return split["pattern"]["Regex"]
 
 
 def _check_merges(merges: list[Any], vocab: Mapping[str, int]) -> None:

@@ -3,7 +3,7 @@
 A system message is put before the first user's text, with a blank line between.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from nanochat.errors import NanochatError
@@ -94,32 +94,44 @@ def render(
     Raises
     ------
     NanochatError
-        For a conversation that breaks the rules.
+        For a conversation that breaks the rules, or a text that `encode` refuses.
     """
     check_conversation(messages)
+    first = 1
     if messages[0]["role"] == "system":
         system, user, *rest = messages
         text = f"{system['content']}\n\n{user['content']}"
         messages = [{"role": "user", "content": text}, *rest]
+        first = 2
+    pieces: list[tuple[list[int], int]] = [([special["<|bos|>"]], 0)]
+    for number, message in enumerate(messages, first):
+        try:
+            pieces += _pieces(message, encode, special)
+        except NanochatError as error:
+            raise NanochatError(f"message {number}: {error}") from error
+    ids = [token for tokens, _ in pieces for token in tokens]
+    mask = [bit for tokens, bit in pieces for _ in tokens]
+    return ids[:max_tokens], mask[:max_tokens]
+
+
+def _pieces(
+    message: Mapping[str, Any], encode: Callable[[str], list[int]], special: Mapping[str, int]
+) -> Iterator[tuple[list[int], int]]:
+    """Yield the token ids of a message in pieces, each with its bit of the mask."""
 
     def wrapped(kind: str, text: str) -> list[int]:
         return [special[f"<|{kind}_start|>"], *encode(text), special[f"<|{kind}_end|>"]]
 
-    pieces: list[tuple[list[int], int]] = [([special["<|bos|>"]], 0)]
-    for message in messages:
-        content = message["content"]
-        if message["role"] == "user":
-            pieces.append((wrapped("user", content), 0))
-            continue
-        pieces.append(([special["<|assistant_start|>"]], 0))
-        for part in [{"type": "text", "text": content}] if isinstance(content, str) else content:
-            if part["type"] == "text":
-                pieces.append((encode(part["text"]), 1))
-            elif part["type"] == "python":
-                pieces.append((wrapped("python", part["text"]), 1))
-            else:
-                pieces.append((wrapped("output", part["text"]), 0))
-        pieces.append(([special["<|assistant_end|>"]], 1))
-    ids = [token for tokens, _ in pieces for token in tokens]
-    mask = [bit for tokens, bit in pieces for _ in tokens]
-    return ids[:max_tokens], mask[:max_tokens]
+    content = message["content"]
+    if message["role"] == "user":
+        yield wrapped("user", content), 0
+        return
+    yield [special["<|assistant_start|>"]], 0
+    for part in [{"type": "text", "text": content}] if isinstance(content, str) else content:
+        if part["type"] == "text":
+            yield encode(part["text"]), 1
+        elif part["type"] == "python":
+            yield wrapped("python", part["text"]), 1
+        else:
+            yield wrapped("output", part["text"]), 0
+    yield [special["<|assistant_end|>"]], 1

@@ -16,10 +16,11 @@ from typing import Any, Self
 import rustbpe
 import tiktoken
 
-from nanochat.errors import NanochatError
+from nanochat.errors import NanochatError, first_line, panics_as_errors
 from nanochat.files.atomic import write_atomically
 from nanochat.files.git_lfs import refuse_pointer
 from nanochat.tokenizer.conversation import render
+from nanochat.tokenizer.probe import LongestText, check_round_trip, describe_text
 
 SPLIT_PATTERN = (
     r"'(?i:[sdmt]|ll|ve|re)|[^\r\n\p{L}\p{N}]?+\p{L}+|\p{N}{1,2}"
@@ -54,19 +55,25 @@ class Tokenizer:
     Raises
     ------
     NanochatError
-        Where the ids are not exactly 0 to V - 1, or a special token is missing.
+        Where the ids are not exactly 0 to V - 1, where a special token or the token of a single
+        byte is missing, or where text comes back from its tokens changed (`check_round_trip`).
     """
 
     def __init__(self, pattern: str, ranks: Mapping[bytes, int], special: Mapping[str, int]):
+        if not isinstance(pattern, str) or not pattern:
+            raise NanochatError(f"tokenizer: the pattern must be text, not {pattern!r:.40}")
         self.pattern = pattern
         self.ranks = dict(ranks)
         self.special = dict(special)
         ids = sorted([*self.ranks.values(), *self.special.values()])
-        if ids != list(range(len(ids))):
+        if ids != list(range(len(ids))) or any(type(each) is not int for each in ids):
             raise NanochatError(f"tokenizer: ids are not 0 to {len(ids) - 1}, each once")
         missing = [name for name in SPECIAL_TOKENS if name not in self.special]
         if missing:
             raise NanochatError(f"tokenizer: no special token {missing[0]}")
+        lost = [byte for byte in range(_BYTES) if bytes([byte]) not in self.ranks]
+        if lost:
+            raise NanochatError(f"tokenizer: no token for the byte 0x{lost[0]:02x}")
         try:
             self._encoding = tiktoken.Encoding(
                 "nanochat",
@@ -75,7 +82,8 @@ class Tokenizer:
                 special_tokens=self.special,
             )
         except Exception as error:  # a bad regular expression comes as a bare ValueError
-            raise NanochatError(f"tokenizer: {error}") from error
+            raise NanochatError(f"tokenizer: {first_line(error)}") from error
+        check_round_trip(self.encode, self.decode)
 
     @classmethod
     def train(cls, texts: Iterable[str], vocab_size: int) -> Self:
@@ -89,14 +97,17 @@ class Tokenizer:
         Raises
         ------
         NanochatError
-            For fewer than 265 tokens, or more than the texts have merges for.
+            For fewer than 265 tokens, or more than the texts have merges for; for a text that
+            cannot be split.
         """
         ordinary = vocab_size - len(SPECIAL_TOKENS)
         if ordinary < _BYTES:
             least = _BYTES + len(SPECIAL_TOKENS)
             raise NanochatError(f"vocab_size must be at least {least}, not {vocab_size}")
         trainer = rustbpe.Tokenizer()  # pyright: ignore[reportAttributeAccessIssue]
-        trainer.train_from_iterator(iter(texts), ordinary, pattern=SPLIT_PATTERN)
+        longest = LongestText(texts)
+        with panics_as_errors(longest.describe):
+            trainer.train_from_iterator(iter(longest), ordinary, pattern=SPLIT_PATTERN)
         ranks = {bytes(token): rank for token, rank in trainer.get_mergeable_ranks()}
         if len(ranks) < ordinary:
             most = len(ranks) + len(SPECIAL_TOKENS)
@@ -115,12 +126,20 @@ class Tokenizer:
         return hashlib.sha256(self._dumps().encode()).hexdigest()
 
     def encode(self, text: str) -> list[int]:
-        """Return the ids of a text. Names of special tokens are ordinary text."""
-        return self._encoding.encode_ordinary(text)
+        """Return the ids of a text. Names of special tokens are ordinary text.
+
+        Raises
+        ------
+        NanochatError
+            For a text that the tokenizer's pattern cannot split, such as a million spaces in a row.
+        """
+        with panics_as_errors(lambda reason: describe_text(text, reason)):
+            return self._encoding.encode_ordinary(text)
 
     def decode(self, ids: Sequence[int]) -> str:
         """Return the text of ids; bytes that are not UTF-8 become U+FFFD."""
-        return self._encoding.decode(list(ids))
+        with panics_as_errors(lambda reason: f"{len(ids):,} ids cannot be decoded ({reason})"):
+            return self._encoding.decode(list(ids))
 
     def render_conversation(
         self, messages: Sequence[Mapping[str, Any]], max_tokens: int
@@ -186,10 +205,10 @@ class Tokenizer:
         refuse_pointer(path)
         try:
             content = json.loads(path.read_bytes())
-            tokens = [base64.b64decode(token) for token in content["tokens_base64"]]
+            tokens = [base64.b64decode(token, validate=True) for token in content["tokens_base64"]]
             ranks = {token: rank for rank, token in enumerate(tokens)}
-            return cls(str(content["pattern"]), ranks, dict(content["special_tokens"]))
-        except (ValueError, KeyError, TypeError) as error:
+            return cls(content["pattern"], ranks, dict(content["special_tokens"]))
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise NanochatError(f"{path} is not a tokenizer: {error}") from error
 
     @classmethod
@@ -206,7 +225,7 @@ class Tokenizer:
 def _is_ours(path: Path) -> bool:
     try:
         return "tokens_base64" in json.loads(path.read_bytes())
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, RecursionError):
         return False
 
 
