@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from nanochat.data.bad_rows import SkippedRows, parse_rows
 from nanochat.data.rows import find_file, read_rows, spellings
 from nanochat.errors import NanochatError
 from nanochat.tokenizer.conversation import check_conversation
@@ -19,6 +20,7 @@ def load_conversations(
     limit: int | None = None,
     num_tokens: int | None = None,
     streaming: bool = True,
+    skipped: SkippedRows | None = None,
 ) -> list[Conversation]:
     """Load and check the conversations of a data source, in its order.
 
@@ -28,7 +30,8 @@ def load_conversations(
         ``stdlib_qa`` (shipped with the package), a ``.jsonl`` or ``.parquet`` file, a folder that
         has ``<split>.jsonl``, ``<split>.parquet`` or shards (`nanochat.data.nested_shards`), or
         ``hf:owner/name[:config][@revision]``. A row is ``{"messages": [...]}``, whatever else it
-        holds; in JSONL it may also be the bare list, and empty lines are passed over.
+        holds; in JSONL it may also be the bare list of messages, an array holds many rows, on one
+        line or over the whole file, and empty lines are passed over.
     split
         Split to read; ``validation``, ``val`` and ``valid`` are equal. A file is read
         whole, with a warning where its name is not the split's. Shards are the ``train`` split
@@ -41,6 +44,8 @@ def load_conversations(
     streaming
         Rows of the hub as they come, no more than are needed. False downloads the set whole into
         the cache of the ``datasets`` library, from where it can be read again offline.
+    skipped
+        Counts bad rows, which are left out up to its limit; without it, the first one is an error.
 
     Returns
     -------
@@ -54,7 +59,7 @@ def load_conversations(
         Where the source or the split does not exist, has a bad row (named by file and row), or has
         none.
     """
-    stream = iter_conversations(source, split, num_tokens, streaming)
+    stream = iter_conversations(source, split, num_tokens, streaming, skipped)
     conversations = list(itertools.islice(stream, limit))
     if not conversations:
         raise NanochatError(f"{source}: no conversations")
@@ -62,12 +67,16 @@ def load_conversations(
 
 
 def iter_conversations(
-    source: str, split: str = "train", num_tokens: int | None = None, streaming: bool = True
+    source: str,
+    split: str = "train",
+    num_tokens: int | None = None,
+    streaming: bool = True,
+    skipped: SkippedRows | None = None,
 ) -> Iterator[Conversation]:
     """Yield conversations as `load_conversations` returns them; no error for an empty source."""
     place = str(_place(source, split, num_tokens))
-    for where, row in read_rows(place, split, ("messages",), streaming):
-        yield _conversation(where, row)
+    rows = read_rows(place, split, ("messages",), streaming)
+    yield from parse_rows(rows, _conversation, SkippedRows() if skipped is None else skipped)
 
 
 def location(source: str, split: str, num_tokens: int | None = None) -> str:

@@ -1,14 +1,14 @@
 """Rows of data files and of data sets on the Hugging Face hub, one at a time, in stored order."""
 
-import json
 import re
 import shlex
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from nanochat.data.json_rows import read_json_rows
 from nanochat.errors import NanochatError, missing_library
 from nanochat.files.git_lfs import refuse_pointer
 from nanochat.files.hub import split_revision
@@ -20,7 +20,12 @@ from nanochat.files.retry import (
     with_retries,
 )
 
+if TYPE_CHECKING:
+    import pyarrow as pa
+
 SUFFIXES = (".jsonl", ".parquet")
+_TABLES = (".csv", ".tsv")
+_READ = 'write a .jsonl file, a row like {"messages": [...]} a line, or a .parquet file'
 _VALIDATION = ("validation", "val", "valid")  # three spellings of one split
 _BATCH = 256  # rows turned into Python objects at a time
 
@@ -44,6 +49,9 @@ def read_rows(
 ) -> Iterator[tuple[str, Any]]:
     """Yield the rows of a data source in its order, each with its name for error messages.
 
+    A row that cannot be decoded is the `NanochatError` that names it
+    (`nanochat.data.bad_rows.parse_rows` raises or counts it); the rows after it follow.
+
     Parameters
     ----------
     source
@@ -59,7 +67,7 @@ def read_rows(
     Raises
     ------
     NanochatError
-        One line for whatever keeps a row from being read.
+        One line for whatever keeps the source from being read.
     """
     if source.startswith("hf:"):
         return _hub_rows(source, hub_dataset(source, split, columns, streaming))
@@ -68,7 +76,7 @@ def read_rows(
     if one_file and split != "train" and path.stem not in spellings(split):
         warnings.warn(f"{path} has one split: all its rows are read as {split!r}", stacklevel=2)
     refuse_pointer(path)
-    return _parquet_rows(path, columns) if path.suffix == ".parquet" else _lines(path)
+    return _parquet_rows(path, columns) if path.suffix == ".parquet" else read_json_rows(path)
 
 
 def find_file(source: str, split: str) -> Path:
@@ -82,6 +90,8 @@ def find_file(source: str, split: str) -> Path:
             f"there is no {path}{hint} (a source is one of: stdlib_qa, a .jsonl file, a .parquet"
             f" file, a folder with {split}.jsonl or {split}.parquet, hf:owner/name)"
         )
+    if path.suffix.lower() in _TABLES:
+        raise NanochatError(f"{path}: CSV is not read; {_READ}")
     if path.suffix not in SUFFIXES:
         raise NanochatError(
             f"{path}: its name must end in .jsonl (a JSON value a line) or .parquet"
@@ -100,8 +110,10 @@ def _file_of_split(path: Path, split: str) -> Path:
             return files[0]
     there = sorted(each for each in path.iterdir() if each.suffix in SUFFIXES)
     names = ", ".join(each.name for each in there) or "none"
+    tables = sorted(each.name for each in path.iterdir() if each.suffix.lower() in _TABLES)
+    csv = f"; CSV is not read ({', '.join(tables)}): {_READ}" if tables else ""
     raise MissingSplitError(
-        f"{path} has no {split}.jsonl or {split}.parquet (there are: {names})",
+        f"{path} has no {split}.jsonl or {split}.parquet (there are: {names}){csv}",
         [each.stem for each in there],
     )
 
@@ -225,27 +237,6 @@ def _hub_rows(source: str, rows: Iterable[Mapping[str, Any]]) -> Iterator[tuple[
             yield f"{source}, row {number}", row
 
 
-def _lines(path: Path) -> Iterator[tuple[str, Any]]:
-    try:
-        # Only "\n" ends a line: JSON may hold the other separators of Unicode as they are.
-        with path.open(encoding="utf-8-sig", newline="\n") as lines:
-            for number, text in enumerate(lines, 1):
-                if text.strip():
-                    where = f"{path}, row {number}"
-                    yield where, _parsed(where, text)
-    except UnicodeDecodeError as error:
-        raise NanochatError(f"{path}: not UTF-8 text ({error})") from error
-    except OSError as error:
-        raise NanochatError(f"{path}: not readable ({error.strerror})") from error
-
-
-def _parsed(where: str, text: str) -> Any:
-    try:
-        return json.loads(text)
-    except (ValueError, RecursionError) as error:  # RecursionError: brackets a thousand deep
-        raise NanochatError(f"{where}: not JSON ({error})") from error
-
-
 def _parquet_rows(path: Path, columns: Sequence[str] | None) -> Iterator[tuple[str, Any]]:
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -255,9 +246,27 @@ def _parquet_rows(path: Path, columns: Sequence[str] | None) -> Iterator[tuple[s
         with pq.ParquetFile(path) as file:
             wanted = [each for each in columns or () if each in file.schema_arrow.names]
             for batch in file.iter_batches(_BATCH, columns=wanted or None):
-                for row in batch.to_pylist():
+                for row in _rows_of_batch(batch):
                     number += 1
-                    yield f"{path}, row {number}", row
+                    where = f"{path}, row {number}"
+                    if isinstance(row, UnicodeDecodeError):
+                        row = NanochatError(f"{where}: not UTF-8 text ({row})")
+                    yield where, row
     except (pa.ArrowException, OSError) as error:
         reason = " ".join(str(error).split())
         raise NanochatError(f"{path}: not readable as Parquet ({reason})") from error
+
+
+def _rows_of_batch(batch: "pa.RecordBatch") -> list[Any]:
+    """Return the rows; a row with text that is not UTF-8 is the error of its decoding."""
+    try:
+        return batch.to_pylist()
+    except UnicodeDecodeError:
+        return [_decoded(batch.slice(number, 1)) for number in range(batch.num_rows)]
+
+
+def _decoded(row: "pa.RecordBatch") -> Any:
+    try:
+        return row.to_pylist()[0]
+    except UnicodeDecodeError as error:
+        return error

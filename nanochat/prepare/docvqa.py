@@ -11,6 +11,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from nanochat.data.bad_rows import SkippedRows, parse_rows
 from nanochat.data.rows import read_rows
 from nanochat.errors import NanochatError
 from nanochat.prepare.docvqa_answers import KINDS, by_need, find_answer
@@ -121,7 +122,7 @@ def prepare_docvqa(
     summary = Summary()
 
     def examples() -> Iterator[dict[str, Any]]:
-        pages = (parse_row(*each) for each in read_rows(source, split, COLUMNS))
+        pages = parse_rows(read_rows(source, split, COLUMNS), parse_row, SkippedRows())
         chunks = iter(lambda: list(islice(pages, _PAGES)), [])
         for outcomes in ordered_map(_make_all, chunks, limits, workers):
             summary.rows += len(outcomes)

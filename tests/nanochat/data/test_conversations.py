@@ -155,6 +155,17 @@ def test_a_file_of_another_kind_is_refused(tmp_path: Path, name: str) -> None:
         load_conversations(source)
 
 
+def test_tables_of_text_are_named_as_not_read(tmp_path: Path) -> None:
+    source = _write(tmp_path / "Talks.CSV", "messages")
+    message = r"CSV is not read; write a \.jsonl file, .* or a \.parquet file$"
+    with pytest.raises(NanochatError, match=rf"Talks\.CSV: {message}"):
+        load_conversations(source)
+    _write(tmp_path / "train.tsv", "messages")
+    message = message.replace("read;", r"read \(Talks\.CSV, train\.tsv\):")
+    with pytest.raises(NanochatError, match=rf"train\.parquet \(there are: none\); {message}"):
+        load_conversations(str(tmp_path))
+
+
 def test_what_cannot_be_opened_is_named(tmp_path: Path) -> None:
     (tmp_path / "train.jsonl").mkdir()
     with pytest.raises(NanochatError, match=r"train\.jsonl: not readable \(Is a directory\)$"):
@@ -171,7 +182,7 @@ def test_nothing_there_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(NanochatError, match=r"there is no some/set; did you mean hf:some/set\?"):
         load_conversations("some/set")
     (tmp_path / "latin.jsonl").write_bytes('["é"]\n'.encode("latin-1"))
-    with pytest.raises(NanochatError, match=r"latin\.jsonl: not UTF-8 text"):
+    with pytest.raises(NanochatError, match=r"latin\.jsonl, row 1: not UTF-8 text"):
         load_conversations(str(tmp_path / "latin.jsonl"))
 
 
