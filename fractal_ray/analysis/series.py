@@ -6,7 +6,6 @@ again. A refinement followed the border of its own label. Under another label on
 and its pairs are complete, so only these are used.
 """
 
-import shlex
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
@@ -14,10 +13,10 @@ from typing import Any, Literal
 import numpy as np
 import pyarrow as pa
 
-from fractal_ray.analysis.frame_data import grid_of, read_frame
+from fractal_ray.analysis.frame_data import FrameData, grid_of, read_frame
 from fractal_ray.analysis.replay import answers_of, best, estimates, replay
 from fractal_ray.analysis.sweep_data import SweepData, label_of
-from fractal_ray.analysis.verify.kept_sheet import read_sheet
+from fractal_ray.analysis.verify.kept_sheet import read_sheet, verify_command
 from fractal_ray.analysis.verify.reading import RESOLVED_FROM, UNRESOLVED, neighbour_correlation
 from fractal_ray.dataset.relabel import outcomes
 from fractal_ray.dimension.result import Estimate
@@ -179,6 +178,23 @@ def _shortened(table: pa.Table, criterion: Criterion, steps: int) -> list[Outcom
     ]
 
 
+def _check_sheet(data: FrameData) -> None:
+    """Refuse a frame without a sheet, and a frame whose sheet gives no dimension."""
+    sheet, number = read_sheet(data), data.lattice.frame.id
+    if sheet is None:
+        raise SweepError(
+            f"frame {number} has no verification sheet for its points and label, and without one no"
+            f" dimension is given; make one: {verify_command(data)}; or --force gives dimensions"
+            " that are not verified"
+        )
+    if sheet["dimension"] is None:
+        raise SweepError(
+            f"the verification sheet of frame {number} gives no dimension. Its verdict is"
+            f" {sheet['verdict']!r}: {'; '.join(sheet['reasons'])}. --force gives dimensions that"
+            " are not verified"
+        )
+
+
 def _relabelled(
     sweep: SweepData,
     frame: int | None,
@@ -190,12 +206,8 @@ def _relabelled(
     """Return D of a frame's grid and pairs for each list of outcomes of the rows of `table`."""
     lattice = grid_of(sweep.frame(frame))
     number = lattice.frame.id
-    sheet = None if force else read_sheet(read_frame(sweep, number, table=table))
-    if not force and (sheet is None or sheet["dimension"] is None):
-        raise SweepError(
-            f"frame {number} has no verification sheet that gives a dimension; fractal-ray verify"
-            f" {shlex.quote(sweep.location)} makes one; --force gives dimensions without"
-        )
+    if not force:
+        _check_sheet(read_frame(sweep, number, table=table))
     failures = sweep.store().read_failures(skip_corrupt=True)
     label = label_of(sweep)
     entries = []

@@ -6,7 +6,6 @@ interval of the difference of two dimensions is computed from their intervals (M
 Donner, Stat. Med. 27, 1693 (2008)); it is wider than necessary if both have a common error.
 """
 
-import shlex
 from collections.abc import Mapping
 from typing import Any
 
@@ -40,7 +39,7 @@ from fractal_ray.analysis.compare.result import (
 )
 from fractal_ray.analysis.frame_data import FrameData
 from fractal_ray.analysis.sweep_data import SweepData
-from fractal_ray.analysis.verify.kept_sheet import read_sheet
+from fractal_ray.analysis.verify.kept_sheet import read_sheet, verify_command
 from fractal_ray.dimension import transects
 from fractal_ray.dimension.recommend import PREFERRED
 from fractal_ray.dimension.result import Estimate
@@ -260,18 +259,7 @@ def _no_dimension(side_frame: SideFrame) -> str:
     if not side_frame.finished:
         return f"{where} is not finished; go on with it: fractal-ray run"
     if sheet is None:
-        label = data.sweep.spec.label
-        header = data.sweep.header() or {}
-        stored_label = header.get("spec", {}).get("label", {})
-        settings = "".join(
-            f" --set {shlex.quote(f'label.{key}={value}')}"
-            for key, value in label.model_dump().items()
-            if stored_label.get(key, value) != value
-        )
-        return (
-            f"{where} has no verification sheet (fractal-ray verify"
-            f" {shlex.quote(data.sweep.location)} --frame {frame}{settings})"
-        )
+        return f"{where} has no verification sheet ({verify_command(data)})"
     if sheet["dimension"] is None:
         return f"the verdict on {where} is {sheet['verdict']!r}, which gives no dimension"
     return ""

@@ -4,6 +4,7 @@ Its file is ``verify/frame-N/sheet-<boundary>.json`` in the sweep's folder (docs
 """
 
 import json
+import shlex
 from typing import Any, Final
 
 import numpy as np
@@ -116,6 +117,19 @@ def read_sheet(data: FrameData) -> dict[str, Any] | None:
     except (ValueError, KeyError, TypeError):
         return None
     return sheet if current else None
+
+
+def verify_command(data: FrameData) -> str:
+    """Return the command that makes the sheet of a frame under its present label."""
+    sweep = data.sweep
+    stored_label = (sweep.header() or {}).get("spec", {}).get("label", {})
+    settings = "".join(
+        f" --set {shlex.quote(f'label.{key}={value}')}"
+        for key, value in sweep.spec.label.model_dump().items()
+        if stored_label.get(key, value) != value
+    )
+    frame = data.lattice.frame.id
+    return f"fractal-ray verify {shlex.quote(sweep.location)} --frame {frame}{settings}"
 
 
 def _lacks_the_mode(evidence: dict[str, Any], sweep: SweepData) -> bool:

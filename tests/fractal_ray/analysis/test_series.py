@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -87,13 +88,23 @@ def test_thresholds_relabel_the_same_runs(growing: Sweep) -> None:
 
 
 def test_a_series_needs_the_sheet_of_its_frame(growing: Sweep) -> None:
-    with pytest.raises(SweepError, match="has no verification sheet that gives a dim") as refused:
+    with pytest.raises(SweepError, match="frame 0 has no verification sheet") as refused:
         against_threshold(growing)
-    assert f"fractal-ray verify '{growing.location}' makes one" in str(refused.value)
+    assert f"fractal-ray verify '{growing.location}' --frame 0; or --force" in str(refused.value)
+    other = Sweep(parse_spec(growing.spec.model_dump(), ["label.threshold=0.9"]))
+    with pytest.raises(SweepError, match=r"--frame 0 --set label\.threshold=0\.9; or"):
+        against_steps(other)
     data = read_frame(growing)
     sample = sample_of(data, 90)
     growing.run_checks(data.lattice.frame.id, sample, engine="local")
-    keep(data, gather(data, sample))
+    sheet = gather(data, sample)
+    keep(data, replace(sheet, verdict="unresolved", reasons=("labels flip", "few values")))
+    for measure in (against_steps, against_threshold):
+        with pytest.raises(SweepError, match="sheet of frame 0 gives no dimension") as refused:
+            measure(growing)
+        assert "'unresolved': labels flip; few values. --force" in str(refused.value)
+        assert "fractal-ray verify" not in str(refused.value)
+    keep(data, sheet)
     assert len(against_steps(growing)) == 6
 
 
