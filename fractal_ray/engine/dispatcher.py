@@ -18,7 +18,7 @@ from fractal_ray.dataset.store import Store
 from fractal_ray.engine.base import FailureKind, NoTile, Place, RunFailure, Tile, TileResult
 from fractal_ray.engine.devices import Devices
 from fractal_ray.engine.dispatcher_spec import DispatcherSpec
-from fractal_ray.engine.failed_starts import FailedStarts
+from fractal_ray.engine.failed_starts import TRIALS, FailedStarts
 from fractal_ray.engine.point_queue import PointQueue
 from fractal_ray.engine.progress import Progress
 from fractal_ray.engine.repeated_errors import RepeatedErrors
@@ -103,6 +103,13 @@ class Dispatcher:
             why = "WorkerLost: the worker was restarted"
             self._lost(lease, RunFailure(why, why, "lost_worker"))
         self._workers.mark_ready(slot)
+        return self.reserve(slot)
+
+    def reserve(self, slot: int) -> Tile | NoTile:
+        """Return the next tile for a slot whose worker need not have come up (`trials: points`).
+
+        The slot is new, and its tile waits for the worker's call of `opened`.
+        """
         self.flush_if_due()
         if self.error is not None:
             return "stop"
@@ -126,6 +133,10 @@ class Dispatcher:
         """
         return self._workers.opening(slot, place, handle)
 
+    def opened(self, slot: int) -> None:
+        """Note that the worker of a slot has loaded the workload."""
+        self._workers.mark_ready(slot)
+
     def retire(self, slot: int) -> None:
         """Note that the worker of a slot holds no tile and will be replaced by a new process."""
         self._workers.leaving(slot)
@@ -143,14 +154,14 @@ class Dispatcher:
         """
         was_open = slot in self._workers.open
         lease, surprise = self._workers.mark_gone(slot)
-        if lease is not None:
+        if lease is not None and not lease.waits:
             error = why if kind == "error" else f"WorkerLost: {why}"
             self._lost(lease, RunFailure(error, traceback or error, kind))
-        elif surprise and not was_open and kind != "lost_node":
+            return
+        if surprise and not was_open and kind != "lost_node":
             self._trouble = f"slot {slot} died while it loaded the workload: {why}"
-            self.error = (
-                self._failed_starts.record_loss(slot, why, self._workers.loaded) or self.error
-            )
+            self._record_failed_start(slot, lease, why)
+        self._put_back(lease)
 
     def open_failed(self, slot: int, failure: RunFailure, host: str) -> float | None:
         """Record that a worker raised an exception while it opened the workload.
@@ -162,8 +173,9 @@ class Dispatcher:
         """
         self._trouble = f"a worker on {host} could not start: {failure.error}"
         self._workers.leaving(slot)
+        who = TRIALS if self._workers.waits(slot) else slot
         pause, error = self._failed_starts.record_failure(
-            slot, failure.traceback, self._workers.loaded
+            who, failure.traceback, self._workers.loaded
         )
         self.error = error or self.error
         return None if self.finished else pause
@@ -196,12 +208,11 @@ class Dispatcher:
             self._trouble = f"slot {slot} is replaced: {why}"
             if handle is not None:
                 self._hung.append(handle)
-            if lease is not None:
+            if lease is not None and not lease.waits:
                 self._lost(lease, RunFailure(f"TimedOut: {why}", f"TimedOut: {why}", "timed_out"))
             else:
-                self.error = (
-                    self._failed_starts.record_loss(slot, why, self._workers.loaded) or self.error
-                )
+                self._record_failed_start(slot, lease, why)
+                self._put_back(lease)
         hung, self._hung = self._hung, []
         return hung
 
@@ -290,6 +301,21 @@ class Dispatcher:
         tile = Tile(self._tiles, tuple(pending.point for pending in points))
         self._workers.lease(slot, tile, points, alone=alone)
         return tile
+
+    def _put_back(self, lease: Lease | None) -> None:
+        """Return the points of a lease whose worker has not loaded the workload to the queue."""
+        if lease is not None and lease.alone:
+            self._retries.put_back_alone(lease.points)
+        elif lease is not None:
+            self._queue.put_back(lease.points)
+
+    def _record_failed_start(self, slot: int, lease: Lease | None, why: str) -> None:
+        loaded = self._workers.loaded
+        if lease is None:
+            error = self._failed_starts.record_loss(slot, why, loaded)
+        else:
+            error = self._failed_starts.record_trial_loss(lease.tile.id, self._tiles, why, loaded)
+        self.error = error or self.error
 
     def _accept(self, lease: Lease, result: TileResult) -> None:
         if refusal := self._devices.note(result):

@@ -91,6 +91,10 @@ class Retries:
         """Return one point for a card of its own; [] without one."""
         return [self._alone.pop(0)] if self._alone else []
 
+    def put_back_alone(self, points: list[PendingPoint]) -> None:
+        """Take back points that `take_alone` returned and that did not run."""
+        self._alone[:0] = points
+
     def record_failure(
         self,
         pending: PendingPoint,

@@ -22,6 +22,8 @@ class Lease:
     since: float
     alone: bool
     """True if no other worker may use its card meanwhile."""
+    waits: bool = False
+    """True until the worker that will run it has loaded the workload."""
 
 
 class Workers:
@@ -66,7 +68,7 @@ class Workers:
         self._away.pop(slot, None)
         if self.card_is_taken(slot):
             return False
-        if slot not in self.leases:
+        if slot not in self.leases or self.waits(slot):
             self._opening.setdefault(slot, self._clock())
         return True
 
@@ -75,6 +77,8 @@ class Workers:
         if self._opening.pop(slot, None) is not None:
             self.loaded.add(slot)
         self.open.add(slot)
+        if self.waits(slot):
+            self.leases[slot].waits, self.leases[slot].since = False, self._clock()
         if slot in self._sent_to_rest:
             self._resting.add(slot)
 
@@ -110,11 +114,16 @@ class Workers:
     def lease(
         self, slot: int, tile: Tile, points: list[PendingPoint], *, alone: bool = False
     ) -> None:
-        """Record the lease of a tile."""
-        self._opening.pop(slot, None)
+        """Record the lease of a tile, which waits if the worker is not ready."""
         self._sent_to_rest.discard(slot)
         self._resting.discard(slot)
-        self.leases[slot] = Lease(tile, points, self._clock(), alone)
+        waits = slot not in self.open
+        self.leases[slot] = Lease(tile, points, self._clock(), alone, waits)
+
+    def waits(self, slot: int) -> bool:
+        """Return True if a slot holds a tile, but its worker has not loaded the workload."""
+        lease = self.leases.get(slot)
+        return lease is not None and lease.waits
 
     def record(self, seconds: float, points: int) -> None:
         """Record the time that a tile of `points` points took."""
@@ -123,11 +132,16 @@ class Workers:
     def hanging(self) -> list[tuple[int, float]]:
         """List slots that hold a tile, or load, for longer than their limit, with that limit."""
         now = self._clock()
-        held = [(slot, e.since, self._patience(len(e.points))) for slot, e in self.leases.items()]
+        held = [
+            (slot, lease.since, self._patience(len(lease.points)))
+            for slot, lease in self.leases.items()
+            if not lease.waits
+        ]
         loading = self._fixed or _UNMEASURED
         held += [(slot, since, loading) for slot, since in self._opening.items()]
         over = [(slot, patience) for slot, since, patience in held if now - since > patience]
-        if self._slowest is None and any(slot in self.leases for slot, _ in over):
+        busy = self.leases.keys() - self._opening.keys()
+        if self._slowest is None and any(slot in busy for slot, _ in over):
             self._unmeasured *= 2  # points may be that long; nothing is known of them yet
         return over
 
@@ -145,17 +159,21 @@ class Workers:
     # Cards -----------------------------------------------------------------------------------
 
     def card_is_taken(self, slot: int) -> bool:
-        """Return True if another worker has the card of this slot for itself."""
-        return any(
-            (lease := self.leases.get(mate)) is not None and lease.alone
-            for mate in self._mates(slot)
-        )
+        """Return True if another worker has the card of this slot for itself.
+
+        A slot without a known card may come up on any card.
+        """
+        mates = self._mates(slot) if slot in self._cards else self.leases.keys() - {slot}
+        return any((lease := self.leases.get(mate)) is not None and lease.alone for mate in mates)
 
     def for_itself(self, slot: int) -> Literal["yes", "wait", "rest"]:
         """Return "yes" if a worker may have its card for itself now.
 
-        The first worker of a card may, as soon as the others rest; the others are sent to rest.
+        The first worker of a card may, as soon as the others rest; the others are sent to rest. A
+        slot without a known card waits until no other slot holds a tile.
         """
+        if slot not in self._cards:
+            return "wait" if self.leases.keys() - {slot} else "yes"
         mates = self._mates(slot)
         if any(mate < slot for mate in mates - self._away.keys()):
             self._sent_to_rest.add(slot)

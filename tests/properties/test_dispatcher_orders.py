@@ -1,5 +1,6 @@
 """Whatever happens to workers, in any order: every point ends exactly once, and nothing hangs."""
 
+import itertools
 import random
 import tempfile
 from dataclasses import dataclass
@@ -20,9 +21,13 @@ NO_ROOM = RunFailure("OutOfMemoryError: no", "trace", "out_of_memory")
 
 @dataclass
 class Worker:
-    """One slot: gone, loading, ready, or with a tile; the end of its process is reported later."""
+    """One slot: gone, loading, ready, or with a tile; the end of its process is reported later.
+
+    With `trials: points` it has a number for each trial, and its tile before it comes up.
+    """
 
     card: str
+    number: int
     state: str = "gone"
     tile: Tile | None = None
     why: str = ""
@@ -43,9 +48,15 @@ class World:
             (draw.randrange(side), draw.randrange(side)) for _ in range(draw.choice([0, 1, 2]))
         }
         cards = draw.choice([1, 2])
-        self.workers = [Worker(f"card {k % cards}") for k in range(draw.choice([1, 2, 3, 4]))]
+        self.trials = draw.choice([False, False, True])
+        self.numbers = itertools.count()
+        self.workers = [
+            Worker(f"card {k % cards}", next(self.numbers))
+            for k in range(draw.choice([1, 2, 3, 4]))
+        ]
         self.kills = draw.choice([0, 3, 8])
-        size = draw.choice([None, 1, 3, 8])
+        self.failed_starts = 2  # one more in a row would end the sweep
+        size = 1 if self.trials else draw.choice([None, 1, 3, 8])
         lease = draw.choice([None, 100.0])
         self.new = lambda: make(
             folder,
@@ -64,58 +75,84 @@ class World:
             if self.dispatcher.finished:
                 return
             self.clock.now += 2 * self.draw.random()
-            self.act(self.draw.randrange(len(self.workers)))
+            self.act(self.draw.choice(self.workers))
             if self.draw.random() < 0.002:
                 self.dispatcher = self.new()
         raise AssertionError("the sweep does not end")
 
-    def act(self, slot: int) -> None:
+    def act(self, one: Worker) -> None:
         """Do one thing to one worker."""
-        one = self.workers[slot]
         if one.state == "dead":
-            self.dispatcher.release(slot, "lost", one.why)  # type: ignore[arg-type]
-            one.state, one.tile = "gone", None
-        elif one.state == "gone":
-            if self.dispatcher.opening(slot, Place("node", one.card), slot):
-                one.state = "ready"
+            self.dispatcher.release(one.number, "lost", one.why)  # type: ignore[arg-type]
+            self.leave(one)
+        elif one.state == "gone" and self.trials and one.tile is None:
+            self.take(one, self.dispatcher.reserve(one.number))
+            if one.tile is None:
+                one.number = next(self.numbers)
         elif self.kills and self.draw.random() < 0.02:
-            self.kills -= 1
             self.trouble(one)
+        elif one.state == "gone":
+            if self.dispatcher.opening(one.number, Place("node", one.card), one):
+                one.state = "loading"
+        elif one.state == "loading":
+            self.dispatcher.opened(one.number)
+            one.state = "ready"
         elif one.tile is None:
-            self.take(slot, self.dispatcher.take(slot))
+            self.take(one, self.dispatcher.take(one.number))
         else:
-            self.work(slot, one.tile)
+            self.work(one, one.tile)
 
     def trouble(self, one: Worker) -> None:
         """Kill a worker, or let the clock run so long that all tiles hang."""
-        if one.tile is not None and self.draw.random() < 0.5:
+        hang = one.state == "ready" and one.tile is not None and self.draw.random() < 0.5
+        workers = self.workers if hang else [one]
+        if starts := [each for each in workers if each.state in ("gone", "loading")]:
+            if self.failed_starts < len(starts):
+                return
+            self.failed_starts -= len(starts)
+        self.kills -= 1
+        if hang:
             self.clock.now += 4000
-            for slot in self.dispatcher.take_hung():
-                self.workers[slot].state, self.workers[slot].why = "dead", "lost_worker"
+            for hung in self.dispatcher.take_hung():
+                hung.state, hung.why = "dead", "lost_worker"
         else:
             one.state = "dead"
             one.why = self.draw.choice(["lost_worker", "lost_node", "out_of_memory"])
 
-    def work(self, slot: int, tile: Tile) -> None:
+    def work(self, one: Worker, tile: Tile) -> None:
         """Run a worker's tile; it runs out of memory at a greedy point unless it is alone."""
-        lease = self.dispatcher._workers.leases.get(slot)
+        lease = self.dispatcher._workers.leases.get(one.number)
         alone = lease is not None and lease.alone
         done = next(
             (k for k, p in enumerate(tile.points) if (p.ix, p.iy) in self.greedy and not alone),
             None,
         )
         if done is None:
-            result = evaluate_tile(worker(), tile)
-            self.take(slot, self.dispatcher.exchange(slot, result))
+            self.deliver(one, evaluate_tile(worker(), tile))
             return
         before = evaluate_tile(worker(), Tile(tile.id, tile.points[:done])).results
         result = TileResult(tile.id, before, 0.1, "host", "cpu", (done, NO_ROOM))
-        self.dispatcher.deliver(slot, result)
-        self.dispatcher.retire(slot)
-        self.workers[slot].state, self.workers[slot].why = "dead", "lost_worker"
+        self.dispatcher.deliver(one.number, result)
+        self.dispatcher.retire(one.number)
+        one.state, one.why = "dead", "lost_worker"
 
-    def take(self, slot: int, reply: object) -> None:
-        self.workers[slot].tile = reply if isinstance(reply, Tile) else None
+    def deliver(self, one: Worker, result: TileResult) -> None:
+        """Deliver a result; then take the next tile, or end the trial."""
+        if not self.trials:
+            self.take(one, self.dispatcher.exchange(one.number, result))
+            return
+        self.dispatcher.deliver(one.number, result)
+        self.dispatcher.retire(one.number)
+        self.dispatcher.release(one.number, "the trial has ended")
+        self.leave(one)
+
+    def leave(self, one: Worker) -> None:
+        """Let a worker's process end; the next trial has another number."""
+        one.state, one.tile = "gone", None
+        one.number = next(self.numbers) if self.trials else one.number
+
+    def take(self, one: Worker, reply: object) -> None:
+        one.tile = reply if isinstance(reply, Tile) else None
 
 
 @settings(max_examples=60, derandomize=True)

@@ -11,6 +11,8 @@ from ray import tune
 from ray.tune.search import Searcher
 
 from fractal_ray.engine.base import WorkerCalls
+from fractal_ray.engine.cluster.lost_workers import Release
+from fractal_ray.engine.cluster.remote_dispatcher import RemoteDispatcher
 from fractal_ray.engine.dispatcher_spec import DispatcherSpec
 
 
@@ -35,7 +37,7 @@ class PointSearcher(Searcher):
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:  # pyright: ignore[reportIncompatibleMethodOverride] - Searcher.FINISHED is a str
         slot = next(self._numbers)
-        reply = self._dispatcher.take(slot)
+        reply = self._dispatcher.reserve(slot)
         if reply == "stop":
             return Searcher.FINISHED
         if isinstance(reply, str):
@@ -56,10 +58,11 @@ class PointSearcher(Searcher):
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
     ) -> None:
-        """Give back the point of a trial whose process died; a finished trial holds none."""
-        if trial_id in self._slots:
-            slot = self._slots.pop(trial_id)
-            self._dispatcher.release(slot, "the trial's process was lost")
+        """Tell the dispatcher that a trial has ended; `Release` reports those that failed."""
+        slot = self._slots.pop(trial_id, None)
+        if slot is not None and not error:
+            self._dispatcher.retire(slot)
+            self._dispatcher.release(slot, "the trial has ended")
 
     def save(self, checkpoint_path: str) -> None:
         """Save nothing: the dataset holds the state."""
@@ -69,7 +72,7 @@ class PointSearcher(Searcher):
 
 
 def fit_points(
-    trainable: Any, dispatcher: WorkerCalls, spec: DispatcherSpec, slots: int, storage: Path
+    trainable: Any, dispatcher: RemoteDispatcher, spec: DispatcherSpec, slots: int, storage: Path
 ) -> None:
     """Run a sweep to its end, at most `slots` points at a time; Tune's tables go to `storage`."""
     tune.Tuner(
@@ -88,5 +91,6 @@ def fit_points(
             # A failed trial gives its point back to the dispatcher, which counts attempts.
             failure_config=tune.FailureConfig(max_failures=0),
             checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
+            callbacks=[Release(dispatcher)],
         ),
     ).fit()

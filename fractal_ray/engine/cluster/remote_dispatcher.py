@@ -78,6 +78,12 @@ class RemoteDispatcher:
     def take(self, slot: int) -> Tile | NoTile:
         return ray.get(self._actor.take.remote(slot))
 
+    def reserve(self, slot: int) -> Tile | NoTile:
+        return ray.get(self._actor.reserve.remote(slot))
+
+    def opened(self, slot: int) -> None:
+        ray.get(self._actor.opened.remote(slot))
+
     def retire(self, slot: int) -> None:
         ray.get(self._actor.retire.remote(slot))
 

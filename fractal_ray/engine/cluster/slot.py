@@ -61,12 +61,16 @@ class Slot(tune.Trainable):
             self._runner = self._open()
         except Exception as error:
             self._unopened = describe(error)
+        else:
+            self._dispatcher.opened(self._slot)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         """Take another trial's configuration and keep the workload (`trials: points`)."""
         self._slot = int(new_config["slot"])
         self._tile = _tile_from(new_config)
         self._announce()
+        if self._runner is not None:
+            self._dispatcher.opened(self._slot)
         return True
 
     def _announce(self) -> None:
