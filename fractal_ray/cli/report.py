@@ -36,7 +36,7 @@ def report(
     if output is not None and output.suffix.lower() not in (".html", ".htm"):
         raise SweepError(f"cannot write {output.name!r}: a report is one .html file")
     sweep = open_sweep(sweep_path, settings, storage, skip_corrupt=skip_corrupt)
-    page = render(read_facts(sweep)).encode()
+    page = render(read_facts(sweep)).encode(errors="backslashreplace")
     if output is None:
         print(sweep.store().write_file("report.html", page))
         return

@@ -3,6 +3,8 @@
 docs/storage.md explains each column.
 """
 
+import itertools
+import operator
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -12,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 
 from fractal_ray.plane.axes import Point
-from fractal_ray.plane.outcome import RunRecord
+from fractal_ray.plane.outcome import Outcome, RunRecord
 
 _WHERE = [
     ("point_id", pa.string()),
@@ -53,6 +55,24 @@ POINTS_SCHEMA = pa.schema(
         *_WHO,
     ]
 )
+_RECORD_SCHEMA = pa.schema(
+    [column for column in POINTS_SCHEMA if column.name not in {name for name, _ in _WHERE + _WHO}]
+)
+_VALUES = operator.attrgetter(*_RECORD_SCHEMA.names)
+_USUAL = {
+    "outcome": (Outcome,),
+    "losses": (np.ndarray,),
+    "diverged_step": (int, type(None)),
+    "deterministic": (bool, type(None)),
+}
+_OF_ARROW = {pa.string(): (str,), pa.float64(): (float,), pa.int64(): (int,), pa.int32(): (int,)}
+_USUAL_TYPES = frozenset(
+    itertools.product(
+        *(_USUAL.get(column.name) or _OF_ARROW[column.type] for column in _RECORD_SCHEMA)
+    )
+)
+"""Types of a record's values, in the order of `_VALUES`, that need no trial."""
+_FLOAT32, _BITS = np.dtype(np.float32), 31
 BEFORE_COLUMNS: Mapping[str, int | str] = {"side_by_side": 1, "kernels": ""}
 """Values assumed for rows written before these columns existed.
 
@@ -109,19 +129,61 @@ class Failure:
     gave_up: bool
 
 
+def unwritable_records(records: Sequence[Any]) -> dict[int, str]:
+    """Return the reasons why records of a workload cannot be rows, by the indices of the records.
+
+    A record whose values have wrong types, or do not fit into their columns, would stop all rows
+    that are written with it.
+    """
+    unusual = [index for index, record in enumerate(records) if not _is_usual(record)]
+    if _refusal([records[index] for index in unusual]) is None:
+        return {}
+    reasons = ((index, _refusal([records[index]])) for index in unusual)
+    return {index: reason for index, reason in reasons if reason is not None}
+
+
+def _is_usual(record: Any) -> bool:
+    """Return True if a record can be written for certain: a quick test of the usual types."""
+    if type(record) is not RunRecord or tuple(map(type, _VALUES(record))) not in _USUAL_TYPES:
+        return False
+    losses = record.losses
+    numbers = record.steps | record.tokens_seen | record.side_by_side | (record.diverged_step or 0)
+    return losses.dtype is _FLOAT32 and losses.ndim == 1 and numbers >> _BITS == 0
+
+
+def _refusal(records: Sequence[Any]) -> str | None:
+    if not records:
+        return None
+    try:
+        pa.table(_record_columns(records), schema=_RECORD_SCHEMA)
+    except Exception as error:  # a workload may return anything
+        return f"{type(error).__name__}: {error}"
+    return None
+
+
+def _text(value: Any) -> Any:
+    r"""Return a text that UTF-8 can hold: half of a surrogate pair becomes ``\udce4``.
+
+    Python puts such halves into names of files that are not UTF-8, and thus into messages.
+    """
+    if not isinstance(value, str) or value.isascii():
+        return value
+    return value.encode("utf-8", errors="backslashreplace").decode()
+
+
 def _where(rows: Sequence[Evaluation] | Sequence[Failure]) -> dict[str, list[Any]]:
     origins = [row.origin for row in rows]
     points = [origin.point for origin in origins]
     return {
         "point_id": [origin.point_id for origin in origins],
-        "stage": [origin.stage for origin in origins],
+        "stage": [_text(origin.stage) for origin in origins],
         "ix": [point.ix for point in points],
         "iy": [point.iy for point in points],
         "x": [point.x for point in points],
         "y": [point.y for point in points],
         "seed": [origin.seed for origin in origins],
-        "host": [origin.host for origin in origins],
-        "device": [origin.device for origin in origins],
+        "host": [_text(origin.host) for origin in origins],
+        "device": [_text(origin.device) for origin in origins],
         "attempt": [origin.attempt for origin in origins],
         "fingerprint": [origin.fingerprint for origin in origins],
         "created_at": [origin.created_at for origin in origins],
@@ -130,22 +192,28 @@ def _where(rows: Sequence[Evaluation] | Sequence[Failure]) -> dict[str, list[Any
 
 def points_table(rows: list[Evaluation]) -> pa.Table:
     """Return evaluations as a table of `POINTS_SCHEMA`."""
-    records = [row.record for row in rows]
-    columns: dict[str, Any] = _where(rows)
-    for name in POINTS_SCHEMA.names:
-        if name not in columns and name not in ("losses", "outcome"):
-            columns[name] = [getattr(record, name) for record in records]
+    columns = _where(rows) | _record_columns([row.record for row in rows])
+    return pa.table(columns, schema=POINTS_SCHEMA)
+
+
+def _record_columns(records: Sequence[RunRecord]) -> dict[str, Any]:
+    columns: dict[str, Any] = {
+        name: [getattr(record, name) for record in records] for name in _RECORD_SCHEMA.names
+    }
     columns["outcome"] = [record.outcome.value for record in records]
+    for name in ("reason", "kernels"):
+        columns[name] = [_text(text) for text in columns[name]]
     lengths = np.array([len(record.losses) for record in records], dtype=np.int32)
     offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32)
     flat = np.concatenate([record.losses for record in records], dtype=np.float32)
     columns["losses"] = pa.ListArray.from_arrays(pa.array(offsets), pa.array(flat))
-    return pa.table(columns, schema=POINTS_SCHEMA)
+    return columns
 
 
 def failures_table(rows: list[Failure]) -> pa.Table:
     """Return failures as a table of `FAILURES_SCHEMA`."""
     columns: dict[str, Any] = _where(rows)
-    for name in ("kind", "error", "traceback", "gave_up"):
-        columns[name] = [getattr(row, name) for row in rows]
+    for name in ("kind", "error", "traceback"):
+        columns[name] = [_text(getattr(row, name)) for row in rows]
+    columns["gave_up"] = [row.gave_up for row in rows]
     return pa.table(columns, schema=FAILURES_SCHEMA)

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
+from fractal_ray.dataset.rows import unwritable_records
 from fractal_ray.plane.axes import Point
 from fractal_ray.plane.outcome import RunRecord
 from fractal_ray.workloads.base import Runner
@@ -152,8 +153,17 @@ def evaluate_tile(runner: Runner, tile: Tile) -> TileResult:
     if len(results) != len(tile.points) and not ran_out:
         text = f"RuntimeError: {len(results)} records for a tile of {len(tile.points)} points"
         results = [RunFailure(text, text)] * len(tile.points)
+    _refuse_unwritable(results)
     seconds = time.perf_counter() - start
     return TileResult(tile.id, tuple(results), seconds, socket.gethostname(), runner.device, broken)
+
+
+def _refuse_unwritable(results: list[RunRecord | RunFailure]) -> None:
+    """Replace records that no row can hold by failures, so that the others can be written."""
+    places = [k for k, result in enumerate(results) if not isinstance(result, RunFailure)]
+    for index, reason in unwritable_records([results[place] for place in places]).items():
+        text = f"TypeError: the record of this run cannot be written: {reason}"
+        results[places[index]] = RunFailure(text, text)
 
 
 def not_opened(tile: Tile, failure: RunFailure, device: str) -> TileResult:

@@ -144,7 +144,7 @@ def upload_model(
         card = model.folder / "README.md"
         if not card.is_file():
             card = Path(made) / "README.md"
-            card.write_text(_card(repo, model.checkpoint), encoding="utf-8")
+            card.write_bytes(_card(repo, model.checkpoint).encode(errors="backslashreplace"))
         files["README.md"] = card
         api = HfApi(token=token)
         ask_hub(repo, lambda: api.create_repo(repo, private=private, exist_ok=True))

@@ -2,6 +2,7 @@
 
 import functools
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -100,6 +101,25 @@ def test_every_point_is_run_once_and_written(tmp_path: Path) -> None:
     assert {row["attempt"] for row in found} == {1}
     assert {row["seed"] for row in found} == {7}
     assert {row["stage"] for row in found} == {"0:grid"}
+
+
+def test_a_record_that_cannot_be_written_fails_and_loses_no_other(tmp_path: Path) -> None:
+    dispatcher = make(tmp_path, side=3, points_per_tile=3, max_attempts=1, keep_going=True)
+    runner, result = worker(), None
+    while isinstance(reply := dispatcher.exchange(0, result), Tile):
+        runner.evaluate = lambda points: (
+            replace(runner.record(point), diverged_step=2**70 if point.ix == point.iy else 5)
+            for point in points
+        )
+        result = evaluate_tile(runner, reply)
+    progress = dispatcher.close()
+    assert (progress.done, progress.failures, progress.gave_up) == (6, 3, 3)
+    store = Store(str(tmp_path))
+    assert store.read().num_rows == 6
+    error = "TypeError: the record of this run cannot be written: OverflowError: "
+    for row in store.read_failures().to_pylist():
+        assert row["ix"] == row["iy"]
+        assert row["error"].startswith(error)
 
 
 def test_a_second_dispatcher_runs_only_what_is_missing(tmp_path: Path) -> None:

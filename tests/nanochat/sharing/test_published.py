@@ -153,6 +153,8 @@ def test_a_tokenizer_of_another_model_is_not_saved_with_it(
 def test_an_upload_is_one_commit_in_the_published_layout(
     hub: HubStandIn, folder: Path, tmp_path: Path, tokenizer: Tokenizer
 ) -> None:
+    about = folder / "checkpoints" / "meta_000400.json"
+    about.write_text(json.dumps({**json.loads(about.read_text()), "data": "half \ud83d"}))
     mid = shutil.copytree(folder, tmp_path / "mid")
     for name in ("model_{}.pt", "meta_{}.json"):
         (mid / "checkpoints" / name.format("000400")).rename(
@@ -177,6 +179,7 @@ def test_an_upload_is_one_commit_in_the_published_layout(
     assert files["mid_model_000813.pt"] == files["model_000400.pt"]
     card = files["README.md"].decode()
     assert "step 400, 155,648 parameters" in card
+    assert '"data": "half \\ud83d"' in card  # a text that UTF-8 cannot hold
     assert "nanochat export --model hf:some/model" in card
     columns, rules, values = re.findall(r"^\|.*\|$", card, re.MULTILINE)
     assert columns.count("|") == rules.count("|") == values.count("|") == 7
