@@ -5,10 +5,8 @@ Only generation 0 is read; weights of later ones are refused by name, not comput
 
 import hashlib
 import json
-import pickle
 import re
 import warnings
-import zipfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from functools import cached_property
@@ -18,11 +16,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from nanochat.errors import NanochatError, first_line
+from nanochat.errors import NanochatError
 from nanochat.files.atomic import write_atomically
 from nanochat.files.git_lfs import refuse_pointer
 from nanochat.model.generations import later_tensors, later_windows
 from nanochat.model.gpt import GPT, GPTConfig
+from nanochat.model.torch_file import check_bytes, read_tensors
 
 # Prefixes that torch.compile and DistributedDataParallel add to every key, in any order.
 _WRAPPERS = re.compile(r"(?:_orig_mod\.|module\.)+")
@@ -155,7 +154,8 @@ def load_checkpoint(folder: Path, step: int | None = None) -> Checkpoint:
         warnings.warn(message, stacklevel=2)
     model_path, meta_path = _paths(folder, chosen)
     meta, config = _read_meta(meta_path)
-    state = _read_tensors(model_path)
+    state = unwrapped(model_path, read_tensors(model_path))
+    check_bytes(model_path, state)
     check_state(model_path, config, state)
     # After the weights, which show the generation more precisely.
     if reason := later_windows(meta["model_config"].get("window_pattern", "L")):
@@ -179,27 +179,6 @@ def _complete_steps(folder: Path) -> list[int]:
     names = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
     models = [re.fullmatch(r"model_(\d{6}|[1-9]\d{6,})\.pt", name) for name in names]
     return sorted(int(m[1]) for m in models if m and f"meta_{m[1]}.json" in names)
-
-
-def _read_tensors(path: Path) -> dict[str, Tensor]:
-    refuse_pointer(path)
-    try:
-        with path.open("rb") as file:
-            whole = zipfile.is_zipfile(file)
-        if not whole:
-            raise ValueError("cut short, or not written by torch.save")
-        loaded = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-    except pickle.UnpicklingError as error:
-        # Torch's own text advises to switch the protection off.
-        name = re.search(r"GLOBAL ([\w.]+)", str(error))
-        reason = f"it asks for {name[1]}" if name else "it is damaged, or holds more"
-        raise NanochatError(f"{path} is refused: {reason}; only plain tensors are read") from error
-    except Exception as error:  # a damaged file raises errors of many types
-        reason = first_line(error)
-        raise NanochatError(f"{path} cannot be read: {reason}") from error
-    if not isinstance(loaded, dict) or not all(torch.is_tensor(v) for v in loaded.values()):
-        raise NanochatError(f"{path} holds something other than named tensors")
-    return unwrapped(path, loaded)
 
 
 def unwrapped(path: Path, state: Mapping[Any, Tensor]) -> dict[str, Tensor]:
@@ -250,9 +229,6 @@ def check_limit(field: str, name: str, value: int) -> None:
 
 def check_state(path: Path, config: GPTConfig, state: Mapping[str, Tensor]) -> None:
     """Refuse tensors that are not those of a config's model; the message names the file and key."""
-    for key, tensor in state.items():
-        if tensor.layout is not torch.strided or tensor.is_nested or tensor.is_meta:
-            raise NanochatError(f"{path}: {key} is sparse, nested or without values, not dense")
     if reason := later_tensors({key: tuple(tensor.shape) for key, tensor in state.items()}):
         raise NanochatError(f"{path}: {reason}")
     with torch.device("meta"):

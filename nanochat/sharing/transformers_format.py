@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from nanochat.errors import NanochatError, missing_library
+from nanochat.errors import NanochatError, first_line, missing_library, panics_as_errors
 from nanochat.files.atomic import write_atomically
 from nanochat.files.git_lfs import refuse_pointer
 from nanochat.model.checkpoint import (
@@ -228,11 +228,14 @@ def _weights(folder: Path, config: GPTConfig) -> tuple[dict[str, Tensor], int]:
     for path in _files(folder):
         refuse_pointer(path, path.name)
         try:
-            with safe_open(path, framework="pt") as file:
+            with panics_as_errors(str), safe_open(path, framework="pt") as file:
                 noted |= file.metadata() or {}
-                state |= {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        except (SafetensorError, OSError) as error:
-            raise NanochatError(f"{path.name} cannot be read: {error}") from error
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        except (SafetensorError, NanochatError, OSError) as error:
+            raise NanochatError(f"{path.name} cannot be read: {first_line(error)}") from error
+        if twice := sorted(state.keys() & tensors):
+            raise NanochatError(f"{path.name} holds {twice[0]}, as another file does")
+        state |= tensors
     ours = {theirs: name for name, theirs in _names(config.n_layer).items()}
     bare = unwrapped(Path(WEIGHTS), state)
     renamed = {ours.get(name, name): tensor for name, tensor in bare.items()}

@@ -5,8 +5,8 @@ from pathlib import Path
 import torch
 
 from nanochat.errors import NanochatError
-from nanochat.files.git_lfs import refuse_pointer
 from nanochat.model.checkpoint import Checkpoint
+from nanochat.model.torch_file import read_tensor
 from nanochat.tokenizer.tokenizer import SPECIAL_TOKENS, Tokenizer
 
 
@@ -44,13 +44,12 @@ def check_pair(checkpoint: Checkpoint, tokenizer: Tokenizer, folder: Path) -> No
 
 def _check_bytes(folder: Path, tokenizer: Tokenizer) -> None:
     path = folder / "token_bytes.pt"
-    refuse_pointer(path)
     try:
-        counts = torch.load(path, map_location="cpu", weights_only=True)
-        silent = set(torch.nonzero(counts == 0).flatten().tolist())
-        length = len(counts)
-    except Exception as error:  # a damaged file raises errors of many types
-        raise NanochatError(f"{path} cannot be read; without it the model loads too") from error
+        counts = read_tensor(path).flatten()
+    except NanochatError as error:
+        raise NanochatError(f"{error}; without this file the model loads too") from error
+    silent = set(torch.nonzero(counts == 0).flatten().tolist())
+    length = len(counts)
     if length != tokenizer.vocab_size:
         raise NanochatError(
             f"{path} counts {length} tokens, the tokenizer beside it has {tokenizer.vocab_size}:"

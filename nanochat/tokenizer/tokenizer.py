@@ -9,6 +9,7 @@ import hashlib
 import io
 import json
 import pickle
+import reprlib
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
@@ -19,6 +20,7 @@ import tiktoken
 from nanochat.errors import NanochatError, first_line, panics_as_errors
 from nanochat.files.atomic import write_atomically
 from nanochat.files.git_lfs import refuse_pointer
+from nanochat.files.pickle_limits import check_pickle
 from nanochat.tokenizer.conversation import render
 from nanochat.tokenizer.probe import LongestText, check_round_trip, describe_text
 
@@ -61,7 +63,9 @@ class Tokenizer:
 
     def __init__(self, pattern: str, ranks: Mapping[bytes, int], special: Mapping[str, int]):
         if not isinstance(pattern, str) or not pattern:
-            raise NanochatError(f"tokenizer: the pattern must be text, not {pattern!r:.40}")
+            raise NanochatError(
+                f"tokenizer: the pattern must be text, not {reprlib.repr(pattern)[:40]}"
+            )
         self.pattern = pattern
         self.ranks = dict(ranks)
         self.special = dict(special)
@@ -252,7 +256,11 @@ def _published_state(path: Path) -> dict[str, Any]:
             self.state = state
 
     try:
-        loaded = _EncodingUnpickler(io.BytesIO(path.read_bytes()), StandIn).load()
+        content = path.read_bytes()
+        check_pickle(content, lambda name: name == "tiktoken.core.Encoding")
+        loaded = _EncodingUnpickler(io.BytesIO(content), StandIn).load()
+    except MemoryError:
+        raise
     except Exception as error:  # a broken pickle raises errors of many types
         raise NanochatError(f"{path} is refused: {error}") from error
     state = getattr(loaded, "state", None) if type(loaded) is StandIn else None

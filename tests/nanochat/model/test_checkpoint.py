@@ -5,7 +5,9 @@ import json
 import os
 import pickle
 import re
+import resource
 import shutil
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -214,9 +216,9 @@ def test_weights_that_are_not_finite_are_not_saved(tmp_path: Path, model: GPT) -
     ],
     ids=["sparse", "meta", "nested"],
 )
-def test_weights_that_are_not_dense_are_named(copy: Path, change: Callable[..., Any]) -> None:
+def test_weights_that_are_not_dense_are_refused(copy: Path, change: Callable[..., Any]) -> None:
     _rewrite(copy, lambda state: {**state, "lm_head.weight": change(state["lm_head.weight"])})
-    message = r"model_000400\.pt: lm_head\.weight is sparse, nested or without values, not dense"
+    message = r"model_000400\.pt is refused: it asks for torch\._utils\._rebuild_.*; only plain"
     with pytest.raises(NanochatError, match=message):
         load_checkpoint(copy)
 
@@ -280,9 +282,9 @@ def test_weights_that_call_something_are_refused(
         assert re.search(rf"it asks for (\w+\.)?{function.__name__}; only plain tensors", message)
 
 
-def test_a_class_among_the_weights_is_no_tensor(copy: Path) -> None:
+def test_a_class_among_the_weights_is_refused(copy: Path) -> None:
     _rewrite(copy, lambda state: {**state, "x": collections.Counter})
-    with pytest.raises(NanochatError, match="something other than named tensors"):
+    with pytest.raises(NanochatError, match=r"it asks for collections\.Counter; only plain"):
         load_checkpoint(copy)
 
 
@@ -367,3 +369,104 @@ def test_the_newest_complete_step_is_taken(copy: Path) -> None:
         find_checkpoint(copy, 500)
     with pytest.raises(NanochatError, match="no checkpoint in"):
         find_checkpoint(copy / "nowhere")
+
+
+def _nothing_more_than_the_file_holds(folder: Path, message: str) -> None:
+    """Load a checkpoint with no more memory than Python and torch take already."""
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(NanochatError, match=message) as caught:
+        load_checkpoint(folder)
+    assert "\n" not in str(caught.value)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 50_000  # KiB
+
+
+def test_expanded_tensors_are_refused_before_they_are_copied(copy: Path) -> None:
+    def expand(state: Any) -> None:
+        for key in ("transformer.wte.weight", "lm_head.weight"):
+            state[key] = state[key][:1].clone().expand(10**12, 64)
+
+    _rewrite(copy, expand)
+    message = (
+        r"model_000400\.pt has [\d,]+ bytes, and its tensors need 512,000,000,360,448 "
+        r"\(transformer\.wte\.weight alone 256,000,000,000,000\): values are repeated"
+    )
+    _nothing_more_than_the_file_holds(copy, message)
+
+
+def test_many_tensors_on_one_storage_are_refused(copy: Path) -> None:
+    """Each alone fits: their sum decides."""
+
+    def share(state: Any) -> None:
+        one = state["transformer.h.0.mlp.c_fc.weight"]
+        for layer in range(2):
+            state[f"transformer.h.{layer}.mlp.c_fc.weight"] = one
+            state[f"transformer.h.{layer}.mlp.c_proj.weight"] = one.view(64, 256)
+
+    _rewrite(copy, share)
+    _nothing_more_than_the_file_holds(copy, "values are repeated, in expanded or shared tensors")
+
+
+def _with_pickle(path: Path, content: bytes) -> None:
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("archive/data.pkl", content)
+        archive.writestr("archive/version", "3")
+
+
+def _pairs() -> bytes:
+    pairs = b"".join(b"h%ch%c\x86q%c" % (k, k, k + 1) for k in range(40))
+    return b"\x80\x02}Nq\x00" + pairs + b"Ns."
+
+
+# A call with an argument that takes memory without bounds: torch allows both names.
+_BYTES = b"\x80\x02c__builtin__\nbytearray\n\x8a\x06\x00\x00\x00\x00\x00\x01\x85R."
+_STORAGE = b"\x80\x02ctorch.storage\nUntypedStorage\n\x8a\x06\x00\x00\x00\x00\x00\x01\x85R."
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (_pairs(), "is refused: it nests more than 100 objects in one tuple; only plain tensors"),
+        (_BYTES, r"is refused: it asks for __builtin__\.bytearray; only plain tensors are read"),
+        (_STORAGE, r"is refused: it asks for torch\.storage\.UntypedStorage; only plain tensors"),
+        (b"\x80\x02}X\xff\xff\xff\xffab.", "is refused: it is damaged"),
+    ],
+)
+def test_weights_that_ask_for_too_much_are_refused(
+    copy: Path, content: bytes, message: str
+) -> None:
+    _with_pickle(copy / "model_000400.pt", content)
+    _nothing_more_than_the_file_holds(copy, message)
+
+
+def test_compressed_weights_are_refused(copy: Path) -> None:
+    """A megabyte of an archive may be a gigabyte of zeros."""
+    with (
+        zipfile.ZipFile(copy / "model_000400.pt", "w", zipfile.ZIP_DEFLATED) as archive,
+        archive.open("archive/data.pkl", "w") as file,
+    ):
+        for _ in range(100):
+            file.write(bytes(1_000_000))
+    _nothing_more_than_the_file_holds(copy, "cannot be read: it is compressed, and torch.save comp")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda s: {**s, 3: torch.ones(1)},
+        lambda s: {**s, (1, "a"): torch.ones(1)},
+        lambda s: {**s, "x" * 201: torch.ones(1)},
+    ],
+)
+def test_names_of_tensors_are_short_texts(copy: Path, change: Callable[..., Any]) -> None:
+    _rewrite(copy, change)
+    with pytest.raises(NanochatError, match="a tensor without a name, or with a very long one"):
+        load_checkpoint(copy)
+
+
+def test_weights_that_ask_for_gradients_are_read_without(
+    copy: Path, checkpoint: Checkpoint
+) -> None:
+    _rewrite(copy, lambda state: {k: v.requires_grad_() for k, v in state.items()})
+    loaded = load_checkpoint(copy)
+    assert not any(tensor.requires_grad for tensor in loaded.state.values())
+    assert loaded.fingerprint == checkpoint.fingerprint

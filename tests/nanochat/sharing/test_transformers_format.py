@@ -394,3 +394,31 @@ def test_a_tokenizer_of_another_model_is_not_exported(
     with pytest.raises(NanochatError, match="the tokenizer has 265 tokens, the model 512"):
         export_transformers(checkpoint, other, tmp_path)
     assert not list(tmp_path.iterdir())
+
+
+def test_a_header_that_stands_for_more_than_the_file_is_refused(copy: Path) -> None:
+    """The library compares shapes, places and the length of the file before it reads a value."""
+    path = copy / "model.safetensors"
+    content = path.read_bytes()
+    length = int.from_bytes(content[:8], "little")
+    header = json.loads(content[8 : 8 + length])
+    for shape, end in (([10**12, 64], 131072), ([10**12, 64], 256 * 10**12)):
+        entry = {**header["lm_head.weight"], "shape": shape}
+        entry["data_offsets"] = [entry["data_offsets"][0], entry["data_offsets"][0] + end]
+        text = json.dumps({**header, "lm_head.weight": entry}).encode()
+        path.write_bytes(len(text).to_bytes(8, "little") + text + content[8 + length :])
+        with pytest.raises(NanochatError, match=r"model\.safetensors cannot be read") as caught:
+            import_transformers(copy)
+        assert "\n" not in str(caught.value)
+
+
+def test_a_tensor_in_two_shards_is_refused(copy: Path) -> None:
+    tensors = load_file(copy / "model.safetensors")
+    (copy / "model.safetensors").unlink()
+    save_file(tensors, copy / "a.safetensors")
+    save_file({"lm_head.weight": tensors["lm_head.weight"] + 1}, copy / "b.safetensors")
+    names = dict.fromkeys(tensors, "a.safetensors") | {"x": "b.safetensors"}
+    index = copy / "model.safetensors.index.json"
+    index.write_text(json.dumps({"weight_map": names}))
+    with pytest.raises(NanochatError, match=r"b\.safetensors holds lm_head\.weight, as another fi"):
+        import_transformers(copy)

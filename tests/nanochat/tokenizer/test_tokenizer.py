@@ -165,3 +165,20 @@ def test_ids_with_a_gap_are_refused(tokenizer: Tokenizer) -> None:
     special = {**tokenizer.special, "<|bos|>": 999}
     with pytest.raises(NanochatError, match="ids are not 0 to 511"):
         Tokenizer(tokenizer.pattern, tokenizer.ranks, special)
+
+
+def test_a_pickle_that_would_hash_for_ever_is_refused(tmp_path: Path) -> None:
+    pairs = b"".join(b"h%ch%c\x86\x94" % (k, k) for k in range(40))
+    (tmp_path / "tokenizer.pkl").write_bytes(b"\x80\x04N\x94" + pairs + b"}h\x28Ns.")
+    message = r"tokenizer\.pkl is refused: it nests more than 100 objects in one tuple"
+    with pytest.raises(NanochatError, match=message):
+        Tokenizer.load(tmp_path)
+
+
+def test_a_large_vocabulary_in_a_pickle_is_read(tmp_path: Path) -> None:
+    ranks = {bytes([byte]): byte for byte in range(256)}
+    ranks |= {bytes([65 + k // 60, 65 + k % 60, 65]): 256 + k for k in range(3000)}
+    special = {name: len(ranks) + index for index, name in enumerate(SPECIAL_TOKENS)}
+    plain = tiktoken.Encoding("x", pat_str="(?s:.)", mergeable_ranks=ranks, special_tokens=special)
+    (tmp_path / "tokenizer.pkl").write_bytes(pickle.dumps(plain))
+    assert Tokenizer.load(tmp_path).vocab_size == 3265
