@@ -5,7 +5,8 @@ run has a label but no loss: it takes the number of the nearest run with its lab
 says so.
 """
 
-from typing import Literal
+from collections.abc import Iterable
+from typing import Any, Literal
 
 import matplotlib
 import numpy as np
@@ -38,6 +39,16 @@ def colormap(shade: Palette, colors: Colors = "source") -> Colormap:
     if colors == "safe":
         return matplotlib.colormaps["PuOr"]
     return VALUE_COLORS if shade == "value" else matplotlib.colormaps["Spectral"]
+
+
+def listed(colors: Iterable[Any]) -> Colormap:
+    """Return a colour map of these colours in equal shares."""
+    return ListedColormap(list(colors))
+
+
+def loss_colors(count: int) -> Colormap:
+    """Return the colour map of losses, yellow (low) to violet (high), in `count` shades."""
+    return matplotlib.colormaps["viridis_r"].resampled(count)
 
 
 def label_map(raster: Raster, boundary: str = "trainable") -> NDArray[np.float64]:

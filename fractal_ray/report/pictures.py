@@ -7,18 +7,19 @@ node that it lies in.
 
 import io
 from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-import matplotlib
 import numpy as np
-from matplotlib.colors import Colormap, ListedColormap, to_hex, to_rgba
 from numpy.typing import NDArray
 
-from fractal_ray.figures.coloring import colormap, fill_inferred, value_map
+from fractal_ray.figures.coloring import colormap, fill_inferred, listed, loss_colors, value_map
 from fractal_ray.figures.style import BLANK_COLOR
 from fractal_ray.figures.tiles import edges, rulers
 from fractal_ray.plane.boundary import OUTCOME_CODES, UNKNOWN, Raster, labels
 from fractal_ray.plane.palette import CODE_COLORS, CODE_NAMES, MEASURED_COLORS, NO
+
+if TYPE_CHECKING:
+    from matplotlib.colors import Colormap
 
 MOST_PIXELS: Final = 1025
 """Largest number of pixels along a side."""
@@ -94,7 +95,7 @@ class _Brush:
         self._columns = pixels(along_x.positions(raster.x), most)
         self._rows = pixels(along_y.positions(raster.y), most)[::-1]
 
-    def png(self, shares: NDArray[np.float64], colors: Colormap) -> bytes:
+    def png(self, shares: NDArray[np.float64], colors: "Colormap") -> bytes:
         """Paint (ny, nx) numbers from 0 to 1; NaN is transparent, failed nodes are dark grey."""
         from PIL import Image
 
@@ -153,7 +154,7 @@ def _label(draw: _Brush, boundary: str) -> View:
         for code in (3, 2, 1, 0)
         if counts[code]
     ]
-    png = draw.png(shares, ListedColormap(list(MEASURED_COLORS)))
+    png = draw.png(shares, listed(MEASURED_COLORS))
     return View("label", f"{boundary} or not", png, (*swatches, *draw.others()))
 
 
@@ -166,7 +167,7 @@ def _outcome(draw: _Brush) -> View:
         if (count := int((raster.outcome == code).sum()))
     ]
     shares = np.where(raster.known, (raster.outcome + 0.5) / len(CODE_COLORS), np.nan)
-    colors = ListedColormap(list(CODE_COLORS.values()))
+    colors = listed(CODE_COLORS.values())
     return View("outcome", "outcome", draw.png(shares, colors), (*swatches, *draw.others()))
 
 
@@ -190,12 +191,12 @@ def _loss(draw: _Brush, boundary: str) -> View | None:
     # The last colour marks nodes without a loss.
     steps = 255
     scaled = (loss - low) / ((high - low) or 1.0) * steps / (steps + 1)
-    viridis = matplotlib.colormaps["viridis_r"].resampled(steps)
-    colors = ListedColormap([*viridis(np.arange(steps)), to_rgba(BLANK_COLOR)])
+    shades = loss_colors(steps)
+    colors = listed([*map(tuple, shades(np.arange(steps))), BLANK_COLOR])
     blank = raster.known & np.isnan(scaled)
     png = draw.png(np.where(blank, 1.0, np.where(raster.known, scaled, np.nan)), colors)
     grey = [(f"{NO[boundary]}, or no loss", BLANK_COLOR)] if blank.any() else []
-    scale = Gradient(_stops(viridis), f"{low:.4g}", f"{high:.4g}")
+    scale = Gradient(_stops(shades), f"{low:.4g}", f"{high:.4g}")
     return View("loss", "final loss", png, (*grey, *draw.borrowed(), *draw.others()), scale)
 
 
@@ -217,9 +218,10 @@ def _stability(draw: _Brush) -> View:
         for name, where, color in kinds
         if (count := int(where.sum())) or color != BLANK_COLOR
     ]
-    png = draw.png(shares, ListedColormap([color for _, _, color in kinds]))
+    png = draw.png(shares, listed(color for _, _, color in kinds))
     return View("stability", "stable or diverged", png, (*swatches, *draw.others()))
 
 
-def _stops(colors: Colormap) -> tuple[str, ...]:
-    return tuple(to_hex(colors(share)) for share in np.linspace(0, 1, _STOPS))
+def _stops(colors: "Colormap") -> tuple[str, ...]:
+    shades = np.round(255 * np.array(colors(np.linspace(0, 1, _STOPS)))).astype(int)
+    return tuple("#{:02x}{:02x}{:02x}".format(*shade) for shade in shades)

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
-from matplotlib.colors import to_rgb
 from numpy.typing import NDArray
 
 from fractal_ray.figures.style import MISSING_COLOR
@@ -34,6 +33,6 @@ def map_picture(rows: Sequence[Sequence[int]]) -> NDArray[np.uint8]:
     codes = np.array(rows, dtype=np.int64)[::-1]
     palette = np.zeros((max(_COLORS) + 2, 3), dtype=np.uint8)
     for code, color in _COLORS.items():
-        palette[code + 1] = np.round(255 * np.array(to_rgb(color)))
+        palette[code + 1] = [*bytes.fromhex(color[1:])]
     side = max(1, _WIDTH // codes.shape[1])
     return np.repeat(np.repeat(palette[codes + 1], side, axis=0), side, axis=1)

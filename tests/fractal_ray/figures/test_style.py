@@ -1,5 +1,6 @@
 """Settings of matplotlib that are a user's own, which figures neither take nor change."""
 
+import ast
 import os
 import subprocess
 import sys
@@ -48,3 +49,33 @@ def test_a_backend_of_another_program_ends_nothing(backend: str, chosen: bool) -
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.split() == [backend if chosen else "None", backend]
+
+
+@pytest.mark.parametrize("module", ["report.page", "tracking.filling_map"])
+def test_the_report_and_the_tracking_do_not_depend_on_the_backend(module: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", f"import fractal_ray.{module}, matplotlib"],
+        env={**os.environ, "MPLBACKEND": "nonsense"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_only_the_figures_import_matplotlib() -> None:
+    """Elsewhere an import could come before that in `fractal_ray.figures`, which takes care."""
+    for path in Path("fractal_ray").rglob("*.py"):
+        if path.is_relative_to("fractal_ray/figures"):
+            continue
+        tree = ast.parse(path.read_text())
+        for node in ast.walk(tree):
+            if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+                node.body = []
+        imports = [
+            name
+            for node in ast.walk(tree)
+            if isinstance(node, ast.Import | ast.ImportFrom)
+            for name in (getattr(node, "module", None) or "", *(each.name for each in node.names))
+        ]
+        assert not [name for name in imports if name.startswith("matplotlib")], path
