@@ -1,5 +1,9 @@
-"""Standard streams that survive their reader: after ``| head`` only the printing ends."""
+"""Standard streams that survive their reader and their disk.
 
+After ``| head``, or on a full disk, only the printing ends.
+"""
+
+import contextlib
 import io
 import os
 import sys
@@ -7,20 +11,30 @@ from typing import Any
 
 
 class _PipeFile(io.FileIO):
-    """Open file descriptor that leads to nowhere as soon as its reader is gone."""
+    """Open file descriptor that leads to nowhere once its reader is gone or its disk is full."""
 
     def write(self, data: Any, /) -> int:
         try:
             return super().write(data)
-        except BrokenPipeError:
+        except OSError as error:
             nowhere = os.open(os.devnull, os.O_WRONLY)
             os.dup2(nowhere, self.fileno())  # child processes and libraries write there, too
             os.close(nowhere)
+            if not isinstance(error, BrokenPipeError):
+                _report(self.fileno(), error)
             return super().write(data)
 
 
+def _report(descriptor: int, error: OSError) -> None:
+    """Say on standard error, if that is possible, that a stream cannot be written."""
+    name = {1: "standard output", 2: "standard error"}.get(descriptor, "output")
+    line = f"note: {name} cannot be written ({error.strerror}); nothing more is printed there\n"
+    with contextlib.suppress(OSError):  # both streams may be on the full disk
+        os.write(2, line.encode(errors="replace"))
+
+
 def survive_closed_pipes() -> None:
-    """Let standard output and errors of this process go on where their reader has gone.
+    """Let this process go on where the reader of its output has gone, or the disk is full.
 
     A stream that is no file of its own, as in tests and notebooks, is not changed.
     """

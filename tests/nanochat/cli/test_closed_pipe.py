@@ -43,6 +43,32 @@ def test_a_closed_pipe_ends_the_printing_only(tmp_path: Path, stream: str) -> No
     assert (tmp_path / "done").read_text() == "19999"
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
+@pytest.mark.parametrize("flags", [[], ["-u"]])
+@pytest.mark.parametrize("stream", ["stdout", "stderr", "both"])
+def test_a_full_disk_ends_the_printing_only(tmp_path: Path, stream: str, flags: list[str]) -> None:
+    code = (
+        "import sys; from pathlib import Path\n"
+        "from nanochat.cli.closed_pipe import survive_closed_pipes\n"
+        "survive_closed_pipes()\n"
+        "for number in range(5000): print(number, flush=True); print('x', file=sys.stderr)\n"
+        "Path('done').touch()\n"
+    )
+    with Path("/dev/full").open("wb") as full:
+        pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+        pipes |= {name: full for name in pipes if stream in (name, "both")}
+        command = [sys.executable, *flags, "-c", code]
+        done = subprocess.run(command, **pipes, cwd=tmp_path, text=True, timeout=60)
+    assert done.returncode == 0
+    assert (tmp_path / "done").exists()
+    if stream == "stdout":
+        lines = [line for line in done.stderr.splitlines() if line != "x"]
+        reason = "(No space left on device); nothing more is printed there"
+        assert lines == [f"note: standard output cannot be written {reason}"]
+    if stream == "stderr":
+        assert done.stdout.splitlines() == [str(number) for number in range(5000)]
+
+
 def test_an_unbuffered_stream_stays_unbuffered() -> None:
     code = (
         "import os; from nanochat.cli.closed_pipe import survive_closed_pipes\n"
