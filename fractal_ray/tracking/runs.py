@@ -25,6 +25,7 @@ from fractal_ray.tracking.artifact import add_dataset
 from fractal_ray.tracking.filling_map import map_picture
 from fractal_ray.tracking.points import point_runs
 from fractal_ray.tracking.summary import dataset_id, results_table, run_id
+from fractal_ray.tracking.target import SUMMARY, point_part
 
 IMAGE_SECONDS: Final = 60.0
 """Seconds between two pictures of a stage's map."""
@@ -135,8 +136,7 @@ class Runs:
         self.close(0)
         self._log_summary(table, summary, figure)
         for config, history, summed in point_runs(self._spec, table, self._target["sampled"]):
-            part = f"point {config['point_id'][:12]}"
-            run = self._start(part, "point", config)
+            run = self._start(point_part(config["point_id"]), "point", config)
             first = run.step
             for step, values in history:
                 if step >= first:  # earlier steps were logged by an earlier end of the sweep
@@ -145,7 +145,7 @@ class Runs:
             run.finish()
 
     def _log_summary(self, table: pa.Table, summary: Mapping[str, Any], figure: str | None) -> None:
-        run = self._start("summary", "summary", {})
+        run = self._start(SUMMARY, "summary", {})
         values: dict[str, Any] = {"results_table": wandb.Table(**results_table(self._spec, table))}
         if figure is not None:
             with self._store.filesystem.open_input_stream(f"{self._store.root}/{figure}") as stream:

@@ -14,6 +14,9 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, Final
 
+from nanochat.errors import first_line_with_type
+from nanochat.files.wandb_rules import refused_setting
+
 STOP_SECONDS: Final = 15.0
 """Seconds to finish runs after a fault, or after a sweep that ended without a message."""
 DEFAULTS: Final = {
@@ -46,8 +49,8 @@ def main() -> None:
     try:
         serve(setup, messages, say)
     except Exception as error:
-        lines = str(error).strip().splitlines()
-        say(f"{type(error).__name__}: {lines[0] if lines else ''}", trouble=True)
+        refused = refused_setting(error, os.environ)
+        say(refused or first_line_with_type(error), trouble=True)
     # The runs are finished. This skips wandb's hook at the end of the interpreter, which waits for
     # a server that may be gone.
     _end(0, setup)
@@ -58,6 +61,7 @@ def serve(setup: dict[str, Any], messages: Iterable[dict[str, Any]], say: Say) -
     folder = files_folder(setup["location"])
     for name, value in {**DEFAULTS, "WANDB_DATA_DIR": str(folder / "wandb")}.items():
         os.environ.setdefault(name, value)
+    os.environ["WANDB_MODE"] = setup["target"]["mode"]  # wandb takes no empty value, nor capitals
     from fractal_ray.tracking.runs import Runs
 
     runs = Runs(setup, folder, say)

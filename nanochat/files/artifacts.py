@@ -19,6 +19,7 @@ from nanochat.files.base_dir import base_dir
 from nanochat.files.file_systems import locked, sync_folder
 from nanochat.files.listing import Listing, list_whole_folder
 from nanochat.files.retry import is_network_fault, with_retries
+from nanochat.files.wandb_rules import refused_setting
 
 FORM = "wandb:entity/project/name:version"
 # Parts become folder names: none may be "..".
@@ -163,6 +164,8 @@ def _refusal(source: str, error: Exception) -> NanochatError | None:
         reason = str(error)
     elif is_network_fault(error):
         reason = f"not fetched ({first_line(error)}); try again with a network"
+    elif refused := refused_setting(error, os.environ):
+        reason = refused
     elif isinstance(error, AuthenticationError | UsageError):
         reason = (
             f"W&B knows no user here: `wandb login`, or set WANDB_API_KEY ({first_line(error)})"

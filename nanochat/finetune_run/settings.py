@@ -11,16 +11,18 @@ from typing import Any, Self
 
 from nanochat.data.source import DataSource
 from nanochat.errors import NanochatError, unknown_name
+from nanochat.files.wandb_rules import LONGEST_TAG, NOT_IN_PROJECTS, name_fault
 from nanochat.sources.load import ModelSource
 from nanochat.train.recipe import Recipe
 from nanochat.train.setting_types import coerce
 
 NO_RUN = "dummy"
 """Name of a run that is not logged to W&B."""
+ARTIFACT_FORM = "NAME-ft-artifact"
+"""Name of the artifact of a saved model in W&B; NAME is that of the run."""
 
 STAGES = ("base", "mid", "sft", "rl")
 DEBUG_TOKENS = 2000
-LONGEST_TAG = 64  # characters, of W&B
 
 SWEEP_SETTINGS = (
     "grid",
@@ -86,9 +88,10 @@ class Settings:
         for name, allowed in (("source_stage", ("", *STAGES)), ("device", _DEVICES)):
             if getattr(self, name) not in allowed:
                 raise unknown_name(name, getattr(self, name), filter(None, allowed))
-        tags = [*self.wandb_tags.split(","), self.grid_sweep_id]
-        if long := [tag for tag in tags if len(tag.strip()) > LONGEST_TAG]:
-            raise NanochatError(f"a tag has {LONGEST_TAG} characters at most, not {long[0]!r}")
+        tags = [("wandb_tags", tag) for tag in self.wandb_tags.split(",")]
+        for origin, tag in (*tags, ("grid_sweep_id", self.grid_sweep_id)):
+            if fault := name_fault(f"the tag {origin}", tag.strip(), longest=LONGEST_TAG):
+                raise NanochatError(fault)
         if not self.trainable_loss_ratio_threshold > 0:
             raise NanochatError(
                 "trainable_loss_ratio_threshold must be above 0, not "
@@ -115,6 +118,9 @@ class Settings:
             )
         if re.search(r"[^\w.-]", self.run, re.ASCII) or not self.run:
             raise NanochatError(f"run must be letters, digits, '.', '_' or '-', not {self.run!r}")
+        # Without an artifact, too: a run that --save-artifacts would end is better renamed before.
+        if fault := name_fault("run (--run or WANDB_RUN)", self.run, form=ARTIFACT_FORM):
+            raise NanochatError(fault)
 
     @classmethod
     def of_sources(cls, model: ModelSource, data: DataSource, **others: Any) -> Self:
@@ -241,6 +247,10 @@ def parse_settings(
         if (environment or {}).get(variable) and name not in own and not foreign:
             own[name] = _checked(variable, name, value)
     settings = Settings(**own)
+    project = (environment or {}).get("WANDB_PROJECT", "")
+    fault = name_fault("WANDB_PROJECT", project, forbidden=NOT_IN_PROJECTS)
+    if settings.logged and fault:
+        raise NanochatError(fault)
     if settings.debug:
         recipe.setdefault("num_tokens", DEBUG_TOKENS)
     return settings, Recipe.from_mapping(recipe)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from nanochat.errors import LaterSteps, NanochatError, first_line, first_line_with_type
+from nanochat.files.wandb_rules import refused_setting
 from nanochat.finetune_run.settings import Settings
 
 SAMPLE_COLUMNS = ["step", "sample_idx", "prompt", "generated", "expected"]
@@ -102,6 +103,9 @@ def tracked(
 ) -> Iterator[Tracker]:
     """Open the tracker of a run; it is closed as failed where the block raises.
 
+    A value that wandb's settings refuse, or a fault of wandb's own, is said in one line, and the
+    run goes on untracked.
+
     Parameters
     ----------
     settings
@@ -121,26 +125,10 @@ def tracked(
     if not settings.logged:
         yield Tracker()
         return
-    import wandb
-    from wandb.errors import Error as WandbError
-
-    sweep = settings.grid_sweep_id or f"{datetime.datetime.now():%Y-%m-%d_%H-%M}"
-    tags = [tag.strip() for tag in settings.wandb_tags.split(",") if tag.strip()]
-    folder.mkdir(parents=True, exist_ok=True)
-    try:
-        run = wandb.init(
-            name=settings.run_name,
-            job_type="finetune",
-            group=settings.grid_sweep_id or None,
-            tags=[*dict.fromkeys([*tags, sweep])],
-            config=dict(config),
-            dir=os.environ.get("WANDB_DIR") or str(folder),
-        )
-    except WandbError as error:
-        raise NanochatError(
-            f"run {settings.run!r}: W&B refused it ({first_line(error)}); "
-            "`wandb login`, or WANDB_MODE=offline, or leave out --run"
-        ) from error
+    run = _open(settings, config, folder, later)
+    if run is None:
+        yield Tracker()
+        return
     finish = "send the rest of the run to W&B"
     try:
         yield WandbTracker(run, later.say)
@@ -148,3 +136,31 @@ def tracked(
         later.run(finish, run.finish, 1)
         raise
     later.run(finish, run.finish)
+
+
+def _open(settings: Settings, config: Mapping[str, Any], folder: Path, later: LaterSteps) -> Any:
+    """Open a run of W&B; return None, after a line, where a fault of wandb prevents it."""
+    import wandb
+    from wandb.errors import Error as WandbError
+
+    sweep = settings.grid_sweep_id or f"{datetime.datetime.now():%Y-%m-%d_%H-%M}"
+    tags = [tag.strip() for tag in settings.wandb_tags.split(",") if tag.strip()]
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        return wandb.init(
+            name=settings.run_name,
+            job_type="finetune",
+            group=settings.grid_sweep_id or None,
+            tags=[*dict.fromkeys([*tags, sweep])],
+            config=dict(config),
+            dir=os.environ.get("WANDB_DIR") or str(folder),
+        )
+    except Exception as error:
+        refused = refused_setting(error, os.environ)
+        if refused is None and isinstance(error, WandbError):
+            raise NanochatError(
+                f"run {settings.run!r}: W&B refused it ({first_line(error)}); "
+                "`wandb login`, or WANDB_MODE=offline, or leave out --run"
+            ) from error
+        later.say(f"W&B: {refused or first_line_with_type(error)}; the run goes on without it")
+        return None

@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import os
 import random
 import sys
 from collections.abc import Callable
@@ -26,6 +27,7 @@ from fractal_ray.errors import SweepError
 from fractal_ray.spec.yaml_file import parse_spec
 from fractal_ray.sweep import Sweep
 from fractal_ray.tracking import runs as tracking_runs
+from fractal_ray.tracking import sender
 from fractal_ray.tracking.artifact import add_dataset
 from fractal_ray.tracking.filling_map import map_picture
 from fractal_ray.tracking.points import point_runs
@@ -112,6 +114,73 @@ def test_what_decides_whether_a_sweep_is_tracked(
 def test_a_mode_that_does_not_exist_is_refused() -> None:
     with pytest.raises(SweepError, match=r"WANDB_MODE is 'of'; allowed: disabled, dryrun"):
         find_target(spec_with(), None, {"WANDB_MODE": "of"})
+
+
+@pytest.mark.parametrize(
+    ("variable", "longest", "form"),
+    [
+        ("WANDB_PROJECT", 128, ""),
+        ("WANDB_ENTITY", 128, ""),
+        ("GRID_SWEEP_ID", 128, ""),
+        ("WANDB_RUN_GROUP", 128, ""),
+        ("RUN_PREFIX", 109, "NAME point 000000000000"),
+        ("WANDB_RUN_PREFIX", 109, "NAME point 000000000000"),
+    ],
+)
+def test_names_too_long_for_wandb_are_refused(variable: str, longest: int, form: str) -> None:
+    spec = spec_with(points="sample:3")
+    assert find_target(spec, None, {variable: "n" * longest}) is not None
+    given = {variable: "n" * (longest + 1)}
+    with pytest.raises(SweepError) as refused:
+        find_target(spec, None, given)
+    message = str(refused.value)
+    assert message.startswith(f"{variable} 'nnn")
+    assert f" has {longest + 1} characters; W&B takes {longest} at most" in message
+    assert message.endswith("; shorten it; --no-tracking runs without W&B")
+    assert form in message
+    assert find_target(spec, False, given) is None
+    assert find_target(spec, None, {**given, "WANDB_MODE": "disabled"}) is None
+
+
+def test_a_run_prefix_leaves_room_for_the_longest_stage() -> None:
+    stages = [{"grid": {"points": 5}}, {"transects": {"count": 2, "levels": 2}}]
+    spec = parse_spec(raw_spec(stages=stages, tracking={"wandb": {}}))
+    with pytest.raises(SweepError, match="takes 116 at most, for it gets NAME 1:transects;"):
+        find_target(spec, None, {"RUN_PREFIX": "n" * 117})
+
+
+def test_a_project_of_the_environment_obeys_the_rules_of_wandb() -> None:
+    with pytest.raises(SweepError, match=r"WANDB_PROJECT 'a#b' has '#'; W&B takes none of / "):
+        find_target(spec_with(), None, {"WANDB_PROJECT": "a#b"})
+    assert find_target(spec_with(project="maps"), None, {"WANDB_PROJECT": "a#b"}) is not None
+
+
+def test_an_axis_with_a_name_too_long_for_a_tag_is_refused() -> None:
+    spec = spec_with()
+    axis = spec.axes.x.model_copy(update={"param": "p" * 65})
+    axes = spec.axes.model_copy(update={"x": axis})
+    fault = r"the tag axes.x.param 'p{65}' has 65 .* takes 64 at most"
+    with pytest.raises(SweepError, match=fault):
+        find_target(spec.model_copy(update={"axes": axes}), None, {})
+
+
+@pytest.mark.parametrize("given", ["", "Offline", "dryrun"])
+def test_the_process_of_wandb_gets_a_mode_that_wandb_takes(
+    given: str, make_sweep: MakeSweep, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target = find_target(spec_with(), None, {"WANDB_MODE": given})
+    assert target is not None
+    monkeypatch.setattr(os, "environ", {**os.environ, "WANDB_MODE": given})
+    modes = []
+
+    def runs(*_: Any) -> Any:
+        modes.append(os.environ["WANDB_MODE"])
+        return SimpleNamespace(close=lambda code: None)
+
+    monkeypatch.setattr(tracking_runs, "Runs", runs)
+    monkeypatch.setattr(sender, "_give_up_after", lambda *_: None)
+    sender.serve({"location": str(tmp_path), "target": asdict(target)}, [], print)
+    assert modes == ["offline" if given else "online"]
 
 
 @pytest.mark.parametrize(

@@ -97,6 +97,12 @@ def test_debug_is_a_quick_try_that_keeps_the_model() -> None:
         ({**PRESET, "debug": "yes"}, "debug must be true or false, not 'yes'"),
         ({**PRESET, "dataset_revision": "x"}, "needs data from the hub"),
         ({**PRESET, "run": "a b"}, "run must be letters"),
+        (
+            {**PRESET, "run": "a" * 117},
+            r"run \(--run or WANDB_RUN\) 'a{99}…' has 117 characters; W&B takes 116 at most, for",
+        ),
+        ({**PRESET, "wandb_tags": "a," + "b" * 65}, "the tag wandb_tags 'b+' has 65 .* 64 at most"),
+        ({**PRESET, "grid_sweep_id": "b" * 65}, "the tag grid_sweep_id 'b+' has 65 characters"),
         ({**PRESET, "trainable_loss_ratio_threshold": 0}, "must be above 0, not 0.0"),
         ({**PRESET, "matrix_lr": 0}, "matrix_lr must be above 0, or -1 to derive it, not 0.0"),
         ({**PRESET, "val_share": 1}, "val_share must be at least 0 and below 1, not 1.0; 0.05"),
@@ -108,6 +114,17 @@ def test_bad_settings_are_one_line(given: dict[str, Any], message: str) -> None:
     with pytest.raises(NanochatError, match=message) as caught:
         parse_settings(given)
     assert "\n" not in str(caught.value)
+
+
+def test_names_are_checked_where_a_run_is_logged() -> None:
+    assert parse_settings({**PRESET, "run": "a" * 116})[0].logged
+    with pytest.raises(NanochatError, match=r"'a{99}…' has 117 characters"):
+        parse_settings(PRESET, {"WANDB_RUN": "a" * 117})
+    for project, fault in (("p" * 129, "129 characters; W&B takes 128 at"), ("a/b", "'/'; W&B t")):
+        environment = {"WANDB_PROJECT": project}
+        assert not parse_settings(PRESET, environment)[0].logged
+        with pytest.raises(NanochatError, match=f"WANDB_PROJECT 'p*a?/?b?.*' has {fault}"):
+            parse_settings({**PRESET, "run": "night"}, environment)
 
 
 def test_settings_load_no_torch() -> None:

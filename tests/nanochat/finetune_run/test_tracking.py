@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import wandb
 
 from nanochat.cli.main import main
-from nanochat.errors import LaterSteps
+from nanochat.errors import LaterSteps, NanochatError
 from nanochat.finetune_run.settings import parse_settings
-from nanochat.finetune_run.tracking import WandbTracker, tracked
+from nanochat.finetune_run.tracking import Tracker, WandbTracker, tracked
 from nanochat.model.gpt import GPT
 from tests.wandb_log import read_records
 
@@ -176,6 +177,50 @@ def test_ctrl_c_ends_a_training_but_only_the_end_of_its_run(
     with pytest.raises(ZeroDivisionError), tracked(settings, {}, tmp_path, later):
         raise ZeroDivisionError
     assert run.calls == ["log 1", "finish 0", "finish 1"]
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (
+            None,
+            "WANDB_INIT_TIMEOUT is 'x', which wandb refuses (Input should be a valid number",
+        ),
+        (PermissionError(13, "Permission denied"), "PermissionError: [Errno 13] Permission denied"),
+    ],
+)
+def test_a_run_that_wandb_cannot_open_goes_on_untracked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception | None, reason: str
+) -> None:
+    def init(**_: Any) -> Any:
+        if error is not None:
+            raise error
+        monkeypatch.setenv("WANDB_INIT_TIMEOUT", "x")
+        wandb.Settings().update_from_env_vars(dict(os.environ))
+
+    monkeypatch.setattr("wandb.init", init)
+    lines: list[str] = []
+    settings, _ = parse_settings({"preset": "tiny", "run": "night"})
+    with tracked(settings, {}, tmp_path, LaterSteps(lines.append)) as tracker:
+        tracker.log({"train/loss": 1.0}, 1)
+    assert type(tracker) is Tracker
+    assert len(lines) == 1
+    assert lines[0].startswith(f"W&B: {reason}")
+    assert lines[0].endswith("; the run goes on without it")
+
+
+def test_a_run_without_a_login_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def init(**_: Any) -> Any:
+        raise wandb.errors.UsageError("No API key configured")
+
+    monkeypatch.setattr("wandb.init", init)
+    settings, _ = parse_settings({"preset": "tiny", "run": "night"})
+    refused = r"run 'night': W&B refused it \(No API key configured\); `wandb login`"
+    with (
+        pytest.raises(NanochatError, match=refused),
+        tracked(settings, {}, tmp_path, LaterSteps(print)),
+    ):
+        raise AssertionError("nothing is trained")
 
 
 def test_without_a_name_nothing_is_logged_and_wandb_is_not_loaded(
