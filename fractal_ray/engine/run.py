@@ -109,6 +109,8 @@ def run_sweep(
     # Checks of older runs are a part of their dataset.
     new = compared_with is None and read_header(store) is None
     header = own_header(spec, store, prepared.fingerprint, workload.recipe)
+    if prepared.data_facts:
+        header["data"] = dict(prepared.data_facts)
     with hold_lease(store) as token:
         dispatcher_spec = _dispatcher_spec(
             spec,

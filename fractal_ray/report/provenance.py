@@ -80,6 +80,7 @@ def provenance(facts: Facts) -> list[tuple[str, str]]:
     return [
         ("dataset", facts.location),
         ("fingerprint of model, data and code", facts.header.get("fingerprint", "?")),
+        *_skipped_rows(facts.header),
         ("begun", day(facts.header.get("created_at"))),
         ("last written", day(facts.status.last_written)),
         ("written by", "; ".join(versions) or "nothing yet"),
@@ -89,6 +90,14 @@ def provenance(facts: Facts) -> list[tuple[str, str]]:
         ("parts", f"{facts.status.parts:,} Parquet files"),
         ("label", _label(facts)),
     ]
+
+
+def _skipped_rows(header: dict[str, Any]) -> list[tuple[str, str]]:
+    """Return the bad rows of the data that were left out, and the first of them, if there are."""
+    skipped = header.get("data", {}).get("skipped_rows")
+    if not skipped:
+        return []
+    return [("bad rows left out", f"{skipped['count']:,}: {'; '.join(skipped['first'])}")]
 
 
 def recipe(facts: Facts) -> list[tuple[str, str]]:

@@ -4,7 +4,7 @@
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, runtime_checkable
 
 from fractal_ray.plane.axes import Point
@@ -24,6 +24,8 @@ class Prepared:
     shared
         Plain data, large arrays as numpy. Workers may share one read-only copy: never write into
         it.
+    data_facts
+        Facts about the data as plain JSON, kept in `sweep.json` under `data`.
 
     Examples
     --------
@@ -36,6 +38,7 @@ class Prepared:
 
     fingerprint: str
     shared: Any
+    data_facts: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -5,9 +5,12 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from nanochat.data.bad_rows import SkippedRows
 
 app = typer.Typer(
     name="data",
@@ -21,6 +24,14 @@ _TOKENIZER = (
     "Counts the tokens: an encoding of tiktoken (fetched once), a folder with a tokenizer, or a "
     "model (folder, preset:NAME, hf:owner/name)."
 )
+
+
+_SkipBadRows = Annotated[
+    int,
+    typer.Option(
+        min=0, help="Leave out this many bad rows of a split at most; the next is an error."
+    ),
+]
 
 
 @app.command("shards")
@@ -38,22 +49,34 @@ def shards_command(
     max_seq_len: Annotated[
         int, typer.Option(help="Tokens of a conversation that count; what is cut off does not.")
     ] = 1024,
+    skip_bad_rows: _SkipBadRows = 0,
 ) -> None:
     """Cut a set of conversations into nested Parquet shards, one for each token budget.
 
     The shard of a budget is the shortest beginning of the set with at least that many supervised
     tokens. No more of the set is read than the largest budget needs.
     """
+    from nanochat.data.bad_rows import SkippedRows
     from nanochat.data.conversations import iter_conversations
     from nanochat.data.nested_shards import write_shards
     from nanochat.prepare.encodings import load_tokenizer
 
     counter = load_tokenizer(tokenizer)
-    conversations = iter_conversations(source, split)
+    skipped = SkippedRows(skip_bad_rows)
+    conversations = iter_conversations(source, split, skipped=skipped)
     with _progress("supervised tokens") as progress:
         paths = write_shards(
-            conversations, counter, budgets, out_dir, max_seq_len, source, split, progress
+            conversations,
+            counter,
+            budgets,
+            out_dir,
+            max_seq_len,
+            source,
+            split,
+            progress,
+            skipped,
         )
+    _show(skipped)
     for path in paths:
         typer.echo(str(path))
 
@@ -73,19 +96,27 @@ def docvqa_command(
         int, typer.Option(help="Characters of an answer, at most; longer ones are dropped.")
     ] = 150,
     tokenizer: Annotated[str, typer.Option(help=_TOKENIZER)] = "cl100k_base",
+    skip_bad_rows: _SkipBadRows = 0,
 ) -> None:
     """Make conversations of DocVQA rows: the text of a page, a question, the answer.
 
     Lines of the page that hold the answer are kept whenever they fit, and then the lines nearest
     to them. Prints the file; what was kept and dropped goes to standard error.
     """
+    from nanochat.data.bad_rows import SkippedRows
     from nanochat.prepare.docvqa import Limits, prepare_docvqa
     from nanochat.prepare.encodings import load_tokenizer
 
     limits = Limits(load_tokenizer(tokenizer), max_tokens, max_answer_chars)
     with _progress("rows") as progress:
         summary = prepare_docvqa(
-            source, split, out_path, limits, workers, lambda rows: progress(rows, None)
+            source,
+            split,
+            out_path,
+            limits,
+            workers,
+            lambda rows: progress(rows, None),
+            SkippedRows(skip_bad_rows),
         )
     for line in summary.lines():
         typer.echo(line, err=True)
@@ -111,6 +142,7 @@ def push_command(
         typer.Option(help="Of the hub. Default: HF_TOKEN, or what `hf auth login` has kept."),
     ] = None,
     private: Annotated[bool, typer.Option(help="Make the repository private.")] = False,
+    skip_bad_rows: _SkipBadRows = 0,
 ) -> None:
     """Check every conversation, then send them to the Hugging Face hub in one commit."""
     from nanochat.errors import NanochatError
@@ -120,9 +152,14 @@ def push_command(
     if not sources:
         raise NanochatError("nothing to push: give --train FILE, --validation FILE, or both")
 
+    from nanochat.data.bad_rows import SkippedRows
     from nanochat.prepare.push import push_dataset
 
-    typer.echo(push_dataset(sources, repo, token, private))
+    skipped = {part: SkippedRows(skip_bad_rows) for part in sources}
+    url = push_dataset(sources, repo, token, private, skipped)
+    for each in skipped.values():
+        _show(each)
+    typer.echo(url)
 
 
 @app.command("fetch")
@@ -136,13 +173,20 @@ def fetch_command(
     force: Annotated[
         bool, typer.Option(help="Write a file again though one with as many rows is there.")
     ] = False,
+    skip_bad_rows: _SkipBadRows = 0,
 ) -> None:
     """Write a data set of the Hugging Face hub as JSONL, one file for each split."""
     from nanochat.prepare.fetch import fetch_dataset
 
-    for fetched in fetch_dataset(source, out_dir, split or (), force):
+    for fetched in fetch_dataset(source, out_dir, split or (), force, skip_bad_rows):
+        _show(fetched.skipped)
         state = "already there" if fetched.kept else "written"
         typer.echo(f"{fetched.path}: {fetched.rows} conversations, {state}")
+
+
+def _show(skipped: "SkippedRows") -> None:
+    for line in skipped.lines():
+        typer.echo(line, err=True)
 
 
 @contextmanager

@@ -1,6 +1,7 @@
 """Bad rows of a data source, which end the reading or are left out up to a limit."""
 
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from nanochat.errors import NanochatError
@@ -10,16 +11,14 @@ NAMED = 3
 """Number of bad rows whose errors are kept."""
 
 
+@dataclass
 class SkippedRows:
     """Bad rows that were left out while one split of a data source was read.
 
-    Parameters
+    Attributes
     ----------
     limit
         Number of bad rows that may be left out. The next bad row ends the reading.
-
-    Attributes
-    ----------
     count
         Number of bad rows left out so far.
     first
@@ -33,10 +32,9 @@ class SkippedRows:
     ['1 bad row left out', 'talks.jsonl, row 3: there are no messages']
     """
 
-    def __init__(self, limit: int = 0) -> None:
-        self.limit = limit
-        self.count = 0
-        self.first: list[str] = []
+    limit: int = 0
+    count: int = 0
+    first: list[str] = field(default_factory=list)
 
     def add(self, error: NanochatError) -> None:
         """Count a bad row.

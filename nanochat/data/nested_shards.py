@@ -7,9 +7,11 @@ the same order. A run picks the smallest shard that has its budget.
 
 import json
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
+from nanochat.data.bad_rows import SkippedRows
 from nanochat.data.messages_table import Conversation, messages_array, write_table
 from nanochat.errors import NanochatError
 from nanochat.files.git_lfs import refuse_pointer
@@ -32,6 +34,9 @@ class About:
         `Tokenizer.fingerprint` of the tokenizer that counted.
     max_seq_len
         Tokens of a conversation that counted; the conversations themselves are whole.
+    skipped_rows
+        Record of the bad rows left out up to the end of the shard (`SkippedRows.record`); None, and
+        not in the file, where there were none.
     """
 
     budget: int
@@ -41,6 +46,7 @@ class About:
     split: str
     tokenizer: str
     max_seq_len: int
+    skipped_rows: dict[str, Any] | None = None
 
     @property
     def origin(self) -> tuple[str, str, str, int]:
@@ -57,6 +63,7 @@ def write_shards(
     source: str = "",
     split: str = "train",
     progress: Callable[[int, int], None] | None = None,
+    skipped: SkippedRows | None = None,
 ) -> list[Path]:
     """Write ``shard_<budget>.parquet`` for each budget, smallest first, each as soon as it is full.
 
@@ -78,6 +85,8 @@ def write_shards(
         Kept in the files.
     progress
         Called with the supervised tokens so far and the largest budget.
+    skipped
+        Bad rows that the stream has left out so far, kept in the files.
 
     Returns
     -------
@@ -112,8 +121,14 @@ def write_shards(
         counts.append(sum(mask[1:]))  # the first token has no predecessor, so it is no target
         total += counts[-1]
         while pending and pending[0] <= total:
-            held = {"budget": pending.pop(0), "supervised_tokens": total, "rows": len(taken)}
-            written.append(_write(out_dir, taken, counts, About(**{**asdict(about), **held})))
+            held = replace(
+                about,
+                budget=pending.pop(0),
+                supervised_tokens=total,
+                rows=len(taken),
+                skipped_rows=skipped.record() if skipped and skipped.count else None,
+            )
+            written.append(_write(out_dir, taken, counts, held))
         if progress is not None:
             progress(min(total, largest), largest)
         if not pending:
@@ -175,7 +190,8 @@ def _write(folder: Path, taken: list[Conversation], counts: Sequence[int], about
         "messages": messages_array(taken),
         "supervised_tokens": pa.array(counts, pa.int32()),
     }
-    write_table(path, columns, json.dumps(asdict(about)).encode())
+    facts = {name: value for name, value in asdict(about).items() if value is not None}
+    write_table(path, columns, json.dumps(facts).encode())
     return path
 
 

@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from nanochat.data.bad_rows import SkippedRows
+
 if TYPE_CHECKING:
     from nanochat.data.conversations import Conversation
     from nanochat.data.examples import Examples
@@ -25,24 +27,36 @@ class DataSource:
         Number of conversations to use, from the first; all of them where None.
     max_seq_len
         Tokens kept of a conversation, at least 2.
+    skip_bad_rows
+        Number of bad rows that may be left out; the next bad row is an error.
     """
 
     name: str
     split: str = "train"
     limit: int | None = None
     max_seq_len: int = 1024
+    skip_bad_rows: int = 0
 
-    def conversations(self, num_tokens: int | None = None) -> "list[Conversation]":
+    def conversations(
+        self, num_tokens: int | None = None, skipped: SkippedRows | None = None
+    ) -> "list[Conversation]":
         """Load and check the conversations.
 
         Parameters
         ----------
         num_tokens
             Supervised tokens that a folder of shards must hold (`load_conversations`).
+        skipped
+            Record of this source (`new_record`) that counts the bad rows.
         """
         from nanochat.data.conversations import load_conversations
 
-        return load_conversations(self.name, self.split, self.limit, num_tokens)
+        skipped = self.new_record() if skipped is None else skipped
+        return load_conversations(self.name, self.split, self.limit, num_tokens, skipped=skipped)
+
+    def new_record(self) -> SkippedRows:
+        """Make an empty record of bad rows for one reading of this source."""
+        return SkippedRows(self.skip_bad_rows)
 
     def tokenise(
         self, conversations: "Sequence[Conversation]", tokenizer: "Tokenizer"
@@ -52,6 +66,11 @@ class DataSource:
 
         return tokenize_conversations(conversations, tokenizer, self.max_seq_len)
 
-    def examples(self, tokenizer: "Tokenizer", num_tokens: int | None = None) -> "Examples":
-        """Load the conversations and tokenise them."""
-        return self.tokenise(self.conversations(num_tokens), tokenizer)
+    def examples(
+        self,
+        tokenizer: "Tokenizer",
+        num_tokens: int | None = None,
+        skipped: SkippedRows | None = None,
+    ) -> "Examples":
+        """Load the conversations and tokenise them; parameters of `conversations`."""
+        return self.tokenise(self.conversations(num_tokens, skipped), tokenizer)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
@@ -35,6 +36,9 @@ class RunInputs:
         Empty unless `visualize` or W&B needs them.
     fingerprints
         SHA-256 of the weights, of the tokenizer, and of the tokenised conversations.
+    skipped_rows
+        Records of the bad rows left out (`SkippedRows.record`), by ``training`` and ``validation``;
+        empty where there were none.
     """
 
     model: GPT
@@ -43,6 +47,7 @@ class RunInputs:
     validation: Batches | None
     samples: list[Sample]
     fingerprints: dict[str, str]
+    skipped_rows: dict[str, dict[str, Any]]
 
 
 def load_run_inputs(
@@ -84,6 +89,9 @@ def load_run_inputs(
     rows = load_rows(settings, recipe, budget)
     examples = _tokenize(data, rows.training, tokenizer, config, data.name)
     say(f"data: {data.name}: {_describe(examples, settings)}")
+    for part, skipped in rows.skipped.items():
+        for line in skipped.lines():
+            say(f"{part}: {line}")
     validation, samples, watched = None, [], rows.validation
     if settings.watched:
         hint = "" if watched else "; --val-data FILE or --val-share 0.05 gives one"
@@ -108,6 +116,7 @@ def load_run_inputs(
             "tokenizer": tokenizer.fingerprint,
             "data": examples.fingerprint,
         },
+        skipped_rows={part: each.record() for part, each in rows.skipped.items() if each.count},
     )
 
 

@@ -184,6 +184,7 @@ def _record(recipe: Recipe, inputs: RunInputs) -> dict[str, Any]:
         "deterministic": recipe.deterministic,
         "fingerprints": inputs.fingerprints,
         "examples": len(inputs.batches.examples),
+        **({"skipped_rows": inputs.skipped_rows} if inputs.skipped_rows else {}),
         **machine,
     }
 

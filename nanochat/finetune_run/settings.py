@@ -56,6 +56,7 @@ class Settings:
     val_data: str = ""
     val_share: float = 0.0
     limit: int = -1
+    skip_bad_rows: int = 0
     max_seq_len: int = 1024
     eval_every: int = 200
     eval_batches: int = 4
@@ -135,6 +136,7 @@ class Settings:
             split=data.split,
             limit=-1 if data.limit is None else data.limit,
             max_seq_len=data.max_seq_len,
+            skip_bad_rows=data.skip_bad_rows,
             **others,
         )
 
@@ -153,7 +155,7 @@ class Settings:
     def training_data(self) -> DataSource:
         """Return the source of the conversations to train on."""
         limit = None if self.limit < 0 else self.limit
-        return DataSource(self.data_source, self.split, limit, self.max_seq_len)
+        return DataSource(self.data_source, self.split, limit, self.max_seq_len, self.skip_bad_rows)
 
     @property
     def data_source(self) -> str:
@@ -197,6 +199,7 @@ _TYPES: dict[str, Any] = {field.name: field.type for field in dataclasses.fields
 _DEVICES = ("auto", "cpu", "cuda")
 _LOWEST = {"model_step": 0, "limit": 1}
 _AT_LEAST = {
+    "skip_bad_rows": 0,
     "max_seq_len": 2,
     "eval_every": 0,
     "eval_batches": 0,
@@ -305,6 +308,7 @@ SETTING_HELP = {
     "has none.",
     "val_share": "Share of the data held out for validation instead, by the hash of each row.",
     "limit": "Read this many conversations at most.",
+    "skip_bad_rows": "Leave out this many bad rows of a split at most; the next is an error.",
     "max_seq_len": "Tokens kept of a conversation.",
     "eval_every": "Steps between two validations; 0 for none.",
     "eval_batches": "Batches in a validation; 0 for none.",

@@ -58,6 +58,8 @@ class Summary:
 
     Attributes
     ----------
+    skipped
+        Bad rows left out, which `rows` does not count.
     rows, questions, kept
         Source rows, questions in them, conversations written.
     dropped
@@ -69,6 +71,7 @@ class Summary:
         Tokens of all rendered conversations.
     """
 
+    skipped: SkippedRows
     rows: int = 0
     questions: int = 0
     kept: int = 0
@@ -85,6 +88,7 @@ class Summary:
                 f"{name}: {', '.join(f'{k} {v}' for k, v in counts.items())}"
                 for name, counts in groups
             ),
+            *self.skipped.lines(),
         ]
 
 
@@ -95,6 +99,7 @@ def prepare_docvqa(
     limits: Limits,
     workers: int = 8,
     progress: Callable[[int], None] | None = None,
+    skipped: SkippedRows | None = None,
 ) -> Summary:
     """Write the conversations of a DocVQA set to one file, equal for any number of workers.
 
@@ -109,6 +114,8 @@ def prepare_docvqa(
         Processes that tokenise; 1: this one.
     progress
         Called with the number of source rows done.
+    skipped
+        Counts bad rows, which are left out up to its limit; without it, the first one is an error.
 
     Raises
     ------
@@ -119,10 +126,10 @@ def prepare_docvqa(
         raise NanochatError(f"workers must be at least 1, not {workers}")
     if out_path.suffix not in (".jsonl", ".parquet"):
         raise NanochatError(f"{out_path}: the name must end in .jsonl or .parquet")
-    summary = Summary()
+    summary = Summary(SkippedRows() if skipped is None else skipped)
 
     def examples() -> Iterator[dict[str, Any]]:
-        pages = parse_rows(read_rows(source, split, COLUMNS), parse_row, SkippedRows())
+        pages = parse_rows(read_rows(source, split, COLUMNS), parse_row, summary.skipped)
         chunks = iter(lambda: list(islice(pages, _PAGES)), [])
         for outcomes in ordered_map(_make_all, chunks, limits, workers):
             summary.rows += len(outcomes)

@@ -4,7 +4,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from nanochat.data.conversations import iter_conversations
+from nanochat.data.bad_rows import SkippedRows
+from nanochat.data.conversations import Conversation, iter_conversations
 from nanochat.data.rows import hub_dataset, split_names
 from nanochat.errors import NanochatError
 from nanochat.prepare.row_files import write_jsonl
@@ -12,15 +13,31 @@ from nanochat.prepare.row_files import write_jsonl
 
 @dataclass(frozen=True)
 class Fetched:
-    """File of a split, its number of conversations, and a flag for a file that existed before."""
+    """File of a split.
+
+    Attributes
+    ----------
+    path
+    rows
+        Conversations in it.
+    kept
+        True if it existed before.
+    skipped
+        Bad rows of the data set that are not in it.
+    """
 
     path: Path
     rows: int
     kept: bool
+    skipped: SkippedRows
 
 
 def fetch_dataset(
-    source: str, out_dir: Path, splits: Sequence[str] = (), force: bool = False
+    source: str,
+    out_dir: Path,
+    splits: Sequence[str] = (),
+    force: bool = False,
+    skip_bad_rows: int = 0,
 ) -> Iterator[Fetched]:
     """Write ``<split>.jsonl`` for each split of a data set, one ``{"messages": ...}`` a line.
 
@@ -36,6 +53,8 @@ def fetch_dataset(
         All there are if empty.
     force
         Write a file also where one with as many rows is there; it may hold an earlier revision.
+    skip_bad_rows
+        Number of bad rows of a split that may be left out.
 
     Yields
     ------
@@ -50,12 +69,21 @@ def fetch_dataset(
         raise NanochatError(f"only data sets of the hub are fetched: hf:owner/name, not {source!r}")
     for split in splits or split_names(source):
         path = Path(out_dir) / f"{split}.jsonl"
-        rows = len(hub_dataset(source, split, ("messages",), streaming=False))
-        kept = not force and path.is_file() and _count_lines(path) == rows
-        if not kept:
-            conversations = iter_conversations(source, split, streaming=False)
+        total = rows = len(hub_dataset(source, split, ("messages",), streaming=False))
+        lines = -1 if force or not path.is_file() else _count_lines(path)
+        skipped = SkippedRows(skip_bad_rows)
+        if total - skip_bad_rows <= lines < total:  # perhaps all rows but the bad ones
+            rows = sum(1 for _ in _conversations(source, split, skipped))
+        if not (kept := lines == rows):
+            skipped = SkippedRows(skip_bad_rows)
+            conversations = _conversations(source, split, skipped)
             write_jsonl(path, ({"messages": each} for each in conversations))
-        yield Fetched(path, rows, kept)
+            rows = total - skipped.count
+        yield Fetched(path, rows, kept, skipped)
+
+
+def _conversations(source: str, split: str, skipped: SkippedRows) -> Iterator[Conversation]:
+    return iter_conversations(source, split, streaming=False, skipped=skipped)
 
 
 def _count_lines(path: Path) -> int:

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from nanochat.data.bad_rows import SkippedRows
 from nanochat.data.conversations import is_file, load_conversations, location
 from nanochat.data.messages_table import messages_array, write_table
 from nanochat.errors import NanochatError
@@ -18,7 +19,11 @@ Conversations: `messages` is a list of `role` and `content`. Written by `nanocha
 
 
 def push_dataset(
-    sources: Mapping[str, str], repository: str, token: str | None = None, private: bool = False
+    sources: Mapping[str, str],
+    repository: str,
+    token: str | None = None,
+    private: bool = False,
+    skipped: Mapping[str, SkippedRows] | None = None,
 ) -> str:
     """Send the splits of a data set, after every row has been checked.
 
@@ -34,6 +39,9 @@ def push_dataset(
         Token of the hub; else the one that ``hf auth login`` keeps, or HF_TOKEN.
     private
         Make the repository private. One that exists is not changed, and refused if it is public.
+    skipped
+        Counts the bad rows of each split, which are left out up to its limit; without it, the first
+        bad row is an error.
 
     Returns
     -------
@@ -59,7 +67,8 @@ def push_dataset(
         files = {split: Path(folder) / f"{split}.parquet" for split in sources}
         for split, source in sources.items():
             part = "train" if is_file(source) else split
-            table = messages_array(load_conversations(source, part))
+            record = None if skipped is None else skipped[split]
+            table = messages_array(load_conversations(source, part, skipped=record))
             write_table(files[split], {"messages": table})
         url = ask_hub(
             name, lambda: api.create_repo(name, private=private, repo_type="dataset", exist_ok=True)

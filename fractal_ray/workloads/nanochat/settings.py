@@ -22,10 +22,18 @@ class DataSpec(Model):
     max_seq_len: int = Field(default=1024, ge=2)
     limit: int | None = Field(default=None, ge=1)
     """Number of conversations to use, from the first; all of them by default."""
+    skip_bad_rows: int = Field(default=0, ge=0)
+    """Number of bad rows that may be left out; by default the first bad row is an error."""
+
+    @model_serializer(mode="wrap")
+    def _without_defaults(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        # A sweep.json written before this field existed must still equal its spec.
+        fields = dump(self)
+        return {k: v for k, v in fields.items() if k != "skip_bad_rows" or v}
 
     def to_source(self) -> DataSource:
         """Return this section as nanochat's data source."""
-        return DataSource(self.source, self.split, self.limit, self.max_seq_len)
+        return DataSource(self.source, self.split, self.limit, self.max_seq_len, self.skip_bad_rows)
 
 
 class NanochatSettings(Model):

@@ -98,7 +98,11 @@ class NanochatWorkload:
     def prepare(self) -> Prepared:
         """Read the checkpoint and tokenise the conversations."""
         checkpoint, tokenizer = self._spec.to_source().load()
-        examples = self._spec.data.to_source().examples(tokenizer, self.budget)
+        source = self._spec.data.to_source()
+        skipped = source.new_record()
+        examples = source.examples(tokenizer, self.budget, skipped)
+        if skipped.count:
+            warnings.warn(f"{source.name}: {'; '.join(skipped.lines())}", stacklevel=2)
         # float32 for files of any dtype: numpy has no bfloat16, and upcasting loses nothing.
         weights = {key: value.float().numpy() for key, value in checkpoint.state.items()}
         pad_id = tokenizer.special["<|assistant_end|>"]
@@ -109,7 +113,11 @@ class NanochatWorkload:
                 "data": examples.fingerprint,
             }
         )
-        return Prepared(fingerprint, Shared(checkpoint.config, weights, examples, pad_id))
+        return Prepared(
+            fingerprint,
+            Shared(checkpoint.config, weights, examples, pad_id),
+            data_facts={"skipped_rows": skipped.record()} if skipped.count else {},
+        )
 
     def check_start(self, shared: Shared, *, new: bool) -> None:
         """Refuse weights whose loss on the first batch is not finite: all points start from them.

@@ -36,6 +36,7 @@ from fractal_ray.report.page import render
 from fractal_ray.report.pictures import pixels
 from fractal_ray.spec.yaml_file import parse_spec, parse_yaml
 from fractal_ray.sweep import Sweep
+from fractal_ray.workloads.base import Prepared
 from tests.fractal_ray.sample_workloads import Broken, Disc
 
 Maker = Callable[..., Sweep]
@@ -536,3 +537,21 @@ class TestCommand:
         done = CliRunner().invoke(app, ["report", str(tmp_path), "--output", "page.pdf"])
         assert isinstance(done.exception, SweepError)
         assert "a report is one .html file" in str(done.exception)
+
+
+def test_bad_rows_of_the_data_stand_in_the_header_and_the_provenance(make_sweep: Maker) -> None:
+    class Skipping(Disc):
+        def prepare(self) -> Prepared:
+            record = {"count": 1200, "first": ["talks.jsonl, row 3: not JSON"]}
+            return replace(super().prepare(), data_facts={"skipped_rows": record})
+
+    sweep = make_sweep()
+    sweep.run("local")
+    header = sweep.header()
+    assert header is not None
+    assert "data" not in header
+    assert "bad rows left out" not in dict(background.provenance(read_facts(sweep)))
+    sweep = make_sweep(Skipping())
+    sweep.run("local")
+    origin = dict(background.provenance(read_facts(sweep)))
+    assert origin["bad rows left out"] == "1,200: talks.jsonl, row 3: not JSON"

@@ -24,7 +24,9 @@ from fractal_ray.sweep import Sweep
 from fractal_ray.workloads.base import Footprint, Prepared
 from fractal_ray.workloads.nanochat.footprint import measure
 from fractal_ray.workloads.nanochat.runner import NanochatRunner
+from fractal_ray.workloads.nanochat.settings import DataSpec
 from fractal_ray.workloads.nanochat.workload import NanochatWorkload
+from nanochat.data.conversations import load_conversations
 from nanochat.errors import NanochatError
 from nanochat.tokenizer.tokenizer import Tokenizer
 from tests.fractal_ray.conftest import raw_spec
@@ -444,3 +446,34 @@ def test_too_many_side_by_side_for_the_memory_are_told(
         list(opened.evaluate(GRID))
     monkeypatch.undo()
     assert len(list(opened.evaluate(GRID))) == len(GRID)
+
+
+def test_bad_rows_are_left_out_and_kept_in_the_header(tmp_path: Path) -> None:
+    rows = [json.dumps(each) for each in load_conversations("stdlib_qa", limit=40)]
+    clean, spoilt = tmp_path / "clean.jsonl", tmp_path / "spoilt.jsonl"
+    clean.write_text("\n".join(rows))
+    spoilt.write_text("\n".join([*rows[:5], "[]", *rows[5:]]))
+    section = raw_spec()["workload"]
+
+    def prepared(path: Path, **data: Any) -> Prepared:
+        return make(workload={**section, "data": {"source": str(path), **data}}).prepare()
+
+    with pytest.raises(NanochatError, match="row 6: there are no messages"):
+        prepared(spoilt)
+    with pytest.warns(UserWarning, match="1 bad row left out; .*row 6: there are no messages$"):
+        skipped = prepared(spoilt, skip_bad_rows=1)
+    assert skipped.fingerprint == prepared(clean).fingerprint
+    record = {"count": 1, "first": [f"{spoilt}, row 6: there are no messages"]}
+    assert skipped.data_facts == {"skipped_rows": record}
+    assert prepared(clean, skip_bad_rows=1).data_facts == {}
+
+
+def test_a_spec_without_the_option_is_stored_as_before() -> None:
+    data = DataSpec(source="talks.jsonl")
+    assert data.model_dump() == {
+        "source": "talks.jsonl",
+        "split": "train",
+        "max_seq_len": 1024,
+        "limit": None,
+    }
+    assert DataSpec(source="talks.jsonl", skip_bad_rows=3).model_dump()["skip_bad_rows"] == 3

@@ -156,3 +156,25 @@ def test_bad_input_is_one_line_and_code_two(
     assert (code, out) == (2, "")
     assert message in err
     assert err.count("\n") == 1
+
+
+def test_bad_rows_are_left_out_by_every_command_that_reads_rows(
+    run: Callable[..., Any], tmp_path: Path, golden_folder: Path
+) -> None:
+    rows = [json.dumps(each) for each in load_conversations("stdlib_qa", limit=9)]
+    talks, pages = tmp_path / "talks.jsonl", tmp_path / "pages.jsonl"
+    talks.write_text("\n".join(["[]", *rows]))
+    page = {"question": "What?", "answers": ["this"], "ocr_results": {"lines": [{"text": "this"}]}}
+    pages.write_text("\n".join(map(json.dumps, [page, {**page, "answers": [3]}, page])))
+    shards = ("shards", "--source", talks, "--budgets", 100, "--out-dir", tmp_path / "parts")
+    docvqa = ("docvqa", "--source", pages, "--out-path", tmp_path / "made.jsonl", "--workers=1")
+    for words, row, reason in ((shards, 1, "there are no"), (docvqa, 2, "answers must be")):
+        command = (*words, "--tokenizer", golden_folder)
+        code, _, err = run(*command)
+        assert (code, err.count("\n")) == (2, 1)
+        code, _, err = run(*command, "--skip-bad-rows", 1)
+        assert code == 0, err
+        assert err.splitlines()[-2] == "1 bad row left out"
+        assert f", row {row}: {reason}" in err.splitlines()[-1]
+    assert load_conversations(str(tmp_path / "parts"))[0] == json.loads(rows[0])
+    assert len(load_conversations(str(tmp_path / "made.jsonl"))) == 2

@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 import tiktoken
 
+from nanochat.data.bad_rows import SkippedRows, parse_rows
 from nanochat.data.conversations import load_conversations
 from nanochat.data.examples import tokenize_conversations
 from nanochat.data.nested_shards import list_shards, pick_shard, write_shards
@@ -204,3 +205,19 @@ def test_an_encoding_that_cannot_be_fetched_is_one_line(
     monkeypatch.setattr(encodings, "with_retries", None)  # not called: one attempt is enough
     with pytest.raises(NanochatError, match=r"could not be fetched .*; HF_HUB_OFFLINE is set"):
         encodings.load_tokenizer("cl100k_base")
+
+
+def test_shards_keep_the_bad_rows_before_their_end(
+    tmp_path: Path, stream: Any, tokenizer: Tokenizer
+) -> None:
+    rows = [("row 1", NanochatError("row 1: not JSON")), *(("row", each) for each in stream)]
+    rows.insert(9, ("row 9", NanochatError("row 9: not JSON")))
+    skipped = SkippedRows(limit=2)
+    left = parse_rows(rows, lambda where, row: row, skipped)
+    write_shards(left, tokenizer, [100, 2000], tmp_path, 128, skipped=skipped)
+    small, large = (about for _, about in list_shards(tmp_path))
+    assert small.skipped_rows == {"count": 1, "first": ["row 1: not JSON"]}
+    assert large.skipped_rows == {"count": 2, "first": ["row 1: not JSON", "row 9: not JSON"]}
+    (path,) = write_shards(stream, tokenizer, [100], tmp_path / "clean", 128)
+    assert b"skipped_rows" not in pq.read_schema(path).metadata[b"nanochat"]
+    assert load_conversations(str(path)) == load_conversations(str(tmp_path), num_tokens=100)

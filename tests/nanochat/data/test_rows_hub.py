@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from nanochat.data.bad_rows import SkippedRows
 from nanochat.data.conversations import iter_conversations, load_conversations
 from nanochat.data.rows import read_rows
 from nanochat.errors import NanochatError
@@ -320,3 +321,36 @@ def test_a_stream_is_read_no_further_than_asked(talks: Path) -> None:
     stream = iter_conversations("hf:some/talks")
     assert [next(stream), next(stream)] == TALKS[:2]
     stream.close()
+
+
+def test_bad_rows_are_fetched_and_pushed_by_nobody(hub: HubStandIn, tmp_path: Path) -> None:
+    rows = [TALKS[0], [], *TALKS[1:3], TALKS[3][::-1], TALKS[4]]
+    hub.repos[SET] = {"train.jsonl": _jsonl(rows)}
+    with pytest.raises(NanochatError, match="talks, row 2: there are no messages"):
+        load_conversations("hf:some/talks")
+    for streaming in (True, False):
+        skipped = SkippedRows(limit=2)
+        talks = load_conversations("hf:some/talks", streaming=streaming, skipped=skipped)
+        assert (talks, skipped.count) == ([*TALKS[:3], TALKS[4]], 2)
+
+    def fetch(limit: int) -> Any:
+        (fetched,) = fetch_dataset("hf:some/talks", tmp_path, skip_bad_rows=limit)
+        return fetched.rows, fetched.kept, fetched.skipped.count
+
+    with pytest.raises(NanochatError, match=r"bad row number 2; skip_bad_rows is 1"):
+        fetch(1)
+    path = tmp_path / "train.jsonl"
+    assert not path.exists()
+    assert [fetch(2), fetch(2), fetch(5)] == [(4, False, 2), (4, True, 2), (4, True, 2)]
+    assert load_conversations(str(path)) == [*TALKS[:3], TALKS[4]]
+    path.write_bytes(path.read_bytes() + b"[]\n")
+    assert fetch(2) == (4, False, 2)
+    with pytest.raises(NanochatError, match="there are no messages"):
+        fetch(0)
+    assert load_conversations(str(path)) == [*TALKS[:3], TALKS[4]]
+
+    (tmp_path / "bad.jsonl").write_bytes(_jsonl(rows))
+    skipped = {"train": SkippedRows(limit=2)}
+    push_dataset({"train": str(tmp_path / "bad.jsonl")}, "some/other", skipped=skipped)
+    assert load_conversations("hf:some/other") == [*TALKS[:3], TALKS[4]]
+    assert skipped["train"].count == 2

@@ -14,8 +14,10 @@ import pytest
 import torch
 
 import nanochat.finetune_run.run
+from nanochat.data.conversations import load_conversations
 from nanochat.errors import NanochatError
 from nanochat.finetune_run.inputs import load_run_inputs
+from nanochat.finetune_run.rows import load_rows
 from nanochat.finetune_run.run import run_finetune
 from nanochat.finetune_run.settings import parse_settings
 from nanochat.finetune_run.tracking import Tracker
@@ -433,3 +435,44 @@ def test_rates_of_the_parts_of_matrix_are_told(given: dict[str, Any], tmp_path: 
     result = _strict(done.path)["result"]
     for part, rate in {"attention": 0.01, "mlp": 0.5}.items():
         assert result[f"{part}_lr"] == result[f"{part}_lr_effective"] == rate
+
+
+def test_bad_rows_are_left_out_of_the_training_and_kept_in_the_record(
+    given: dict[str, Any], tmp_path: Path
+) -> None:
+    rows = [json.dumps({"messages": each}) for each in load_conversations("stdlib_qa", limit=40)]
+    clean, spoilt = tmp_path / "clean.jsonl", tmp_path / "spoilt.jsonl"
+    clean.write_text("\n".join(rows))
+    spoilt.write_text("\n".join([*rows[:5], "{broken", *rows[5:20], "[]", *rows[20:]]))
+    given = {**given, "val_share": 0.2, "eval_every": 9, "num_tokens": 300}
+    settings, recipe = parse_settings({**given, "data": str(clean)})
+    expected = load_rows(settings, recipe, None)
+    settings, recipe = parse_settings({**given, "data": str(spoilt), "skip-bad-rows": "2"})
+    loaded = load_rows(settings, recipe, None)
+    assert (loaded.training, loaded.validation) == (expected.training, expected.validation)
+    done, lines = _run({**given, "data": str(spoilt), "skip_bad_rows": 2}, tmp_path)
+    start = lines.index("training: 2 bad rows left out")
+    assert lines[start + 1].startswith(f"training: {spoilt}, row 6: not JSON")
+    assert lines[start + 2] == f"training: {spoilt}, row 22: there are no messages"
+    (record,) = _strict(done.path)["repro"]["skipped_rows"].items()
+    first = [line.removeprefix("training: ") for line in lines[start + 1 : start + 3]]
+    assert record == ("training", {"count": 2, "first": first})
+    with pytest.raises(NanochatError, match=r"row 22: .* \(bad row number 2; skip_bad_rows is 1\)"):
+        _run({**given, "data": str(spoilt), "skip_bad_rows": 1}, tmp_path)
+
+
+def test_bad_rows_of_the_validation_split_are_counted_apart(
+    given: dict[str, Any], tmp_path: Path
+) -> None:
+    row = json.dumps(load_conversations("stdlib_qa", limit=1)[0])
+    for name in ("train", "validation"):
+        (tmp_path / f"{name}.jsonl").write_text(f"[]\n{row}\n{row}")
+    (tmp_path / "other.jsonl").write_text(f"[]\n{row}")
+    given = {**given, "data": str(tmp_path), "eval_every": 9, "skip_bad_rows": 1}
+    for val_data, count in (("", 2), (str(tmp_path / "other.jsonl"), 1)):
+        loaded = load_rows(*parse_settings({**given, "val_data": val_data}), None)
+        assert (len(loaded.training), len(loaded.validation)) == (2, count)
+        assert {part: each.count for part, each in loaded.skipped.items()} == {
+            "training": 1,
+            "validation": 1,
+        }
