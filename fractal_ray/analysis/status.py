@@ -68,10 +68,11 @@ class Status:
     def lines(self) -> list[str]:
         """Return the counts as lines of text."""
         counts = ", ".join(f"{n} {name}" for name, n in self.outcomes.items())
+        tokens = f", {self.tokens_seen:,} supervised tokens" if self.tokens_seen else ""
         lines = [
             f"{self.name}: {self._points()} ({counts})",
             f"failures: {self.failures}",
-            f"spent in training: {self.seconds:,.0f} s, {self.tokens_seen:,} supervised tokens",
+            f"spent in runs: {self.seconds:,.0f} s{tokens}",
             f"dataset: {self.location} ({self.parts} parts)",
         ]
         return [*lines, f"last written: {self.last_written}"] if self.last_written else lines

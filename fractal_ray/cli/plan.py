@@ -128,7 +128,7 @@ def _depths(spec: "SweepSpec") -> list[str]:
 
 
 def _sum(spec: "SweepSpec", cost: "Cost", crossed: int | None) -> list[str]:
-    curves = ", and 4 bytes for each training step" if cost.supervised_tokens else ""
+    curves = ", and 4 bytes for each stored loss" if spec.workload.records_losses else ""
     low, high = (cost.runs_for(dimension) for dimension in (1.0, 1.6))
     guessed = any(stage.name in ("refine", "zoom", "transects") for stage in cost.stages)
     runs = f"about {cost.runs:,}" if guessed else f"{cost.runs:,}"

@@ -11,7 +11,7 @@ from fractal_ray.report.facts import Facts
 class Spent:
     """Runs of one stage on one frame.
 
-    `seconds` is the time in training loops over all workers; `first` and `last` are the times of
+    `seconds` is the time in runs over all workers; `first` and `last` are the times of
     the first and the last row.
     """
 

@@ -83,8 +83,10 @@
     if (row === undefined) return [OUTCOMES[code], [...lines, ["values", "left out of this page"]]];
     const short = (value) => Number.isFinite(value) ? String(Number(value.toPrecision(6))) : String(value);
     if (!Number.isNaN(runs.ratio[row])) lines.push(["ratio", short(runs.ratio[row])]);
-    if (!Number.isNaN(runs.loss[row]) || runs.diverged[row] >= 0) lines.push(["final loss", short(runs.loss[row])]);
-    lines.push(["steps", String(runs.steps[row])]);
+    if (data.losses) {
+      if (!Number.isNaN(runs.loss[row]) || runs.diverged[row] >= 0) lines.push(["final loss", short(runs.loss[row])]);
+      lines.push(["steps", String(runs.steps[row])]);
+    }
     if (runs.diverged[row] >= 0) lines.push(["diverged at step", String(runs.diverged[row])]);
     const bytes = runs.id.subarray(16 * row, 16 * row + 16);
     lines.push(

@@ -33,6 +33,7 @@ def render(facts: Facts) -> str:
         "charts": drawn,
         "failures": [group["first_line"] for group in background.failures(facts)],
         "boundary": facts.sweep.spec.label.boundary,
+        "losses": facts.sweep.spec.workload.records_losses,
     }
     text = background.spec_text(facts)
     environment = Environment(

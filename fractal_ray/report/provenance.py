@@ -36,7 +36,8 @@ def cost(facts: Facts) -> dict[str, Any]:
     return {
         "rows": rows,
         "tokens": any(row["tokens"] != "0" for row in rows),
-        "seconds": f"{_short(seconds)} worker-seconds",
+        "seconds": f"{_short(seconds)} worker-seconds in"
+        f" {'training loops' if facts.sweep.spec.workload.records_losses else 'evaluations'}",
         "gpu": f"{seconds * gpu / 3600:,.2f} GPU-hours at {gpu:g} GPUs a worker"
         if gpu and gpu != "auto"  # every start measures "auto" again; no file keeps the result
         else None,
@@ -133,11 +134,8 @@ def _download(kind: str, text: str) -> str:
 
 
 def _label(facts: Facts) -> str:
-    label = facts.sweep.spec.label
-    return (
-        f"{label.boundary}; trained: mean of the last {label.window} losses below"
-        f" {label.threshold:g} x the first"
-    )
+    label, workload = facts.sweep.spec.label, facts.sweep.spec.workload
+    return f"{label.boundary}; trained: {workload.trained_rule(label.criterion)}"
 
 
 def _counted(names: list[str]) -> str:

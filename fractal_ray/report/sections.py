@@ -16,6 +16,7 @@ from fractal_ray.report.maps import small_picture
 def head(facts: Facts) -> dict[str, Any]:
     """Return name, finding, counts, and the notes that a reader must see first."""
     spec, status = facts.sweep.spec, facts.status
+    activity = "in training" if spec.workload.records_losses else "in evaluation"
     notes = words.unfinished(facts)
     if facts.changed:
         notes.append("Settings (below, under Spec) differ from those of the last run.")
@@ -33,7 +34,7 @@ def head(facts: Facts) -> dict[str, Any]:
             ("runs", f"{facts.table.num_rows:,}"),
             *((name.replace("_", " "), f"{n:,}") for name, n in status.outcomes.items()),
             ("failures", f"{status.failures:,}"),
-            ("in training", words.duration(status.seconds)),
+            (activity, words.duration(status.seconds)),
         ],
         "notes": notes + _warnings(facts),
     }

@@ -182,6 +182,17 @@ class WorkloadSection(Model):
         raise NotImplementedError
 
     @property
+    def records_losses(self) -> bool:
+        """Return True if a run trains and records losses."""
+        return True
+
+    def trained_rule(self, criterion: Criterion) -> str:
+        """Return the rule of the outcome `trained` in words."""
+        return (
+            f"mean of the last {criterion.window} losses below {criterion.threshold:g} x the first"
+        )
+
+    @property
     def loading_note(self) -> str | None:
         """Return a line to print before `Workload.prepare`; None if that takes no time."""
         return None

@@ -102,8 +102,10 @@ class Movie:
         )
 
     def _meaning(self) -> tuple[str, str, str]:
-        boundary = self._sweep.spec.label.boundary
-        how = {"label": "", "value": "; darkest: lowest loss", "rank": "; palest: fastest"}
+        spec = self._sweep.spec
+        boundary = spec.label.boundary
+        darkest = "; darkest: lowest loss" if spec.workload.records_losses else ""
+        how = {"label": "", "value": darkest, "rank": "; palest: fastest"}
         filled = any(lattice.refinement is not None for lattice in self.chain)
         note = "; not run: as nearest run" if filled and self._shade != "label" else ""
         return NO[boundary], boundary, how[self._shade] + note

@@ -31,6 +31,15 @@ class MapSpec(WorkloadSection):
         parameters = ", ".join(f"{key} {value}" for key, value in self.parameters.items())
         return f"the set {self.set}" + (f" with {parameters}" if parameters else "")
 
+    @property
+    def records_losses(self) -> bool:
+        """Return False: a set answers without training."""
+        return False
+
+    def trained_rule(self, criterion: Criterion) -> str:
+        """Return that the set decides, and no setting of the label."""
+        return f"a point of {self.title}; label.window and label.threshold have no effect"
+
     def make(
         self,
         x: Axis,

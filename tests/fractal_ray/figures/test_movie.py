@@ -7,6 +7,7 @@ from collections.abc import Callable
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import pyarrow as pa
@@ -19,6 +20,7 @@ from fractal_ray.errors import SweepError
 from fractal_ray.figures import curves
 from fractal_ray.figures.coloring import colormap
 from fractal_ray.figures.movie.camera import Timing, View, boxes_of, length, views
+from fractal_ray.figures.movie.captions import Captions
 from fractal_ray.figures.movie.movie import Movie
 from fractal_ray.figures.movie.pictures import Painter
 from fractal_ray.figures.movie.video import open_video
@@ -362,6 +364,15 @@ class TestCommand:
         without = table.filter(pa.array((x < narrow.min) | (x > narrow.max)))
         made = Movie(deep, without, timing=Timing())
         assert [each.frame.id for each in made.chain] == [0, 1001]
+
+    def test_captions_of_a_set_name_no_loss(
+        self, deep: Sweep, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        captions = mock.Mock(wraps=Captions)
+        monkeypatch.setattr("fractal_ray.figures.movie.movie.Captions", captions)
+        Movie(deep, deep.table(), timing=Timing(), shade="value")
+        meaning = captions.call_args.args[1]
+        assert meaning == ("not trainable", "trainable", "; not run: as nearest run")
 
     def test_nothing_to_go_through(self, deep: Sweep) -> None:
         with pytest.raises(SweepError, match="frame 0 of"):

@@ -465,6 +465,34 @@ class TestUnfinished:
         assert "no border is seen" in words.finding(read_facts(sweep))
 
 
+class TestLosses:
+    def test_a_set_has_no_losses_and_no_training(self, border: Facts, page: str) -> None:
+        text = visible(page).lower()
+        assert "loss" not in text
+        assert "in training" not in text
+        assert "worker-seconds in evaluations" in text
+        provenance = dict(background.provenance(border))
+        assert provenance["label"].startswith("trainable; trained: a point of the set newton")
+        assert "label.threshold have no effect" in provenance["label"]
+        (data,) = Read(page).of("script", id="data")
+        assert json.loads(data)["losses"] is False
+        status = "\n".join(read_status(border.sweep).lines())
+        assert "spent in runs: " in status
+        assert "training" not in status
+        assert "tokens" not in status
+
+    def test_fine_tunes_have_losses(self, make_sweep: Maker) -> None:
+        sweep = make_sweep(label={"window": 3, "threshold": 0.8})
+        sweep.run("local")
+        facts = read_facts(sweep)
+        rule = "trainable; trained: mean of the last 3 losses below 0.8 x the first"
+        assert dict(background.provenance(facts))["label"] == rule
+        page = render(facts)
+        assert "worker-seconds in training loops" in visible(page)
+        (data,) = Read(page).of("script", id="data")
+        assert json.loads(data)["losses"] is True
+
+
 class TestMistakes:
     def test_nothing_there(self, make_sweep: Maker) -> None:
         with pytest.raises(SweepError, match=r"holds no sweep yet; run it first: fractal-ray run"):

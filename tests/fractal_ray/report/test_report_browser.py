@@ -125,7 +125,8 @@ def test_pointing_at_a_run_shows_its_values(border: Opened) -> None:
     row = border.row(0, 64, 32)
     assert said[""] == row["outcome"].replace("_", " ")
     assert (float(said["x"]), float(said["y"])) == (row["x"], row["y"])
-    assert (said["point"], said["steps"]) == (row["point_id"], str(row["steps"]))
+    assert said["point"] == row["point_id"]
+    assert {"steps", "final loss"}.isdisjoint(said)  # a set has no training
     assert float(said["seconds"]) == pytest.approx(row["seconds"], rel=1e-5)
     assert said["attempt"] == "1"
     buttons = border.page.locator("#plot .modebar-btn").all()
