@@ -17,7 +17,7 @@ from nanochat.errors import NanochatError, first_line
 from nanochat.files.atomic import write_atomically
 from nanochat.files.base_dir import base_dir
 from nanochat.files.file_systems import locked, sync_folder
-from nanochat.files.listing import Listing, list_whole_folder
+from nanochat.files.listing import Listing, check_links, check_names, list_whole_folder
 from nanochat.files.retry import is_network_fault, with_retries
 from nanochat.files.wandb_rules import refused_setting
 
@@ -81,6 +81,11 @@ def list_artifact(source: str) -> Listing:
         if refusal := _refusal(source, error):
             raise refusal from error
         raise
+    check_names(source, paths)
+    if not _VERSION.fullmatch(artifact.version):
+        raise NanochatError(
+            f"model {source!r}: W&B answers with version {artifact.version[:100]!r}, not with vN"
+        )
     if artifact.version != name.version:
         alias = name.folder / f"{name.version}.alias"
         write_atomically(alias, lambda file: file.write(artifact.version.encode()))
@@ -100,6 +105,7 @@ def _ask(name: ArtifactName) -> tuple[Any, list[str]]:
 
 def _download(source: str, artifact: Any, folder: Path, files: Sequence[str]) -> Path:
     folder.parent.mkdir(parents=True, exist_ok=True)
+    check_links(source, folder, files)
     lock = folder.with_name(f".{folder.name}.lock")
     with locked(lock, "two processes may fetch one file twice") as alone:
         # An incomplete folder was made elsewhere or interrupted: none of its files are trusted.
@@ -110,6 +116,7 @@ def _download(source: str, artifact: Any, folder: Path, files: Sequence[str]) ->
             shutil.rmtree(building, ignore_errors=True)  # left by a killed process
             try:
                 _fetch(artifact, building, files)
+                check_links(source, building, files)
             except BaseException as error:
                 if not alone:  # nobody would take this folder over
                     shutil.rmtree(building, ignore_errors=True)
@@ -151,9 +158,20 @@ def _cached(source: str, hint: str, warning: str = "") -> Listing:
                 f"model {source!r}: which version is meant was never asked; fetched: {have}; {hint}"
             )
         version = alias.read_text()
+        if not _VERSION.fullmatch(version):
+            raise NanochatError(
+                f"model {source!r}: {alias} is damaged: it names {version[:100]!r}, not vN;"
+                f" delete it, {hint}"
+            )
         warning = warning or f"{name.version} was {version} when W&B was last asked; it is used"
-    listing = list_whole_folder(name.folder / version)
-    return Listing(listing.paths, listing.fetch, listing.changed, warning, hint)
+    folder = name.folder / version
+    listing = list_whole_folder(folder)
+
+    def fetch(files: Sequence[str]) -> Path:
+        check_links(source, folder, files)
+        return folder
+
+    return Listing(listing.paths, fetch, listing.changed, warning, hint)
 
 
 def _refusal(source: str, error: Exception) -> NanochatError | None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from nanochat.errors import NanochatError, first_line
 from nanochat.files.file_systems import refuses_locks
-from nanochat.files.listing import Listing
+from nanochat.files.listing import Listing, check_names
 from nanochat.files.retry import (
     command_online,
     is_network_fault,
@@ -62,6 +62,7 @@ def list_repository(source: str) -> Listing:
         raise
     commit = str(info.sha)
     paths = sorted(file.rfilename for file in info.siblings or ())
+    check_names(source, paths)
     return Listing(paths, lambda files: _download(source, commit, files))
 
 

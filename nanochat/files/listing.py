@@ -1,9 +1,10 @@
 """Files of a model source before any is fetched, and those of a folder on this machine."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from nanochat.errors import NanochatError
 from nanochat.files.checkpoint_layout import STAGE_FOLDERS, TOKENIZER_FILES
 
 _PATTERNS = ("*model_*.pt", "*meta_*.json", "*.safetensors", *TOKENIZER_FILES)
@@ -33,6 +34,41 @@ class Listing:
     changed: Mapping[str, float] = field(default_factory=dict)
     warning: str = ""
     hint: str = ""
+
+
+def check_names(source: str, paths: Iterable[str]) -> None:
+    """Refuse names of files, as a server sent them, that lead out of the folder that they go to.
+
+    Raises
+    ------
+    NanochatError
+        Names the source and the first such name.
+    """
+    for name in paths:
+        path = Path(name)
+        if not name or path.is_absolute() or path.drive or ".." in path.parts or "\0" in name:
+            raise NanochatError(
+                f"model {source!r}: it names the file {name[:200]!r}, which leads out of its"
+                " folder; nothing was fetched: take another model"
+            )
+
+
+def check_links(source: str, folder: Path, files: Iterable[str]) -> None:
+    """Refuse files of a folder of the cache that are links to a place outside of it.
+
+    Raises
+    ------
+    NanochatError
+        Names the source, the file and the place.
+    """
+    root = folder.resolve()
+    for name in files:
+        place = (folder / name).resolve()
+        if not place.is_relative_to(root):
+            raise NanochatError(
+                f"model {source!r}: {folder / name} is a link that leads out of its folder, to"
+                f" {place}; delete {folder}, and the same command fetches it again"
+            )
 
 
 def list_folder(folder: Path) -> Listing:

@@ -5,6 +5,7 @@ from pathlib import Path
 import torch
 
 from nanochat.errors import NanochatError
+from nanochat.files.git_lfs import refuse_pointer
 from nanochat.model.checkpoint import Checkpoint
 from nanochat.model.torch_file import read_tensor
 from nanochat.tokenizer.tokenizer import SPECIAL_TOKENS, Tokenizer
@@ -44,6 +45,7 @@ def check_pair(checkpoint: Checkpoint, tokenizer: Tokenizer, folder: Path) -> No
 
 def _check_bytes(folder: Path, tokenizer: Tokenizer) -> None:
     path = folder / "token_bytes.pt"
+    refuse_pointer(path)
     try:
         counts = read_tensor(path).flatten()
     except NanochatError as error:

@@ -11,6 +11,7 @@ import time
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -345,3 +346,91 @@ def test_the_real_library_without_a_user(alone: Any, monkeypatch: pytest.MonkeyP
     done = resolve_with_the_real_library("wandb:team/proj/run:v7")
     assert "knows no user here: `wandb login`, or set WANDB_API_KEY" in done.stderr
     assert done.stderr.splitlines()[-1].startswith("error: model 'wandb:team/proj/run:v7': ")
+
+
+def add_entry(monkeypatch: pytest.MonkeyPatch, name: str, content: Path) -> None:
+    """Let the manifest name one more file, with the size of `content`."""
+    real = Artifact.__init__
+
+    def init(self: Any, *arguments: Any) -> None:
+        real(self, *arguments)
+        self.manifest.entries[name] = SimpleNamespace(size=content.stat().st_size)
+
+    monkeypatch.setattr(Artifact, "__init__", init)
+
+
+@pytest.mark.parametrize("kind", ["absolute", "parent", "hidden parent"])
+def test_an_entry_that_leads_out_of_the_folder_is_refused(
+    store: Path, version: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    """A file of another program has the right length: it was taken for one that was fetched."""
+    other = tmp_path / "other/tokenizer.json"
+    other.parent.mkdir()
+    Tokenizer.train(["some other text"], 265).save(other.parent)
+    shutil.rmtree(version / "tokenizer")
+    above = "../" * len(base_dir().parts) + str(other).lstrip("/")
+    name = {"absolute": str(other), "parent": above, "hidden parent": f"a/{above}"}[kind]
+    add_entry(monkeypatch, name, other)
+    message = r"'wandb:team/proj/d20-run:v7': it names the file .*, which leads out of its folder"
+    for call in (resolve_model, resolve_tokenizer):
+        with pytest.raises(NanochatError, match=message):
+            call(SOURCE)
+    assert sent(store) == []
+
+
+def test_a_link_in_the_cache_is_refused(
+    store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = resolve_model(SOURCE)
+    outside = tmp_path / "outside"
+    found.tokenizer_dir.rename(outside)
+    found.tokenizer_dir.symlink_to(outside)
+    message = r"v7/tokenizer/token_bytes\.pt is a link that leads out of .*outside/token_bytes\.pt"
+    with pytest.raises(NanochatError, match=message):
+        resolve_model(SOURCE)
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    with pytest.raises(NanochatError, match=message):
+        resolve_model(SOURCE)
+    shutil.rmtree(found.tokenizer_dir.parent)  # as the message says
+    monkeypatch.delenv("WANDB_MODE")
+    assert resolve_model(SOURCE).tokenizer_dir.resolve().is_relative_to(base_dir())
+
+
+def test_a_link_that_was_fetched_is_refused(
+    store: Path, version: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Entries may be references, which a client may keep as links."""
+    outside = tmp_path / "outside.pkl"
+    shutil.copy(version / "tokenizer/tokenizer.pkl", outside)
+
+    def link(self: Any, source: Path, target: Path) -> None:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.symlink_to(outside if target.name == "tokenizer.pkl" else source)
+
+    monkeypatch.setattr(Artifact, "_copy", link)
+    with pytest.raises(NanochatError, match="is a link that leads out of its folder"):
+        resolve_model(SOURCE)
+    assert not (base_dir() / "artifacts/team/proj/d20-run/v7").exists()
+
+
+def test_versions_that_are_paths_are_refused(
+    store: Path, version: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = "wandb:team/proj/d20-run:latest"
+    resolve_model(source)
+    alias = base_dir() / "artifacts/team/proj/d20-run/latest.alias"
+    shutil.copytree(version, base_dir() / "artifacts/team/proj/elsewhere")
+    alias.write_text("../elsewhere")
+    with monkeypatch.context() as patch:
+        patch.setenv("WANDB_MODE", "offline")
+        with pytest.raises(NanochatError, match=r"latest\.alias is damaged: .*'\.\./elsewhere'"):
+            resolve_model(source)
+    real = Artifact.__init__
+
+    def init(self: Any, *arguments: Any) -> None:
+        real(self, *arguments)
+        self.version = "../elsewhere"
+
+    monkeypatch.setattr(Artifact, "__init__", init)
+    with pytest.raises(NanochatError, match=r"answers with version '\.\./elsewhere', not with vN"):
+        resolve_model(source)

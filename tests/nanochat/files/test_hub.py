@@ -313,3 +313,12 @@ def test_split_revision() -> None:
         "refs/pr/1",
     )
     assert split_revision("hf:gpt2") == ("gpt2", None)
+
+
+def test_names_that_lead_out_of_the_folder_are_refused(
+    repository: HubStandIn, files: dict[str, bytes]
+) -> None:
+    repository.repos[REPOSITORY] = {**files, "../../tokenizer.json": b"{}"}
+    with pytest.raises(NanochatError, match=r"it names the file '\.\./\.\./tokenizer\.json'"):
+        resolve_model(SOURCE)
+    assert fetched(repository) == []
