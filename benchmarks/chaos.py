@@ -157,7 +157,7 @@ def report(storage: str, calm: float, wild: float, killed: Counter[str]) -> None
     rows = {}
     for name in ("calm", "wild"):
         store = Store(f"{storage}/{name}")
-        table = store._read_parts(store._parts("points"), POINTS_SCHEMA)
+        table = store.read_parts(store.parts("points"), POINTS_SCHEMA)
         rows[name] = [(row["ix"], row["iy"], row["outcome"]) for row in table.to_pylist()]
     runs = (Path(storage) / "wild.log").read_text().splitlines()
     failures = Store(f"{storage}/wild").read_failures().to_pylist()

@@ -13,6 +13,7 @@ def compact(
     as_json: JsonOption = False,
 ) -> None:
     """Join a dataset's parts into one a frame and level; `run` does this when a sweep is done."""
+    from fractal_ray.dataset.compaction import compact as join_parts
     from fractal_ray.dataset.driver_lease import hold_lease
     from fractal_ray.errors import SweepError
     from fractal_ray.sweep import Sweep
@@ -22,7 +23,7 @@ def compact(
         raise SweepError(f"{store.location} holds no sweep's data; there is nothing to join")
     before = store.part_count()
     with hold_lease(store):  # a sweep that is being run joins its parts itself
-        store.compact()
+        join_parts(store)
     after = store.part_count()
     if as_json:
         print(json.dumps({"dataset": store.location, "parts_before": before, "parts": after}))

@@ -11,7 +11,7 @@ import json
 import re
 import time
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
@@ -38,8 +38,10 @@ from nanochat.files.file_systems import locked
 SCHEMA_VERSION = 1
 """Version of the layout. It changes when older readers would misread rows, not for a new column."""
 _METADATA_KEY = b"fractal_ray"
+_LOCK_SECONDS = 120.0
 _LISTINGS = 5  # attempts to list and read the parts while they are being joined
 _PART = re.compile(r"part-[^/]+\.parquet")
+_GENERATION = re.compile(r"/part-\d+-g(\d+)-[^/]*$")
 
 Row = TypeVar("Row", Evaluation, Failure)
 
@@ -53,12 +55,18 @@ class Store:
         Folder, or a URI that pyarrow's file systems know (``s3://bucket/prefix/name``).
     metadata
         Facts for JSON in the schema of every part: axis definitions, criterion, versions.
+    generation
+        Generation of the driver that writes (`driver_lease.py`), for the names of its parts. 0
+        for none.
     """
 
-    def __init__(self, location: str, metadata: dict[str, Any] | None = None) -> None:
+    def __init__(
+        self, location: str, metadata: dict[str, Any] | None = None, generation: int = 0
+    ) -> None:
         self.location = location
         self.filesystem, self.root = part_files.filesystem_at(location)
         self.is_remote = not isinstance(self.filesystem, pafs.LocalFileSystem)
+        self._generation = generation
         facts = {"schema_version": SCHEMA_VERSION, **(metadata or {})}
         self._metadata = {_METADATA_KEY: json.dumps(facts, sort_keys=True).encode()}
 
@@ -95,35 +103,6 @@ class Store:
         )
         self.write_file(f"points/frame={frame}/level={level}/{name}", data.to_pybytes())
 
-    def compact(self, smaller_than: int | None = None) -> None:
-        """Join the parts of each frame and level into one; safe to interrupt.
-
-        The joined part appears before the old parts are deleted; in between a reader finds rows
-        twice and drops the second. A part that cannot be read stays unchanged. A part that lacks
-        columns of this version is rewritten, because other readers need equal columns in all parts.
-
-        Parameters
-        ----------
-        smaller_than
-            Bytes; larger parts stay unchanged, so that a sweep of several days that joins its small
-            parts from time to time does not rewrite rows again and again. None for all parts.
-        """
-        for kind, schema in (("points", POINTS_SCHEMA), ("failures", FAILURES_SCHEMA)):
-            for folder, parts in self._by_folder(self._parts(kind, smaller_than)).items():
-                filesystem = self.filesystem
-                readable = [part for part in parts if part_files.is_readable(filesystem, part)]
-                lacks = (part_files.lacks_columns(filesystem, part, schema) for part in readable)
-                if len(readable) > 1 or any(lacks):
-                    table = part_files.DROP_REPEATED[kind](self._read_parts(readable, schema))
-                    self._write(table.select(schema.names), folder)
-                    for part in readable:
-                        self._delete(part)
-        if (
-            not self.is_remote
-        ):  # only a kill between write and rename leaves them, as this is the only writer
-            for left in Path(self.root).rglob(".part-*.tmp"):
-                left.unlink(missing_ok=True)
-
     def write_file(self, name: str, data: bytes) -> str:
         """Write a small file beside the dataset, whole or not at all, and return its location.
 
@@ -144,23 +123,38 @@ class Store:
 
     @contextlib.contextmanager
     def alone(self) -> Iterator[bool]:
+        """Hold a lock against other processes like `lock`, and make the folder first.
+
+        Raises
+        ------
+        SweepError
+            If the folder or the lock cannot be had.
+        """
+        with contextlib.ExitStack() as stack:
+            try:
+                if not self.is_remote:
+                    Path(self.root).mkdir(parents=True, exist_ok=True)
+                alone = stack.enter_context(self.lock())
+            except OSError as error:
+                raise SweepError(f"cannot write to {self.location}: {error}") from error
+            yield alone
+
+    @contextlib.contextmanager
+    def lock(self) -> Iterator[bool]:
         """Hold a lock against other processes, and yield True; yield False where there is none.
 
         Object stores have no locks, and some file systems have none either.
+
+        Raises
+        ------
+        OSError
+            If the lock cannot be had.
         """
         if self.is_remote:
             yield False
             return
-        from filelock import Timeout
-
         consequence = "only driver.json keeps two drivers of a sweep apart"
-        with contextlib.ExitStack() as stack:
-            try:
-                Path(self.root).mkdir(parents=True, exist_ok=True)
-                lock = locked(Path(self.root) / ".lock", consequence, timeout=120)
-                alone = stack.enter_context(lock)
-            except (OSError, Timeout) as error:
-                raise SweepError(f"cannot write to {self.location}: {error}") from error
+        with locked(Path(self.root) / ".lock", consequence, timeout=_LOCK_SECONDS) as alone:
             yield alone
 
     def delete_file(self, name: str) -> None:
@@ -220,7 +214,7 @@ class Store:
         SweepError
             The message names the part that cannot be read.
         """
-        listed = self._parts(kind)
+        listed = self.parts(kind)
         seen &= set(listed)
         for part in listed:
             if part in seen:
@@ -243,6 +237,11 @@ class Store:
             seen.add(part)
             yield table
 
+    def names(self, folder: str) -> list[str]:
+        """Return the names of the small files in a folder beside the dataset."""
+        selector = pafs.FileSelector(f"{self.root}/{folder}", allow_not_found=True)
+        return sorted(info.base_name for info in self.filesystem.get_file_info(selector))
+
     def modified_at(self, name: str) -> datetime | None:
         """Return the time at which a small file was last written; None if it is not known."""
         changed = self.filesystem.get_file_info(f"{self.root}/{name}").mtime
@@ -259,7 +258,7 @@ class Store:
     def facts(self) -> list[dict[str, Any]]:
         """Return the distinct facts in the schemas of the parts that can be read."""
         facts: dict[bytes, None] = {}
-        for part in self._parts("points"):
+        for part in self.parts("points"):
             with contextlib.suppress(pa.ArrowException, OSError):
                 schema = pq.read_schema(part, filesystem=self.filesystem)
                 facts[(schema.metadata or {}).get(_METADATA_KEY, b"{}")] = None
@@ -279,16 +278,21 @@ class Store:
 
     def is_empty(self) -> bool:
         """Return True if no sweep has written here."""
-        return self.read_text("sweep.json") is None and not self._parts("points")
+        return self.read_text("sweep.json") is None and not self.parts("points")
 
     def frames(self) -> set[int]:
         """Return the numbers of the frames that have evaluations."""
-        matches = (re.search(r"/frame=(\d+)/", part) for part in self._parts("points"))
+        matches = (re.search(r"/frame=(\d+)/", part) for part in self.parts("points"))
         return {int(match[1]) for match in matches if match}
+
+    def last_generation(self) -> int:
+        """Return the highest generation in the names of the parts; 0 without one."""
+        matches = (_GENERATION.search(part) for part in self.parts("points"))
+        return max((int(match[1]) for match in matches if match), default=0)
 
     def part_count(self) -> int:
         """Return the number of part files with evaluations."""
-        return len(self._parts("points"))
+        return len(self.parts("points"))
 
     # Inside --------------------------------------------------------------------------------
 
@@ -301,11 +305,13 @@ class Store:
             folder = f"{self.root}/{kind}/frame={point.frame}/level={point.level}"
             groups.setdefault(folder, []).append(row)
         for folder, group in groups.items():
-            self._write(to_table(group), folder)
+            self.write_part(to_table(group), folder)
 
-    def _write(self, table: pa.Table, folder: str) -> None:
+    def write_part(self, table: pa.Table, folder: str) -> None:
+        """Write a table as a new part in the folder of its frame and level."""
         # The time comes first so that names sort in the order of writing.
-        name = f"part-{time.time_ns():020d}-{uuid.uuid4().hex[:8]}.parquet"
+        generation = f"-g{self._generation}" if self._generation else ""
+        name = f"part-{time.time_ns():020d}{generation}-{uuid.uuid4().hex[:8]}.parquet"
         self._put(f"{folder}/{name}", part_files.to_parquet(table, self._metadata))
 
     def _put(self, path: str, data: bytes | pa.Buffer) -> None:
@@ -323,10 +329,11 @@ class Store:
             self.filesystem.create_dir(path.rsplit("/", 1)[0], recursive=True)
             return self.filesystem.open_output_stream(path)
 
-    def _delete(self, part: str) -> None:
-        self.filesystem.delete_file(part)
+    def _delete(self, path: str) -> None:
+        self.filesystem.delete_file(path)
 
-    def _parts(self, kind: str, smaller_than: int | None = None) -> list[str]:
+    def parts(self, kind: str, smaller_than: int | None = None) -> list[str]:
+        """Return the paths of the parts of a kind, below a size in bytes, in order of writing."""
         selector = pafs.FileSelector(f"{self.root}/{kind}", allow_not_found=True, recursive=True)
         return sorted(
             info.path
@@ -335,20 +342,13 @@ class Store:
             and (smaller_than is None or info.size < smaller_than)
         )
 
-    @staticmethod
-    def _by_folder(parts: Iterable[str]) -> dict[str, list[str]]:
-        folders: dict[str, list[str]] = {}
-        for part in parts:
-            folders.setdefault(part.rsplit("/", 1)[0], []).append(part)
-        return folders
-
     def _read(
         self, kind: str, schema: pa.Schema, columns: list[str] | None, skip_corrupt: bool
     ) -> pa.Table:
         for _ in range(_LISTINGS):
-            parts = self._parts(kind)
+            parts = self.parts(kind)
             try:
-                return self._read_parts(parts, schema, columns)
+                return self.read_parts(parts, schema, columns)
             except FileNotFoundError:
                 continue  # parts were joined between the listing and the reading
             except (pa.ArrowException, OSError) as error:
@@ -362,12 +362,13 @@ class Store:
                     raise
                 if not skip_corrupt:
                     raise SweepError(part_files.corrupt_message(bad, len(parts))) from error
-                return self._read_parts([p for p in parts if p not in set(bad)], schema, columns)
+                return self.read_parts([p for p in parts if p not in set(bad)], schema, columns)
         raise SweepError(f"the parts of {self.root}/{kind} change faster than they can be read")
 
-    def _read_parts(
+    def read_parts(
         self, parts: list[str], schema: pa.Schema, columns: list[str] | None = None
     ) -> pa.Table:
+        """Return the rows of parts, repeated rows included; `columns` None for all."""
         full = pa.schema([*schema, *PARTITION])
         if not parts:
             empty = full.empty_table()

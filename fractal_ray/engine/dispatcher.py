@@ -12,7 +12,7 @@ from typing import Any
 import pyarrow as pa
 
 from fractal_ray.dataset import frames_file as frame_file
-from fractal_ray.dataset.driver_lease import TakenOverError
+from fractal_ray.dataset.driver_lease import LeaseLostError
 from fractal_ray.dataset.rows import Evaluation, Failure, Origin
 from fractal_ray.dataset.store import Store
 from fractal_ray.engine.base import FailureKind, NoTile, Place, RunFailure, Tile, TileResult
@@ -45,7 +45,8 @@ class Dispatcher:
     def __init__(self, spec: DispatcherSpec, clock: Callable[[], float] = time.monotonic) -> None:
         self._spec = spec
         self._clock = clock
-        store = Store(spec.location, spec.metadata)
+        generation = spec.claim.generation if spec.claim is not None else 0
+        store = Store(spec.location, spec.metadata, generation)
         zooms = frame_file.read_zooms(store)
         self._writer = Writer(spec, store, clock, len(zooms))
         self._program = spec.program(zooms)
@@ -268,7 +269,7 @@ class Dispatcher:
 
     def rescue(self) -> None:
         """Write the waiting rows if storage allows; another exception is on its way to the user."""
-        with contextlib.suppress(OSError, pa.ArrowException, TakenOverError):
+        with contextlib.suppress(OSError, pa.ArrowException, LeaseLostError):
             self.flush()
 
     def close(self) -> Progress:

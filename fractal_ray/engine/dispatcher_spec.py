@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from fractal_ray.dataset.driver_lease import Claim
 from fractal_ray.engine.budget import Budget
 from fractal_ray.plane.identity import Setting
 from fractal_ray.plane.outcome import Criterion
@@ -44,6 +45,6 @@ class DispatcherSpec:
     """True to leave out points that fail with one error at each attempt, instead of stopping."""
     homogeneous: bool = False
     """True if all rows have to come from one kind of device."""
-    token: str = ""
-    """Token of the driver that holds the lease (`driver_lease.py`); "" without a lease."""
+    claim: Claim | None = None
+    """Claim of the driver that holds the lease (`driver_lease.py`); None without a lease."""
     budget: Budget = field(default_factory=Budget)

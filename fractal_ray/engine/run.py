@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Literal
 
-from fractal_ray.dataset.driver_lease import hold_lease
+from fractal_ray.dataset.driver_lease import Claim, hold_lease
 from fractal_ray.dataset.header import read_header, write_header
 from fractal_ray.dataset.store import Store
 from fractal_ray.dataset.version import VERSION
@@ -111,14 +111,14 @@ def run_sweep(
     header = own_header(spec, store, prepared.fingerprint, workload.recipe)
     if prepared.data_facts:
         header["data"] = dict(prepared.data_facts)
-    with hold_lease(store) as token:
+    with hold_lease(store) as claim:
         dispatcher_spec = _dispatcher_spec(
             spec,
             location,
             workload,
             prepared.fingerprint,
             options,
-            token,
+            claim,
             program or functools.partial(make_program, spec),
         )
         dispatcher = Dispatcher(dispatcher_spec)
@@ -159,7 +159,7 @@ def _dispatcher_spec(
     workload: Workload,
     fingerprint: str,
     options: RunOptions,
-    token: str,
+    claim: Claim,
     program: ProgramMaker,
 ) -> DispatcherSpec:
     lease = spec.resources.lease_seconds
@@ -188,5 +188,5 @@ def _dispatcher_spec(
         homogeneous=spec.resources.homogeneous,
         storage_patience=spec.resources.storage_patience,
         budget=options.budget,
-        token=token,
+        claim=claim,
     )

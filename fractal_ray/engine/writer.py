@@ -6,10 +6,12 @@ from collections.abc import Callable, Sequence
 import pyarrow as pa
 
 from fractal_ray.dataset import frames_file as frame_file
-from fractal_ray.dataset.driver_lease import TakenOverError, refuse_if_taken
+from fractal_ray.dataset.compaction import compact
+from fractal_ray.dataset.driver_lease import DatasetGoneError, LeaseLostError, writing
 from fractal_ray.dataset.rows import Evaluation, Failure
 from fractal_ray.dataset.store import Store
 from fractal_ray.engine.dispatcher_spec import DispatcherSpec
+from fractal_ray.engine.refuge import Refuge
 from fractal_ray.engine.tile_size import LARGEST
 from fractal_ray.plane.zoom import Zoom
 
@@ -39,6 +41,7 @@ class Writer:
     ) -> None:
         self._spec, self._store, self._clock = spec, store, clock
         self._zooms_written = zooms
+        self._refuge = Refuge(store, spec.metadata)
         self._rows: list[Evaluation] = []
         self._failures: list[Failure] = []
         self._written = clock()
@@ -62,7 +65,7 @@ class Writer:
             return
         try:
             self.flush(zooms)
-        except TakenOverError as error:
+        except LeaseLostError as error:
             self.error = str(error)
         except (OSError, pa.ArrowException) as error:
             self._refused(error)
@@ -74,10 +77,20 @@ class Writer:
         ------
         TakenOverError
             When another driver runs the sweep now: nothing was written.
+        DatasetGoneError
+            When the dataset is gone: the rows are in a folder that the message names.
         OSError, pyarrow.ArrowException
             When storage fails.
         """
-        refuse_if_taken(self._store, self._spec.token)
+        try:
+            with writing(self._store, self._spec.claim):
+                self._write(zooms)
+        except DatasetGoneError as error:
+            where = self._refuge.keep(self._rows, self._failures)
+            self._rows, self._failures = [], []
+            raise DatasetGoneError(f"{error}. {where}" if where else str(error)) from error
+
+    def _write(self, zooms: Sequence[Zoom]) -> None:
         if len(zooms) > self._zooms_written:  # before the first of their points
             self._store.put(frame_file.FILE, frame_file.to_bytes(list(zooms)))
             self._zooms_written = len(zooms)
@@ -92,7 +105,7 @@ class Writer:
         self._refused_since, self.trouble = None, ""
         self._flushes += anything
         if anything and self._flushes % _JOIN_AFTER == 0:
-            self._store.compact(smaller_than=_LARGE)
+            compact(self._store, smaller_than=_LARGE)
 
     def finish(self, zooms: Sequence[Zoom], *, join: bool) -> str | None:
         """Write the last rows, and join the parts if `join` is True; retry while storage fails.
@@ -107,9 +120,9 @@ class Writer:
             try:
                 self.flush(zooms)
                 if join:
-                    self._store.compact()
+                    compact(self._store)
                 return None
-            except TakenOverError as error:
+            except LeaseLostError as error:
                 return str(error)
             except (OSError, pa.ArrowException) as error:
                 if time.monotonic() > until or self.error is not None:

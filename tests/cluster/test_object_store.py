@@ -10,6 +10,7 @@ import pyarrow.fs as pafs
 import pytest
 from moto.server import ThreadedMotoServer
 
+from fractal_ray.dataset.compaction import _by_folder
 from fractal_ray.dataset.store import Store, inside
 from fractal_ray.errors import SweepError
 from fractal_ray.sweep import Sweep
@@ -65,9 +66,7 @@ def test_the_same_dataset_as_in_a_folder(make_sweep: Maker, expected: list[dict[
     assert contents(sweep) == expected
     again = Sweep.open("s3://bucket/sweeps/s")
     assert contents(again) == expected
-    assert again.store().part_count() == len(
-        again.store()._by_folder(again.store()._parts("points"))
-    )
+    assert again.store().part_count() == len(_by_folder(again.store().parts("points")))
     assert again.store().read_text("driver.json") is None
     assert make_sweep(name="s", storage="s3://bucket/sweeps").run("local").reused == len(expected)
 

@@ -141,7 +141,7 @@ class TestSlow:
             _, said = again.communicate(timeout=120)
             assert again.returncode == 0, said
         assert contents(Sweep.open(location)) == expected
-        parts = Store(location)._read_parts(Store(location)._parts("points"), _id_schema())
+        parts = Store(location).read_parts(Store(location).parts("points"), _id_schema())
         assert parts.num_rows == len(expected), "no row twice"
 
     def test_a_lost_head_ends_the_run_and_the_same_command_finishes_it(

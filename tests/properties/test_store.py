@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fractal_ray.dataset.compaction import compact
 from fractal_ray.dataset.rows import Evaluation, Origin
 from fractal_ray.dataset.store import Store
 from fractal_ray.plane.axes import Point
@@ -59,14 +60,14 @@ def ids(rows: list[Evaluation]) -> set[str]:
 @settings(deadline=None, max_examples=60)
 @given(batches, st.booleans())
 def test_every_row_comes_back_once_with_its_bits(
-    appended: list[list[Evaluation]], compact: bool
+    appended: list[list[Evaluation]], compacted: bool
 ) -> None:
     with tempfile.TemporaryDirectory() as folder:
         store = Store(folder)
         for rows in appended:
             store.append(rows)
-        if compact:
-            store.compact()
+        if compacted:
+            compact(store)
         found = store.read().to_pylist()
     rows = [row for batch in appended for row in batch]
     assert sorted(row["point_id"] for row in found) == sorted(ids(rows))
@@ -110,7 +111,7 @@ def test_a_crash_between_write_and_rename_loses_only_that_append(
         reader = Store(folder)
         assert set(reader.read(["point_id"]).column("point_id").to_pylist()) == ids(before)
         reader.append(lost)
-        reader.compact()
+        compact(reader)
         assert not list(Path(folder).rglob("*.tmp"))
         assert set(reader.read(["point_id"]).column("point_id").to_pylist()) == ids(before + lost)
 
@@ -137,8 +138,8 @@ def test_a_crash_inside_compaction_loses_nothing(
 
         crash = contextlib.suppress(KeyboardInterrupt)
         with mock.patch.object(Store, "_delete", delete_some), crash:
-            store.compact()
+            compact(store)
         assert set(store.read(["point_id"]).column("point_id").to_pylist()) == before
-        Store(folder).compact()
+        compact(Store(folder))
         table = Store(folder).read(["point_id"])
         assert sorted(table.column("point_id").to_pylist()) == sorted(before)

@@ -1,5 +1,6 @@
 """Start or join a Ray cluster; a Ray that we start is reachable from this machine only."""
 
+import contextlib
 import functools
 import logging
 import os
@@ -11,6 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
+from fractal_ray.engine.cluster.session_folder import session_folder
 from fractal_ray.errors import SweepError
 
 # Ray's default on Linux is to listen on every interface. Without multi-node support, the state of
@@ -53,7 +55,8 @@ def cluster(
     num_cpus
         Logical CPUs of a cluster of our own; None for the machine's.
     say
-        Called with one line if Ray ships the folder of `uv run` to a cluster that is joined.
+        Called with the address of a cluster of our own, or with one line if Ray ships the folder
+        of `uv run` to a cluster that is joined.
 
     Yields
     ------
@@ -67,22 +70,23 @@ def cluster(
     """
     address = address_to_join(address)
     with _environment(_QUIET if address else {**_QUIET, **_LOOPBACK_ONLY, **_token()}):
-        import ray
-
+        with _signals_held():  # it takes seconds, and an exception in it may be lost
+            import ray
         if (address or ray.is_initialized()) and _uv_run():
             say(_ABOUT_UV)
         if ray.is_initialized():
             yield False
             return
-        with _own_sigterm():
-            if address:
-                _join(address)
-            else:
-                _start(num_cpus)
-        try:
-            yield address is None
-        finally:
-            ray.shutdown()
+        with contextlib.nullcontext() if address else session_folder() as folder:
+            try:
+                with _signals_held():
+                    if folder is None:
+                        _join(str(address))
+                    else:
+                        say(f"Ray of this run: {_start(num_cpus, folder)}")
+                yield folder is not None
+            finally:
+                ray.shutdown()
 
 
 def address_to_join(address: str | None) -> str | None:
@@ -124,7 +128,8 @@ def _knock(address: str) -> None:
         socket.create_connection((host, int(port)), timeout=10).close()
 
 
-def _start(num_cpus: int | None) -> None:
+def _start(num_cpus: int | None, folder: str) -> str:
+    """Start Ray with its files in a folder; return the address for `ray status`."""
     import ray
     from ray._private import ray_constants
     from ray._raylet import Config  # pyright: ignore[reportAttributeAccessIssue]
@@ -132,14 +137,22 @@ def _start(num_cpus: int | None) -> None:
     # Both were read from the environment when ray was imported, which may be before our time.
     ray_constants.ENABLE_RAY_CLUSTER = False
     Config.initialize("")
-    with _uv_hook_off():
-        ray.init(
-            address="local",  # else Ray joins one that somebody has started on this machine
-            num_cpus=num_cpus,
-            include_dashboard=False,
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-        )
+    try:
+        with _uv_hook_off():
+            context: Any = ray.init(
+                address="local",  # else Ray joins one that somebody has started on this machine
+                num_cpus=num_cpus,
+                include_dashboard=False,
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+                _temp_dir=folder,
+            )
+    except Exception as error:  # Ray raises a bare Exception for a node that does not come up
+        raise SweepError(
+            f"Ray did not start on this machine: {' '.join(str(error).split())}\n"
+            "The engine of one process needs no Ray: --engine local"
+        ) from error
+    return context.address_info["gcs_address"]
 
 
 def _uv_run() -> bool:
@@ -191,11 +204,47 @@ def _environment(values: Mapping[str, str]) -> Iterator[None]:
 
 
 @contextmanager
-def _own_sigterm() -> Iterator[None]:
-    """Restore the caller's handler of SIGTERM, which Ray replaces."""
-    before = signal.getsignal(signal.SIGTERM)
+def _signals_held() -> Iterator[None]:
+    """Hold SIGINT and SIGTERM back, and give them to the caller's handlers at the end.
+
+    An exception that a handler raises inside of Ray's start is lost, or leaves half a cluster; and
+    Ray replaces the handler of SIGTERM. A second signal of a kind is not held back.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    received: list[int] = []
+    handlers: dict[int, Any] = {
+        number: handler
+        for number in (signal.SIGINT, signal.SIGTERM)
+        if callable(handler := signal.getsignal(number))
+    }
+
+    def hold(number: int, frame: Any) -> None:
+        if number in received:
+            handlers[number](number, frame)
+        received.append(number)
+
+    for number in handlers:
+        signal.signal(number, hold)
+    try:
+        with _sigterm_left_alone() if signal.SIGTERM in handlers else contextlib.nullcontext():
+            yield
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+        for number in received:
+            handlers[number](number, None)
+
+
+@contextmanager
+def _sigterm_left_alone() -> Iterator[None]:
+    """Keep Ray from replacing the handler of SIGTERM."""
+    from ray._private import utils
+
+    before = utils.set_sigterm_handler
+    utils.set_sigterm_handler = lambda sigterm_handler: None
     try:
         yield
     finally:
-        if callable(before) and threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGTERM, before)
+        utils.set_sigterm_handler = before

@@ -5,6 +5,7 @@ import fcntl
 import json
 import multiprocessing
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -15,7 +16,18 @@ from pathlib import Path
 import pytest
 
 from fractal_ray.dataset import driver_lease
-from fractal_ray.dataset.driver_lease import FILE, Driver, hold_lease, is_alive, read, taken_by
+from fractal_ray.dataset import store as store_module
+from fractal_ray.dataset.driver_lease import (
+    FILE,
+    DatasetGoneError,
+    Driver,
+    TakenOverError,
+    check_claim,
+    hold_lease,
+    is_alive,
+    read,
+    writing,
+)
 from fractal_ray.dataset.store import Store
 from fractal_ray.errors import SweepError
 from nanochat.files import file_systems
@@ -32,12 +44,16 @@ with hold_lease(Store(sys.argv[1])):
 
 def test_held_while_it_lasts_and_free_afterwards(tmp_path: Path) -> None:
     store = Store(str(tmp_path / "new"))
-    with hold_lease(store) as token:
-        assert taken_by(store, token) is None
-        assert read(store) is not None
-    assert read(store) is None
-    with hold_lease(store):
-        pass
+    with hold_lease(store) as claim:
+        check_claim(store, claim)
+        first = read(store)
+        assert first is not None
+        assert (first.generation, first.ended) == (1, False)
+    last = read(store)
+    assert last is not None
+    assert (last.generation, last.ended) == (1, True)
+    with hold_lease(store) as claim:
+        assert claim.generation == 2
 
 
 def test_the_second_is_told_who_holds_it(tmp_path: Path) -> None:
@@ -45,7 +61,9 @@ def test_the_second_is_told_who_holds_it(tmp_path: Path) -> None:
     mine = f"process {os.getpid()} of .* on "
     with hold_lease(store), pytest.raises(SweepError, match=mine), hold_lease(store):
         pass
-    assert read(store) is None, "the refused one has not taken the other's file away"
+    last = read(store)
+    assert last is not None
+    assert last.generation == 1, "the refused one has not changed the other's file"
 
 
 def test_a_killed_driver_of_this_machine_is_in_nobodys_way(tmp_path: Path) -> None:
@@ -62,6 +80,73 @@ def test_a_killed_driver_of_this_machine_is_in_nobodys_way(tmp_path: Path) -> No
     process.stdout.close()
     with hold_lease(store):
         assert read(store).pid == os.getpid()  # type: ignore[union-attr]
+
+
+def test_a_driver_that_wakes_after_its_successor_has_ended_may_not_write(tmp_path: Path) -> None:
+    store = Store(str(tmp_path))
+    with hold_lease(store) as asleep:
+        (tmp_path / FILE).write_text((tmp_path / FILE).read_text().replace(asleep.token, "dead"))
+        facts = json.loads((tmp_path / FILE).read_text()) | {"started": "1"}
+        (tmp_path / FILE).write_text(json.dumps(facts))
+        with hold_lease(store) as successor:
+            assert successor.generation == asleep.generation + 1
+        with pytest.raises(TakenOverError, match="has taken over"), writing(store, asleep):
+            pass
+    last = read(store)
+    assert last is not None
+    assert last.claim == successor, "the record stays after the end"
+
+
+@pytest.mark.parametrize("loss", ["the record", "the folder"])
+def test_a_driver_whose_record_is_gone_may_not_write(tmp_path: Path, loss: str) -> None:
+    store = Store(str(tmp_path / "sweep"))
+    with hold_lease(store) as claim:
+        if loss == "the folder":
+            shutil.rmtree(tmp_path / "sweep")
+        else:
+            (tmp_path / "sweep" / FILE).unlink()
+        gone = pytest.raises(DatasetGoneError, match="deleted, moved or unmounted")
+        with gone, writing(store, claim):
+            pass
+    assert (tmp_path / "sweep").exists() == (loss == "the record"), "it is not made again"
+    assert read(store) is None
+
+
+def test_a_record_that_is_gone_is_not_renewed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(driver_lease, "_RENEW_SECONDS", 0.02)
+    with hold_lease(Store(str(tmp_path))):
+        (tmp_path / FILE).unlink()
+        time.sleep(0.2)
+        assert not (tmp_path / FILE).exists()
+
+
+def test_nobody_takes_over_while_rows_are_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store_module, "_LOCK_SECONDS", 0.1)
+    store = Store(str(tmp_path))
+    refused = pytest.raises(SweepError, match="cannot write")
+    with hold_lease(store) as claim, writing(store, claim), refused, hold_lease(store):
+        pass
+
+
+def test_the_generation_grows_where_the_record_was_deleted(tmp_path: Path) -> None:
+    folder = tmp_path / "points" / "frame=0" / "level=0"
+    folder.mkdir(parents=True)
+    (folder / "part-01700000000000000000-g7-0123456789abcdef.parquet").write_bytes(b"")
+    with hold_lease(Store(str(tmp_path))) as claim:
+        assert claim.generation == 8
+
+
+def test_the_record_of_an_earlier_version_counts(tmp_path: Path, there: Driver) -> None:
+    facts = asdict(there) | {"renewed": time.time()}
+    for name in ("generation", "ended"):
+        del facts[name]
+    (tmp_path / FILE).write_text(json.dumps(facts))
+    with pytest.raises(SweepError, match="on node-7"), hold_lease(Store(str(tmp_path))):
+        pass
 
 
 @pytest.fixture
@@ -84,8 +169,8 @@ def test_one_on_another_machine_is_believed_for_a_minute(tmp_path: Path, there: 
     with pytest.raises(SweepError, match="on node-7"), hold_lease(Store(str(tmp_path))):
         pass
     write(tmp_path, there, 61)
-    with hold_lease(Store(str(tmp_path))) as token:
-        assert taken_by(Store(str(tmp_path)), token) is None
+    with hold_lease(Store(str(tmp_path))) as claim:
+        check_claim(Store(str(tmp_path)), claim)
 
 
 @pytest.mark.parametrize("age", [3600.0, -3600.0], ids=["its clock is late", "early"])
@@ -158,8 +243,8 @@ def test_where_there_are_no_locks_the_file_decides(
     monkeypatch.setattr(driver_lease, "_SETTLE_SECONDS", 0.3)
     store = Store(str(tmp_path))
     with pytest.warns(UserWarning, match="only driver.json keeps two drivers") as notes:
-        with hold_lease(store) as token:
-            assert taken_by(store, token) is None
+        with hold_lease(store) as claim:
+            check_claim(store, claim)
         late = threading.Timer(0.1, write, (tmp_path, there, 0))  # it wrote at the same time
         late.start()
         with pytest.raises(SweepError, match="is being run by"), hold_lease(store):
@@ -182,8 +267,8 @@ def test_it_is_renewed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_damaged_file_is_replaced(tmp_path: Path) -> None:
     (tmp_path / FILE).write_text("{half")
-    with hold_lease(Store(str(tmp_path))) as token:
-        assert json.loads((tmp_path / FILE).read_text())["token"] == token
+    with hold_lease(Store(str(tmp_path))) as claim:
+        assert json.loads((tmp_path / FILE).read_text())["token"] == claim.token
 
 
 def _try(folder: str, start: float, answers: "multiprocessing.Queue[bool]") -> None:

@@ -13,6 +13,7 @@ import pytest
 
 from fractal_ray.analysis.compare.sweeps import compare
 from fractal_ray.analysis.summary import analyze
+from fractal_ray.dataset.compaction import compact
 from fractal_ray.dataset.rows import POINTS_SCHEMA, Evaluation, Failure, Origin
 from fractal_ray.dataset.store import Store
 from fractal_ray.errors import SweepError
@@ -90,7 +91,7 @@ def test_compaction_leaves_a_corrupt_part_alone(tmp_path: Path) -> None:
         store.append([evaluation(number)])
     bad = sorted(tmp_path.rglob("*.parquet"))[1]
     bad.write_bytes(b"not parquet")
-    store.compact()
+    compact(store)
     assert bad.exists()
     assert store.part_count() == 2
     assert sorted(store.read(skip_corrupt=True).column("ix").to_pylist()) == [0, 2, 3]
@@ -102,17 +103,17 @@ def test_a_reader_that_meets_a_compaction_sees_every_row(
     store = Store(str(tmp_path))
     for number in range(8):
         store.append([evaluation(number)])
-    listed = Store._parts
+    listed = Store.parts
     calls = []
 
     def parts_then_compaction(self: Store, kind: str, smaller_than: int | None = None) -> list[str]:
         parts = listed(self, kind, smaller_than)
         calls.append(kind)
         if len(calls) == 1:
-            Store(str(tmp_path)).compact()
+            compact(Store(str(tmp_path)))
         return parts
 
-    monkeypatch.setattr(Store, "_parts", parts_then_compaction)
+    monkeypatch.setattr(Store, "parts", parts_then_compaction)
     for skip_corrupt in (False, True):
         assert store.read(skip_corrupt=skip_corrupt).num_rows == 8
 
@@ -126,7 +127,7 @@ def test_what_the_file_system_refuses_is_not_called_corrupt(
     def refuse(*arguments: object, **options: object) -> None:
         raise PermissionError(13, "not today")
 
-    monkeypatch.setattr(Store, "_read_parts", refuse)
+    monkeypatch.setattr(Store, "read_parts", refuse)
     monkeypatch.setattr(pq, "ParquetFile", refuse)
     with pytest.raises(PermissionError, match="not today"):
         store.read(skip_corrupt=True)
@@ -152,7 +153,7 @@ def test_file_systems_that_are_not_local() -> None:
     assert store.write_file("sweep.json", b"{}") == "mock:///bucket/sweep/sweep.json"
     assert store.read_text("sweep.json") == "{}"
     assert store.read(["ix"]).column("ix").to_pylist() == [1, 2, 3]
-    store.compact()
+    compact(store)
     assert store.part_count() == 1
     assert sorted(store.read(["ix"]).column("ix").to_pylist()) == [1, 2, 3]
 
@@ -196,13 +197,13 @@ def test_parts_of_before_are_read_and_joined(tmp_path: Path) -> None:
     assert how_computed(store) == every
     insert = {"missing_columns": "insert", "extra_columns": "ignore"}
     _others_read_it(tmp_path, {"union_by_name": True}, insert)
-    store.compact()
+    compact(store)
     assert how_computed(store) == every
     assert store.part_count() == 2
     assert store.read().schema.remove_metadata() == Store(str(tmp_path / "no")).read().schema
     _others_read_it(tmp_path, {}, {})
     parts = {part: part.stat().st_mtime_ns for part in tmp_path.rglob("*.parquet")}
-    store.compact()
+    compact(store)
     assert parts == {part: part.stat().st_mtime_ns for part in tmp_path.rglob("*.parquet")}
 
 

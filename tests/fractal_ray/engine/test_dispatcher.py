@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 
+from fractal_ray.dataset.compaction import compact
 from fractal_ray.dataset.driver_lease import hold_lease
 from fractal_ray.dataset.store import Store
 from fractal_ray.engine.base import Place, RunFailure, Tile, TileResult, describe, evaluate_tile
@@ -316,7 +317,7 @@ def test_storage_that_refuses_for_a_while_loses_nothing(
         def refuse(self: Store, table: Any, folder: str) -> None:
             raise OSError(28, "No space left on device")
 
-        patch.setattr(Store, "_write", refuse)
+        patch.setattr(Store, "write_part", refuse)
         dispatcher.deliver(0, evaluate_tile(runner, tile(dispatcher, 0)))
         clock.now = 10
         progress = dispatcher.progress()
@@ -337,7 +338,7 @@ def test_storage_that_refuses_for_good_ends_the_sweep(
     def refuse(self: Store, table: Any, folder: str) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(Store, "_write", refuse)
+    monkeypatch.setattr(Store, "write_part", refuse)
     for clock.now in (10, 80):
         dispatcher.progress()
     assert "No space left" in (dispatcher.progress().error or "")
@@ -595,8 +596,8 @@ def test_two_kinds_of_devices_are_told_and_may_be_forbidden(tmp_path: Path) -> N
 
 def test_another_driver_that_takes_over_ends_the_sweep(tmp_path: Path) -> None:
     clock = Clock()
-    with hold_lease(Store(str(tmp_path))) as token:
-        dispatcher = make(tmp_path, points_per_tile=1, clock=clock, token=token)
+    with hold_lease(Store(str(tmp_path))) as claim:
+        dispatcher = make(tmp_path, points_per_tile=1, clock=clock, claim=claim)
         dispatcher.deliver(0, evaluate_tile(worker(), tile(dispatcher, 0)))
         other = json.loads((tmp_path / "driver.json").read_text()) | {"token": "x", "pid": 77}
         (tmp_path / "driver.json").write_text(json.dumps(other))
@@ -667,8 +668,8 @@ def test_fewer_records_than_points_are_failures_of_the_workload(tmp_path: Path) 
 
 
 def test_who_was_taken_over_writes_nothing_in_the_end(tmp_path: Path) -> None:
-    with hold_lease(Store(str(tmp_path))) as token:
-        dispatcher = make(tmp_path, points_per_tile=1, token=token)
+    with hold_lease(Store(str(tmp_path))) as claim:
+        dispatcher = make(tmp_path, points_per_tile=1, claim=claim)
         dispatcher.deliver(0, evaluate_tile(worker(), tile(dispatcher, 0)))
         other = json.loads((tmp_path / "driver.json").read_text()) | {"token": "x", "pid": 77}
         (tmp_path / "driver.json").write_text(json.dumps(other))
@@ -695,9 +696,9 @@ def test_large_parts_are_left_alone(tmp_path: Path) -> None:
     for _ in range(4):
         dispatcher.deliver(0, evaluate_tile(worker(), tile(dispatcher, 0)))
         dispatcher.flush()
-    store.compact(smaller_than=1)
+    compact(store, smaller_than=1)
     assert store.part_count() == 4
-    store.compact(smaller_than=10**9)
+    compact(store, smaller_than=10**9)
     assert store.part_count() == 1
 
 

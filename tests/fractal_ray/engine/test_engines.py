@@ -338,7 +338,7 @@ def test_a_full_disk_is_the_reason_given(
         raise OSError(28, "No space left on device")
 
     sweep = make_sweep(name="full", resources={"storage_patience": 0})
-    monkeypatch.setattr(Store, "_write", refuse)
+    monkeypatch.setattr(Store, "write_part", refuse)
     with pytest.raises(SweepStoppedError, match="No space left on device"):
         sweep.run("local")
 
@@ -348,11 +348,11 @@ def test_an_interrupted_joining_of_parts_is_finished_by_the_next_run(make_sweep:
     sweep.run("local")
     table = sweep.table()
     store = sweep.store()
-    for part in store._parts("points"):
+    for part in store.parts("points"):
         store._delete(part)
     for start in range(0, 81, 20):
         piece = table.slice(start, 20).select(POINTS_SCHEMA.names)
-        store._write(piece, f"{sweep.location}/points/frame=0/level=0")
+        store.write_part(piece, f"{sweep.location}/points/frame=0/level=0")
     assert store.part_count() == 5
     sweep.run("local")
     assert store.part_count() == 1

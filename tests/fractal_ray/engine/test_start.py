@@ -1,11 +1,14 @@
 """Settings with which Ray is started or joined, without a cluster."""
 
+import os
+import signal
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import ray
-from ray._private import ray_constants, worker
+from ray._private import ray_constants, utils, worker
 from ray._private.runtime_env import uv_runtime_env_hook
 
 from fractal_ray.engine.cluster import start
@@ -23,8 +26,9 @@ def join(monkeypatch: pytest.MonkeyPatch) -> Join:
     environments: list[Any] = []
     lines: list[str] = []
 
-    def init(**arguments: Any) -> None:
+    def init(**arguments: Any) -> SimpleNamespace:
         environments.append(worker._maybe_modify_runtime_env({"working_dir": "."}, False))
+        return SimpleNamespace(address_info={"gcs_address": "127.0.0.1:1"})
 
     monkeypatch.setattr(ray, "init", init)
     monkeypatch.setattr(ray, "is_initialized", lambda: False)
@@ -44,7 +48,7 @@ def join(monkeypatch: pytest.MonkeyPatch) -> Join:
 
 @pytest.mark.parametrize("address", [None, "local"])
 def test_a_ray_of_our_own_ignores_uv_run(join: Join, address: str | None) -> None:
-    assert join(address) == ({"working_dir": "."}, [])
+    assert join(address) == ({"working_dir": "."}, ["Ray of this run: 127.0.0.1:1"])
     assert ray_constants.RAY_ENABLE_UV_RUN_RUNTIME_ENV, "a cluster that is joined later has it"
 
 
@@ -67,3 +71,56 @@ def test_a_refusal_of_the_hook_names_its_switch(
     monkeypatch.chdir(tmp_path / "below")
     with pytest.raises(SweepError, match=r"(?s)pyproject\.toml.*RAY_ENABLE_UV_RUN_RUNTIME_ENV=0"):
         join("127.0.0.1:6379")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("address", [None, "127.0.0.1:6379"])
+def test_a_signal_during_the_start_is_delivered_after_it(
+    join: Join, monkeypatch: pytest.MonkeyPatch, number: int, address: str | None
+) -> None:
+    steps: list[str] = []
+
+    def init(**arguments: Any) -> SimpleNamespace:
+        utils.set_sigterm_handler(lambda number, frame: steps.append("Ray's handler"))
+        os.kill(os.getpid(), number)
+        steps.append("started")
+        return SimpleNamespace(address_info={"gcs_address": ""})
+
+    def stop(number: int, frame: object) -> None:
+        steps.append("signal")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(ray, "init", init)
+    monkeypatch.setattr(ray, "shutdown", lambda: steps.append("shut down"))
+    before = signal.signal(number, stop)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            join(address)
+        assert signal.getsignal(number) is stop
+    finally:
+        signal.signal(number, before)
+    assert steps == ["started", "signal", "shut down"]
+
+
+def test_a_second_signal_is_not_held_back(join: Join, monkeypatch: pytest.MonkeyPatch) -> None:
+    steps: list[str] = []
+
+    def init(**arguments: Any) -> None:
+        for _ in range(2):
+            os.kill(os.getpid(), signal.SIGINT)
+        steps.append("started")
+
+    monkeypatch.setattr(ray, "init", init)
+    monkeypatch.setattr(ray, "shutdown", lambda: steps.append("shut down"))
+    with pytest.raises(KeyboardInterrupt):
+        join(None)
+    assert steps == ["shut down"]
+
+
+def test_a_ray_that_does_not_start_is_one_line(join: Join, monkeypatch: pytest.MonkeyPatch) -> None:
+    def init(**arguments: Any) -> None:
+        raise Exception("The current node timed out\nduring startup.")
+
+    monkeypatch.setattr(ray, "init", init)
+    with pytest.raises(SweepError, match=r"(?s)node timed out during startup.*--engine local"):
+        join(None)

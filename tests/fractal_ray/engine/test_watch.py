@@ -20,6 +20,7 @@ from fractal_ray.analysis.status import read_status
 from fractal_ray.analysis.summary import analyze
 from fractal_ray.cli.main import app
 from fractal_ray.cli.screen import one_line
+from fractal_ray.dataset.compaction import compact
 from fractal_ray.dataset.header import HEADER
 from fractal_ray.dataset.rows import Failure, Origin
 from fractal_ray.engine.budget import Budget
@@ -136,7 +137,7 @@ def test_a_part_is_read_once_and_joining_changes_nothing(
     rows = table.drop_columns(["frame", "level"])
     (whole,) = Path(store.root).rglob("part-*.parquet")
     for start in range(0, 20, 5):
-        store._write(rows.slice(start, 5), str(whole.parent))
+        store.write_part(rows.slice(start, 5), str(whole.parent))
     whole.unlink()
     read: list[str] = []
     opened = pq.ParquetFile
@@ -151,14 +152,14 @@ def test_a_part_is_read_once_and_joining_changes_nothing(
     assert len(read) == 4
     old = sorted(whole.parent.iterdir())
     kept = [part.read_bytes() for part in old]
-    store.compact()
+    compact(store)
     old[0].write_bytes(kept[0])  # what a kill between joining and deleting leaves
     assert counts(watch.look()) == before
     # A listing that is older than the joining: the part is gone when it is to be read.
-    listed = store._parts("points")
+    listed = store.parts("points")
     gone = str(whole.parent / "part-0-gone.parquet")
     monkeypatch.setattr(
-        "fractal_ray.dataset.store.Store._parts",
+        "fractal_ray.dataset.store.Store.parts",
         lambda self, kind: [*listed, gone] if kind == "points" else [],
     )
     assert counts(watch.look()) == before
@@ -174,7 +175,7 @@ def test_points_given_up_end_the_watch_and_are_tried_again(
     store = sweep.store()
     rows = store.read().drop_columns(["frame", "level"])
     (whole,) = Path(store.root).rglob("part-*.parquet")
-    store._write(rows.slice(2), str(whole.parent))
+    store.write_part(rows.slice(2), str(whole.parent))
     whole.unlink()
     for row in rows.slice(0, 2).to_pylist():
         point = Point(0, 0, row["ix"], row["iy"], row["x"], row["y"])
@@ -191,7 +192,7 @@ def test_points_given_up_end_the_watch_and_are_tried_again(
         os.utime(Path(sweep.location) / HEADER, (later, later))
         again = watch.look()
         assert (again.finished, again.done, again.gave_up, again.total) == (False, 14, 0, 16)
-    store._write(rows.slice(0, 2), str(whole.parent))
+    store.write_part(rows.slice(0, 2), str(whole.parent))
     seen = watch.look()
     assert (seen.finished, seen.done, seen.gave_up) == (True, 16, 0)
 
@@ -228,7 +229,7 @@ def test_storage_that_refuses_for_a_while(
         raise OSError("timed out")
 
     with monkeypatch.context() as patch:
-        patch.setattr("fractal_ray.dataset.store.Store._parts", refuse)
+        patch.setattr("fractal_ray.dataset.store.Store.parts", refuse)
         assert watch.look().trouble == "the dataset cannot be read, trying again: timed out"
         with pytest.raises(SweepError, match=r"cannot read .*: timed out"):
             Watch(sweep).look()

@@ -1,0 +1,45 @@
+"""Compaction: the small parts of a dataset are joined into a few large ones."""
+
+from pathlib import Path
+
+from fractal_ray.dataset import parts as part_files
+from fractal_ray.dataset.rows import FAILURES_SCHEMA, POINTS_SCHEMA
+from fractal_ray.dataset.store import Store
+
+
+def compact(store: Store, smaller_than: int | None = None) -> None:
+    """Join the parts of each frame and level into one; safe to interrupt.
+
+    The joined part appears before the old parts are deleted; in between a reader finds rows twice
+    and drops the second. A part that cannot be read stays unchanged. A part that lacks columns of
+    this version is rewritten, because other readers need equal columns in all parts.
+
+    Parameters
+    ----------
+    store
+        The dataset. Only its one writer may join parts.
+    smaller_than
+        Bytes; larger parts stay unchanged, so that a sweep of several days that joins its small
+        parts from time to time does not rewrite rows again and again. None for all parts.
+    """
+    filesystem = store.filesystem
+    for kind, schema in (("points", POINTS_SCHEMA), ("failures", FAILURES_SCHEMA)):
+        for folder, parts in _by_folder(store.parts(kind, smaller_than)).items():
+            readable = [part for part in parts if part_files.is_readable(filesystem, part)]
+            lacks = (part_files.lacks_columns(filesystem, part, schema) for part in readable)
+            if len(readable) > 1 or any(lacks):
+                table = part_files.DROP_REPEATED[kind](store.read_parts(readable, schema))
+                store.write_part(table.select(schema.names), folder)
+                for part in readable:
+                    filesystem.delete_file(part)
+    if not store.is_remote:
+        # Only a kill between write and rename leaves these, because there is one writer.
+        for left in Path(store.root).rglob(".part-*.tmp"):
+            left.unlink(missing_ok=True)
+
+
+def _by_folder(parts: list[str]) -> dict[str, list[str]]:
+    folders: dict[str, list[str]] = {}
+    for part in parts:
+        folders.setdefault(part.rsplit("/", 1)[0], []).append(part)
+    return folders
