@@ -420,3 +420,12 @@ def test_a_process_that_cannot_start_is_said_once(
     monkeypatch.setattr(sys, "executable", str(tmp_path / "no-python"))
     (warning,), _ = outage(tmp_path)
     assert "FileNotFoundError" in warning
+
+
+def test_a_variable_that_wandb_refuses_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WANDB_TAGS", "t" * 65)
+    _, (warning,) = run_tracked(disc(tmp_path))
+    assert warning.startswith(f"W&B: WANDB_TAGS is '{'t' * 65}', which wandb refuses (Tag ")
+    assert warning.endswith("; the sweep goes on without it (docs/tracking.md)")
