@@ -26,6 +26,7 @@ from nanochat.model.torch_file import check_bytes, read_tensors
 # Prefixes that torch.compile and DistributedDataParallel add to every key, in any order.
 _WRAPPERS = re.compile(r"(?:_orig_mod\.|module\.)+")
 VOCABULARY = ("transformer.wte.weight", "lm_head.weight")
+FINGERPRINT = "model_fingerprint"  # key of the meta file; nanochat itself passes over it
 # Limits of a config from a file: these fields cost memory and time before the tensors are read.
 LIMITS = {"sequence_len": 2**17, "n_layer": 2**10}
 
@@ -83,7 +84,7 @@ def save_checkpoint(
     step
         0 to 999,999; becomes part of the names.
     meta
-        Plain JSON values. ``step`` and ``model_config`` are added.
+        Plain JSON values. ``step``, ``model_config`` and ``model_fingerprint`` are added.
 
     Returns
     -------
@@ -102,10 +103,11 @@ def save_checkpoint(
             json.dumps(value, allow_nan=False)
         except ValueError as error:
             raise NanochatError(f"{meta_path}: {key} must be finite, or null") from error
-    content = {**meta, "step": step, "model_config": asdict(model.config)}
-    text = json.dumps(content, indent=2) + "\n"
     state = weights(model)
     check_finite(model_path, state)
+    content = {**meta, "step": step, "model_config": asdict(model.config)}
+    content[FINGERPRINT] = Checkpoint(state, model.config, step, {}).fingerprint
+    text = json.dumps(content, indent=2) + "\n"
     meta_path.unlink(missing_ok=True)  # an old meta file must not go with new weights
     write_atomically(model_path, lambda file: torch.save(state, file))
     write_atomically(meta_path, lambda file: file.write(text.encode()))
@@ -144,7 +146,7 @@ def load_checkpoint(folder: Path, step: int | None = None) -> Checkpoint:
     ------
     NanochatError
         Names the file, and the key where a tensor is missing, too many, of the wrong shape, of a
-        later generation, or not finite.
+        later generation, or not finite; or where the meta file has a fingerprint of other weights.
     """
     folder = Path(folder)
     chosen = find_checkpoint(folder, step)
@@ -160,7 +162,18 @@ def load_checkpoint(folder: Path, step: int | None = None) -> Checkpoint:
     # After the weights, which show the generation more precisely.
     if reason := later_windows(meta["model_config"].get("window_pattern", "L")):
         raise NanochatError(f"{meta_path}: {reason}")
-    return Checkpoint(state, config, chosen, meta)
+    checkpoint = Checkpoint(state, config, chosen, meta)
+    _check_fingerprint(model_path, meta_path, checkpoint)
+    return checkpoint
+
+
+def _check_fingerprint(path: Path, meta_path: Path, checkpoint: Checkpoint) -> None:
+    if checkpoint.meta.get(FINGERPRINT) not in (None, checkpoint.fingerprint):
+        raise NanochatError(
+            f"{path}: its weights or their config are not those that were saved ({FINGERPRINT} in"
+            f" {meta_path.name}): a file is damaged or was changed; take a sound copy of both, or,"
+            f" if the change is meant, delete {FINGERPRINT} from {meta_path.name}"
+        )
 
 
 def build_model(config: GPTConfig, state: Mapping[str, Tensor]) -> GPT:

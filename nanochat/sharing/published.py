@@ -18,6 +18,7 @@ from torch import Tensor
 
 from nanochat.errors import NanochatError
 from nanochat.files.atomic import write_atomically
+from nanochat.files.digest import with_digest
 from nanochat.model.checkpoint import Checkpoint, save_checkpoint, weights
 from nanochat.model.gpt import GPT
 from nanochat.tokenizer.tokenizer import Tokenizer
@@ -58,8 +59,9 @@ def write_published_tokenizer(tokenizer: Tokenizer, folder: Path) -> None:
         mergeable_ranks=tokenizer.ranks,
         special_tokens=tokenizer.special,
     )
+    content = with_digest(pickle.dumps(encoding))
     write_atomically(folder / "token_bytes.pt", lambda file: torch.save(counts, file))
-    write_atomically(folder / "tokenizer.pkl", lambda file: pickle.dump(encoding, file))
+    write_atomically(folder / "tokenizer.pkl", lambda file: file.write(content))
     tokenizer.save(folder)
 
 

@@ -4,6 +4,7 @@
 The weights are nanochat's own under other names; nothing is turned or scaled.
 """
 
+import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -30,6 +31,7 @@ from nanochat.sharing.published import check_size
 from nanochat.sharing.transformers_tokenizer import BOS, END, export_tokenizer, import_tokenizer
 from nanochat.tokenizer.tokenizer import Tokenizer
 
+_DIGEST = "nanochat_digest"  # key in the metadata of the weights; transformers passes over it
 WEIGHTS, INDEX, CONFIG = "model.safetensors", "model.safetensors.index.json", "config.json"
 GENERATION = "generation_config.json"
 EXPORTED = (CONFIG, WEIGHTS, GENERATION, "tokenizer.json", "tokenizer_config.json")
@@ -100,9 +102,9 @@ def export_transformers(source: Checkpoint | GPT, tokenizer: Tokenizer, folder: 
         state[name] = state[name][: config.vocab_size]
     check_finite(folder / WEIGHTS, state)
     named = {theirs: state[ours].contiguous() for ours, theirs in _names(config.n_layer).items()}
-    metadata = {"format": "pt"}
-    if isinstance(source, Checkpoint):
-        metadata["step"] = str(source.step)
+    step = source.step if isinstance(source, Checkpoint) else None
+    metadata = {"format": "pt"} | ({} if step is None else {"step": str(step)})
+    metadata[_DIGEST] = _digest(Checkpoint(state, config, step or 0, {}), tokenizer)
     (folder / CONFIG).unlink(missing_ok=True)
     export_tokenizer(tokenizer, folder, config.sequence_len)
     # By name, not through the open file: whole weights would be copied in memory first.
@@ -128,7 +130,7 @@ def import_transformers(folder: Path) -> tuple[Checkpoint, Tokenizer]:
     given = _read(folder / CONFIG)
     try:
         config = _shape(given)
-        state, step = _weights(folder, config)
+        state, noted = _weights(folder, config)
     except (NanochatError, TypeError, AttributeError) as error:
         raise NanochatError(f"{folder}: {error}") from error
     tokenizer = import_tokenizer(folder)
@@ -137,7 +139,21 @@ def import_transformers(folder: Path) -> tuple[Checkpoint, Tokenizer]:
             f"{folder}: tokenizer.json has {tokenizer.vocab_size} tokens, "
             f"config.json {config.vocab_size}"
         )
-    return Checkpoint(state, config, step, {}), tokenizer
+    step = noted.get("step", "0")
+    checkpoint = Checkpoint(state, config, int(step) if step.isdecimal() else 0, {})
+    if _DIGEST in noted and noted[_DIGEST] != _digest(checkpoint, tokenizer):
+        raise NanochatError(
+            f"{folder}: weights, config or tokenizer are not those that were exported ({_DIGEST} in"
+            f" the metadata of {WEIGHTS}): a file is damaged or was changed; take a sound copy, or,"
+            f" if the change is meant, save {WEIGHTS} again without {_DIGEST}"
+        )
+    return checkpoint, tokenizer
+
+
+def _digest(checkpoint: Checkpoint, tokenizer: Tokenizer) -> str:
+    """Return the SHA-256 (hex) of all that `import_transformers` reads."""
+    content = [checkpoint.fingerprint, tokenizer.fingerprint, checkpoint.step]
+    return hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
 
 def _names(n_layer: int) -> dict[str, str]:
@@ -217,7 +233,8 @@ def _compare(given: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
             raise NanochatError(f"config.json: {name} is {given[name]}; this model has {value}")
 
 
-def _weights(folder: Path, config: GPTConfig) -> tuple[dict[str, Tensor], int]:
+def _weights(folder: Path, config: GPTConfig) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Return the tensors by our names, and the metadata of their files."""
     try:
         from safetensors import SafetensorError, safe_open
     except ModuleNotFoundError as error:
@@ -240,8 +257,7 @@ def _weights(folder: Path, config: GPTConfig) -> tuple[dict[str, Tensor], int]:
     bare = unwrapped(Path(WEIGHTS), state)
     renamed = {ours.get(name, name): tensor for name, tensor in bare.items()}
     check_state(Path(WEIGHTS), config, renamed)
-    step = noted.get("step", "0")
-    return renamed, int(step) if step.isdecimal() else 0
+    return renamed, noted
 
 
 def _files(folder: Path) -> list[Path]:

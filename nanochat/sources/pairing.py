@@ -62,6 +62,14 @@ def _check_bytes(folder: Path, tokenizer: Tokenizer) -> None:
             f"{path} has its zeros elsewhere than the tokenizer beside it has its special tokens:"
             " they do not belong together"
         )
+    held = counts.tolist()
+    for token, rank in tokenizer.ranks.items():
+        # Files from before July 2026 count three bytes for what is no UTF-8 on its own.
+        if held[rank] not in (len(token), len(token.decode(errors="replace").encode())):
+            raise NanochatError(
+                f"{path} counts {held[rank]} bytes for token {rank}, which has {len(token)}: it is"
+                " damaged, or they do not belong together; without this file the model loads too"
+            )
 
 
 def _refuse(folder: Path, reason: str) -> None:

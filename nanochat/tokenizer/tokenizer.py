@@ -19,6 +19,7 @@ import tiktoken
 
 from nanochat.errors import NanochatError, first_line, panics_as_errors
 from nanochat.files.atomic import write_atomically
+from nanochat.files.digest import without_digest
 from nanochat.files.git_lfs import refuse_pointer
 from nanochat.files.pickle_limits import check_pickle
 from nanochat.tokenizer.conversation import render
@@ -127,7 +128,7 @@ class Tokenizer:
     @property
     def fingerprint(self) -> str:
         """Return the SHA-256 (hex) of the content: equal for tokenizers that encode alike."""
-        return hashlib.sha256(self._dumps().encode()).hexdigest()
+        return hashlib.sha256(_dumps(self._content()).encode()).hexdigest()
 
     def encode(self, text: str) -> list[int]:
         """Return the ids of a text. Names of special tokens are ordinary text.
@@ -174,7 +175,8 @@ class Tokenizer:
     def save(self, folder: Path) -> Path:
         """Write ``tokenizer.json`` into a folder, whole or not at all; returns its path."""
         path = Path(folder) / "tokenizer.json"
-        write_atomically(path, lambda file: file.write(self._dumps().encode()))
+        text = _dumps({**self._content(), "fingerprint": self.fingerprint})
+        write_atomically(path, lambda file: file.write(text.encode()))
         return path
 
     @classmethod
@@ -194,15 +196,14 @@ class Tokenizer:
             return cls._from_pickle(published)
         raise NanochatError(f"no tokenizer.json or tokenizer.pkl in {folder}")
 
-    def _dumps(self) -> str:
+    def _content(self) -> dict[str, Any]:
         ordered = sorted(self.ranks, key=self.ranks.__getitem__)
-        content = {
+        return {
             "pattern": self.pattern,
             # Position is rank.
             "tokens_base64": [base64.b64encode(token).decode() for token in ordered],
             "special_tokens": self.special,
         }
-        return json.dumps(content, indent=0, sort_keys=True, ensure_ascii=True) + "\n"
 
     @classmethod
     def _from_json(cls, path: Path) -> Self:
@@ -211,9 +212,18 @@ class Tokenizer:
             content = json.loads(path.read_bytes())
             tokens = [base64.b64decode(token, validate=True) for token in content["tokens_base64"]]
             ranks = {token: rank for rank, token in enumerate(tokens)}
-            return cls(content["pattern"], ranks, dict(content["special_tokens"]))
+            tokenizer = cls(content["pattern"], ranks, dict(content["special_tokens"]))
+            noted = content.get("fingerprint", tokenizer.fingerprint)
         except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise NanochatError(f"{path} is not a tokenizer: {error}") from error
+
+        if noted != tokenizer.fingerprint:
+            raise NanochatError(
+                f"{path} is damaged, or was changed: its tokens are not those that were saved"
+                " (fingerprint); take a sound copy, or, if the change is meant, delete its"
+                " fingerprint"
+            )
+        return tokenizer
 
     @classmethod
     def _from_pickle(cls, path: Path) -> Self:
@@ -224,6 +234,10 @@ class Tokenizer:
             return cls(state["pat_str"], ranks, special)
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise NanochatError(f"{path} is not a tokenizer: {error}") from error
+
+
+def _dumps(content: Mapping[str, Any]) -> str:
+    return json.dumps(content, indent=0, sort_keys=True, ensure_ascii=True) + "\n"
 
 
 def _is_ours(path: Path) -> bool:
@@ -256,7 +270,7 @@ def _published_state(path: Path) -> dict[str, Any]:
             self.state = state
 
     try:
-        content = path.read_bytes()
+        content = without_digest(path.read_bytes())
         check_pickle(content, lambda name: name == "tiktoken.core.Encoding")
         loaded = _EncodingUnpickler(io.BytesIO(content), StandIn).load()
     except MemoryError:

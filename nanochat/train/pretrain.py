@@ -119,6 +119,7 @@ def _build(
     with isolated(torch.device("cpu"), deterministic=True):
         model, loss = _train(settings, stream, progress)
     meta = {"preset": name, "preset_key": key, "train_loss": loss, "user_config": asdict(settings)}
+    meta["tokenizer_fingerprint"] = tokenizer.fingerprint
     save_checkpoint(folder / "checkpoints", model, settings.steps, meta)
 
 

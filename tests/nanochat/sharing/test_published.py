@@ -1,6 +1,7 @@
 """Model folders in nanochat's own layout, and their way to the hub."""
 
 import json
+import os
 import pickle
 import re
 import shutil
@@ -97,10 +98,15 @@ def test_files_of_two_tokenizers_are_never_mixed(
 ) -> None:
     write_published_tokenizer(Tokenizer.train(["some text"], 265), tmp_path)
 
-    def dies(*_: Any) -> None:
-        raise KeyboardInterrupt
+    real = os.fsync
 
-    monkeypatch.setattr(pickle, "dump", dies)
+    def dies(handle: int, calls: list[int] = []) -> None:  # noqa: B006
+        calls.append(handle)
+        if len(calls) > 2:  # one file and its folder
+            raise KeyboardInterrupt
+        real(handle)
+
+    monkeypatch.setattr("os.fsync", dies)
     with pytest.raises(KeyboardInterrupt):
         write_published_tokenizer(tokenizer, tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["token_bytes.pt"]
