@@ -101,7 +101,7 @@ def refined(known: KnownSet, window: Window, seed: int) -> Callable[[], Estimate
     runs, depth, planner = 0, 4, None
     while planner is None or runs * 2 ** (known.dimension or 2) < LABELS:
         depth += 1
-        planner = RefinePlanner(frame(window, 32), depth, trained, seed=seed)
+        planner = RefinePlanner(frame(window, 32), depth, trained, seed=seed, probes=0)
         runs = len(run(planner, known))
     report = audit_report(planner)
     return lambda: levels.from_refinement(planner, report, seed=seed)

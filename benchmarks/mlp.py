@@ -165,7 +165,7 @@ def refine(runner: MlpRunner, halo: int, audit: float) -> tuple[NDArray[np.bool_
     """Return the number of boundary cells found and of nodes run."""
     coarse = frame(LEVELS)
     planner = RefinePlanner(
-        coarse, LEVELS, lambda outcome: outcome is Outcome.TRAINED, halo=halo, audit=audit
+        coarse, LEVELS, lambda outcome: outcome is Outcome.TRAINED, halo=halo, audit=audit, probes=0
     )
     runs = 0
     while not planner.done:

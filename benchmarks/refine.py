@@ -1,13 +1,15 @@
 """What refinement finds of a border, for how many points; what planning costs.
 
     python benchmarks/refine.py                      # all tables, about 20 minutes on one core
-    python benchmarks/refine.py --tables recall      # one of: recall sizes others audit cost busy
+    python benchmarks/refine.py --tables recall      # one of: recall sizes others audit bound
+                                                     # cost busy
 
 Lattices of 1024 x 1024 cells that start from 32 x 32; truth is the dense raster; a boundary cell
 is one whose corners differ. Every row is the mean over five offsets of the lattice against the set
 (of the random sets: five seeds as well, none of which was used to choose the halo's radii). The
-share counts every point, those of the audit included. `others` compares with python-adaptive's
-Learner2D if it is installed (`pip install '.[bench]'`).
+share counts every point, those of the audit included. Only the table `bound` has probes, and sets
+of its own (`refine_bound.py`). `others` compares with python-adaptive's Learner2D if it is
+installed (`pip install '.[bench]'`).
 """
 
 import argparse
@@ -17,6 +19,7 @@ from collections import defaultdict
 from collections.abc import Callable
 
 import numpy as np
+from refine_bound import bound_table
 from refine_cases import (
     CASES,
     CELLS,
@@ -140,6 +143,7 @@ def main() -> None:
         "sizes": lambda _: sizes_table(),
         "others": lambda options: others_table(options.learner_points),
         "audit": lambda _: audit_table(),
+        "bound": lambda _: bound_table(),
         "cost": lambda _: cost_table(),
         "busy": lambda _: busy_table(),
     }

@@ -82,7 +82,9 @@ def answer(point: Point, labels: Bools) -> Outcome:
 def refined(case: Case, number: int, halo: int, audit: float) -> tuple[Bools, Bools, RefinePlanner]:
     """Refine a case; return the cells found, the nodes run, and the finished planner."""
     labels = truth(case, number)
-    planner = RefinePlanner(unit_frame(), LEVELS, trained, halo=halo, audit=audit, seed=number)
+    planner = RefinePlanner(
+        unit_frame(), LEVELS, trained, halo=halo, audit=audit, seed=number, probes=0
+    )
     while not planner.done:
         planner.tell([(point, answer(point, labels)) for point in planner.ask(4096)])
     filled, measured = infer_labels(*planner.labels(), cells_x=START, cells_y=START, levels=LEVELS)

@@ -51,7 +51,7 @@ def cost(name: str, window: Window | None, levels: int) -> tuple[int, float, int
     frame = Frame(0, x, y, START, START)
     frame.point(levels, 0, 0)  # the axes' values are made once and are not the planner's
     before, points, start = memory(), 0, time.process_time()
-    planner = RefinePlanner(frame, levels, trained)
+    planner = RefinePlanner(frame, levels, trained, probes=0)
     seconds = time.process_time() - start
     while not planner.done and points < 1_000_000:
         start = time.process_time()
@@ -87,7 +87,7 @@ def busy_table() -> None:
 
 def busy_share(case: Case, portion: int) -> float:
     labels, rng = truth(case, 0), random.Random(0)
-    planner = RefinePlanner(unit_frame(), LEVELS, trained)
+    planner = RefinePlanner(unit_frame(), LEVELS, trained, probes=0)
     speeds = [1.0, 1.1, 1.3, 1.6, 2.0, 2.5, 3.0, 4.0]
     working: list[tuple[float, int, int, list[Point]]] = []
     idle, busy, now, number = list(range(len(speeds))), 0.0, 0.0, itertools.count()

@@ -22,7 +22,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from fractal_ray.analysis.frame_data import read_frame
-from fractal_ray.analysis.sweep_data import SweepData
+from fractal_ray.analysis.sweep_data import SweepData, with_probes_of_dataset
 from fractal_ray.dataset.frames_file import FILE, to_bytes
 from fractal_ray.dataset.header import write_header
 from fractal_ray.dataset.store import inside
@@ -102,11 +102,12 @@ def begin_rectangle(
     zoom = _zoom_to(cut_frame, root, spec.label.model_dump())
     storage = storage or sweep.location.rpartition("/")[0]
     new_spec = _spec_with(spec, stage_count, zoom, levels, storage, name)
+    new_spec = with_probes_of_dataset(new_spec, inside(storage, new_spec.name))
     other = SweepData(new_spec, inside(storage, new_spec.name))
-    header, stages = other.header(), new_spec.model_dump(mode="json")["stages"]
+    header = other.header()
     if header is None:
         _begin(sweep, other, stage_count, SweepFrame(cut_frame, levels), zoom)
-    elif header["spec"]["stages"] != stages:
+    elif parse_spec(header["spec"]).stages != new_spec.stages:
         raise SweepError(f"{other.location} holds another sweep; take another name or storage")
     return new_spec
 

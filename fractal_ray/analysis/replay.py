@@ -6,6 +6,7 @@ outcomes from a function of the plane, a set with a known dimension goes through
 sweep.
 """
 
+import functools
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -70,7 +71,7 @@ class Replayed:
         )
         return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:32]
 
-    @property
+    @functools.cached_property
     def audit(self) -> AuditReport | None:
         """Audit of the refinement; None for a grid."""
         return audit_report(self.field) if isinstance(self.field, RefinePlanner) else None

@@ -5,7 +5,7 @@ import shlex
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -75,8 +75,11 @@ class Analysis:
     audit: AuditReport | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain data for JSON."""
-        return asdict(self)
+        """Return plain data for JSON; without probes, the audit has no keys about them."""
+        data = asdict(self)
+        if self.audit is not None and self.audit.upper is None:
+            data["audit"] = {k: v for k, v in data["audit"].items() if k not in _OF_PROBES}
+        return data
 
     def lines(self) -> list[str]:
         """Return the summary as lines of text."""
@@ -114,19 +117,37 @@ class Analysis:
         return lines + [f"note: {warning}" for warning in self.warnings]
 
 
+_OF_PROBES: Final = ("probed", "hits", "upper")
+
+
 def _audit_lines(audit: AuditReport) -> list[str]:
     """Return lines of text about the audit of a refinement."""
     if audit.rate is None:
-        return [
-            f"audit: none of the {audit.skipped:,} skipped cells was run; nothing is said of them"
-        ]
+        line = f"audit: none of the {audit.skipped:,} skipped cells was run"
+        if audit.upper is None:
+            return [f"{line}; nothing is said of them"]
+        return [line, _bound_line(audit)]
     judged = audit.audited - audit.undecided
     line = (
         f"audit: {audit.surprises} of {judged:,} skipped cells that were run"
         f" hid border (of all {audit.skipped:,}: {audit.low:.2%} to {audit.high:.2%}, 95 %)"
     )
     counted, corrected = audit.found[-1], audit.corrected[-1]
-    return [line, f"boundary cells corrected for that: {corrected:,.0f} (found: {counted:,})"]
+    cells = f"boundary cells corrected for that: {corrected:,.0f} (found: {counted:,})"
+    return [line, cells, _bound_line(audit)]
+
+
+def _bound_line(audit: AuditReport) -> str:
+    """Return the interval of the true number of boundary cells as text."""
+    if audit.upper is None:
+        return (
+            f"boundary cells of the whole lattice: at least {audit.found[-1]:,}; not bounded above,"
+            " because no finest cells were probed (refine: probes)"
+        )
+    return (
+        f"boundary cells of the whole lattice: {audit.found[-1]:,} to {audit.upper[-1]:,.0f}"
+        f" (95 %), {audit.hits} of {audit.probed:,} random finest cells hid border"
+    )
 
 
 def analyze(

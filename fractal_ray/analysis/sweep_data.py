@@ -60,6 +60,7 @@ class SweepData:
         if not remote and not Path(path).is_dir():
             spec = load_spec(path, overrides)
             location = inside(spec.storage, spec.name)
+            spec = with_probes_of_dataset(spec, location)
             return cls(spec, location=location, skip_corrupt=skip_corrupt)
         if any(override.startswith("storage=") for override in overrides):
             raise SweepError(f"{path} is a dataset's folder; --storage goes with a spec's YAML")
@@ -136,6 +137,30 @@ class SweepData:
         if workload is None or self.given_workload is not None:
             return None
         return self.spec.model_copy(update={"workload": workload})
+
+
+def with_probes_of_dataset(spec: SweepSpec, location: str) -> SweepSpec:
+    """Return the spec with the probes of the dataset's refinements where it names none.
+
+    A dataset that was begun without probes thus keeps its points, and its audit has no upper end.
+    """
+    unnamed = [
+        index
+        for index, stage in enumerate(spec.stages)
+        if stage.refine is not None and stage.refine.probes is None
+    ]
+    header = read_header(Store(location)) if unnamed else None
+    if header is None:
+        return spec
+    begun = header["spec"].get("stages") or []
+    stages = list(spec.stages)
+    for index in unnamed:
+        stage = begun[index] if index < len(begun) else {}
+        refine, theirs = stages[index].refine, stage.get("refine")
+        if refine is not None and theirs is not None and theirs["probes"] is not None:
+            refine = refine.model_copy(update={"probes": theirs["probes"]})
+            stages[index] = stages[index].model_copy(update={"refine": refine})
+    return spec.model_copy(update={"stages": tuple(stages)})
 
 
 def label_of(sweep: SweepData) -> functools.partial[bool]:

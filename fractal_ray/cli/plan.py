@@ -16,7 +16,7 @@ from fractal_ray.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from fractal_ray.spec.cost import Cost
+    from fractal_ray.spec.cost import Cost, StageCost
     from fractal_ray.spec.sweep_spec import SweepSpec
 
 
@@ -56,6 +56,7 @@ def plan(
                             "supervised_tokens": stage.supervised_tokens,
                             "points_by_dimension": stage.by_dimension,
                             "frames": stage.frames,
+                            **({"probes": stage.probes} if stage.probes else {}),
                         }
                         for stage in cost.stages
                     ],
@@ -103,6 +104,7 @@ def _stages(cost: "Cost", crossed: int | None) -> list[str]:
         )
         if stage.by_dimension is None:
             continue
+        lines += _probes(stage)
         each = ", ".join(f"{n:,} for D = {d}" for d, n in stage.by_dimension.items())
         if crossed is None:
             crosses = "the frame" if stage.frames == 1 else "each frame"
@@ -112,6 +114,18 @@ def _stages(cost: "Cost", crossed: int | None) -> list[str]:
         else:
             lines.append(f"    for a border as dense as that of the grid, run before: {each}")
     return lines
+
+
+def _probes(stage: "StageCost") -> list[str]:
+    """Return a line about the runs of the probes of a refinement; none without probes."""
+    from fractal_ray.planners.probes import FACTOR_OF_MORE, HITS_FOR_MORE
+
+    if not stage.probes:
+        return []
+    frame = "" if stage.frames == 1 else " a frame"
+    first = 4 * stage.probes
+    more = f"{FACTOR_OF_MORE * first:,} more if {HITS_FOR_MORE} of the cells hold border"
+    return [f"    {first:,} of them{frame} probe {stage.probes:,} random finest cells; {more}"]
 
 
 def _depths(spec: "SweepSpec") -> list[str]:

@@ -3,15 +3,22 @@
 A cell of any level is a box, and it is occupied if its known nodes show two labels: the counts by
 level are those of a quadtree over the border, down to lattices that no raster could hold. The audit
 (`dimension/audit.py`) corrects for cells that the refinement missed: the count of a level is
-multiplied by corrected over found, and the random error of the audit widens the interval. The
-corrected count is a lower bound if there are islands that one halving does not show, so D may still
-read low then.
+multiplied by corrected over found, and the random error of the audit widens the interval.
+
+Islands that one halving does not show are not in the corrected counts; the probes bound them. An
+island that is missed at a level is missed at all finer levels too, so the missed share of the
+border is taken to grow towards finer levels. It changes D most if nothing is missed at the coarsest
+scale and as much as the bound allows at the finest. D is then larger by ``log2(upper / corrected)``
+over the number of halvings between them, and the upper end of the interval moves up by that.
+Without probes there is no such bound, and D may read low.
 
 Formula and reference are those of `box_counts.py`. Scales are in cells of the finest level; levels
 are fitted from 16 boxes along the short side to boxes of 8 cells. Boxes larger than the cells of
 level 0 are made of these cells. Blocks are tiles of 1/8 of the sides.
 """
 
+import math
+from dataclasses import replace
 from typing import Final
 
 import numpy as np
@@ -58,7 +65,7 @@ def from_refinement(
     chance = np.random.default_rng(seed).normal(size=(DRAWS, 1)) * error
     scales = np.exp2(shifts.astype(np.float64))
     boxes = min(planner.frame.cells_x, planner.frame.cells_y) * 2.0 ** (planner.levels - shifts)
-    return fit_scaling(
+    estimate = fit_scaling(
         METHOD,
         "cells",
         scales,
@@ -69,6 +76,17 @@ def from_refinement(
         fit=(boxes >= 16) & (scales >= 8),
         notes=notes,
     )
+    return estimate if audit is None else _with_missed_border(estimate, audit)
+
+
+def _with_missed_border(estimate: Estimate, audit: AuditReport) -> Estimate:
+    """Return an estimate with the upper end of its interval moved by what may have been missed."""
+    if estimate.interval is None or estimate.fit_scales is None or audit.upper is None:
+        return estimate
+    low, high = estimate.interval
+    halvings = math.log2(estimate.fit_scales[0])  # the finest scale is one cell
+    high += math.log2(audit.upper[-1] / audit.corrected[-1]) / halvings
+    return replace(estimate, interval=(low, min(2.0, high)))
 
 
 def occupied(planner: RefinePlanner) -> tuple[NDArray[np.int64], NDArray[np.float64]]:

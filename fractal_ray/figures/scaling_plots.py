@@ -85,14 +85,19 @@ def levels_figure(audit: AuditReport, *, title: str, boundary: str) -> Figure:
     """
     levels = np.arange(len(audit.found))
     counted, corrected = np.array(audit.found, float), np.array(audit.corrected)
-    reach = 1.96 * np.array(audit.stderr)
+    if audit.upper is None:  # a dataset without probes
+        above, method = 1.96 * np.array(audit.stderr), "audit (95 %)"
+        below = np.minimum(above, corrected - counted)
+    else:
+        above, method = np.array(audit.upper) - corrected, "audit; bound by probes (95 %)"
+        below = corrected - counted
     with shared_style():
         figure = new_figure((8, 6), title)
         axes = figure.subplots()
         axes.errorbar(
-            levels, corrected, np.c_[np.minimum(reach, corrected - counted), reach].T,
+            levels, corrected, np.c_[below, above].T,
             fmt="o", mfc="white", ms=9, capsize=4, color=MARK_COLOR,
-            label="with what skipped cells hide, by the audit (95 %)",
+            label=f"with what skipped cells hide, by the {method}",
         )  # fmt: skip
         axes.plot(levels, counted, "o-", color=LINE_COLOR, ms=5, label="found")
         if audit.rate is None:

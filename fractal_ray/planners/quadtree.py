@@ -13,6 +13,7 @@ of nodes and cells.
 * **Rim.** If the frame cuts the border into pieces, its rim is requested: see `rim.py`.
 * **Audit.** A fixed share of all cells, chosen by a hash of level and address, is split whatever
   the labels of its corners. Labels that differ there make boundary cells by the rule "follow".
+* **Probes.** The corners of random cells of the finest level are requested: see `probes.py`.
 
 A failed node is neither yes nor no: it differs from both, so only the four finest cells around it
 stay unknown.
@@ -21,6 +22,7 @@ stay unknown.
 from fractal_ray.plane.hashing import scramble
 from fractal_ray.planners.halo import Halo
 from fractal_ray.planners.nodes import ASKED, FAILED, HAS_BOTH_LABELS, Nodes
+from fractal_ray.planners.probes import Probes
 from fractal_ray.planners.rim import Rim
 
 
@@ -38,11 +40,20 @@ class Quadtree:
     audit
         Share of the cells that is split although no rule asks for it, 0 to 1.
     seed
-        Seed of the audit: another seed audits other cells.
+        Seed of the audit and the probes: another seed takes other cells.
+    probes
+        Number of first probes; 0 for none.
     """
 
     def __init__(
-        self, cells_x: int, cells_y: int, levels: int, halo: int, audit: float, seed: int
+        self,
+        cells_x: int,
+        cells_y: int,
+        levels: int,
+        halo: int,
+        audit: float,
+        seed: int,
+        probes: int = 0,
     ) -> None:
         self.nodes = Nodes(cells_x, cells_y, levels)
         # By level: cell y * (cells_x << level) + x -> mask of its known nodes. The two finest
@@ -52,10 +63,18 @@ class Quadtree:
         self._rim = Rim(self.nodes)
         self._threshold = int(audit * 2**64)
         self._salt = scramble((seed + 1) & 0xFFFFFFFFFFFFFFFF)
+        self._probes = Probes(self.nodes, probes, self._salt) if probes else None
+
+    @property
+    def probed(self) -> list[tuple[int, int]]:
+        """Return the (x, y) of the probed cells of the finest level; a cell can occur twice."""
+        return [] if self._probes is None else self._probes.cells
 
     def start(self) -> None:
-        """Ask for the nodes of level 0 that are not known, and for its audited cells."""
+        """Ask for the unknown nodes of level 0, of its audited cells, and of all probed cells."""
         nodes = self.nodes
+        if self._probes is not None:
+            self._probes.start()
         nodes.want_block(0, 0, 0, nodes.cells_x, nodes.cells_y)
         for y in range(nodes.cells_y):
             for x in range(nodes.cells_x):
@@ -77,6 +96,8 @@ class Quadtree:
         nodes.codes[node] = code
         if code != FAILED:
             self._rim.learn(x, y, code)
+            if self._probes is not None:
+                self._probes.learn(node)
         if self._halo is not None and code != FAILED:
             self._halo.learn(node, x, y, code, near_border)
 

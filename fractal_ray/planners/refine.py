@@ -19,6 +19,7 @@ from fractal_ray.plane.outcome import Outcome
 from fractal_ray.planners.base import Result
 from fractal_ray.planners.halo import HALOS
 from fractal_ray.planners.nodes import ASKED, FAILED, NO, YES
+from fractal_ray.planners.probes import default_probes
 from fractal_ray.planners.quadtree import Quadtree
 
 
@@ -40,7 +41,11 @@ class RefinePlanner:
     audit
         Share of the cells that are run although no rule asks for it, 0 to 1.
     seed
-        Seed of the audit's choice and of the order of level 0.
+        Seed of the audit's choice, of the probes, and of the order of level 0.
+    probes
+        Number of random cells of the finest level whose corners are run, to bound what the
+        refinement misses; five times as many follow if five of them are boundary cells
+        (`probes.py`). None: `default_probes`.
     known
         Results of points on this frame, at any level up to `levels`, that need no run.
 
@@ -59,6 +64,7 @@ class RefinePlanner:
         halo: int = 1,
         audit: float = 0.02,
         seed: int = 0,
+        probes: int | None = None,
         known: Iterable[Result] = (),
     ) -> None:
         if levels < 1:
@@ -67,10 +73,14 @@ class RefinePlanner:
             raise ValueError(f"halo must be one of {HALOS}; given {halo}")
         if not 0 <= audit <= 1:
             raise ValueError(f"audit is a share from 0 to 1; given {audit:g}")
+        if probes is None:
+            probes = default_probes(frame.cells_x, frame.cells_y, levels, audit)
+        if probes < 0:
+            raise ValueError(f"probes must be at least 0; given {probes}")
         self.frame = frame
         self.levels = levels
-        self.halo, self.audit, self.seed = halo, audit, seed
-        self.tree = Quadtree(frame.cells_x, frame.cells_y, levels, halo, audit, seed)
+        self.halo, self.audit, self.seed, self.probes = halo, audit, seed, probes
+        self.tree = Quadtree(frame.cells_x, frame.cells_y, levels, halo, audit, seed, probes)
         self._codes: dict[Outcome | None, int] = {None: FAILED}
         self._codes |= {outcome: YES if label(outcome) else NO for outcome in Outcome}
         self._todo: list[deque[int]] = [deque() for _ in range(levels + 1)]

@@ -68,7 +68,7 @@ def audits(facts: Facts) -> list[dict[str, Any]]:
         audit = frame.analysis.audit
         if audit is None:
             continue
-        levels = zip(audit.found, audit.corrected, audit.stderr, strict=True)
+        levels = zip(audit.found, audit.corrected, strict=True)
         decided = audit.audited - audit.undecided
         missed = None
         if audit.low is not None and audit.high is not None:
@@ -81,8 +81,12 @@ def audits(facts: Facts) -> list[dict[str, Any]]:
                 "surprises": f"{audit.surprises:,}",
                 "missed": missed or "nothing is known: none was run",
                 "found": f"{audit.found[-1]:,}",
-                "corrected": f"{audit.corrected[-1]:,.0f} ± {audit.stderr[-1]:,.0f}",
-                "levels": ", ".join(f"{n:,} → {c:,.0f}" for n, c, _ in levels),
+                "corrected": f"{audit.corrected[-1]:,.0f}",
+                "probes": f"{audit.hits:,} of {audit.probed:,}" if audit.upper else "none run",
+                "bound": f"{audit.found[-1]:,} to {audit.upper[-1]:,.0f}"
+                if audit.upper
+                else f"at least {audit.found[-1]:,}",
+                "levels": ", ".join(f"{n:,} → {c:,.0f}" for n, c in levels),
             }
         )
     return rows

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from fractal_ray.plane.precision import Arithmetic
+from fractal_ray.planners.probes import FACTOR_OF_MORE, HITS_FOR_MORE, default_probes
 from fractal_ray.spec.stages import PairsStage, RefineStage, TransectsStage, ZoomStage
 from fractal_ray.spec.sweep_spec import SweepSpec
 
@@ -27,6 +28,8 @@ class StageCost:
     by_dimension: dict[float, int] | None = None
     frames: int = 1
     """Largest number of its frames; `runs` and `by_dimension` count all of them, `nodes` one."""
+    probes: int = 0
+    """Number of the first probes of each frame, with 4 runs each, of a refinement."""
 
 
 @dataclass(frozen=True)
@@ -114,10 +117,14 @@ def _refinement(spec: SweepSpec, index: int, refine: RefineStage, crossed: int |
 
     Level l has N0 2^(D l) boundary cells, and each is split once. N0 is the number of cells along
     the longer side, for a border that crosses the frame once; `crossed` scales it. The audit adds
-    its share of the cells that are left whole, with 5 new nodes each.
+    its share of the cells that are left whole, with 5 new nodes each. Each probe has 4 nodes, and
+    more follow where so many finest cells are boundary cells that the first probes meet enough.
     """
     (cells_x, cells_y), levels = spec.plan.cells(index), refine.levels
     frames = spec.plan.frames(index)
+    probes = refine.probes
+    if probes is None:
+        probes = default_probes(cells_x, cells_y, levels, refine.audit)
     first = float(max(cells_x, cells_y))
     if crossed is not None:
         first *= crossed / max(spec.plan.cells(0))
@@ -125,11 +132,14 @@ def _refinement(spec: SweepSpec, index: int, refine: RefineStage, crossed: int |
     for dimension in DIMENSIONS:
         split = sum(first * 2 ** (dimension * level) for level in range(levels))
         left = cells_x * cells_y + 4 * split
-        runs = frames * (_RUNS_PER_CELL * split + 5 * refine.audit * left)
+        share = min(1.0, first * 2 ** (dimension * levels) / (cells_x * cells_y << 2 * levels))
+        drawn = probes * (1 + FACTOR_OF_MORE * (probes * share >= HITS_FOR_MORE))
+        runs = frames * (_RUNS_PER_CELL * split + 5 * refine.audit * left + 4 * drawn)
         by_dimension[dimension] = round(runs)
     runs = by_dimension[1.3]
     nodes = (cells_x << levels) + 1, (cells_y << levels) + 1
-    return StageCost("refine", nodes, runs, runs * tokens_per_run(spec), by_dimension, frames)
+    tokens = runs * tokens_per_run(spec)
+    return StageCost("refine", nodes, runs, tokens, by_dimension, frames, probes)
 
 
 def _zoom(spec: SweepSpec, index: int, zoom: ZoomStage) -> StageCost:

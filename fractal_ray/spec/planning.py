@@ -189,6 +189,7 @@ def _refine(
         halo=refine.halo,
         audit=refine.audit,
         seed=refine.seed,
+        probes=refine.probes,
         known=known,
     )
 

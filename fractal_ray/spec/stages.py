@@ -7,7 +7,9 @@ from pydantic import (
     AfterValidator,
     BeforeValidator,
     Field,
+    SerializerFunctionWrapHandler,
     field_validator,
+    model_serializer,
     model_validator,
 )
 
@@ -142,13 +144,26 @@ class RefineStage(Model):
     """Effort to find islands that no point has touched: 0 none, 1 the usual, 2 more."""
     audit: float = Field(default=0.02, ge=0, le=1)
     """Share of the cells away from the border that is run too, to measure how much is missed."""
+    probes: int | None = Field(default=None, ge=0)
+    """Number of random finest cells that are run, to bound the border that is missed.
+
+    None: half of the cells along the longer side of the finest lattice; 0 if `audit` is 0. Five
+    times as many follow if five of them are boundary cells.
+    """
     seed: int = Field(default=0, ge=0)
-    """Seed of the audit; another seed audits other cells."""
+    """Seed of the audit and the probes; another seed takes other cells."""
 
     @property
     def idle_seed(self) -> str | None:
         """Return the reason for which the seed changes no point; None if it is used."""
-        return None if self.audit else "it draws the cells of the audit, and audit is 0"
+        if self.audit or self.probes:
+            return None
+        return "it draws the cells of the audit, and audit is 0"
+
+    @model_serializer(mode="wrap")
+    def _without_default(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        # A spec that names no probes is still dumped as it was before this key existed.
+        return {k: v for k, v in dump(self).items() if k != "probes" or v is not None}
 
 
 class TransectsStage(Model):

@@ -80,6 +80,7 @@ def planners(draw: st.DrawFn) -> tuple[Callable[..., RefinePlanner], Labels]:
         "halo": draw(st.sampled_from(HALOS)),
         "audit": draw(st.sampled_from([0.0, 0.1, 0.5])),
         "seed": draw(st.integers(-5, 5)),
+        "probes": draw(st.sampled_from([0, 2, 30])),
     }
     return lambda **changes: RefinePlanner(shape, levels, label, **{**options, **changes}), labels
 
@@ -199,7 +200,13 @@ def test_the_audit_report_adds_up(case: tuple[Callable[..., RefinePlanner], Labe
     assert 0 <= report.surprises + report.undecided <= report.audited <= report.skipped
     assert all(f <= c for f, c in zip(report.found, report.corrected, strict=True))
     assert len(report.found) == planner.levels + 1
-    bare = make(audit=0.0)
+    if planner.probes:
+        assert report.upper is not None
+        assert all(c <= u for c, u in zip(report.corrected, report.upper, strict=True))
+        assert 0 <= report.hits <= report.probed <= len(planner.tree.probed)
+    else:
+        assert (report.probed, report.hits, report.upper) == (0, 0, None)
+    bare = make(audit=0.0, probes=0)
     drive(bare, labels, random.Random(0), 7)
     assert report.skipped == len(whole_and_open(bare))
     if planner.audit == 0:
@@ -268,9 +275,21 @@ def literally(planner: RefinePlanner, labels: Labels) -> set[tuple[int, int]]:
         shown = [labels[y, x] for x, y in around if (x, y) in known and labels[y, x] >= 0]
         if sum(a != b for a, b in itertools.pairwise(shown)) >= 3:
             more |= set(around)
+        more |= probed(planner, labels, known)
         if more <= known:
             return known
         known |= more
+
+
+def probed(
+    planner: RefinePlanner, labels: Labels, known: set[tuple[int, int]]
+) -> set[tuple[int, int]]:
+    """List the corners of the first probes, and those of all once five of the first are mixed."""
+    cells = [corners((planner.levels, *cell), planner.levels) for cell in planner.tree.probed]
+    first = cells[: planner.probes]
+    mixed = [{0, 1} <= {int(labels[y, x]) for x, y in cell & known} for cell in first]
+    assert len(cells) == planner.probes * (6 if sum(mixed) >= 5 else 1) or not cells[0] <= known
+    return set().union(*(cells if sum(mixed) >= 5 else first))
 
 
 def rim(labels: Labels) -> list[tuple[int, int]]:

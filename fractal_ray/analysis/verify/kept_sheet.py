@@ -147,6 +147,9 @@ def _key(data: FrameData) -> dict[str, Any]:
     spec, base = data.sweep.spec, stage_of(data.lattice.frame.id)
     whole = spec.model_dump(mode="json", exclude_none=True)
     stages = whole["stages"]
+    for stage in stages:
+        if stage.get("refine", {}).get("probes") == 0:  # as in sheets from before there were probes
+            del stage["refine"]["probes"]
     return {
         "frame": data.lattice.frame.id,
         "label": whole["label"],

@@ -179,7 +179,7 @@ class TestRefusals:
     def test_what_the_dataset_has_not(self, first_map: Sweep) -> None:
         with pytest.raises(SweepError, match="no frames of zooms"):
             draw(first_map, "zooms")
-        with pytest.raises(SweepError, match="--force gives dimensions without"):
+        with pytest.raises(SweepError, match="--force gives dimensions that"):
             draw(first_map, "against-steps")
         with pytest.raises(SweepError, match="there is no frame 7"):
             draw(first_map, "panels", frame=7)
@@ -274,6 +274,9 @@ class TestScaling:
         bars = axes.collections[0].get_segments()
         # Downwards no further than what was found.
         assert [bar[:, 1].tolist() for bar in bars] == [[4, 4], [9, 15.92], [24.12, 35.88]]
+        bound = replace(audit, probed=7, hits=1, upper=(4.0, 14.0, 60.0))
+        bars = levels_figure(bound, title="", boundary="").axes[0].collections[0].get_segments()
+        assert [bar[:, 1].tolist() for bar in bars] == [[4, 4], [9, 14], [20, 60]]
         empty = replace(audit, rate=None, found=(0, 0), corrected=(0.0, 0.0), stderr=(0.0, 0.0))
         assert "nothing is said" in texts(levels_figure(empty, title="", boundary="stable"))
 

@@ -75,7 +75,7 @@ def recall(planner: RefinePlanner, truth: Labels) -> float:
 @pytest.mark.parametrize("halo", [0, 1, 2])
 def test_a_smooth_border_is_found_whole_for_a_fraction(halo: int) -> None:
     truth = dense("disc", 256)
-    planner = RefinePlanner(frame(16), 4, trained, halo=halo)
+    planner = RefinePlanner(frame(16), 4, trained, halo=halo, probes=0)
     share = refine(planner, truth) / truth.size
     assert (filled(planner)[0] == truth).all()
     assert share < 0.05
@@ -253,6 +253,7 @@ def test_an_audit_cannot_be_judged_before_the_end() -> None:
         ({"halo": 3}, r"halo must be one of \(0, 1, 2\); given 3"),
         ({"audit": 1.5}, "audit is a share from 0 to 1; given 1.5"),
         ({"audit": float("nan")}, "audit is a share"),
+        ({"probes": -1}, "probes must be at least 0; given -1"),
     ],
 )
 def test_mistakes_are_refused(options: dict[str, float], words: str) -> None:

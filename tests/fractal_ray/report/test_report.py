@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -193,7 +194,13 @@ class TestNumbers:
         assert audit is not None
         row = sections.audits(border)[0]
         assert row["missed"] == f"{audit.low:.2%} to {audit.high:.2%}"
-        assert row["corrected"] == f"{audit.corrected[-1]:,.0f} ± {audit.stderr[-1]:,.0f}"
+        # The dataset was begun before there were probes.
+        assert row["corrected"] == f"{audit.corrected[-1]:,.0f}"
+        assert (row["probes"], row["bound"]) == ("none run", f"at least {audit.found[-1]:,}")
+        probed = replace(audit, probed=96, hits=2, upper=(*audit.corrected[:-1], 2000.4))
+        frame = SimpleNamespace(number=0, analysis=SimpleNamespace(audit=probed))
+        row = sections.audits(SimpleNamespace(frames=[frame]))[0]  # type: ignore[arg-type]
+        assert (row["probes"], row["bound"]) == ("2 of 96", f"{audit.found[-1]:,} to 2,000")
 
     def test_the_spec_comes_back(self, border: Facts, page: str) -> None:
         read = Read(page)
