@@ -34,6 +34,8 @@ def read_zooms(store: Store) -> list[Zoom]:
         content = json.loads(text)
         zooms = [Zoom.from_json(zoom) for zoom in content["zooms"]]
         _check(content["schema_version"], zooms)
+    except SweepError:  # a pointer of git-lfs, named with its remedy
+        raise
     except (ValueError, KeyError, TypeError, ArithmeticError, AttributeError) as error:
         raise SweepError(
             f"{store.location}/{FILE} is damaged ({error}); restore it from a copy, or delete it:"

@@ -9,6 +9,7 @@ import pyarrow.parquet as pq
 
 from fractal_ray.dataset.rows import BEFORE_COLUMNS
 from fractal_ray.errors import SweepError
+from nanochat.files.git_lfs import is_pointer, pointer_message
 
 
 def filesystem_at(location: str) -> tuple[pafs.FileSystem, str]:
@@ -89,9 +90,27 @@ DROP_REPEATED = {"points": drop_repeated_points, "failures": drop_repeated_failu
 """Functions that drop repeated rows, by kind of part."""
 
 
+def refuse_git_lfs_pointer(path: str) -> None:
+    """Refuse a file of this machine that is a pointer of git-lfs; others are left to their reader.
+
+    Raises
+    ------
+    SweepError
+        The message has the command that fetches the file.
+    """
+    if is_pointer(Path(path)):
+        raise SweepError(pointer_message(Path(path)))
+
+
 def corrupt_message(bad: list[str], total: int) -> str:
     """Return the message for parts that cannot be read."""
     names = "\n".join(f"  {part}" for part in bad)
+    pointers = [Path(part) for part in bad if is_pointer(Path(part))]
+    if pointers:  # restoring or deleting them is not needed
+        return (
+            f"{len(bad)} of {total} parts of the dataset cannot be read:\n{names}\n"
+            f"{len(pointers)} of them were not fetched: {pointer_message(pointers[0])}"
+        )
     return (
         f"{len(bad)} of {total} parts of the dataset cannot be read:\n{names}\n"
         "Their points count as not run. To go on without them: --skip-corrupt. To mend it: restore"

@@ -228,6 +228,7 @@ class Store:
                 if part_files.is_readable(self.filesystem, part):
                     raise
                 if not skip_corrupt:
+                    part_files.refuse_git_lfs_pointer(part)
                     raise SweepError(
                         f"{part} cannot be read: {error}\nTo go on without it: --skip-corrupt. To"
                         " mend it: restore it from a copy, or delete it and run the sweep again."
@@ -252,6 +253,7 @@ class Store:
         path = f"{self.root}/{name}"
         if self.filesystem.get_file_info(path).type != pafs.FileType.File:
             return None
+        part_files.refuse_git_lfs_pointer(path)
         with self.filesystem.open_input_stream(path) as stream:
             return stream.read().decode()
 

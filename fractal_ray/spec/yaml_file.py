@@ -16,6 +16,7 @@ from fractal_ray.spec.sweep_spec import SweepSpec
 from fractal_ray.spec.workloads import KINDS
 from fractal_ray.spec.yaml_loader import parse_yaml
 from fractal_ray.workloads.section import Model
+from nanochat.files.git_lfs import is_pointer, pointer_message
 
 
 def load_spec(path: str | Path, overrides: Iterable[str] = ()) -> SweepSpec:
@@ -40,6 +41,8 @@ def load_spec(path: str | Path, overrides: Iterable[str] = ()) -> SweepSpec:
         raise SweepError(
             f"no spec at {file}{here}; give a sweep's YAML, or the folder of its dataset"
         )
+    if is_pointer(file):
+        raise SweepError(pointer_message(file))
     try:
         raw = parse_yaml(file.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:

@@ -22,13 +22,22 @@ def refuse_pointer(path: Path, name: str = "") -> None:
     name
         Name of the file in the message, in place of its path.
     """
+    if is_pointer(path):
+        raise NanochatError(pointer_message(path, name))
+
+
+def is_pointer(path: Path) -> bool:
+    """Return True for a pointer of git-lfs; False for a file that cannot be opened."""
     try:
         with path.open("rb") as file:
-            beginning = file.read(max(map(len, _BEGINNINGS)))
+            return file.read(max(map(len, _BEGINNINGS))).startswith(_BEGINNINGS)
     except OSError:
-        return
-    if beginning.startswith(_BEGINNINGS):
-        raise NanochatError(
-            f"{name or path} is a pointer of git-lfs: the file itself was not fetched; run"
-            f" `git -C {shlex.quote(str(path.parent))} lfs pull`"
-        )
+        return False
+
+
+def pointer_message(path: Path, name: str = "") -> str:
+    """Return the sentence about a pointer, with the command that fetches the file."""
+    return (
+        f"{name or path} is a pointer of git-lfs: the file itself was not fetched; run"
+        f" `git -C {shlex.quote(str(path.parent))} lfs pull`"
+    )

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fractal_ray.errors import SweepError
+from nanochat.files.git_lfs import is_pointer, pointer_message
 
 PAPER = Path(__file__).with_name("paper_draw.npz")
 """File with the draw `paper`."""
@@ -120,6 +121,8 @@ def _read(path: Path, source: str) -> dict[str, Any]:
         with np.load(path, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
     except (OSError, ValueError, EOFError) as error:
+        if is_pointer(path):
+            raise SweepError(f"draw {pointer_message(path)}") from error
         raise SweepError(f"draw {source} cannot be read: {error}") from error
     missing = {"theta0", "theta1", "x", "y"} - set(arrays)
     if missing:

@@ -1,5 +1,6 @@
 """The store: layout, other readers, parts that cannot be read, parts of older versions."""
 
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -14,11 +15,14 @@ import pytest
 from fractal_ray.analysis.compare.sweeps import compare
 from fractal_ray.analysis.summary import analyze
 from fractal_ray.dataset.compaction import compact
+from fractal_ray.dataset.frames_file import read_zooms
+from fractal_ray.dataset.header import read_header
 from fractal_ray.dataset.rows import POINTS_SCHEMA, Evaluation, Failure, Origin
 from fractal_ray.dataset.store import Store
 from fractal_ray.errors import SweepError
 from fractal_ray.plane.axes import Point
 from fractal_ray.plane.outcome import Outcome, RunRecord
+from fractal_ray.spec.yaml_file import load_spec
 from fractal_ray.sweep import Sweep
 from tests.fractal_ray.sample_workloads import Broken
 
@@ -236,3 +240,38 @@ def test_a_sweep_of_before_goes_on(make_sweep: Callable[..., Sweep]) -> None:
     as_before(new.store())
     found = compare(new, fresh)
     assert (found.run_in_both, found.agree.count, found.agree.total) == (289, 289, 289)
+
+
+POINTER = "version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n"
+
+
+def test_parts_that_git_lfs_did_not_fetch_are_refused_with_the_command(tmp_path: Path) -> None:
+    store = Store(str(tmp_path))
+    store.append([evaluation(1)])
+    store.append([evaluation(2, level=1)])
+    part = sorted(tmp_path.rglob("*.parquet"))[1]
+    part.write_text(POINTER)
+    message = (
+        rf"1 of 2 parts .*\n.*\n1 of them .* run `git -C {re.escape(str(part.parent))} lfs pull`$"
+    )
+    with pytest.raises(SweepError, match=message):
+        store.read()
+    with pytest.raises(SweepError, match=r"is a pointer of git-lfs: .* lfs pull`$"):
+        list(store.new_parts("points", ["point_id"], set()))
+    assert store.read(skip_corrupt=True).num_rows == 1
+
+
+@pytest.mark.parametrize("name", ["sweep.json", "frames.json"])
+def test_files_beside_the_parts_that_git_lfs_did_not_fetch_are_named(
+    tmp_path: Path, name: str
+) -> None:
+    (tmp_path / name).write_text(POINTER)
+    read = {"sweep.json": read_header, "frames.json": read_zooms}[name]
+    with pytest.raises(SweepError, match=rf"{name} is a pointer of git-lfs: .* lfs pull`$"):
+        read(Store(str(tmp_path)))
+
+
+def test_a_spec_that_git_lfs_did_not_fetch_is_named(tmp_path: Path) -> None:
+    (tmp_path / "sweep.yaml").write_text(POINTER)
+    with pytest.raises(SweepError, match=r"sweep\.yaml is a pointer of git-lfs: .* lfs pull`$"):
+        load_spec(str(tmp_path / "sweep.yaml"))

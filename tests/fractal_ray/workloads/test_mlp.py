@@ -396,6 +396,9 @@ def test_draws_that_do_not_fit_are_refused(tmp_path: Path) -> None:
     (tmp_path / "text.npz").write_text("no archive")
     with pytest.raises(SweepError, match="cannot be read"):
         make_draw(str(tmp_path / "text.npz"), width=16, examples=9, batch=None, steps=5)
+    (tmp_path / "text.npz").write_text("version https://git-lfs.github.com/spec/v1\n")
+    with pytest.raises(SweepError, match=r"text\.npz is a pointer of git-lfs: .* lfs pull`$"):
+        make_draw(str(tmp_path / "text.npz"), width=16, examples=9, batch=None, steps=5)
     np.savez(tmp_path / "half.npz", theta0=np.zeros((2, 2)), x=np.zeros((3, 2)))
     with pytest.raises(SweepError, match="lacks theta1, y"):
         make_draw(str(tmp_path / "half.npz"), width=2, examples=3, batch=None, steps=5)

@@ -22,7 +22,7 @@ POINTER = "version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 123
 def _check(path: Path, read: Callable[[], Any], content: str = POINTER) -> None:
     path.write_text(content)
     command = re.escape(f"`git -C '{path.parent}' lfs pull`")
-    message = rf"{path.name} is a pointer of git-lfs: .* was not fetched; run {command}$"
+    message = rf"{path.name} is a pointer of git-lfs: .* was not fetched; run {command}(; .*)?$"
     with pytest.raises(NanochatError, match=message):
         read()
 
