@@ -10,11 +10,12 @@ from fractal_ray.dataset.frames_file import FILE
 from fractal_ray.dataset.header import HEADER, read_header
 from fractal_ray.dataset.secrets import cleaned, without_secrets
 from fractal_ray.dataset.store import Store
+from nanochat.files.links import files_below, leads_out
 
 _FOLDERS: Final = ("points", "failures", "verify", "figures")
 
 
-def add_dataset(artifact: Any, store: Store, *, copied: bool) -> None:
+def add_dataset(artifact: Any, store: Store, *, copied: bool) -> list[str]:
     """Put the dataset, its figures and its verification sheets into an artifact.
 
     Parameters
@@ -28,20 +29,27 @@ def add_dataset(artifact: Any, store: Store, *, copied: bool) -> None:
     copied
         True if W&B copies the files now: they may be sent much later, and the sweep may be
         resumed in the meantime.
+
+    Returns
+    -------
+    list of str
+        Names of links that were left out, because they lead out of the dataset's folder.
     """
     if not isinstance(store.filesystem, LocalFileSystem):
         # A W&B reference would need the library of each kind of storage.
         with artifact.new_file("location.txt") as file:
             file.write(without_secrets(store.location) + "\n")
-        return
+        return []
     how: Any = {"skip_cache": True, "policy": "mutable" if copied else "immutable"}
     root = Path(store.root)
     header = read_header(store)
     if header is not None:
         with artifact.new_file(HEADER) as file:
             file.write(json.dumps(cleaned(header), indent=2) + "\n")
-    if (root / FILE).is_file():
-        artifact.add_file(str(root / FILE), name=FILE, **how)
-    for name in _FOLDERS:
-        if (root / name).is_dir():
-            artifact.add_dir(str(root / name), name=name, **how)
+    paths = [root / FILE] if (root / FILE).is_file() else []
+    paths += [path for name in _FOLDERS for path in files_below(root / name)]
+    out = {path for path in paths if leads_out(path, root)}
+    for path in paths:
+        if path not in out:
+            artifact.add_file(str(path), name=path.relative_to(root).as_posix(), **how)
+    return sorted(path.relative_to(root).as_posix() for path in out)

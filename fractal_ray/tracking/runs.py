@@ -157,7 +157,12 @@ class Runs:
         artifact = wandb.Artifact(
             f"{self._spec.name}-results", type="sweep-results", metadata=numbers
         )
-        add_dataset(artifact, self._store, copied=self._target["mode"] == "offline")
+        copied = self._target["mode"] == "offline"
+        if left_out := add_dataset(artifact, self._store, copied=copied):
+            self._say(
+                "W&B: not sent, because links lead out of the dataset's folder:"
+                f" {', '.join(left_out[:3])}{', ...' if len(left_out) > 3 else ''}"
+            )
         run.log_artifact(artifact)
         run.finish()
 

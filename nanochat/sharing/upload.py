@@ -12,6 +12,7 @@ from typing import TypeVar
 
 from nanochat.errors import NanochatError
 from nanochat.files.hub import split_revision
+from nanochat.files.links import leads_out
 from nanochat.files.retry import (
     command_online,
     is_network_fault,
@@ -136,12 +137,17 @@ def upload_model(
                 "repository holds one; upload the midtraining checkpoint to a repository of its own"
             )
         files |= mid.files("mid_")
+    card = model.folder / "README.md"
+    if card.is_file() and leads_out(card, model.folder):
+        raise NanochatError(
+            f"{card} is a link to {card.resolve()}, outside of the model's folder: put the file in"
+            " its place, or remove the link and a card is made"
+        )
     if token is None and get_token() is None:
         raise NanochatError(f"no token for the Hugging Face hub: {_LOG_IN}")
     with tempfile.TemporaryDirectory() as made:
         write_published_tokenizer(model.tokenizer, Path(made))
         files |= {f"tokenizer/{name}": Path(made) / name for name in TOKENIZER_FILES}
-        card = model.folder / "README.md"
         if not card.is_file():
             card = Path(made) / "README.md"
             card.write_bytes(_card(repo, model.checkpoint).encode(errors="backslashreplace"))

@@ -6,7 +6,7 @@ import subprocess
 import zipfile
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from fractal_ray.errors import SweepError
@@ -14,6 +14,7 @@ from fractal_ray.errors import SweepError
 # Equal files must give an equal package, which Ray then does not upload a second time.
 _TIME = (1980, 1, 1, 0, 0, 0)
 _CHUNK = 1 << 20
+_NAMED = 8  # links that a message names
 
 
 @dataclass(frozen=True)
@@ -29,11 +30,14 @@ class Shipment:
         Bytes of each file by its path below `root`, with forward slashes, in order.
     untracked
         Files that git neither tracks nor ignores; they are not shipped.
+    links
+        The links among the files, which are shipped as the files that they lead to, with these.
     """
 
     root: Path
     sizes: Mapping[str, int]
     untracked: tuple[str, ...]
+    links: Mapping[str, str] = field(default_factory=dict)
 
     def __contains__(self, name: str) -> bool:
         """Return True if a file, or a file below a folder, is shipped."""
@@ -83,7 +87,8 @@ def gather(include: Iterable[str] = ()) -> Shipment:
     Raises
     ------
     SweepError
-        When git fails, or an included path does not exist or lies outside of the root.
+        When git fails, an included path does not exist or lies outside of the root, or a link that
+        `include` does not name leads out of the root.
     """
     here = Path.cwd()
     top = _git(here, "rev-parse", "--show-toplevel")
@@ -95,12 +100,46 @@ def gather(include: Iterable[str] = ()) -> Shipment:
         tracked = _names(root, "--cached", "--recurse-submodules")
         untracked = _names(root, "--others", "--exclude-standard")
     files = {name for name in tracked if (root / name).is_file()}
-    files.update(_included(root, include))
+    included = [*include]
+    files.update(_included(root, included))
+    ends = {name: _end(root, root / name) for name in sorted(files)}
+    links = {name: end for name, end in ends.items() if end != name}
+    _refuse_links_out(root, links, {_end(root, Path(path)) for path in included})
     return Shipment(
         root,
         {name: (root / name).stat().st_size for name in sorted(files)},
         tuple(name for name in untracked if name not in files),
+        links,
     )
+
+
+def _end(root: Path, path: Path) -> str:
+    """Return the place of a file with all links followed: below the root, or a whole path.
+
+    The folder ``.git`` counts as outside of the root: it may hold keys, and is never shipped.
+    """
+    whole, top = path.resolve(), root.resolve()
+    below = whole.relative_to(top) if whole.is_relative_to(top) else None
+    return str(whole) if below is None or ".git" in below.parts else below.as_posix()
+
+
+def _refuse_links_out(root: Path, links: Mapping[str, str], included: set[str]) -> None:
+    """Refuse links that lead out of the root, unless an included path leads there too."""
+    lines = [
+        f"  {name} -> {end}"
+        for name, end in links.items()
+        if end.startswith("/") and not any(Path(end).is_relative_to(path) for path in included)
+    ]
+    if not lines:
+        return
+    if len(lines) > _NAMED:
+        lines[_NAMED:] = [f"  and {len(lines) - _NAMED} more"]
+    mend = (
+        "A job would take along the files there. Take the link out of git (git rm --cached PATH),"
+        " put the file in its place, or ask for it by the path of the link: --include PATH"
+    )
+    first = f"nothing was sent, because links lead out of {root}:"
+    raise SweepError("\n".join([first, *lines, mend]))
 
 
 def _git(folder: Path, *arguments: str) -> str | None:
@@ -249,10 +288,16 @@ def describe(shipment: Shipment, size: int | None = None) -> list[str]:
     count = _files(len(shipment.sizes))
     lines = [f"package: {count} of {shipment.root}, {size_text(whole)}{zipped}; the largest:"]
     lines += [f"  {size_text(part):>10}  {path}" for path, part in offenders(shipment.sizes)]
+    if links := [f"{name} -> {end}" for name, end in shipment.links.items()]:
+        lines.append(f"shipped as the files that they lead to: {_first(links)}")
     if left := shipment.untracked:
-        names = ", ".join(left[:3]) + (", ..." if len(left) > 3 else "")
-        lines.append(f"not shipped: {_files(len(left))} that git does not track: {names}")
+        count = _files(len(left))
+        lines.append(f"not shipped: {count} that git does not track: {_first(left)}")
     return lines
+
+
+def _first(names: Sequence[str]) -> str:
+    return ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
 
 
 def _files(count: int) -> str:

@@ -26,7 +26,7 @@ from fractal_ray.cli.main import main
 from fractal_ray.engine.jobs import client as job_client
 from fractal_ray.engine.jobs import submit as jobs
 from fractal_ray.engine.jobs.client import connect
-from fractal_ray.engine.jobs.package import Shipment, gather, offenders, write_package
+from fractal_ray.engine.jobs.package import Shipment, describe, gather, offenders, write_package
 from fractal_ray.engine.jobs.request import check_id, job_environment
 from fractal_ray.errors import SweepError
 from tests.fractal_ray.conftest import raw_spec
@@ -171,6 +171,62 @@ def test_untracked_files_stay_unless_included(
     shutil.copy("specs/disc.yaml", outside)
     code, said = submit(str(outside), "--dry-run", "--", *KEPT)
     assert (code, "lies outside of" in said) == (2, True)
+
+
+def test_links_out_of_the_repository_are_refused_by_name(
+    repository: Path, submit: Callable[..., tuple[int, str]], tmp_path: Path
+) -> None:
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "credentials").write_text("SECRET")
+    (outside / "deeper").symlink_to(repository.parent)
+    notes, data = repository / "notes.txt", repository / "data"
+    data.symlink_to(outside)
+    for target in (outside / "credentials", repository / ".git" / "config"):
+        notes.unlink(missing_ok=True)
+        notes.symlink_to(target)
+        git(repository, "add", "notes.txt")
+        code, said = submit("specs/disc.yaml", "--dry-run", "--", *KEPT)
+        assert (code, f"links lead out of {repository}:\n  notes.txt -> {target}" in said) == (
+            2,
+            True,
+        )
+        assert "git rm --cached PATH" in said
+        code, said = submit("specs/disc.yaml", "--dry-run", "--include", ".", "--", *KEPT)
+        assert (code, f"  notes.txt -> {target}" in said) == (2, True)
+        code, said = submit("specs/disc.yaml", "--dry-run", "--include", "notes.txt", "--", *KEPT)
+        assert code == 0, said
+        assert f"shipped as the files that they lead to: notes.txt -> {target}" in said
+    git(repository, "rm", "--cached", "-q", "notes.txt")
+    notes.unlink()
+    code, said = submit("specs/disc.yaml", "--dry-run", "--include", "data", "--", *KEPT)
+    assert code == 0, said
+    (outside / "more").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "elsewhere").write_text("SECRET")
+    code, said = submit("specs/disc.yaml", "--dry-run", "--include", "data", "--", *KEPT)
+    assert (code, f"  data/more -> {tmp_path / 'elsewhere'}" in said) == (2, True)
+
+
+def test_links_inside_the_repository_are_shipped_as_their_content(repository: Path) -> None:
+    Path("specs/same.yaml").symlink_to("disc.yaml")
+    Path("all").symlink_to("specs")
+    git(repository, "add", ".")
+    shipment = gather(["all"])
+    assert shipment.links == {
+        "all/disc.yaml": "specs/disc.yaml",
+        "all/same.yaml": "specs/disc.yaml",
+        "specs/same.yaml": "specs/disc.yaml",
+    }
+    write_package(shipment, repository / ".git" / "1.zip", 1 << 20)
+    with zipfile.ZipFile(repository / ".git" / "1.zip") as package:
+        texts = {name: package.read(name) for name in package.namelist()}
+    assert (
+        texts["specs/same.yaml"] == texts["all/same.yaml"] == Path("specs/disc.yaml").read_bytes()
+    )
+    assert (
+        "shipped as the files that they lead to: all/disc.yaml -> specs/disc.yaml, "
+        in "\n".join(describe(shipment))
+    )
 
 
 def test_outside_of_git_only_what_is_included_is_shipped(

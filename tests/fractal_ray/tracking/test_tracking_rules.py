@@ -361,16 +361,22 @@ def test_a_copy_of_a_dataset_does_not_tell_the_keys_of_its_storage(
         def add_file(self, path: str, name: str, **how: Any) -> None:
             added[name] = Path(path)
 
-        def add_dir(self, path: str, name: str, **how: Any) -> None:
-            added.update({f"{name}/{each.name}": each for each in Path(path).rglob("*.*")})
-
-    add_dataset(Artifact(), sweep.store(), copied=False)
+    assert add_dataset(Artifact(), sweep.store(), copied=False) == []
     assert len(added) == 2
     assert not [name for name, path in added.items() if b"SECRET" in path.read_bytes()]
     given = json.loads(added["sweep.json"].read_text())
     assert given["spec"].pop("storage") == "s3://bucket/sweeps"
     del header["spec"]["storage"]
     assert given == header
+    root, sent = Path(sweep.store().root), set(added)
+    (tmp_path / "credentials").write_text("SECRET")
+    (root / "figures").mkdir()
+    (root / "figures" / "map.png").symlink_to(tmp_path / "credentials")
+    (root / "figures" / "all").symlink_to(tmp_path)
+    (root / "figures" / "same.json").symlink_to(root / "sweep.json")
+    left_out = add_dataset(Artifact(), sweep.store(), copied=False)
+    assert left_out == ["figures/map.png"]
+    assert set(added) == sent | {"figures/same.json"}
 
 
 def test_of_a_dataset_elsewhere_only_the_place_is_told(tmp_path: Path) -> None:

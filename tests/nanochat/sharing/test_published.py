@@ -215,6 +215,13 @@ def test_steps_gather_and_a_written_card_is_taken(
         upload_folder(folder, "some/model")
     assert {"model_000400.pt", "model_000700.pt"} <= hub.repos[REPO].keys()
     assert hub.repos[REPO]["README.md"] == b"my own"
+    (folder.parent / "notes").write_text("SECRET")
+    (folder / "README.md").unlink()
+    (folder / "README.md").symlink_to(folder.parent / "notes")
+    with pytest.raises(NanochatError, match=r"README.md is a link to .*notes, outside of"):
+        upload_folder(folder, "some/model", step=700)
+    (folder / "README.md").unlink()
+    (folder / "README.md").write_text("my own")
     upload_folder(folder, "some/model", step=700)  # nothing is new
     assert len(hub.commits) == 2
 
