@@ -73,7 +73,7 @@ _USUAL_TYPES = frozenset(
 )
 """Types of a record's values, in the order of `_VALUES`, that need no trial."""
 _FLOAT32, _BITS = np.dtype(np.float32), 31
-BEFORE_COLUMNS: Mapping[str, int | str] = {"side_by_side": 1, "kernels": ""}
+BEFORE_COLUMNS: Mapping[str, int | str] = {"side_by_side": 1, "kernels": "", "run": ""}
 """Values assumed for rows written before these columns existed.
 
 `deterministic` stays null in such rows, because the recipe of their sweep gives it.
@@ -85,6 +85,7 @@ FAILURES_SCHEMA = pa.schema(
         ("error", pa.string()),
         ("traceback", pa.string()),
         ("gave_up", pa.bool_()),
+        ("run", pa.string()),
         *_WHO,
     ]
 )
@@ -119,7 +120,7 @@ class Failure:
 
     `kind` is "error" (an exception), "out_of_memory", "lost_worker" (the process ended),
     "lost_node" or "timed_out" (the worker hung). `gave_up` is True on the last row of a point that
-    is not tried again.
+    is not tried again by `run`, the token of the driver that wrote the row.
     """
 
     origin: Origin
@@ -127,6 +128,7 @@ class Failure:
     error: str
     traceback: str
     gave_up: bool
+    run: str = ""
 
 
 def unwritable_records(records: Sequence[Any]) -> dict[int, str]:
@@ -215,5 +217,6 @@ def failures_table(rows: list[Failure]) -> pa.Table:
     columns: dict[str, Any] = _where(rows)
     for name in ("kind", "error", "traceback"):
         columns[name] = [_text(getattr(row, name)) for row in rows]
-    columns["gave_up"] = [row.gave_up for row in rows]
+    for name in ("gave_up", "run"):
+        columns[name] = [getattr(row, name) for row in rows]
     return pa.table(columns, schema=FAILURES_SCHEMA)

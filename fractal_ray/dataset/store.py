@@ -12,7 +12,6 @@ import re
 import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -242,11 +241,6 @@ class Store:
         """Return the names of the small files in a folder beside the dataset."""
         selector = pafs.FileSelector(f"{self.root}/{folder}", allow_not_found=True)
         return sorted(info.base_name for info in self.filesystem.get_file_info(selector))
-
-    def modified_at(self, name: str) -> datetime | None:
-        """Return the time at which a small file was last written; None if it is not known."""
-        changed = self.filesystem.get_file_info(f"{self.root}/{name}").mtime
-        return None if changed is None else changed.astimezone(UTC)
 
     def read_text(self, name: str) -> str | None:
         """Return the text of a small file beside the dataset; None without the file."""

@@ -46,6 +46,7 @@ class Dispatcher:
         self._spec = spec
         self._clock = clock
         generation = spec.claim.generation if spec.claim is not None else 0
+        self._run = spec.claim.token if spec.claim is not None else ""
         store = Store(spec.location, spec.metadata, generation)
         zooms = frame_file.read_zooms(store)
         self._writer = Writer(spec, store, clock, len(zooms))
@@ -377,7 +378,7 @@ class Dispatcher:
     def _record(self, origin: Origin, failure: RunFailure, *, gave_up: bool = False) -> None:
         self._tally.failures += 1
         self._writer.add_failure(
-            Failure(origin, failure.kind, failure.error, failure.traceback, gave_up)
+            Failure(origin, failure.kind, failure.error, failure.traceback, gave_up, self._run)
         )
 
     def _origin(self, pending: PendingPoint, result: TileResult | None) -> Origin:

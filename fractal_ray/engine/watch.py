@@ -7,13 +7,14 @@ frame. Stage, counts and end thus equal those that the run itself shows, without
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
-from datetime import datetime
 
 import pyarrow as pa
 
 from fractal_ray.analysis.sweep_data import SweepData
+from fractal_ray.dataset.driver_lease import SECONDS as LEASE_SECONDS
+from fractal_ray.dataset.driver_lease import Driver
+from fractal_ray.dataset.driver_lease import read as read_driver
 from fractal_ray.dataset.frames_file import read_zooms
-from fractal_ray.dataset.header import HEADER
 from fractal_ray.dataset.relabel import outcomes
 from fractal_ray.dataset.store import Store
 from fractal_ray.engine.progress import Progress
@@ -53,12 +54,14 @@ class Watch:
         self._seen_parts: dict[str, set[str]] = {"points": set(), "failures": set()}
         self._clock = clock
         self._known: dict[Values, Outcome] = {}
-        self._given_up: dict[Values, datetime] = {}
+        self._given_up: dict[Values, set[str]] = {}  # the runs that gave a point up
         self._tally = Tally()
         self._since: float | None = None  # the end of the first look
         self._trained = self._longest = 0.0
         self._news = clock()
-        self._run_began: datetime | None = None
+        self._driver: Driver | None = None
+        self._renewed = clock()
+        self._run = ""  # the token of the driver that runs the sweep now; "" without one
         self._plan([])
 
     def look(self) -> Progress:
@@ -116,18 +119,29 @@ class Watch:
     # Reading --------------------------------------------------------------------------------
 
     def _read(self) -> None:
-        began, zooms = self._store.modified_at(HEADER), read_zooms(self._store)
-        if began != self._run_began or _contradict(zooms, self._program.zooms):
+        run, zooms = self._present_run(), read_zooms(self._store)
+        if run != self._run or _contradict(zooms, self._program.zooms):
             # A resumed run tries points again that the run before it had given up, and its frames
             # replace those planned here.
-            self._run_began = began
+            self._run = run
             self._plan(zooms)
-        for table in self._new_parts("failures", ["x", "y", "gave_up", "created_at"]):
+        for table in self._new_parts("failures", ["x", "y", "gave_up", "run"]):
             self._tally.failures += table.num_rows
             self._note_given_up(table)
         wanted = ["x", "y", "stage", "outcome", "losses", "seconds"]
         for table in self._new_parts("points", wanted):
             self._note(table)
+
+    def _present_run(self) -> str:
+        """Return the token of the driver that runs the sweep; "" without one that renews its lease.
+
+        The clock of another machine may be wrong, so the renewals are timed here.
+        """
+        driver = read_driver(self._store)
+        if driver != self._driver:
+            self._driver, self._renewed = driver, self._clock()
+        is_old = self._clock() - self._renewed > LEASE_SECONDS
+        return "" if driver is None or driver.ended or is_old else driver.token
 
     def _new_parts(self, kind: str, columns: list[str]) -> Iterator[pa.Table]:
         seen = self._seen_parts[kind]
@@ -157,22 +171,21 @@ class Watch:
             self._plan(list(self._program.zooms))
 
     def _note_given_up(self, table: pa.Table) -> None:
-        for place, gave_up, at in zip(
-            _places(table),
-            table.column("gave_up").to_pylist(),
-            table.column("created_at").to_pylist(),
-            strict=True,
-        ):
-            if gave_up:
-                self._given_up[place] = at
+        gave_up = table.column("gave_up").to_pylist()
+        # Rows of versions without the column do not say which run they are of.
+        has_runs = "run" in table.column_names
+        runs = table.column("run").to_pylist() if has_runs else [""] * table.num_rows
+        for place, is_given_up, run in zip(_places(table), gave_up, runs, strict=True):
+            if is_given_up:
+                self._given_up.setdefault(place, set()).add(run or "")
                 if self._is_lost(place):
                     for point in self._pending.pop(place, ()):
                         self._tell(point, None)
 
     def _is_lost(self, place: Values) -> bool:
-        """Return True if the present run has given a point up."""
-        at = self._given_up.get(place)
-        return at is not None and (self._run_began is None or at >= self._run_began)
+        """Return True if the present run, or, while none runs, any earlier one gave a point up."""
+        runs = self._given_up.get(place, ())
+        return self._run in runs if self._run else bool(runs)
 
     # Planning -------------------------------------------------------------------------------
 

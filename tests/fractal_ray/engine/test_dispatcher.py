@@ -105,15 +105,17 @@ def test_every_point_is_run_once_and_written(tmp_path: Path) -> None:
 
 
 def test_a_record_that_cannot_be_written_fails_and_loses_no_other(tmp_path: Path) -> None:
-    dispatcher = make(tmp_path, side=3, points_per_tile=3, max_attempts=1, keep_going=True)
     runner, result = worker(), None
-    while isinstance(reply := dispatcher.exchange(0, result), Tile):
-        runner.evaluate = lambda points: (
-            replace(runner.record(point), diverged_step=2**70 if point.ix == point.iy else 5)
-            for point in points
-        )
-        result = evaluate_tile(runner, reply)
-    progress = dispatcher.close()
+    with hold_lease(Store(str(tmp_path))) as claim:
+        changes = {"points_per_tile": 3, "max_attempts": 1, "keep_going": True, "claim": claim}
+        dispatcher = make(tmp_path, side=3, **changes)
+        while isinstance(reply := dispatcher.exchange(0, result), Tile):
+            runner.evaluate = lambda points: (
+                replace(runner.record(point), diverged_step=2**70 if point.ix == point.iy else 5)
+                for point in points
+            )
+            result = evaluate_tile(runner, reply)
+        progress = dispatcher.close()
     assert (progress.done, progress.failures, progress.gave_up) == (6, 3, 3)
     store = Store(str(tmp_path))
     assert store.read().num_rows == 6
@@ -121,6 +123,7 @@ def test_a_record_that_cannot_be_written_fails_and_loses_no_other(tmp_path: Path
     for row in store.read_failures().to_pylist():
         assert row["ix"] == row["iy"]
         assert row["error"].startswith(error)
+        assert row["run"] == claim.token
 
 
 def test_a_second_dispatcher_runs_only_what_is_missing(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from fractal_ray.analysis.summary import analyze
 from fractal_ray.cli.main import app
 from fractal_ray.cli.screen import one_line
 from fractal_ray.dataset.compaction import compact
+from fractal_ray.dataset.driver_lease import hold_lease, read
 from fractal_ray.dataset.header import HEADER
 from fractal_ray.dataset.rows import Failure, Origin
 from fractal_ray.engine.budget import Budget
@@ -28,6 +30,7 @@ from fractal_ray.engine.progress import Progress
 from fractal_ray.engine.watch import Watch
 from fractal_ray.errors import SweepError
 from fractal_ray.plane.axes import Point
+from fractal_ray.plane.outcome import RunRecord
 from fractal_ray.spec.yaml_file import parse_spec
 from fractal_ray.sweep import Sweep
 from tests.fractal_ray.conftest import raw_spec
@@ -188,13 +191,56 @@ def test_points_given_up_end_the_watch_and_are_tried_again(
     assert told.exit_code == 1
     assert f"see why: fractal-ray status --errors '{sweep.location}';" in told.stderr
     if seen_to_begin:  # another run, which tries the given up points again
-        later = time.time() + 5
-        os.utime(Path(sweep.location) / HEADER, (later, later))
-        again = watch.look()
-        assert (again.finished, again.done, again.gave_up, again.total) == (False, 14, 0, 16)
+        with hold_lease(store):
+            for again in (watch.look(), Watch(sweep).look()):
+                numbers = (again.finished, again.done, again.gave_up, again.total)
+                assert numbers == (False, 14, 0, 16)
     store.write_part(rows.slice(0, 2), str(whole.parent))
     seen = watch.look()
     assert (seen.finished, seen.done, seen.gave_up) == (True, 16, 0)
+
+
+@pytest.mark.parametrize("hours", [-10, 10])
+def test_wrong_clocks_do_not_keep_a_watch_from_its_end(make_sweep: MakeSweep, hours: int) -> None:
+    class Bad(Disc):
+        def record(self, point: Point) -> RunRecord:
+            if (point.ix, point.iy) == (1, 1):
+                raise ValueError("no")
+            return super().record(point)
+
+    sweep = make_sweep(Bad(), stages=[{"grid": {"points": 3}}])
+    sweep.run("local", keep_going=True)
+    wrong = time.time() + 3600 * hours
+    os.utime(Path(sweep.location) / HEADER, (wrong, wrong))
+    seen = Watch(sweep).look()
+    assert (seen.finished, seen.done, seen.gave_up) == (True, 8, 1)
+
+
+def test_points_that_the_present_run_gave_up_are_lost_while_it_goes_on(
+    make_sweep: MakeSweep,
+) -> None:
+    sweep = make_sweep(stages=[{"grid": {"points": 3}}])
+    sweep.run("local", budget=Budget(8))
+    store = sweep.store()
+    ran = {(row["ix"], row["iy"]) for row in store.read(["ix", "iy"]).to_pylist()}
+    ((ix, iy),) = {(ix, iy) for ix in range(3) for iy in range(3)} - ran
+    point = sweep.frames[0].frame.point(0, ix, iy)
+    origin = Origin("id", "0:grid", point, 7, "host", "cpu", 3, "disc")
+    now = [0.0]
+    with hold_lease(store):
+        driver = read(store)
+        assert driver is not None
+        failure = Failure(origin, "error", "no", "", True)
+        store.append_failures([replace(failure, run="an earlier run")])
+        watch = Watch(sweep, clock=lambda: now[0])
+        assert not watch.look().finished
+        now[0] += 1000  # a driver that no longer renews its lease
+        assert watch.look().finished
+        store.put("driver.json", json.dumps({**asdict(driver), "renewed": 1.0}).encode())
+        assert not watch.look().finished
+        store.append_failures([replace(failure, run=driver.token)])
+        for seen in (watch.look(), Watch(sweep).look()):
+            assert (seen.finished, seen.gave_up) == (True, 1)
 
 
 def test_runs_are_labelled_as_the_spec_says_now(make_sweep: MakeSweep) -> None:
