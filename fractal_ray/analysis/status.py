@@ -19,6 +19,7 @@ from fractal_ray.dataset.failures import signature
 from fractal_ray.dataset.frames_file import FILE as ZOOMS
 from fractal_ray.dataset.frames_file import read_zooms
 from fractal_ray.dataset.relabel import outcomes
+from fractal_ray.dataset.secrets import without_keys
 from fractal_ray.dataset.store import Store
 from fractal_ray.plane.axes import is_bisection
 from fractal_ray.plane.outcome import Outcome
@@ -260,6 +261,8 @@ def failure_groups(sweep: SweepData) -> list[dict[str, Any]]:
     table = sweep.store().read_failures(skip_corrupt=sweep.skip_corrupt)
     groups: dict[str, dict[str, Any]] = {}
     for row in table.to_pylist():
+        # Rows of earlier versions may hold keys.
+        row |= {name: without_keys(row[name]) for name in ("error", "traceback")}
         empty = {"error": row["error"], "count": 0, "gave_up": 0, "points": [], "hosts": []}
         group = groups.setdefault(signature(row["error"]), empty)
         group["count"] += 1

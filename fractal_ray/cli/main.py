@@ -70,12 +70,14 @@ def main() -> None:
     """Run the command line: print a user's mistake as one message, other errors with traceback."""
     from fractal_ray.errors import SweepError
     from nanochat.cli.closed_pipe import survive_closed_pipes
-    from nanochat.cli.notes import print_any_text, show_warnings_plainly
+    from nanochat.cli.escapes import escaped
+    from nanochat.cli.notes import print_any_text, show_tracebacks_escaped, show_warnings_plainly
     from nanochat.cli.torchrun import refuse_torchrun
 
     print_any_text()
     survive_closed_pipes()
     show_warnings_plainly()
+    show_tracebacks_escaped()
     try:
         refuse_torchrun(
             " ".join(["fractal-ray", *sys.argv[1:2]]),
@@ -83,19 +85,19 @@ def main() -> None:
         )
         app()
     except SweepError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(escaped(f"error: {error}"), file=sys.stderr)
         sys.exit(2)
     except ValueError as error:
         from nanochat.errors import NanochatError
 
         if not isinstance(error, NanochatError):
             raise
-        print(f"error: {error}", file=sys.stderr)
+        print(escaped(f"error: {error}"), file=sys.stderr)
         sys.exit(2)
     except RuntimeError as error:
         from fractal_ray.errors import SweepStoppedError
 
         if not isinstance(error, SweepStoppedError):
             raise
-        print(f"the sweep was stopped: {error}", file=sys.stderr)
+        print(escaped(f"the sweep was stopped: {error}"), file=sys.stderr)
         sys.exit(1)

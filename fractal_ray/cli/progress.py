@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from nanochat.cli.escapes import escaped
+
 if TYPE_CHECKING:
     from fractal_ray.sweep import Sweep
 
@@ -25,7 +27,7 @@ def watched(sweep: "Sweep", *, quiet: bool, as_json: bool) -> Iterator[dict[str,
 
     def say(text: str) -> None:
         if not quiet:
-            print(f"{text} ...", file=sys.stderr, flush=True)
+            print(escaped(f"{text} ..."), file=sys.stderr, flush=True)
 
     try:
         with (

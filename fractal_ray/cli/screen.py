@@ -16,6 +16,7 @@ from fractal_ray.engine.progress import Progress
 from fractal_ray.plane.boundary import OUTCOME_CODES
 from fractal_ray.plane.outcome import Outcome
 from fractal_ray.plane.palette import OUTCOME_COLORS
+from nanochat.cli.escapes import escaped
 
 # By code of a map; unknown points are dim.
 _COLOURS = {code: OUTCOME_COLORS[outcome].lower() for outcome, code in OUTCOME_CODES.items()}
@@ -40,7 +41,7 @@ def one_line(progress: Progress) -> str:
         f"{progress.failures} failures, {progress.rate:.2f} points/s,"
         f" {duration(progress.eta)} to go"
     )
-    return f"{line}; {progress.trouble}" if progress.trouble else line
+    return escaped(f"{line}; {progress.trouble}" if progress.trouble else line)
 
 
 def beside(progress: Progress) -> str:
@@ -111,7 +112,7 @@ def best_view(title: str, stream: TextIO) -> Iterator["ScreenView | LineView"]:
 
 def screen(title: str, progress: Progress, console: Console) -> RenderableType:
     """Lay out the live screen of one state, its map as large as the console has room for."""
-    head = Text.assemble((title, "bold"), f"  stage {progress.stage}")
+    head = Text.assemble((escaped(title), "bold"), escaped(f"  stage {progress.stage}"))
     bar = Table.grid(padding=(0, 1))
     done = ProgressBar(total=max(1, progress.total), completed=progress.done, width=40)
     bar.add_row(done, f"{progress.done}/{progress.total} points")
@@ -120,9 +121,9 @@ def screen(title: str, progress: Progress, console: Console) -> RenderableType:
         facts += f" so far · {duration(progress.eta)} to go · {progress.slots} slots busy"
     parts: list[RenderableType] = [head, bar, Text(facts), _counts(progress)]
     if progress.trouble:
-        parts.append(Text(progress.trouble, style="bold red"))
-    above = Text(f"{progress.y_param} ↑", style="dim")
-    below = Text(f"{progress.x_param} →", style="dim")
+        parts.append(Text(escaped(progress.trouble), style="bold red"))
+    above = Text(escaped(f"{progress.y_param} ↑"), style="dim")
+    below = Text(escaped(f"{progress.x_param} →"), style="dim")
     used = len(console.render_lines(Group(*parts, above, below)))
     lines = max(1, console.height - used)
     return Group(*parts, above, map_text(shrunk(progress.map, console.width, 2 * lines)), below)

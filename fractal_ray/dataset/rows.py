@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from fractal_ray.dataset.secrets import without_keys
 from fractal_ray.plane.axes import Point
 from fractal_ray.plane.outcome import Outcome, RunRecord
 
@@ -215,8 +216,8 @@ def _record_columns(records: Sequence[RunRecord]) -> dict[str, Any]:
 def failures_table(rows: list[Failure]) -> pa.Table:
     """Return failures as a table of `FAILURES_SCHEMA`."""
     columns: dict[str, Any] = _where(rows)
-    for name in ("kind", "error", "traceback"):
-        columns[name] = [_text(getattr(row, name)) for row in rows]
-    for name in ("gave_up", "run"):
+    for name in ("error", "traceback"):
+        columns[name] = [_text(without_keys(getattr(row, name))) for row in rows]
+    for name in ("kind", "gave_up", "run"):
         columns[name] = [getattr(row, name) for row in rows]
     return pa.table(columns, schema=FAILURES_SCHEMA)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
 from fractal_ray.dataset.rows import unwritable_records
+from fractal_ray.dataset.secrets import without_keys
 from fractal_ray.plane.axes import Point
 from fractal_ray.plane.outcome import RunRecord
 from fractal_ray.workloads.base import Runner
@@ -108,10 +109,11 @@ class WorkerCalls(Protocol):
 
 
 def describe(error: BaseException) -> RunFailure:
-    """Return an exception as data: its message, its traceback and the kind of failure."""
-    text = "".join(traceback.format_exception(error))
+    """Return an exception as data, without keys: message, traceback and kind of failure."""
+    text = without_keys("".join(traceback.format_exception(error)))
     kind: FailureKind = "out_of_memory" if _wants_memory(error) else "error"
-    return RunFailure(f"{type(error).__name__}: {error}".strip(), text, kind)
+    line = without_keys(f"{type(error).__name__}: {error}".strip())
+    return RunFailure(line, text, kind)
 
 
 def _wants_memory(error: BaseException) -> bool:

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any, Final
 from fractal_ray.analysis.sweep_data import SweepData
 from fractal_ray.dataset.header import HEADER
 from fractal_ray.dataset.plain_json import to_json
+from fractal_ray.dataset.secrets import without_keys
 from fractal_ray.engine.progress import Progress
 from fractal_ray.tracking.base import Tracker
 from fractal_ray.tracking.target import Target
@@ -108,7 +109,7 @@ class WandbTracker(Tracker):
     def _trouble(self, text: str) -> None:
         if not self._warned:
             self._warned = True
-            first = next(iter(text.splitlines()), "")
+            first = without_keys(next(iter(text.splitlines()), ""))
             self._warn(f"W&B: {first}; the sweep goes on without it (docs/tracking.md)")
 
     def _follow(self, progress: Progress) -> None:
@@ -208,7 +209,8 @@ class WandbTracker(Tracker):
         with self._process.stdout as stream:
             for line in stream:
                 message = json.loads(line)
-                (self._trouble if message["trouble"] else self._note)(message["text"])
+                text = without_keys(message["text"])
+                (self._trouble if message["trouble"] else self._note)(text)
         if self._process.wait() > 0:
             self._trouble(f"its process has ended with {self._process.returncode}")
 

@@ -9,6 +9,8 @@ import os
 import sys
 from typing import Any
 
+from nanochat.cli.escapes import EscapingStream
+
 
 class _PipeFile(io.FileIO):
     """Open file descriptor that leads to nowhere once its reader is gone or its disk is full."""
@@ -36,10 +38,13 @@ def _report(descriptor: int, error: OSError) -> None:
 def survive_closed_pipes() -> None:
     """Let this process go on where the reader of its output has gone, or the disk is full.
 
+    The new streams escape control characters (`nanochat.cli.escapes`).
     A stream that is no file of its own, as in tests and notebooks, is not changed.
     """
     sys.stdout = _surviving(sys.stdout)
     sys.stderr = _surviving(sys.stderr)
+    if isinstance(sys.stderr, EscapingStream):
+        sys.stderr.bars = True
 
 
 def _surviving(stream: Any) -> Any:
@@ -49,7 +54,7 @@ def _surviving(stream: Any) -> Any:
         return stream
     stream.flush()
     file = _PipeFile(raw.fileno(), "w", closefd=False)
-    return io.TextIOWrapper(
+    return EscapingStream(
         file if buffer is raw else io.BufferedWriter(file),  # pyright: ignore[reportArgumentType]
         encoding=stream.encoding,
         errors=stream.errors,

@@ -8,6 +8,7 @@ from typing import Any
 
 import typer
 
+from nanochat.cli.escapes import escaped
 from nanochat.cli.settings_options import Out, with_settings
 from nanochat.finetune_run.settings import parse_settings
 from nanochat.train.recipe import Recipe
@@ -86,5 +87,5 @@ def _cell(text: str) -> Any:
 
     # Escaped before the table is laid out, so that its columns stay straight.
     encoding = sys.stdout.encoding or "utf-8"
-    text = " ".join(text.encode(encoding, "backslashreplace").decode(encoding).split())
+    text = escaped(" ".join(text.encode(encoding, "backslashreplace").decode(encoding).split()))
     return Text(text if len(text) <= LONGEST_CELL else text[: LONGEST_CELL - 1] + "…")

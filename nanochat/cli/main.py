@@ -14,10 +14,11 @@ from typer.main import get_command
 from nanochat.cli.arguments import normalise
 from nanochat.cli.closed_pipe import survive_closed_pipes
 from nanochat.cli.data import app as data_app
+from nanochat.cli.escapes import escaped
 from nanochat.cli.export import export_command
 from nanochat.cli.finetune import finetune_command
 from nanochat.cli.import_model import import_command
-from nanochat.cli.notes import print_any_text, show_warnings_plainly
+from nanochat.cli.notes import print_any_text, show_tracebacks_escaped, show_warnings_plainly
 from nanochat.cli.pretrain import pretrain_command
 from nanochat.cli.probe_batch_size import probe_batch_size_command
 from nanochat.cli.repro_check import repro_check_command
@@ -64,6 +65,7 @@ def main() -> None:
     print_any_text()
     survive_closed_pipes()
     show_warnings_plainly()
+    show_tracebacks_escaped()
     command = get_command(app)
     try:
         refuse_torchrun(
@@ -72,5 +74,5 @@ def main() -> None:
         )
         command(normalise(sys.argv[1:], set(_flags(command)), _SEVERAL))
     except NanochatError as error:
-        typer.echo(f"error: {error}", err=True)
+        typer.echo(escaped(f"error: {error}"), err=True)
         sys.exit(2)

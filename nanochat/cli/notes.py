@@ -2,8 +2,11 @@
 
 import io
 import sys
+import traceback
 import warnings
 from typing import Any
+
+from nanochat.cli.escapes import escaped
 
 
 def show_warnings_plainly() -> None:
@@ -21,5 +24,16 @@ def print_any_text() -> None:
             stream.reconfigure(errors="backslashreplace")
 
 
+def show_tracebacks_escaped() -> None:
+    """Escape control characters in the tracebacks of this process, whose messages may hold some."""
+    sys.excepthook = _traceback
+
+
+def _traceback(kind: type[BaseException], error: BaseException, place: Any) -> None:
+    if sys.stderr is not None:
+        text = "".join(traceback.format_exception(kind, error, place))
+        print(escaped(text), end="", file=sys.stderr)
+
+
 def _note(message: Warning | str, *_: Any) -> None:
-    print(f"note: {message}", file=sys.stderr)
+    print(escaped(f"note: {message}"), file=sys.stderr)

@@ -59,6 +59,15 @@ def test_screen_says_everything() -> None:
         assert part in text
 
 
+def test_control_characters_from_outside_are_escaped() -> None:
+    attack = "\x1b[1A\x1b]52;c;WA==\x07"
+    state = replace(HALF_WAY, trouble=attack, stage=attack, x_param=attack, y_param=attack)
+    for text in (shown(state), one_line(state)):
+        assert r"\x1b[1A\x1b]52;c;WA==\x07" in text
+        assert "\x1b" not in text
+        assert "\x07" not in text
+
+
 @pytest.mark.parametrize("height", [1, 2, 3, 32])
 def test_map_has_one_half_block_per_point(height: int) -> None:
     text = map_text([[0, 1, 2, -1]] * height)
