@@ -7,7 +7,7 @@ sweep.points
 """
 
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,9 +20,10 @@ from fractal_ray.engine.budget import Budget
 from fractal_ray.engine.progress import Progress, View
 from fractal_ray.engine.run import NO_BUDGET, EngineName, RunOptions, no_view, run_sweep
 from fractal_ray.engine.workload_of import workload_of
-from fractal_ray.errors import SweepError, nearest
+from fractal_ray.errors import SweepError
 from fractal_ray.spec.frames import SweepFrame
 from fractal_ray.spec.idle import refuse_idle_values
+from fractal_ray.spec.nearby import SUFFIXES
 from fractal_ray.spec.sweep_spec import SweepSpec
 from fractal_ray.workloads.base import Workload
 
@@ -34,8 +35,6 @@ if TYPE_CHECKING:
     from fractal_ray.analysis.verify.sheet import Sheet
     from fractal_ray.figures.notebook import Dimension, Map
     from fractal_ray.plane.boundary import Raster
-
-_SPECS = (".yaml", ".yml")
 
 
 class Sweep(SweepData):
@@ -333,45 +332,12 @@ def load(path: str | Path, *settings: str) -> Sweep:
     """
     if "://" not in str(path):
         path = Path(path).expanduser()
-        _check(path)
+        if path.is_file() and path.suffix not in SUFFIXES:
+            raise SweepError(
+                f"{path} is neither the folder of a dataset nor a spec (.yaml); a sweep's folder is"
+                f" the one with {HEADER} in it"
+            )
     return Sweep.open(path, settings)
-
-
-def _check(path: Path) -> None:
-    if path.is_dir():
-        if not (path / HEADER).is_file():
-            raise SweepError(_no_sweep_in(path))
-    elif not path.exists():
-        raise SweepError(f"there is nothing at {path}{_sweeps_beside(path)}")
-    elif path.suffix not in _SPECS:
-        raise SweepError(
-            f"{path} is neither the folder of a dataset nor a spec (.yaml); a sweep's folder is the"
-            f" one with {HEADER} in it{_sweeps_beside(path)}"
-        )
-
-
-def _no_sweep_in(path: Path) -> str:
-    if sweeps := _sweeps_in(path):
-        return f"{path} holds several sweeps, not one; take one of {_listed(sweeps)}"
-    what = "is empty" if not any(path.iterdir()) else f"holds no sweep: there is no {HEADER} in it"
-    return f"{path} {what}; fill a folder by: fractal-ray run SPEC.yaml"
-
-
-def _sweeps_beside(path: Path) -> str:
-    """Return the end of a message: the sweeps in the folder where one was looked for."""
-    sweeps = _sweeps_in(path.parent)
-    if not sweeps:
-        return "; load takes the folder of a dataset, <storage>/<name>, or a spec's YAML"
-    close = nearest(str(path), [str(each) for each in sweeps])
-    return f"; sweeps there: {_listed(sweeps)}{close}"
-
-
-def _sweeps_in(folder: Path) -> list[Path]:
-    return sorted(header.parent for header in folder.glob(f"*/{HEADER}"))
-
-
-def _listed(paths: Iterable[Path]) -> str:
-    return ", ".join(map(str, paths))
 
 
 def _warn_renamed(old: str, new: str) -> None:

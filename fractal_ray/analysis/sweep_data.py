@@ -18,6 +18,7 @@ from fractal_ray.errors import SweepError
 from fractal_ray.plane.axes import stage_of
 from fractal_ray.plane.boundary import is_yes
 from fractal_ray.spec.frames import SweepFrame, sweep_frames
+from fractal_ray.spec.nearby import no_sweep_in
 from fractal_ray.spec.sweep_spec import SweepSpec
 from fractal_ray.spec.yaml_file import load_spec, parse_spec
 from fractal_ray.workloads.base import Workload
@@ -66,7 +67,8 @@ class SweepData:
             raise SweepError(f"{path} is a dataset's folder; --storage goes with a spec's YAML")
         header = read_header(Store(str(path)))
         if header is None:
-            raise SweepError(f"{path} holds no sweep: there is no {HEADER} in it")
+            missing = f"{path} holds no sweep: there is no {HEADER} in it"
+            raise SweepError(missing if remote else no_sweep_in(Path(path)))
         spec = parse_spec(header["spec"], overrides, origin=f"{path}/{HEADER}")
         location = str(path) if remote else str(Path(path).absolute())
         return cls(spec, location=location, skip_corrupt=skip_corrupt)

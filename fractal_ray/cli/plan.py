@@ -40,6 +40,10 @@ def plan(
     if tokens_per_second is not None and not 0 < tokens_per_second < float("inf"):
         raise SweepError(f"--tokens-per-second must be above 0; given {tokens_per_second:g}")
     sweep = load_spec(spec, overrides(settings, storage))
+    try:
+        sweep.workload.check_inputs()
+    except ValueError as error:
+        raise SweepError(str(error)) from error
     refuse_idle_values(sweep, inside(sweep.storage, sweep.name))
     crossed = _boundary_cells_of_the_grid(sweep)
     cost = estimate_cost(sweep, tokens_per_second, crossed)

@@ -93,6 +93,7 @@ def _begun(
     from fractal_ray.dataset.header import HEADER
     from fractal_ray.dataset.store import Store
     from fractal_ray.errors import SweepError
+    from fractal_ray.spec.nearby import no_sweep_in, sweeps_in
 
     # A spec's YAML names the place of its dataset; any other path is the dataset's own.
     sweep = None
@@ -101,6 +102,8 @@ def _begun(
     place = path if sweep is None else sweep.location
     store = Store(place)
     if store.read_text(HEADER) is None:
+        if "://" not in place and sweeps_in(Path(place)):
+            raise SweepError(no_sweep_in(Path(place)))
         full_path = place if "://" in place else Path(place).expanduser().absolute()
         print(f"waiting: there is no sweep at {full_path} yet", file=sys.stderr, flush=True)
         while store.read_text(HEADER) is None:

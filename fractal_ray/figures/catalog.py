@@ -260,14 +260,12 @@ def _of_rows(scene: _Scene, rows: "Rows") -> "Floats":
 
 
 def _zooms(scene: _Scene) -> "Figure":
+    from fractal_ray.figures.nesting import no_zooms
     from fractal_ray.figures.zoom_boxes import zoom_boxes
 
     lattices = scene.sweep.frames
     if all(lattice.zoom is None for lattice in lattices.values()):
-        raise SweepError(
-            f"{scene.sweep.location} has no frames of zooms to show: its spec has no stage zoom, or"
-            " none has been reached yet"
-        )
+        raise no_zooms(scene.sweep)
     number, boundary = scene.data.lattice.frame.id, scene.sweep.spec.label.boundary
     return zoom_boxes(scene.raster, lattices, number, title=scene.title, boundary=boundary)
 

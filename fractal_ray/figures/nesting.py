@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from decimal import Decimal
 
+from fractal_ray.analysis.sweep_data import SweepData
+from fractal_ray.errors import SweepError
 from fractal_ray.plane.axes import Axis, Frame
 from fractal_ray.plane.cut_axis import DECIMAL, share_at
 from fractal_ray.spec.frames import SweepFrame
@@ -37,6 +39,20 @@ def innermost(lattices: Mapping[int, SweepFrame]) -> list[int]:
     """Return the numbers of the frames that no other frame lies in: the ends of chains."""
     outer = {lattice.frame.id for number in lattices for lattice in chain(lattices, number)[:-1]}
     return [number for number in lattices if number not in outer]
+
+
+def no_zooms(sweep: SweepData) -> SweepError:
+    """Return the error for a figure of zooms where no frame of a zoom lies in another frame."""
+    names = [stage.name for stage in sweep.spec.stages]
+    if "zoom" not in names:
+        return SweepError(
+            f"{sweep.location} has no zooms: its stages are {', '.join(names)}; add one to the"
+            " stages of the spec, for example zoom: {points: 33, factor: 4, depth: 3}, and run it"
+            " again: fractal-ray run SPEC.yaml"
+        )
+    return SweepError(
+        f"{sweep.location} has no frame of a zoom yet; go on with it: fractal-ray run"
+    )
 
 
 def inside(outer: Frame, inner: Frame) -> Window:

@@ -12,6 +12,7 @@ import yaml
 from pydantic import ValidationError
 
 from fractal_ray.errors import SweepError, nearest
+from fractal_ray.spec.nearby import no_spec_at
 from fractal_ray.spec.sweep_spec import SweepSpec
 from fractal_ray.spec.workloads import KINDS
 from fractal_ray.spec.yaml_loader import parse_yaml
@@ -36,11 +37,7 @@ def load_spec(path: str | Path, overrides: Iterable[str] = ()) -> SweepSpec:
     """
     file = Path(path)
     if not file.is_file():
-        shipped = ", ".join(sorted(str(p) for p in Path("sweeps").rglob("*.yaml")))
-        here = f"; here: {shipped}" if shipped else ""
-        raise SweepError(
-            f"no spec at {file}{here}; give a sweep's YAML, or the folder of its dataset"
-        )
+        raise SweepError(no_spec_at(file))
     if is_pointer(file):
         raise SweepError(pointer_message(file))
     try:

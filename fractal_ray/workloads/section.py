@@ -310,6 +310,15 @@ class WorkloadSection(Model):
         """Return the key in the spec and the path of each file or folder that is read."""
         return ()
 
+    def check_inputs(self) -> None:
+        """Refuse inputs that can be on no machine; nothing is read or downloaded.
+
+        Raises
+        ------
+        ValueError
+            The message names the input and the allowed forms.
+        """
+
     def rates(self, values: Mapping[str, float], steps: int) -> Rates:
         """Return the learning rates of a run by step.
 

@@ -85,11 +85,7 @@ def find_file(source: str, split: str) -> Path:
     if path.is_dir():
         return _file_of_split(path, split)
     if not path.exists():
-        hint = f"; did you mean hf:{source}?" if re.fullmatch(r"[\w.-]+/[\w.-]+", source) else ""
-        raise NanochatError(
-            f"there is no {path}{hint} (a source is one of: stdlib_qa, a .jsonl file, a .parquet"
-            f" file, a folder with {split}.jsonl or {split}.parquet, hf:owner/name)"
-        )
+        raise no_source(source, split)
     if path.suffix.lower() in _TABLES:
         raise NanochatError(f"{path}: CSV is not read; {_READ}")
     if path.suffix not in SUFFIXES:
@@ -97,6 +93,35 @@ def find_file(source: str, split: str) -> Path:
             f"{path}: its name must end in .jsonl (a JSON value a line) or .parquet"
         )
     return path
+
+
+def check_place(source: str, split: str) -> None:
+    """Refuse a source that can hold conversations on no machine; nothing is read.
+
+    Refused are a file with another suffix, and a name like ``alpaca`` that is neither a folder here
+    nor the path of a file or folder elsewhere.
+
+    Raises
+    ------
+    NanochatError
+        The message names the allowed forms.
+    """
+    path = Path(source).expanduser()
+    if source.startswith("hf:"):
+        split_revision(source)
+    elif path.is_file():
+        find_file(source, split)
+    elif not path.is_dir() and path.name == source and path.suffix not in SUFFIXES:
+        raise no_source(source, split)
+
+
+def no_source(source: str, split: str) -> NanochatError:
+    """Return the error for a source of conversations that does not exist."""
+    hint = f"; did you mean hf:{source}?" if re.fullmatch(r"[\w.-]+/[\w.-]+", source) else ""
+    return NanochatError(
+        f"there is no {Path(source).expanduser()}{hint} (a source is one of: stdlib_qa, a .jsonl"
+        f" file, a .parquet file, a folder with {split}.jsonl or {split}.parquet, hf:owner/name)"
+    )
 
 
 def _file_of_split(path: Path, split: str) -> Path:

@@ -37,6 +37,14 @@ class DataSource:
     max_seq_len: int = 1024
     skip_bad_rows: int = 0
 
+    def check_place(self) -> None:
+        """Refuse a source that can hold conversations on no machine; nothing is read."""
+        from nanochat.data.conversations import SHIPPED
+        from nanochat.data.rows import check_place
+
+        if self.name not in SHIPPED:
+            check_place(self.name, self.split)
+
     def conversations(
         self, num_tokens: int | None = None, skipped: SkippedRows | None = None
     ) -> "list[Conversation]":

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from nanochat.model.checkpoint import Checkpoint
     from nanochat.tokenizer.tokenizer import Tokenizer
 
+_SCHEME = r"\w\w+:"  # one letter and a colon is a drive
 _FORMS = f"a model is a folder, preset:NAME, hf:owner/name[@revision], or {FORM}"
 
 
@@ -62,8 +63,27 @@ def check_source(source: str) -> None:
         split_revision(source)
     elif source.startswith("wandb:"):
         split_artifact(source)
-    elif re.match(r"\w\w+:", source):
+    elif re.match(_SCHEME, source):
         raise NanochatError(f"model {source!r}: unknown scheme ({_FORMS})")
+
+
+def check_place(source: str) -> None:
+    """Refuse a source that can be a model on no machine; quick, as `check_source`.
+
+    Refused are a file, and a name like ``gpt2`` that is neither a folder here nor the path of one
+    elsewhere.
+
+    Raises
+    ------
+    NanochatError
+        As `check_source` too; the message names the allowed forms.
+    """
+    check_source(source)
+    folder = Path(source).expanduser()
+    if re.match(_SCHEME, source) or folder.is_dir():
+        return
+    if folder.exists() or folder.name == source:
+        raise _no_folder(source)
 
 
 @dataclass(frozen=True)
@@ -86,6 +106,11 @@ class ModelSource:
     tag: str | None = None
     stage: str | None = None
     tokenizer: str | None = None
+
+    def check_place(self) -> None:
+        """Refuse a model or tokenizer that can be on no machine (`check_place`)."""
+        for source in filter(None, (self.name, self.tokenizer)):
+            check_place(source)
 
     def resolve(self) -> ModelFolder:
         """Find the folders of the model (`resolve_model`)."""
@@ -218,8 +243,14 @@ def _list(source: str) -> Listing:
         return list_artifact(source)
     folder = Path(source).expanduser()
     if not folder.is_dir():
-        raise NanochatError(f"model {source!r}: no such folder{_meant(source)} ({_FORMS})")
+        raise _no_folder(source)
     return list_folder(folder)
+
+
+def _no_folder(source: str) -> NanochatError:
+    file = Path(source).expanduser()
+    what = f"a file; take its folder, {file.parent}" if file.exists() else "no such folder"
+    return NanochatError(f"model {source!r}: {what}{_meant(source)} ({_FORMS})")
 
 
 def _meant(source: str) -> str:

@@ -15,7 +15,7 @@ from fractal_ray.figures.coloring import Colors, Shade, colormap, label_map, ran
 from fractal_ray.figures.movie.camera import Timing, boxes_of, length, views
 from fractal_ray.figures.movie.captions import Captions
 from fractal_ray.figures.movie.pictures import Painter
-from fractal_ray.figures.nesting import chain, innermost, magnification
+from fractal_ray.figures.nesting import chain, innermost, magnification, no_zooms
 from fractal_ray.plane.palette import NO
 from fractal_ray.spec.frames import SweepFrame
 
@@ -57,6 +57,8 @@ class Movie:
         timing.check()
         self._sweep, self._table, self._timing, self._shade = sweep, table, timing, shade
         self.others = innermost(lattices := sweep.frames)
+        if all(lattice.zoom is None for lattice in lattices.values()):
+            raise no_zooms(sweep)
         number = self.others[-1] if frame is None else sweep.frame(frame).frame.id
         self.chain = [each for each in chain(lattices, number) if _has_rows(each, table)]
         if len(self.chain) < 2:

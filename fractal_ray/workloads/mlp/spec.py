@@ -104,6 +104,14 @@ class MlpSpec(MlpSettings, WorkloadSection):
         other = "float32" if self.dtype == "float64" else "float64"
         return self.model_copy(update={"dtype": other})
 
+    def check_inputs(self) -> None:
+        """Refuse a draw that is neither a seed, nor `paper`, nor an .npz file."""
+        if isinstance(self.draw, str) and self.draw != "paper" and not self.draw.endswith(".npz"):
+            raise ValueError(
+                f"workload.draw: {self.draw!r} is no draw{nearest(self.draw, ('paper',))}; allowed:"
+                " a seed (0 or more), paper, or an .npz file"
+            )
+
     def files(self) -> Iterable[tuple[str, str]]:
         """Return the key and the .npz file of weights and examples, if the spec names one."""
         if str(self.draw).endswith(".npz"):

@@ -220,6 +220,11 @@ class NanochatSpec(NanochatSettings, WorkloadSection):
             if source and source != "stdlib_qa" and not re.match(r"\w\w+:", source):
                 yield key, source
 
+    def check_inputs(self) -> None:
+        """Refuse a model, tokenizer or data that can be on no machine, as the name `gpt2`."""
+        self.to_source().check_place()
+        self.data.to_source().check_place()
+
     def rates(self, values: Mapping[str, float], steps: int) -> Rates:
         """Return the learning rates of a run by step, under the keys of a single fine-tune.
 

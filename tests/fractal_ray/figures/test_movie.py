@@ -378,6 +378,17 @@ class TestCommand:
         with pytest.raises(SweepError, match="frame 0 of"):
             Movie(deep, deep.table(), 0, timing=Timing())
 
+    def test_a_sweep_without_zooms_says_what_to_add(self) -> None:
+        flat = Sweep.open("notebooks/data/first-map")
+        needed = r"has no zooms: its stages are .*; add .* zoom: \{points: 33, .*fractal-ray run"
+        with pytest.raises(SweepError, match=needed):
+            Movie(flat, flat.table(), timing=Timing())
+
+    def test_zooms_that_no_run_has_reached(self, deep: Sweep, tmp_path: Path) -> None:
+        begun = Sweep(deep.spec, location=str(tmp_path))
+        with pytest.raises(SweepError, match="has no frame of a zoom yet; go on with it"):
+            Movie(begun, deep.table(), timing=Timing())
+
     def test_zooms_are_drawn_on_the_first_frame(self, deep: Sweep) -> None:
         done = self._run("plot", deep.location, "--figure", "zooms")
         assert Path(done.stdout.strip()).name == "deep-frame0-zooms.png"

@@ -161,8 +161,8 @@ def test_bad_overrides(override: str, words: str) -> None:
 
 
 def test_files_that_are_no_spec(tmp_path: Path) -> None:
-    with pytest.raises(SweepError, match=r"no spec at .*here: .*sweeps/paper/tanh\.yaml, "):
-        load_spec(tmp_path / "nothing.yaml")
+    with pytest.raises(SweepError, match=r"nothing at .*: no spec.*here: .*paper/tanh\.yaml, "):
+        load_spec(tmp_path / "xyz.yaml")
     bad = tmp_path / "bad.yaml"
     bad.write_text("a: [1,\nb: 2")
     with pytest.raises(SweepError, match="not valid YAML"):

@@ -16,6 +16,7 @@ from nanochat.files.base_dir import base_dir
 from nanochat.model.checkpoint import Checkpoint, load_checkpoint
 from nanochat.sources.load import (
     ModelFolder,
+    check_place,
     check_source,
     load_model,
     resolve_model,
@@ -186,6 +187,17 @@ def test_a_folder_without_a_model(tmp_path: Path) -> None:
     with pytest.raises(NanochatError, match=r"no model_\*.pt with .*found: model_000001.pt$") as it:
         resolve_model(str(tmp_path))
     assert str(it.value).startswith(f"model {str(tmp_path)!r}: ")
+
+
+@pytest.mark.parametrize("source", ["gpt2", "README.md", str(Path(__file__))])
+def test_a_model_that_can_be_nowhere_is_refused_before_it_is_needed(source: str) -> None:
+    with pytest.raises(NanochatError, match=r"hf:owner/name"):
+        check_place(source)
+
+
+@pytest.mark.parametrize("source", ["/no/such/folder", "models/d20", "tests", "hf:a/b", "~/d20"])
+def test_a_model_that_may_be_on_another_machine_is_accepted(source: str) -> None:
+    check_place(source)
 
 
 @pytest.mark.parametrize(
