@@ -204,12 +204,13 @@ def _stage(
     xs = np.unique(frame.x.values(frame.cells_x)).tolist()
     ys = np.unique(frame.y.values(frame.cells_y)).tolist()
     runs = tokens = 0
+    whole_row = np.array(xs)
     # One row at a time, so that a lattice of millions of nodes needs no set of pairs.
     for y in ys:
         known = set().union(*(old_x for old_x, old_y in counted if y in old_y))
-        new = [x for x in xs if x not in known]
+        new = np.array([x for x in xs if x not in known]) if known else whole_row
         runs += len(new)
-        values = {frame.x.param: np.array(new), frame.y.param: y}
+        values = {frame.x.param: new, frame.y.param: y}
         tokens += int(np.broadcast_to(spec.workload.tokens_per_run(values), len(new)).sum())
     counted.append((set(xs), set(ys)))
     return StageCost(name, (frame.cells_x + 1, frame.cells_y + 1), runs, tokens)

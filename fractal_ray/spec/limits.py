@@ -9,10 +9,21 @@ from fractal_ray.plane.axes import Frame
 from fractal_ray.plane.precision import Arithmetics, deepest_level, refuse_unresolved
 from fractal_ray.plane.zoom import centre_of, zoom_in
 from fractal_ray.spec.plan import StagePlan
-from fractal_ray.spec.stages import GridStage, RefineStage, ZoomStage
+from fractal_ray.spec.stages import (
+    GridStage,
+    PairsStage,
+    RefineStage,
+    StageKind,
+    TransectsStage,
+    ZoomStage,
+)
 
 LARGEST_LATTICE: Final = 8192
 """Largest number of cells along a side of the finest lattice; its raster must fit in memory."""
+LONGEST_SIDE: Final = 65_536
+"""Largest number of cells along a side of a grid; its values are listed in exact arithmetic."""
+MOST_POINTS: Final = (LARGEST_LATTICE + 1) ** 2
+"""Largest number of points of a grid, of the dense positions of lines, or of pairs."""
 MOST_FRAMES: Final = 900
 """Largest number of frames of a zoom.
 
@@ -24,8 +35,49 @@ _NARROWEST: Final = 2**1000
 """Largest number of cells along an axis of `deepest_frame`; no arithmetic resolves it."""
 
 
+def check_sizes(plan: StagePlan) -> None:
+    """Refuse stages of too many points, before the values of any lattice are listed.
+
+    Raises
+    ------
+    ValueError
+        The message names the stage, its size and the largest size.
+    """
+    for index, stage in enumerate(plan.stages):
+        part, level = stage.part, plan.level(index)
+        cells = max(plan.cells(index)) << level
+        if isinstance(part, GridStage) and cells > LONGEST_SIDE:
+            raise ValueError(
+                f"stages.{index}: {cells + 1:,} points along a side; at most {LONGEST_SIDE + 1:,}"
+            )
+        if isinstance(part, ZoomStage) and cells > LARGEST_LATTICE:
+            raise ValueError(
+                f"stages.{index}: {cells + 1:,} points a side; at most {LARGEST_LATTICE + 1:,}"
+            )
+        if level and cells > LARGEST_LATTICE:
+            raise ValueError(
+                f"stages.{index}: {level} levels make {cells:,} cells a side; at most"
+                f" {LARGEST_LATTICE:,}"
+            )
+        if (points := _listed_points(part)) > MOST_POINTS:
+            raise ValueError(
+                f"stages.{index}: {stage.name} has {points:,} points; at most {MOST_POINTS:,}"
+            )
+
+
+def _listed_points(part: StageKind) -> int:
+    """Return the number of points that a planner lists at once; 0 for refinements and zooms."""
+    if isinstance(part, GridStage):
+        return math.prod(part.shape)
+    if isinstance(part, TransectsStage):
+        return part.count * (2 ** min(part.dense, part.levels) + 1)
+    if isinstance(part, PairsStage):
+        return 2 * part.count * len(part.distances)
+    return 0
+
+
 def check_lattices(plan: StagePlan, arithmetics: Arithmetics, *, allow_unresolved: bool) -> None:
-    """Refuse a plan with a lattice that is too large, has gaps or is finer than its arithmetic.
+    """Refuse a plan with a lattice that has gaps or is finer than its arithmetic.
 
     Parameters
     ----------
@@ -53,17 +105,11 @@ def _has_gaps(plan: StagePlan) -> bool:
 
 
 def _check_lattice(plan: StagePlan, index: int) -> None:
-    stage, level = plan.stages[index], plan.level(index)
+    stage = plan.stages[index]
     if _has_gaps(plan) and not isinstance(stage.part, GridStage | RefineStage):
         raise ValueError(
             f"stages.{index}: {stage.name} needs axes without gaps, and an axis of whole numbers"
             " has them"
-        )
-    cells = max(plan.cells(index)) << level
-    if level and cells > LARGEST_LATTICE:
-        raise ValueError(
-            f"stages.{index}: {level} levels make {cells:,} cells a side; at most"
-            f" {LARGEST_LATTICE:,}"
         )
     if isinstance(stage.part, ZoomStage):
         _check_zoom(plan, index, stage.part)
@@ -155,10 +201,6 @@ def _check_zoom(plan: StagePlan, index: int, zoom: ZoomStage) -> None:
         raise ValueError(
             f"stages.{index}: boundary-point looks for points in each of {starts} frames; at"
             f" most {MOST_BISECTIONS}"
-        )
-    if max(zoom.shape) - 1 > LARGEST_LATTICE:
-        raise ValueError(
-            f"stages.{index}: {max(zoom.shape):,} points a side; at most {LARGEST_LATTICE + 1:,}"
         )
     if (frames := plan.frames(index)) > MOST_FRAMES:
         raise ValueError(

@@ -13,7 +13,7 @@ from fractal_ray.plane.axes import Axis
 from fractal_ray.plane.precision import Arithmetics
 from fractal_ray.spec.axes import AxesSpec, AxisSpec, Side
 from fractal_ray.spec.label import LabelSpec
-from fractal_ray.spec.limits import check_lattices
+from fractal_ray.spec.limits import check_lattices, check_sizes
 from fractal_ray.spec.plan import StagePlan
 from fractal_ray.spec.resources import ResourcesSpec
 from fractal_ray.spec.stages import GridStage, RefineStage, StageSpec
@@ -87,6 +87,7 @@ class SweepSpec(Model):
                 " leave it out"
             )
         self._check_points_per_trial()
+        check_sizes(self.plan)  # before any values are listed
         self.workload.check(self.planned_runs)
         check_lattices(self.plan, self.arithmetics, allow_unresolved=self.allow_unresolved)
         return self
