@@ -50,6 +50,8 @@ class Sweep(SweepData):
         Folder or URI of the dataset; None for the folder `spec.name` in `spec.storage`.
     skip_corrupt
         Leave out parts of the dataset that cannot be read instead of raising.
+    opened_with
+        Path and changed settings that `open` was called with.
 
     Examples
     --------
@@ -66,8 +68,10 @@ class Sweep(SweepData):
         *,
         location: str | None = None,
         skip_corrupt: bool = False,
+        opened_with: tuple[str, ...] = (),
     ) -> None:
-        super().__init__(spec, location or inside(spec.storage, spec.name), workload, skip_corrupt)
+        place = location or inside(spec.storage, spec.name)
+        super().__init__(spec, place, workload, skip_corrupt, opened_with)
 
     def run(
         self,

@@ -142,7 +142,7 @@ def _check_finished(sweep: SweepData, frames: Iterable[int]) -> None:
         if replayed is None or replayed.unfinished:
             raise SweepError(
                 f"frame {number} of {sweep.location} is not finished; run it first: sweep.run(),"
-                " or fractal-ray run"
+                f" or {sweep.run_command}"
             )
 
 

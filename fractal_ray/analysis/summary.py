@@ -212,19 +212,21 @@ def analyze_frame(
         verified=verified,
         recommended=chosen,
         estimates={str(data): estimate for data, estimate in by_data.items()},
-        published=_published(published, yes),
+        published=_published(sweep, published, yes),
         warnings=tuple(notes_on_zooms(spec, read_zooms(sweep.store()))),
         audit=data.replayed.audit if data.replayed else None,
     )
 
 
-def _published(names: Sequence[str], node_labels: NDArray[np.int8]) -> tuple[Published, ...]:
+def _published(
+    sweep: SweepData, names: Sequence[str], node_labels: NDArray[np.int8]
+) -> tuple[Published, ...]:
     """Apply published estimators, by name, to (ny, nx) labels."""
     unknown = int((node_labels == UNKNOWN).sum())
     if names and unknown:
         raise SweepError(
             f"--published: {unknown:,} of {node_labels.size:,} nodes have no label, and published"
-            " estimators know no such nodes; finish the frame first: fractal-ray run"
+            f" estimators know no such nodes; finish the frame first: {sweep.run_command}"
         )
     return tuple(estimate_published(name, node_labels == 1) for name in names)
 

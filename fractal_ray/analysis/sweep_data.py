@@ -5,6 +5,7 @@ methods that run a sweep.
 """
 
 import functools
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -21,6 +22,7 @@ from fractal_ray.spec.frames import SweepFrame, sweep_frames
 from fractal_ray.spec.nearby import no_sweep_in
 from fractal_ray.spec.sweep_spec import SweepSpec
 from fractal_ray.spec.yaml_file import load_spec, parse_spec
+from fractal_ray.spec.yaml_loader import parse_yaml
 from fractal_ray.workloads.base import Workload
 from fractal_ray.workloads.section import WorkloadSection
 
@@ -39,12 +41,15 @@ class SweepData:
         The workload object that runs points; None for the workload that the spec names.
     skip_corrupt
         Leave out parts of the dataset that cannot be read instead of raising.
+    opened_with
+        Path and changed settings that the sweep was opened with; empty for a sweep made in Python.
     """
 
     spec: SweepSpec
     location: str
     given_workload: Workload | None = None
     skip_corrupt: bool = False
+    opened_with: tuple[str, ...] = ()
 
     @classmethod
     def open(
@@ -58,11 +63,12 @@ class SweepData:
             If the spec is not valid or the folder holds no sweep.
         """
         remote = "://" in str(path)
+        opened_with = (str(path), *overrides)
         if not remote and not Path(path).is_dir():
             spec = load_spec(path, overrides)
             location = inside(spec.storage, spec.name)
             spec = with_probes_of_dataset(spec, location)
-            return cls(spec, location=location, skip_corrupt=skip_corrupt)
+            return cls(spec, location=location, skip_corrupt=skip_corrupt, opened_with=opened_with)
         if any(override.startswith("storage=") for override in overrides):
             raise SweepError(f"{path} is a dataset's folder; --storage goes with a spec's YAML")
         header = read_header(Store(str(path)))
@@ -71,7 +77,7 @@ class SweepData:
             raise SweepError(missing if remote else no_sweep_in(Path(path)))
         spec = parse_spec(header["spec"], overrides, origin=f"{path}/{HEADER}")
         location = str(path) if remote else str(Path(path).absolute())
-        return cls(spec, location=location, skip_corrupt=skip_corrupt)
+        return cls(spec, location=location, skip_corrupt=skip_corrupt, opened_with=opened_with)
 
     def store(self) -> Store:
         """Return the dataset."""
@@ -86,6 +92,20 @@ class SweepData:
             If the file is damaged.
         """
         return read_header(self.store())
+
+    @property
+    def run_command(self) -> str:
+        """Return the command that runs this sweep, with its path and changed settings."""
+        path, *settings = self.opened_with or (self.location,)
+        if not self.opened_with and self.header() is None:
+            path = "SPEC.yaml"
+        words = ["fractal-ray", "run", path]
+        for setting in settings:
+            key, _, value = setting.partition("=")
+            words += (
+                ["--storage", str(parse_yaml(value))] if key == "storage" else ["--set", setting]
+            )
+        return shlex.join(words)
 
     def table(self) -> pa.Table:
         """Read all evaluations, one row per point (docs/storage.md lists the columns)."""

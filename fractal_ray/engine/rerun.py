@@ -122,6 +122,8 @@ def rerun(sweep: "SweepData", point: str, out: Path, say: Callable[[str], None])
     spec = sweep.spec
     spec.workload.check_keeps_model()
     table = sweep.table()
+    if not table.num_rows:
+        raise SweepError(f"{sweep.location} has no points yet; run it first: {sweep.run_command}")
     row = find_row(table, point)
     if "," in point:
         _check_inside(spec, table, point, row)

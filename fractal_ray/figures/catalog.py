@@ -324,5 +324,5 @@ def _finished(scene: _Scene) -> None:
     if scene.data.replayed is None:
         raise SweepError(
             f"frame {scene.data.lattice.frame.id} of {scene.sweep.location} is not finished; run"
-            " it first: fractal-ray run"
+            f" it first: {scene.sweep.run_command}"
         )

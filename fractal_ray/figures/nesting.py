@@ -51,7 +51,7 @@ def no_zooms(sweep: SweepData) -> SweepError:
             " again: fractal-ray run SPEC.yaml"
         )
     return SweepError(
-        f"{sweep.location} has no frame of a zoom yet; go on with it: fractal-ray run"
+        f"{sweep.location} has no frame of a zoom yet; go on with it: {sweep.run_command}"
     )
 
 

@@ -192,7 +192,8 @@ def _dimension(data: FrameData, analysis: Analysis) -> Dimension:
     chosen = analysis.estimates.get(analysis.recommended or "")
     reasons = analysis.reasons
     if data.replayed is None or data.replayed.unfinished:
-        reasons = ("the frame is not finished; run it first: sweep.run(), or fractal-ray run",)
+        command = data.sweep.run_command
+        reasons = (f"the frame is not finished; run it first: sweep.run(), or {command}",)
     return Dimension(
         name=analysis.name,
         frame=analysis.frame,
@@ -228,7 +229,7 @@ def _rows(sweep: SweepData, frame: int | None) -> FrameData:
         raise SweepError(
             f"nothing of {sweep.spec.name} has been run yet: there is no dataset at"
             f" {sweep.location}; run it: sweep.run(), sweep.run(engine='local') in this process, or"
-            " fractal-ray run"
+            f" {sweep.run_command}"
         )
     return read_frame(sweep, frame)
 

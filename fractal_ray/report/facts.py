@@ -121,7 +121,7 @@ def read_facts(sweep: SweepData) -> Facts:
     if header is None:
         raise SweepError(
             f"there is nothing to report: {sweep.location} holds no sweep yet; run it first:"
-            " fractal-ray run SPEC.yaml"
+            f" {sweep.run_command}"
         )
     if not sweep.is_of_this_spec():
         raise SweepError(

@@ -136,7 +136,7 @@ def _table(letter: str, sweep: SweepData) -> tuple[pa.Table, tuple[str, ...]]:
         table = sweep.table()
         notes = (f"parts of {letter} cannot be read and are left out",)
     if not table.num_rows:
-        raise SweepError(f"{sweep.location} holds no runs yet; make them: fractal-ray run")
+        raise SweepError(f"{sweep.location} holds no runs yet; make them: {sweep.run_command}")
     return table, notes
 
 

@@ -257,7 +257,7 @@ def _no_dimension(side_frame: SideFrame) -> str:
     sheet, frame = read_sheet(data), data.lattice.frame.id
     where = f"frame {frame} of {data.sweep.location}"
     if not side_frame.finished:
-        return f"{where} is not finished; go on with it: fractal-ray run"
+        return f"{where} is not finished; go on with it: {data.sweep.run_command}"
     if sheet is None:
         return f"{where} has no verification sheet ({verify_command(data)})"
     if sheet["dimension"] is None:

@@ -47,7 +47,7 @@ def sample_of(data: FrameData, count: int = SAMPLE, seed: int = 0) -> Sample:
         stages = "" if replayed is None else f" ({', '.join(replayed.unfinished)})"
         raise SweepError(
             f"frame {data.lattice.frame.id} of {sweep.location} is not finished{stages}; run it"
-            " first: fractal-ray run"
+            f" first: {sweep.run_command}"
         )
     chosen = best(data.estimates())
     assert chosen is not None

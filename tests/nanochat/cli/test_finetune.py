@@ -120,7 +120,7 @@ def test_divergence_is_status_zero(run: Callable[..., Any]) -> None:
         (["--grid"], "a sweep: fractal-ray run sweeps/lr_tokens.yaml"),
         (["--resolution", "8"], "a sweep: fractal-ray run sweeps/lr_tokens.yaml"),
         (["--init-lr-frac=0"], "init_lr_frac must be above 0 and at most 1, not 0.0"),
-        (["--run", "a", "--wandb-tags", "x" * 65], "a tag has 64 characters at most"),
+        (["--run", "a", "--wandb-tags", "x" * 65], "has 65 characters; W&B takes 64 at most"),
         (["--out", "/dev/null"], "out /dev/null: no folder to write to (File exists)"),
         (["--out", "/dev/null/sub"], "out /dev/null/sub: no folder to write to"),
     ],
