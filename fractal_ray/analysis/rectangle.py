@@ -269,7 +269,7 @@ def _begin(
         {*zip(number[is_copied].tolist(), level[is_copied].tolist(), strict=True)}
     ):
         rows = table.filter(pa.array(is_copied & (number == at) & (level == deep)))
-        store.append_table(rows, frame=at, level=deep, facts=facts, name="part-0.parquet")
+        store.append_table(rows, frame=at, level=deep, facts=facts)
     store.write_file(FILE, to_bytes([zoom]))
     write_header(store, {**header, "spec": other.spec.model_dump(mode="json")})
 

@@ -1,6 +1,9 @@
 """Compaction: the small parts of a dataset are joined into a few large ones."""
 
+from collections.abc import Iterable
 from pathlib import Path
+
+import pyarrow.fs as pafs
 
 from fractal_ray.dataset import parts as part_files
 from fractal_ray.dataset.rows import FAILURES_SCHEMA, POINTS_SCHEMA
@@ -24,22 +27,25 @@ def compact(store: Store, smaller_than: int | None = None) -> None:
     """
     filesystem = store.filesystem
     for kind, schema in (("points", POINTS_SCHEMA), ("failures", FAILURES_SCHEMA)):
-        for folder, parts in _by_folder(store.parts(kind, smaller_than)).items():
-            readable = [part for part in parts if part_files.is_readable(filesystem, part)]
+        listed = (
+            part for part in store.listed(kind) if smaller_than is None or part.size < smaller_than
+        )
+        for folder, parts in _by_folder(listed).items():
+            readable = [part.path for part in parts if part_files.is_readable(filesystem, part)]
             lacks = (part_files.lacks_columns(filesystem, part, schema) for part in readable)
             if len(readable) > 1 or any(lacks):
                 table = part_files.DROP_REPEATED[kind](store.read_parts(readable, schema))
                 store.write_part(table.select(schema.names), folder)
                 for part in readable:
-                    filesystem.delete_file(part)
+                    store.delete_file(part.removeprefix(f"{store.root}/"))
     if not store.is_remote:
         # Only a kill between write and rename leaves these, because there is one writer.
         for left in Path(store.root).rglob(".part-*.tmp"):
             left.unlink(missing_ok=True)
 
 
-def _by_folder(parts: list[str]) -> dict[str, list[str]]:
-    folders: dict[str, list[str]] = {}
+def _by_folder(parts: Iterable[pafs.FileInfo]) -> dict[str, list[pafs.FileInfo]]:
+    folders: dict[str, list[pafs.FileInfo]] = {}
     for part in parts:
-        folders.setdefault(part.rsplit("/", 1)[0], []).append(part)
+        folders.setdefault(part.path.rsplit("/", 1)[0], []).append(part)
     return folders

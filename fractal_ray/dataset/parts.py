@@ -1,15 +1,36 @@
-"""The part files and their tables: functions that encode, check and clean them."""
+"""The part files and their tables: functions that name, encode, check and clean them.
 
+The name of a part ends in a digest of its bytes, so flipped bits never pass as other values.
+"""
+
+import errno
+import hashlib
+import re
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.dataset as ds
 import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
-from fractal_ray.dataset.rows import BEFORE_COLUMNS
+from fractal_ray.dataset.rows import BEFORE_COLUMNS, PARTITION
 from fractal_ray.errors import SweepError
 from nanochat.files.git_lfs import is_pointer, pointer_message
+
+READ_ERRORS: Final = (pa.ArrowException, OSError, MemoryError)
+"""Errors that reading parts raises."""
+_DEVICE_ERRORS: Final = (errno.EIO, errno.ENXIO, errno.ENODEV, errno.ESTALE, errno.ENOTCONN)
+_DIGEST_BYTES: Final = 16
+_WITH_DIGEST: Final = re.compile(r"part-\d{20}(?:-g\d+)?-([0-9a-f]{32})\.parquet")
+_CHUNK: Final = 1 << 20
+_READERS: Final = 8
+_INTACT: Final[set[tuple[str, str, int, int]]] = set()
+"""Parts whose bytes were compared with their digests: file system, path, size and time."""
 
 
 def filesystem_at(location: str) -> tuple[pafs.FileSystem, str]:
@@ -26,10 +47,83 @@ def filesystem_at(location: str) -> tuple[pafs.FileSystem, str]:
 
 
 def to_parquet(table: pa.Table, metadata: dict[bytes, bytes]) -> pa.Buffer:
-    """Return the bytes of a part."""
+    """Return the bytes of a part, with checksums of its pages for other readers."""
     sink = pa.BufferOutputStream()
-    pq.write_table(table.replace_schema_metadata(metadata), sink, compression="zstd")
+    pq.write_table(
+        table.replace_schema_metadata(metadata),
+        sink,
+        compression="zstd",
+        write_page_checksum=True,
+    )
     return sink.getvalue()
+
+
+def part_name(data: pa.Buffer, *, generation: int = 0, written_at: int | None = None) -> str:
+    """Return the name of a new part: the time of writing, the generation, a digest of the bytes.
+
+    Parameters
+    ----------
+    data
+        Bytes of the part.
+    generation
+        Generation of the driver that writes; 0 for none.
+    written_at
+        Nanoseconds since 1970, first in the name so that names sort in the order of writing. None
+        for now.
+    """
+    at = time.time_ns() if written_at is None else written_at
+    field = f"-g{generation}" if generation else ""
+    digest = hashlib.blake2b(data, digest_size=_DIGEST_BYTES).hexdigest()
+    return f"part-{at:020d}{field}-{digest}.parquet"
+
+
+def has_digest(part: str) -> bool:
+    """Return True if the name of a part ends in a digest of its bytes."""
+    return _WITH_DIGEST.fullmatch(part.rsplit("/", 1)[-1]) is not None
+
+
+def is_intact(filesystem: pafs.FileSystem, part: pafs.FileInfo) -> bool:
+    """Return False for a part whose bytes do not have the digest in its name.
+
+    The bytes of a file are read once in a process, unless its size or time changes. A part without
+    a digest counts as intact.
+
+    Raises
+    ------
+    OSError
+        If the file system refuses.
+    """
+    match = _WITH_DIGEST.fullmatch(part.base_name)
+    if match is None:
+        return True
+    key = (filesystem.type_name, part.path, part.size, part.mtime_ns)
+    if key not in _INTACT:
+        digest = hashlib.blake2b(digest_size=_DIGEST_BYTES)
+        with filesystem.open_input_stream(part.path) as stream:
+            while chunk := stream.read(_CHUNK):
+                digest.update(chunk)
+        if digest.hexdigest() != match[1]:
+            return False
+        _INTACT.add(key)
+    return True
+
+
+def damaged_parts(filesystem: pafs.FileSystem, parts: Sequence[pafs.FileInfo]) -> list[str]:
+    """Return the paths of the parts whose bytes do not have the digest in their names."""
+    if isinstance(filesystem, pafs.LocalFileSystem):  # threads would cost memory
+        return [part.path for part in parts if not is_intact(filesystem, part)]
+    with ThreadPoolExecutor(_READERS) as pool:
+        intact = list(pool.map(lambda part: is_intact(filesystem, part), parts))
+    return [part.path for part, fits in zip(parts, intact, strict=True) if not fits]
+
+
+def undecodable_parts(filesystem: pafs.FileSystem, parts: Sequence[pafs.FileInfo]) -> list[str]:
+    """Return the paths of the parts without a digest that cannot be decoded."""
+    return [
+        part.path
+        for part in parts
+        if not has_digest(part.path) and not is_readable(filesystem, part)
+    ]
 
 
 def lacks_columns(filesystem: pafs.FileSystem, part: str, schema: pa.Schema) -> bool:
@@ -37,18 +131,123 @@ def lacks_columns(filesystem: pafs.FileSystem, part: str, schema: pa.Schema) -> 
     return not set(schema.names) <= set(pq.read_schema(part, filesystem=filesystem).names)
 
 
-def is_readable(filesystem: pafs.FileSystem, part: str) -> bool:
-    """Return False for a part whose bytes are wrong; raise errors of the file system."""
+def is_readable(filesystem: pafs.FileSystem, part: pafs.FileInfo) -> bool:
+    """Return False for a part whose bytes are wrong.
+
+    With a digest the bytes are compared with it, else the part is decoded.
+
+    Raises
+    ------
+    OSError, MemoryError
+        If the file system refuses or memory runs out, which says nothing about the bytes.
+    """
+    if has_digest(part.path):
+        return is_intact(filesystem, part)
     try:
-        with filesystem.open_input_file(part) as file:
+        with filesystem.open_input_file(part.path) as file:
             pq.ParquetFile(file).read()
-    except pa.ArrowException:
-        return False
-    except OSError as error:
-        if error.errno is not None:
+    except READ_ERRORS as error:
+        if is_out_of_memory(error) or (isinstance(error, OSError) and error.errno is not None):
             raise
         return False  # Arrow raises OSError without errno for bytes that it cannot decode
     return True
+
+
+class DamagedPartError(SweepError):
+    """A part whose bytes are wrong."""
+
+
+def read_part(filesystem: pafs.FileSystem, part: pafs.FileInfo, columns: Sequence[str]) -> pa.Table:
+    """Return columns of one part.
+
+    Raises
+    ------
+    DamagedPartError
+        If its bytes are wrong.
+    SweepError, OSError, MemoryError, pyarrow.ArrowException
+        If the part cannot be read for another reason.
+    """
+    reason: BaseException | str = "its bytes do not have the digest in its name"
+    try:
+        if is_intact(filesystem, part):
+            with filesystem.open_input_file(part.path) as file:
+                return pq.ParquetFile(file).read(columns=list(columns))
+    except READ_ERRORS as error:
+        if isinstance(error, FileNotFoundError):
+            raise
+        if refusal := read_refusal(error, part.path, [part]):
+            raise refusal from error
+        if has_digest(part.path) or is_readable(filesystem, part):
+            raise
+        reason = error
+    raise DamagedPartError(
+        f"{part.path} cannot be read: {reason}\nTo go on without it: --skip-corrupt. To mend it:"
+        " restore it from a copy, or run the sweep with --skip-corrupt, which sets it aside."
+    )
+
+
+def read_parts(
+    filesystem: pafs.FileSystem,
+    parts: Sequence[str],
+    schema: pa.Schema,
+    columns: list[str] | None = None,
+) -> pa.Table:
+    """Return the rows of parts, repeated rows included; `columns` None for all."""
+    full = pa.schema([*schema, *PARTITION])
+    if not parts:
+        empty = full.empty_table()
+        return empty if columns is None else empty.select(columns)
+    dataset = ds.dataset(
+        list(parts),
+        schema=full,
+        format="parquet",
+        filesystem=filesystem,
+        partitioning=ds.partitioning(PARTITION, flavor="hive"),
+    )
+    return with_defaults(dataset.to_table(columns=columns))
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Return True for an error that says that memory ran out."""
+    return (
+        isinstance(error, MemoryError)
+        or (isinstance(error, OSError) and error.errno == errno.ENOMEM)
+        or "bad_alloc" in str(error)
+    )
+
+
+def read_refusal(
+    error: BaseException, location: str, parts: Sequence[pafs.FileInfo]
+) -> SweepError | None:
+    """Return the message for an error that says nothing about the bytes of the parts.
+
+    Parameters
+    ----------
+    error
+        The error of a read.
+    location
+        Place of the dataset.
+    parts
+        The parts that were read.
+
+    Returns
+    -------
+    SweepError or None
+        None for an error that is neither want of memory nor a failing disk.
+    """
+    if is_out_of_memory(error):
+        size = sum(part.size for part in parts) / 2**20
+        return SweepError(
+            f"there is not enough memory to read {location}: {len(parts)} parts of {size:,.1f} MiB"
+            " (compressed). The parts were not called damaged. Run the command where more memory is"
+            " free, or raise its limit (ulimit -v, a container's or a job's limit)"
+        )
+    if isinstance(error, OSError) and error.errno in _DEVICE_ERRORS:
+        return SweepError(
+            f"the storage of {location} fails ({error}). The parts were not called damaged. Check"
+            " the disk or the mount (dmesg), then run the command again"
+        )
+    return None
 
 
 def with_defaults(table: pa.Table) -> pa.Table:
@@ -114,5 +313,5 @@ def corrupt_message(bad: list[str], total: int) -> str:
     return (
         f"{len(bad)} of {total} parts of the dataset cannot be read:\n{names}\n"
         "Their points count as not run. To go on without them: --skip-corrupt. To mend it: restore"
-        " the files from a copy, or delete them and run the same command again."
+        " the files from a copy, or run the sweep with --skip-corrupt, which sets them aside."
     )

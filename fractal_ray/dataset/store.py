@@ -9,21 +9,17 @@ import contextlib
 import hashlib
 import json
 import re
-import time
-import uuid
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
 import pyarrow as pa
-import pyarrow.dataset as ds
 import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
 from fractal_ray.dataset import parts as part_files
 from fractal_ray.dataset.rows import (
     FAILURES_SCHEMA,
-    PARTITION,
     POINTS_SCHEMA,
     Evaluation,
     Failure,
@@ -80,7 +76,7 @@ class Store:
         self._append("failures", rows, failures_table)
 
     def append_table(
-        self, table: pa.Table, *, frame: int, level: int, facts: dict[str, Any], name: str
+        self, table: pa.Table, *, frame: int, level: int, facts: dict[str, Any]
     ) -> None:
         """Write rows of another dataset as one part.
 
@@ -91,15 +87,14 @@ class Store:
         frame, level
             Place of the part.
         facts
-            Facts of the other dataset, for the schema of the part.
-        name
-            Name of the part's file. A part with this name is replaced, so an interrupted copy can
-            be repeated.
+            Facts of the other dataset, for the schema of the part. The name of the part depends
+            on its bytes alone, so an interrupted copy can be repeated.
         """
         rows = table.select(POINTS_SCHEMA.names)
         data = part_files.to_parquet(
             rows, {_METADATA_KEY: json.dumps(facts, sort_keys=True).encode()}
         )
+        name = part_files.part_name(data, written_at=0)
         self.write_file(f"points/frame={frame}/level={level}/{name}", data.to_pybytes())
 
     def write_file(self, name: str, data: bytes) -> str:
@@ -213,28 +208,22 @@ class Store:
         SweepError
             The message names the part that cannot be read.
         """
-        listed = self.parts(kind)
-        seen &= set(listed)
-        for part in listed:
-            if part in seen:
+        parts = self.listed(kind)
+        seen &= {part.path for part in parts}
+        for part in parts:
+            if part.path in seen:
                 continue
             try:
-                with self.filesystem.open_input_file(part) as file:
-                    table = pq.ParquetFile(file).read(columns=columns)
+                table = part_files.read_part(self.filesystem, part, columns)
             except FileNotFoundError:
                 continue
-            except (pa.ArrowException, OSError) as error:
-                if part_files.is_readable(self.filesystem, part):
-                    raise
+            except part_files.DamagedPartError:
                 if not skip_corrupt:
-                    part_files.refuse_git_lfs_pointer(part)
-                    raise SweepError(
-                        f"{part} cannot be read: {error}\nTo go on without it: --skip-corrupt. To"
-                        " mend it: restore it from a copy, or delete it and run the sweep again."
-                    ) from error
-                seen.add(part)
+                    part_files.refuse_git_lfs_pointer(part.path)
+                    raise
+                seen.add(part.path)
                 continue
-            seen.add(part)
+            seen.add(part.path)
             yield table
 
     def names(self, folder: str) -> list[str]:
@@ -305,10 +294,8 @@ class Store:
 
     def write_part(self, table: pa.Table, folder: str) -> None:
         """Write a table as a new part in the folder of its frame and level."""
-        # The time comes first so that names sort in the order of writing.
-        generation = f"-g{self._generation}" if self._generation else ""
-        name = f"part-{time.time_ns():020d}{generation}-{uuid.uuid4().hex[:8]}.parquet"
-        self._put(f"{folder}/{name}", part_files.to_parquet(table, self._metadata))
+        data = part_files.to_parquet(table, self._metadata)
+        self._put(f"{folder}/{part_files.part_name(data, generation=self._generation)}", data)
 
     def _put(self, path: str, data: bytes | pa.Buffer) -> None:
         if self.is_remote:
@@ -328,55 +315,62 @@ class Store:
     def _delete(self, path: str) -> None:
         self.filesystem.delete_file(path)
 
-    def parts(self, kind: str, smaller_than: int | None = None) -> list[str]:
-        """Return the paths of the parts of a kind, below a size in bytes, in order of writing."""
+    def listed(self, kind: str) -> list[pafs.FileInfo]:
+        """Return the parts of a kind as files with sizes and times, in the order of writing."""
         selector = pafs.FileSelector(f"{self.root}/{kind}", allow_not_found=True, recursive=True)
-        return sorted(
-            info.path
-            for info in self.filesystem.get_file_info(selector)
-            if _PART.fullmatch(info.path.rsplit("/", 1)[-1])
-            and (smaller_than is None or info.size < smaller_than)
-        )
+        files = self.filesystem.get_file_info(selector)
+        parts = (info for info in files if _PART.fullmatch(info.base_name))
+        return sorted(parts, key=lambda info: info.path)
+
+    def parts(self, kind: str) -> list[str]:
+        """Return the paths of the parts of a kind, in the order of writing."""
+        return [info.path for info in self.listed(kind)]
 
     def _read(
         self, kind: str, schema: pa.Schema, columns: list[str] | None, skip_corrupt: bool
     ) -> pa.Table:
         for _ in range(_LISTINGS):
-            parts = self.parts(kind)
+            listed = self.listed(kind)
             try:
-                return self.read_parts(parts, schema, columns)
+                return self._read_listed(listed, schema, columns, skip_corrupt)
             except FileNotFoundError:
                 continue  # parts were joined between the listing and the reading
-            except (pa.ArrowException, OSError) as error:
-                try:
-                    bad = [
-                        part for part in parts if not part_files.is_readable(self.filesystem, part)
-                    ]
-                except FileNotFoundError:
-                    continue
+            except part_files.READ_ERRORS as error:
+                refusal = part_files.read_refusal(error, self.location, listed)
+                if refusal is None:
+                    raise
+                raise refusal from error
+        raise SweepError(f"the parts of {self.root}/{kind} change faster than they can be read")
+
+    def _read_listed(
+        self,
+        listed: list[pafs.FileInfo],
+        schema: pa.Schema,
+        columns: list[str] | None,
+        skip_corrupt: bool,
+    ) -> pa.Table:
+        bad = set(part_files.damaged_parts(self.filesystem, listed))
+        if not bad:
+            try:
+                return self.read_parts([part.path for part in listed], schema, columns)
+            except part_files.READ_ERRORS as error:
+                if isinstance(error, FileNotFoundError) or part_files.is_out_of_memory(error):
+                    raise
+                bad.update(part_files.undecodable_parts(self.filesystem, listed))
                 if not bad:
                     raise
-                if not skip_corrupt:
-                    raise SweepError(part_files.corrupt_message(bad, len(parts))) from error
-                return self.read_parts([p for p in parts if p not in set(bad)], schema, columns)
-        raise SweepError(f"the parts of {self.root}/{kind} change faster than they can be read")
+        else:
+            bad.update(part_files.undecodable_parts(self.filesystem, listed))
+        if not skip_corrupt:
+            raise SweepError(part_files.corrupt_message(sorted(bad), len(listed)))
+        rest = [part.path for part in listed if part.path not in bad]
+        return self.read_parts(rest, schema, columns)
 
     def read_parts(
         self, parts: list[str], schema: pa.Schema, columns: list[str] | None = None
     ) -> pa.Table:
         """Return the rows of parts, repeated rows included; `columns` None for all."""
-        full = pa.schema([*schema, *PARTITION])
-        if not parts:
-            empty = full.empty_table()
-            return empty if columns is None else empty.select(columns)
-        dataset = ds.dataset(
-            parts,
-            schema=full,
-            format="parquet",
-            filesystem=self.filesystem,
-            partitioning=ds.partitioning(PARTITION, flavor="hive"),
-        )
-        return part_files.with_defaults(dataset.to_table(columns=columns))
+        return part_files.read_parts(self.filesystem, parts, schema, columns)
 
 
 def inside(location: str, name: str) -> str:

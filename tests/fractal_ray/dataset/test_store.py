@@ -1,5 +1,9 @@
 """The store: layout, other readers, parts that cannot be read, parts of older versions."""
 
+import errno
+import hashlib
+import os
+import random
 import re
 from collections.abc import Callable
 from dataclasses import replace
@@ -9,11 +13,14 @@ from typing import Any
 import duckdb
 import numpy as np
 import polars as pl
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from pyarrow.fs import FileInfo
 
 from fractal_ray.analysis.compare.sweeps import compare
 from fractal_ray.analysis.summary import analyze
+from fractal_ray.dataset import parts
 from fractal_ray.dataset.compaction import compact
 from fractal_ray.dataset.frames_file import read_zooms
 from fractal_ray.dataset.header import read_header
@@ -41,13 +48,13 @@ def test_layout_and_metadata(tmp_path: Path) -> None:
     store = Store(str(tmp_path / "a sweep"), {"axes": {"x": "lr"}})
     store.append([evaluation(1), evaluation(2, level=1)])
     store.append_failures([Failure(origin(3), "error", "E: e", "trace", False)])
-    parts = sorted(p.relative_to(tmp_path / "a sweep") for p in tmp_path.rglob("*.parquet"))
-    assert [str(part.parent) for part in parts] == [
+    names = sorted(p.relative_to(tmp_path / "a sweep") for p in tmp_path.rglob("*.parquet"))
+    assert [str(part.parent) for part in names] == [
         "failures/frame=0/level=0",
         "points/frame=0/level=0",
         "points/frame=0/level=1",
     ]
-    metadata = pq.read_schema(tmp_path / "a sweep" / parts[1]).metadata[b"fractal_ray"]
+    metadata = pq.read_schema(tmp_path / "a sweep" / names[1]).metadata[b"fractal_ray"]
     assert metadata == b'{"axes": {"x": "lr"}, "schema_version": 1}'
     assert not list(tmp_path.rglob("*.tmp"))
 
@@ -107,17 +114,17 @@ def test_a_reader_that_meets_a_compaction_sees_every_row(
     store = Store(str(tmp_path))
     for number in range(8):
         store.append([evaluation(number)])
-    listed = Store.parts
+    listed = Store.listed
     calls = []
 
-    def parts_then_compaction(self: Store, kind: str, smaller_than: int | None = None) -> list[str]:
-        parts = listed(self, kind, smaller_than)
+    def parts_then_compaction(self: Store, kind: str) -> list[FileInfo]:
+        files = listed(self, kind)
         calls.append(kind)
         if len(calls) == 1:
             compact(Store(str(tmp_path)))
-        return parts
+        return files
 
-    monkeypatch.setattr(Store, "parts", parts_then_compaction)
+    monkeypatch.setattr(Store, "listed", parts_then_compaction)
     for skip_corrupt in (False, True):
         assert store.read(skip_corrupt=skip_corrupt).num_rows == 8
 
@@ -132,9 +139,109 @@ def test_what_the_file_system_refuses_is_not_called_corrupt(
         raise PermissionError(13, "not today")
 
     monkeypatch.setattr(Store, "read_parts", refuse)
-    monkeypatch.setattr(pq, "ParquetFile", refuse)
     with pytest.raises(PermissionError, match="not today"):
         store.read(skip_corrupt=True)
+
+
+def test_no_flipped_bit_is_read_as_another_value(tmp_path: Path) -> None:
+    store = Store(str(tmp_path))
+    store.append([evaluation(number) for number in range(20)])
+    (part,) = tmp_path.rglob("*.parquet")
+    rows, data = str(store.read().to_pylist()), part.read_bytes()
+    draw = random.Random(19)
+    refused = 0
+    for trial in range(1000):
+        flipped = bytearray(data)
+        flipped[draw.randrange(len(data))] ^= 1 << draw.randrange(8)
+        part.write_bytes(flipped)
+        os.utime(part, ns=(trial, trial))  # each trial is another file for the process
+        listed = store.filesystem.get_file_info(str(part))
+        refused += not parts.is_intact(store.filesystem, listed)
+    assert refused == 1000
+    with pytest.raises(SweepError, match=f"1 of 1 parts.*\n.*{part.name}"):
+        store.read()
+    assert store.read(skip_corrupt=True).num_rows == 0
+    compact(store)
+    assert part.read_bytes() == flipped, "a damaged part is not rewritten"
+    part.write_bytes(data)
+    os.utime(part, ns=(1000, 1000))
+    assert str(store.read().to_pylist()) == rows
+
+
+def test_parts_are_hashed_once_and_names_without_digest_are_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Store(str(tmp_path)).append([evaluation(1)])
+    Store(str(tmp_path), generation=3).append([evaluation(2)])
+    first, second = sorted(tmp_path.rglob("*.parquet"))
+    assert re.fullmatch(r"part-\d{20}-[0-9a-f]{32}\.parquet", first.name)
+    assert re.fullmatch(r"part-\d{20}-g3-[0-9a-f]{32}\.parquet", second.name)
+    hashed: list[int] = []
+    original = hashlib.blake2b
+    monkeypatch.setattr(hashlib, "blake2b", lambda **k: (hashed.append(1), original(**k))[1])
+    for _ in range(2):  # each command makes another Store
+        assert Store(str(tmp_path)).read().num_rows == 2
+    assert len(hashed) == 2
+    # Names of older versions: the digits are no digest.
+    first.rename(first.with_name(f"{first.name[:25]}-0123abcd.parquet"))
+    second.rename(second.with_name("part-0.parquet"))
+    assert Store(str(tmp_path)).read().num_rows == 2
+    assert len(hashed) == 2
+
+
+def test_foreign_readers_find_page_checksums(tmp_path: Path) -> None:
+    store = Store(str(tmp_path))
+    store.append([evaluation(number) for number in range(50)])
+    (part,) = tmp_path.rglob("*.parquet")
+    data = bytearray(part.read_bytes())
+    start = pq.ParquetFile(part).metadata.row_group(0).column(3)
+    middle = start.data_page_offset + start.total_compressed_size - 2
+    data[middle] ^= 1
+    part.write_bytes(data)
+    with pytest.raises(OSError, match="CRC checksum"):
+        pq.ParquetFile(part, page_checksum_verification=True).read()
+
+
+@pytest.mark.parametrize("with_digest", [True, False])
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (pa.ArrowMemoryError("malloc of size 64 failed"), "not enough memory to read .* 1 parts"),
+        (MemoryError("std::bad_alloc"), "not enough memory"),
+        (OSError(errno.EIO, "Input/output error"), "storage of .* fails .*mount"),
+    ],
+)
+def test_want_of_memory_and_a_failing_disk_are_no_damage(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    error: BaseException,
+    words: str,
+    *,
+    with_digest: bool,
+) -> None:
+    store = Store(str(tmp_path))
+    store.append([evaluation(1)])
+    if not with_digest:
+        (part,) = tmp_path.rglob("*.parquet")
+        part.rename(part.with_name("part-0.parquet"))
+
+    def refuse(*arguments: object, **options: object) -> None:
+        raise error
+
+    monkeypatch.setattr(parts, "read_parts", refuse)
+    monkeypatch.setattr(pq, "ParquetFile", refuse)
+    for skip_corrupt in (False, True):
+        reads = (
+            lambda skip=skip_corrupt: store.read(skip_corrupt=skip),
+            lambda skip=skip_corrupt: list(
+                store.new_parts("points", ["x"], set(), skip_corrupt=skip)
+            ),
+        )
+        for read in reads:
+            with pytest.raises(SweepError, match=words) as caught:
+                read()
+            assert "delete" not in str(caught.value)
+            assert "\n" not in str(caught.value)
 
 
 def test_an_empty_dataset_reads_as_no_rows(tmp_path: Path) -> None:
@@ -169,7 +276,10 @@ def as_before(store: Store) -> None:
     """Rewrite the dataset as fractal-ray did before rows recorded how they were computed."""
     for part in Path(store.root).rglob("part-*.parquet"):
         if "failures" not in part.parts:
-            pq.write_table(pq.ParquetFile(part).read().drop_columns(list(ADDED)), part)
+            old = part.with_name(f"{part.name[:25]}-{part.name[-16:-8]}.parquet")
+            pq.write_table(pq.ParquetFile(part).read().drop_columns(list(ADDED)), old)
+            if old != part:
+                part.unlink()
 
 
 def how_computed(store: Store) -> list[tuple[Any, ...]]:
@@ -206,9 +316,9 @@ def test_parts_of_before_are_read_and_joined(tmp_path: Path) -> None:
     assert store.part_count() == 2
     assert store.read().schema.remove_metadata() == Store(str(tmp_path / "no")).read().schema
     _others_read_it(tmp_path, {}, {})
-    parts = {part: part.stat().st_mtime_ns for part in tmp_path.rglob("*.parquet")}
+    times = {part: part.stat().st_mtime_ns for part in tmp_path.rglob("*.parquet")}
     compact(store)
-    assert parts == {part: part.stat().st_mtime_ns for part in tmp_path.rglob("*.parquet")}
+    assert times == {part: part.stat().st_mtime_ns for part in tmp_path.rglob("*.parquet")}
 
 
 def _others_read_it(folder: Path, duck: dict[str, Any], polar: dict[str, Any]) -> None:

@@ -15,6 +15,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
+from pyarrow.fs import FileInfo, FileType
 from typer.testing import CliRunner
 
 from fractal_ray.analysis.status import read_status
@@ -145,7 +146,7 @@ def test_a_part_is_read_once_and_joining_changes_nothing(
     read: list[str] = []
     opened = pq.ParquetFile
     monkeypatch.setattr(
-        "fractal_ray.dataset.store.pq.ParquetFile",
+        "fractal_ray.dataset.parts.pq.ParquetFile",
         lambda file: (read.append("part"), opened(file))[1],
     )
     watch = Watch(sweep)
@@ -159,10 +160,10 @@ def test_a_part_is_read_once_and_joining_changes_nothing(
     old[0].write_bytes(kept[0])  # what a kill between joining and deleting leaves
     assert counts(watch.look()) == before
     # A listing that is older than the joining: the part is gone when it is to be read.
-    listed = store.parts("points")
-    gone = str(whole.parent / "part-0-gone.parquet")
+    listed = store.listed("points")
+    gone = FileInfo(str(whole.parent / "part-0-gone.parquet"), FileType.File)
     monkeypatch.setattr(
-        "fractal_ray.dataset.store.Store.parts",
+        "fractal_ray.dataset.store.Store.listed",
         lambda self, kind: [*listed, gone] if kind == "points" else [],
     )
     assert counts(watch.look()) == before
@@ -275,7 +276,7 @@ def test_storage_that_refuses_for_a_while(
         raise OSError("timed out")
 
     with monkeypatch.context() as patch:
-        patch.setattr("fractal_ray.dataset.store.Store.parts", refuse)
+        patch.setattr("fractal_ray.dataset.store.Store.listed", refuse)
         assert watch.look().trouble == "the dataset cannot be read, trying again: timed out"
         with pytest.raises(SweepError, match=r"cannot read .*: timed out"):
             Watch(sweep).look()
