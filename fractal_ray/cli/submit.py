@@ -117,6 +117,7 @@ def _prepared(
     from fractal_ray.engine.jobs.package import gather
     from fractal_ray.errors import SweepError
     from fractal_ray.spec.yaml_file import load_spec
+    from fractal_ray.tracking.target import find_target
 
     options = _parsed(spec, arguments)
     for name in ("address", "num_cpus"):
@@ -130,7 +131,7 @@ def _prepared(
     _say(f"warning: {line}" for line in warnings)
     shipment = gather([*include])
     shipment.refuse_missing(spec, "spec")
-    job_request.check_paths(sweep, shipment)
+    _say(f"warning: {line}" for line in job_request.check_paths(sweep, shipment))
     folder = job_request.job_folder(shipment)
     if folder is None:
         raise SweepError(
@@ -143,10 +144,12 @@ def _prepared(
             f"--install: there is no pyproject.toml among the shipped files of {shipment.root};"
             " leave --install out where the cluster's image has fractal-ray"
         )
+    job_env = job_request.job_environment(env, sweep.storage)
+    find_target(sweep, options["tracking"], job_env)  # refuses names that W&B would refuse
     return job_request.JobRequest(
         id=job_request.job_id(job, sweep),
         entrypoint=job_request.entrypoint(folder, spec, arguments),
-        env=job_request.job_environment(env, sweep.storage),
+        env=job_env,
         metadata=job_request.metadata(sweep),
         install=install,
     ), shipment

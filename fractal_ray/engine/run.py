@@ -2,7 +2,9 @@
 
 import functools
 import platform
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Literal
@@ -23,6 +25,8 @@ from fractal_ray.spec.sweep_spec import SweepSpec
 from fractal_ray.workloads.base import StartChecked, Workload
 
 NO_BUDGET: Final = Budget()
+_SILENT_SECONDS = 1.0
+"""Length of a step that is not announced."""
 ProgramMaker = Callable[[list[Zoom]], Program]
 EngineName = Literal["ray", "local"]
 
@@ -106,11 +110,19 @@ def run_sweep(
     if compared_with is not None:
         check_fingerprint(Store(compared_with), prepared.fingerprint)
     store = Store(location)
-    # Checks of older runs are a part of their dataset.
-    new = compared_with is None and read_header(store) is None
+    begun = read_header(store) is not None
     header = own_header(spec, store, prepared.fingerprint, workload.recipe)
     if prepared.data_facts:
         header["data"] = dict(prepared.data_facts)
+
+    def check_start() -> None:
+        if isinstance(workload, StartChecked):
+            with _announced(options.say, spec.workload.start_note):
+                # Checks of older runs are a part of their dataset.
+                workload.check_start(prepared.shared, new=not begun and compared_with is None)
+
+    if not begun:
+        check_start()  # before the lease, which makes the folder
     with hold_lease(store) as claim:
         dispatcher_spec = _dispatcher_spec(
             spec,
@@ -123,8 +135,8 @@ def run_sweep(
         )
         dispatcher = Dispatcher(dispatcher_spec)
         complete = dispatcher.close() if dispatcher.is_complete() else None
-        if complete is None and isinstance(workload, StartChecked):
-            workload.check_start(prepared.shared, new=new)
+        if begun and complete is None:
+            check_start()
         write_header(store, header)
         if complete is not None:  # no cluster is started, and no model is loaded
             options.view(complete)
@@ -151,6 +163,18 @@ def run_sweep(
             view=options.view,
             say=options.say,
         )
+
+
+@contextmanager
+def _announced(say: Callable[[str], None], text: str) -> Iterator[None]:
+    """Say one line if the block takes longer than `_SILENT_SECONDS`."""
+    timer = threading.Timer(_SILENT_SECONDS, say, [text])
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 def _dispatcher_spec(

@@ -4,7 +4,6 @@ The structure is in `page.html`, the style in `page.css`, the interaction in `pa
 escapes texts of the sweep (names, errors, YAML); the maps insert them as text, never as HTML.
 """
 
-import shlex
 from importlib.resources import files
 from typing import Any
 
@@ -51,7 +50,7 @@ def render(facts: Facts) -> str:
         dimensions=dimensions,
         against_zoom=against_zoom,
         unverified=sections.unverified(facts),
-        location=shlex.quote(facts.location),
+        verify_command=sections.verify_first(facts),
         audits=sections.audits(facts),
         cost=background.cost(facts),
         failures=background.failures(facts),

@@ -3,6 +3,8 @@
 from typing import Any
 
 from fractal_ray.analysis.status import frame_line
+from fractal_ray.analysis.verify.kept_sheet import verify_command
+from fractal_ray.dataset.secrets import without_keys
 from fractal_ray.dataset.version import VERSION
 from fractal_ray.dimension.result import Estimate
 from fractal_ray.errors import SweepError
@@ -59,6 +61,12 @@ def dimensions(facts: Facts) -> list[dict[str, Any]]:
 def unverified(facts: Facts) -> list[int]:
     """Return the numbers of the frames without a sheet."""
     return [frame.number for frame in facts.frames if frame.sheet is None]
+
+
+def verify_first(facts: Facts) -> str | None:
+    """Return the command that verifies the first frame without a sheet; None if all have one."""
+    frames = [frame for frame in facts.frames if frame.sheet is None]
+    return without_keys(verify_command(frames[0].data)) if frames else None
 
 
 def audits(facts: Facts) -> list[dict[str, Any]]:
@@ -118,7 +126,7 @@ def _dimension(facts: Facts, frame: FrameFacts) -> dict[str, Any]:
     except (KeyError, TypeError) as error:
         raise SweepError(
             f"the verification sheet of frame {frame.number} is damaged or of another version;"
-            f" make it again: fractal-ray verify {facts.sweep.location} --frame {frame.number}"
+            f" make it again: {verify_command(frame.data)}"
         ) from error
     known = {name: null for name, null in smooth.items() if null is not None}
     beside = {**known, **({"label noise": noise} if noise else {})}

@@ -15,6 +15,7 @@ from fractal_ray.analysis.verify.sheet import (
     LabelCheck,
 )
 from fractal_ray.analysis.verify.smooth_range import NO_BOUNDARY, SMOOTH
+from fractal_ray.dataset.secrets import without_keys
 from fractal_ray.dimension.result import Estimate
 from fractal_ray.plane.palette import NO
 from fractal_ray.report.facts import Facts
@@ -86,7 +87,7 @@ def unfinished(facts: Facts) -> list[str]:
             stages = ", ".join(frame.data.replayed.unfinished)
             said.append(f"Not finished on frame {frame.number}: {stages}.")
     if said:
-        said.append("To go on: fractal-ray run, with the same spec and --storage as before.")
+        said.append(f"To go on: {without_keys(facts.sweep.run_command)}")
     return said
 
 

@@ -198,6 +198,11 @@ class WorkloadSection(Model):
         return None
 
     @property
+    def start_note(self) -> str:
+        """Return a line to print if `StartChecked.check_start` takes long."""
+        return "checking the state that all runs start from"
+
+    @property
     def deterministic(self) -> bool:
         """Return True if a repeated run gives equal bits."""
         return True
@@ -308,6 +313,10 @@ class WorkloadSection(Model):
 
     def files(self) -> Iterable[tuple[str, str]]:
         """Return the key in the spec and the path of each file or folder that is read."""
+        return ()
+
+    def needed_files(self) -> Iterable[tuple[str, str]]:
+        """Return the key in the spec and the path of each single file that a folder must hold."""
         return ()
 
     def check_inputs(self) -> None:

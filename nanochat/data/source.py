@@ -2,9 +2,11 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nanochat.data.bad_rows import SkippedRows
+from nanochat.errors import NanochatError
 
 if TYPE_CHECKING:
     from nanochat.data.conversations import Conversation
@@ -44,6 +46,17 @@ class DataSource:
 
         if self.name not in SHIPPED:
             check_place(self.name, self.split)
+
+    def local_files(self) -> list[Path]:
+        """List the file that is read in a folder with a file for each split; empty for others."""
+        from nanochat.data.rows import find_file
+
+        if not self.name or not Path(self.name).expanduser().is_dir():
+            return []
+        try:
+            return [find_file(self.name, self.split)]
+        except NanochatError:  # a folder of shards, or one that holds no data
+            return []
 
     def conversations(
         self, num_tokens: int | None = None, skipped: SkippedRows | None = None

@@ -112,6 +112,25 @@ class ModelSource:
         for source in filter(None, (self.name, self.tokenizer)):
             check_place(source)
 
+    def local_files(self) -> list[Path]:
+        """List the files that `load` reads in the folder of the model; empty if none fits.
+
+        A source that is not a folder of this machine has none.
+        """
+        folder = Path(self.name).expanduser()
+        if not folder.is_dir():
+            return []
+        listing = list_folder(folder)
+        choice = {"stage": self.stage, "tag": self.tag, "step": self.step}
+        try:
+            layout = choose(listing.paths, **choice, changed=listing.changed)
+        except NanochatError:
+            return []
+        root = listing.fetch(layout.files)
+        tokenizer = tokenizer_files(layout.files, layout.tokenizer_dir)
+        unused = tokenizer if self.tokenizer is not None else []
+        return [root / name for name in layout.files if name not in unused]
+
     def resolve(self) -> ModelFolder:
         """Find the folders of the model (`resolve_model`)."""
         return _resolve(self)
@@ -170,6 +189,16 @@ def resolve_tokenizer(source: str) -> Path:
     if listing.warning:
         warnings.warn(f"model {source!r}: {listing.warning}", stacklevel=2)
     return listing.fetch(tokenizer_files(listing.paths, folder)) / folder
+
+
+def local_tokenizer(source: str) -> list[Path]:
+    """List the files of the tokenizer in a folder of this machine; empty if it has none."""
+    folder = Path(source).expanduser()
+    if not source or not folder.is_dir():
+        return []
+    listing = list_folder(folder)
+    names = tokenizer_files(listing.paths, find_tokenizer(listing.paths))
+    return [listing.fetch(names) / name for name in names]
 
 
 def load_model(

@@ -67,6 +67,12 @@ class Shipment:
             mend = f"git add {shlex.quote(path)} (no commit is needed), or {mend}"
         raise SweepError(f"{what} {path} would not be shipped; {mend}")
 
+    def left_in(self, folder: str) -> str | None:
+        """Return a line on the files of a folder that are not shipped; None if there are none."""
+        names = _files_below(self.root, Path(folder)) if Path(folder).is_dir() else ()
+        left = sorted(name for name in names if name not in self.sizes)
+        return f"not shipped: {_files(len(left))}: {_first(left)}" if left else None
+
     def _can_be_added(self, name: str) -> bool:
         """Return True if `git add` ships a path: git refuses ignored files and nested repositories.
 

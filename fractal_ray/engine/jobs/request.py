@@ -132,17 +132,29 @@ def check_idle_values(spec: SweepSpec) -> list[str]:
     return [f"{line}. The job refuses to begin such a dataset" for line in idle_lines(spec)]
 
 
-def check_paths(spec: SweepSpec, shipment: Shipment) -> None:
+def check_paths(spec: SweepSpec, shipment: Shipment) -> list[str]:
     """Refuse relative paths in the spec that are not shipped; absolute ones are the cluster's.
+
+    Returns
+    -------
+    list of str
+        A warning for each folder of which some files are not shipped.
 
     Raises
     ------
     SweepError
         For the first path that is not shipped.
     """
-    for key, path in spec.workload.files():
-        if not path.startswith(("/", "~")):
+    relative = [(k, path) for k, path in spec.workload.files() if not path.startswith(("/", "~"))]
+    for key, path in relative:
+        shipment.refuse_missing(path, f"{key}:")
+    keys = {key for key, _ in relative}
+    for key, path in spec.workload.needed_files():
+        if key in keys:
             shipment.refuse_missing(path, f"{key}:")
+    return [
+        f"{key}: of {path}, {line}" for key, path in relative if (line := shipment.left_in(path))
+    ]
 
 
 def job_environment(

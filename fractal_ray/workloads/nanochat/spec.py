@@ -1,6 +1,7 @@
 """The section `workload` of a spec of kind `nanochat`."""
 
 import dataclasses
+import os
 import re
 from collections.abc import Container, Iterable, Mapping
 from typing import Literal
@@ -22,6 +23,7 @@ from fractal_ray.workloads.section import (
     WorkloadSection,
 )
 from nanochat.errors import nearest_name
+from nanochat.sources.load import local_tokenizer
 from nanochat.train.recipe import DERIVED, PARTS, Recipe
 
 
@@ -48,6 +50,11 @@ class NanochatSpec(NanochatSettings, WorkloadSection):
     def loading_note(self) -> str:
         """Return a line to print before the model is loaded."""
         return "loading the model and tokenising the data"
+
+    @property
+    def start_note(self) -> str:
+        """Return a line to print if the loss of the first batch takes long."""
+        return "computing the loss of the first batch on the CPU, to check the model"
 
     def make(
         self,
@@ -219,6 +226,21 @@ class NanochatSpec(NanochatSettings, WorkloadSection):
             # preset:, hf: and wandb: are not paths, and neither is the data set of the package.
             if source and source != "stdlib_qa" and not re.match(r"\w\w+:", source):
                 yield key, source
+
+    def needed_files(self) -> Iterable[tuple[str, str]]:
+        """Return the key and path of each file that a run reads in local folders.
+
+        Of a folder in which no file fits, and of shards, none is named.
+        """
+        files = {
+            "workload.model": self.to_source().local_files(),
+            "workload.tokenizer_artifact": local_tokenizer(self.tokenizer_artifact or ""),
+            "workload.data.source": self.data.to_source().local_files(),
+        }
+        named = {key for key, _ in self.files()}
+        return [
+            (key, os.path.relpath(each)) for key in files if key in named for each in files[key]
+        ]
 
     def check_inputs(self) -> None:
         """Refuse a model, tokenizer or data that can be on no machine, as the name `gpt2`."""

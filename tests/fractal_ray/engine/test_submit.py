@@ -32,6 +32,7 @@ from fractal_ray.errors import SweepError
 from tests.fractal_ray.conftest import raw_spec
 
 KEPT = ("--storage", "s3://bucket/sweeps")
+GOLDEN = Path(__file__).parents[2] / "golden" / "nanochat_tiny"
 GIT = ("-c", "user.name=a", "-c", "user.email=a@example.org", "-c", "core.autocrlf=false")
 
 
@@ -326,6 +327,47 @@ def test_folders_that_the_spec_names_must_be_shipped(
     git(repository, "add", named)
     assert submit(*asked)[0] == 0
     assert submit(*asked[:-1], f"workload.{key}=/shared/{named}")[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("key", "ignored"),
+    [
+        ("model", "models/mine/checkpoints/model_000400.pt"),
+        ("model", "models/mine/tokenizer/tokenizer.pkl"),
+        ("tokenizer_artifact", "models/mine/tokenizer/tokenizer.pkl"),
+        ("data.source", "models/mine/train.jsonl"),
+    ],
+)
+def test_a_folder_whose_needed_file_is_ignored_by_git_is_refused(
+    repository: Path, submit: Callable[..., tuple[int, str]], key: str, ignored: str
+) -> None:
+    shutil.copytree(GOLDEN, "models/mine")
+    Path("models/mine/train.jsonl").write_text("x")
+    Path("models/mine/other.txt").write_text("x")
+    Path(".gitignore").write_text(f"{ignored}\nother.txt\n")
+    git(repository, "add", ".")
+    command = ("specs/disc.yaml", "--dry-run")
+    folder = ("--", *KEPT, "--set", f"workload.{key}=models/mine")
+    code, said = submit(*command, *folder)
+    assert code == 2
+    assert f"workload.{key}: {ignored} would not be shipped; --include {ignored}" in said
+    code, said = submit(*command, "--include", ignored, *folder)
+    line = f"warning: workload.{key}: of models/mine, not shipped: 1 file: models/mine/other.txt"
+    assert (code, line in said) == (0, True), said
+    code, said = submit(*command, "--include", "models/mine", *folder)
+    assert (code, "warning" in said) == (0, False), said
+
+
+def test_names_that_wandb_refuses_are_refused_before_the_job_is_sent(
+    repository: Path, submit: Callable[..., tuple[int, str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("WANDB_ENTITY", "WANDB_MODE", "WANDB_PROJECT"):
+        monkeypatch.delenv(name, raising=False)
+    command = ("specs/disc.yaml", "--dry-run", "--env", "WANDB_PROJECT=a#b", "--", *KEPT)
+    code, said = submit(*command, "--tracking")
+    assert (code, "WANDB_PROJECT" in said) == (2, True), said
+    assert submit(*command)[0] == 0
+    assert submit(*command, "--set", "tracking.wandb.project=maps")[0] == 0
 
 
 def test_storage_that_a_job_would_lose_is_refused(

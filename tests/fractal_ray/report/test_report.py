@@ -223,7 +223,12 @@ class TestNumbers:
         facts = read_facts(sweep)
         text = visible(render(facts))
         assert "Verdict: unverified." in text
-        assert f"fractal-ray verify {sweep.location}" in text
+        assert f"fractal-ray verify {sweep.location} --frame 0" in text
+        strict = Sweep.open(sweep.location, ["label.boundary=stable"])
+        assert (
+            f"fractal-ray verify {sweep.location} --frame 0 --set label.boundary=stable"
+            in visible(render(read_facts(strict)))
+        )
         assert "D =" not in text
         assert charts.against_zoom(facts) == []
 
@@ -443,7 +448,13 @@ class TestUnfinished:
         sweep = make_sweep(stages=[{"grid": {"points": 9}}, {"refine": {"levels": 2}}])
         sweep.run("local", budget=Budget(points=90))
         facts = read_facts(sweep)
-        assert words.unfinished(facts)[0] == "Not finished: frame 0."
+        assert words.unfinished(facts) == [
+            "Not finished: frame 0.",
+            f"To go on: {sweep.run_command}",
+        ]
+        opened = Sweep.open(sweep.location, ["name=a b"])
+        command = f"To go on: fractal-ray run {sweep.location} --set 'name=a b'"
+        assert words.unfinished(read_facts(opened))[-1] == command
         assert sections.head(facts)["finding"].startswith("Of the nodes with a known label ")
         text = visible(render(facts))
         assert "Not finished: no audit yet." in text

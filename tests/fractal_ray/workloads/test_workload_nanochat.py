@@ -4,6 +4,7 @@ import hashlib
 import json
 import pickle
 import shutil
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,10 @@ import pytest
 import torch
 
 from fractal_ray.dataset.header import write_header
+from fractal_ray.engine import run as engine_run
+from fractal_ray.engine.budget import Budget
 from fractal_ray.engine.claim import own_header
+from fractal_ray.engine.run import RunOptions
 from fractal_ray.engine.workload_of import workload_of
 from fractal_ray.errors import SweepError
 from fractal_ray.plane.axes import Point
@@ -29,6 +33,7 @@ from fractal_ray.workloads.nanochat.workload import NanochatWorkload
 from nanochat.data.conversations import load_conversations
 from nanochat.errors import NanochatError
 from nanochat.tokenizer.tokenizer import Tokenizer
+from nanochat.train import first_loss
 from tests.fractal_ray.conftest import raw_spec
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "nanochat_tiny"
@@ -181,7 +186,31 @@ def test_a_first_loss_that_is_not_finite_refuses_the_sweep(too_large: Path, tmp_
     raw["workload"]["model"] = str(too_large)
     with pytest.raises(NanochatError, match="the loss of the first batch is nan in float32 before"):
         Sweep(parse_spec(raw)).run(engine="local")
-    assert [path.name for path in (tmp_path / "results").rglob("*.*")] == [".lock"]
+    assert not (tmp_path / "results").exists()
+
+
+@pytest.mark.parametrize("seconds", [0.0, 60.0])
+def test_the_first_loss_is_announced_only_where_it_takes_long(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seconds: float
+) -> None:
+    said = threading.Event()
+    monkeypatch.setattr(engine_run, "_SILENT_SECONDS", seconds)
+    patience = 0.1 if seconds else 10.0
+    monkeypatch.setattr(first_loss, "first_loss", lambda *_: 2.0 + said.wait(patience))
+    raw = raw_spec(storage=str(tmp_path), stages=[{"grid": {"points": 2}}])
+    raw["workload"]["model"] = str(GOLDEN)
+    lines: list[str] = []
+
+    def say(text: str) -> None:
+        lines.append(text)
+        if "first batch" in text:
+            said.set()
+
+    spec = parse_spec(raw)
+    options = RunOptions(engine="local", say=say, budget=Budget(points=1))
+    engine_run.run_sweep(spec, str(tmp_path / "d"), Sweep(spec).workload(), options)
+    note = "computing the loss of the first batch on the CPU, to check the model"
+    assert (note in lines) == (seconds == 0.0)
 
 
 @pytest.mark.parametrize("on_axis", [False, True])
