@@ -49,6 +49,10 @@ class NanochatError(ValueError):
     """Error for input that cannot be used; its message is one line for the user."""
 
 
+class Note(UserWarning):
+    """Category of this project's notes; a command prints each as one line ``note: ...``."""
+
+
 def nearest_name(given: str, allowed: Iterable[str]) -> str | None:
     """Return the allowed name that a user most likely meant; None if no name is near.
 

@@ -96,7 +96,7 @@ def _nearest(table: pa.Table, point: str) -> int:
         values = table[name].to_numpy()
         logarithmic = value > 0 and bool((values > 0).all())
         scaled = np.log([*values, value]) if logarithmic else np.array([*values, value])
-        span = max(float(np.ptp(scaled[:-1])), np.finfo(float).tiny)
+        span = float(np.ptp(scaled[:-1])) or 1.0  # all points may have one value
         distance += ((scaled[:-1] - scaled[-1]) / span) ** 2
     return int(distance.argmin())
 
@@ -177,4 +177,6 @@ def _deviation(losses: np.ndarray, before: list[float]) -> float:
     reference = np.asarray(before, np.float32)
     if np.array_equal(losses, reference):
         return 0.0
-    return float(np.max(np.abs(losses / reference - 1)))
+    with np.errstate(divide="ignore", invalid="ignore"):  # a loss may be 0 or not finite
+        differences = np.abs(losses.astype(np.float64) / reference - 1)
+    return float(np.where(losses == reference, 0.0, differences).max())

@@ -43,8 +43,7 @@ def measures(spec: SweepSpec, table: pa.Table) -> Floats:
     boundary = spec.label.boundary
     yes = np.array([is_yes(each, boundary) for each in outcomes(table, spec.label.criterion)])
     steps = _longest(table)
-    with np.errstate(invalid="ignore"):
-        chunks = [measure(curves, steps, yes[rows]) for rows, curves in _curves(table, steps)]
+    chunks = [measure(curves, steps, yes[rows]) for rows, curves in _curves(table, steps)]
     # A run without a finite loss counts as the fastest to diverge.
     return np.nan_to_num(np.concatenate(chunks), nan=0.0, posinf=np.inf, neginf=-np.inf)
 

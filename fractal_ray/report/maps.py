@@ -184,7 +184,7 @@ def _rows(facts: Facts, frame: FrameFacts, stride: int) -> dict[str, Any]:
     return {
         "index": pack(nodes.astype(np.uint32)),
         "id": pack(np.frombuffer(bytes.fromhex(ids), np.uint8)),
-        "ratio": pack(np.where(np.isnan(ratio), stored, ratio).astype(np.float32)),
+        "ratio": pack(_float32(np.where(np.isnan(ratio), stored, ratio))),
         "loss": pack(_float32(some.column("final_loss").to_numpy())),
         "seconds": pack(_float32(some.column("seconds").to_numpy())),
         "steps": pack(some.column("steps").to_numpy().astype(np.int32)),
@@ -194,7 +194,7 @@ def _rows(facts: Facts, frame: FrameFacts, stride: int) -> dict[str, Any]:
 
 
 def _float32(values: NDArray[np.float64]) -> NDArray[np.float32]:
-    with np.errstate(over="ignore"):  # a loss beyond float32 becomes infinite
+    with np.errstate(over="ignore"):  # a loss or ratio beyond float32 becomes infinite
         return values.astype(np.float32)
 
 

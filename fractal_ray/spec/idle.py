@@ -9,6 +9,7 @@ from fractal_ray.errors import SweepError
 from fractal_ray.spec.stages import RefineStage, ZoomStage
 from fractal_ray.spec.sweep_spec import SweepSpec
 from fractal_ray.spec.yaml_file import parse_spec
+from nanochat.errors import Note
 
 
 def refuse_idle_values(spec: SweepSpec, location: str) -> None:
@@ -40,6 +41,7 @@ def refuse_idle_values(spec: SweepSpec, location: str) -> None:
     warnings.warn(
         f"{location} goes on, although a new sweep with its settings is refused:"
         f" {'; '.join(lines)}",
+        Note,
         stacklevel=1,
     )
 

@@ -1,17 +1,28 @@
-"""Standard streams of a command: any text in any encoding, and warnings as one plain line each."""
+"""Standard streams of a command: any text in any encoding, and notes as one plain line each."""
 
+import functools
 import io
+import logging
 import sys
 import traceback
 import warnings
+from collections.abc import Callable
 from typing import Any
 
 from nanochat.cli.escapes import escaped
+from nanochat.errors import Note
+
+_log = logging.getLogger("py.warnings")  # that of logging.captureWarnings
 
 
 def show_warnings_plainly() -> None:
-    """Print each warning of this process as ``note: ...`` on stderr from now on."""
-    warnings.showwarning = _note
+    """Print each `Note` of this process as ``note: ...`` on stderr; log other warnings.
+
+    Users can do nothing about the warnings of libraries, which go to the logger ``py.warnings`` at
+    level DEBUG. They are printed as Python does where filters were given (``python -W``,
+    PYTHONWARNINGS).
+    """
+    warnings.showwarning = functools.partial(_show, warnings.showwarning)
 
 
 def print_any_text() -> None:
@@ -35,5 +46,12 @@ def _traceback(kind: type[BaseException], error: BaseException, place: Any) -> N
         print(escaped(text), end="", file=sys.stderr)
 
 
-def _note(message: Warning | str, *_: Any) -> None:
-    print(escaped(f"note: {message}"), file=sys.stderr)
+def _show(
+    usual: Callable[..., None], message: Warning | str, category: type[Warning], *place: Any
+) -> None:
+    if issubclass(category, Note):
+        print(escaped(f"note: {message}"), file=sys.stderr)
+    elif sys.warnoptions:
+        usual(message, category, *place)
+    else:
+        _log.debug("%s: %s", category.__name__, message)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nanochat.data.json_rows import read_json_rows
-from nanochat.errors import NanochatError, missing_library
+from nanochat.errors import NanochatError, Note, missing_library
 from nanochat.files.git_lfs import refuse_pointer
 from nanochat.files.hub import split_revision
 from nanochat.files.retry import (
@@ -74,7 +74,9 @@ def read_rows(
     path = find_file(source, split)
     one_file = path == Path(source).expanduser()
     if one_file and split != "train" and path.stem not in spellings(split):
-        warnings.warn(f"{path} has one split: all its rows are read as {split!r}", stacklevel=2)
+        warnings.warn(
+            f"{path} has one split: all its rows are read as {split!r}", Note, stacklevel=2
+        )
     refuse_pointer(path)
     return _parquet_rows(path, columns) if path.suffix == ".parquet" else read_json_rows(path)
 
@@ -202,6 +204,7 @@ def _builder(source: str, **more: Any) -> Any:
             )
         warnings.warn(
             f"{source}: not read from the hub; the copy in the cache, commit {commit}, is used",
+            Note,
             stacklevel=2,
         )
     return builder

@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from nanochat.errors import Note
+
 _UNSUPPORTED = {errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP}
 _REFUSES_SYNC = _UNSUPPORTED | {
     errno.EINVAL,
@@ -105,4 +107,4 @@ def _note(folder: Path, text: str) -> None:
     note = f"the file system at {mount} {text}"
     if note not in _noted:
         _noted.add(note)
-        warnings.warn(note, stacklevel=4)
+        warnings.warn(note, Note, stacklevel=4)

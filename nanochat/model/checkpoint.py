@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from nanochat.errors import NanochatError
+from nanochat.errors import NanochatError, Note
 from nanochat.files.atomic import write_atomically
 from nanochat.files.git_lfs import refuse_pointer
 from nanochat.model.generations import later_tensors, later_windows
@@ -153,7 +153,7 @@ def load_checkpoint(folder: Path, step: int | None = None) -> Checkpoint:
     others = [str(other) for other in _complete_steps(folder) if other != chosen]
     if step is None and others:
         message = f"{folder}: step {chosen}, the newest, is used; also there: {', '.join(others)}"
-        warnings.warn(message, stacklevel=2)
+        warnings.warn(message, Note, stacklevel=2)
     model_path, meta_path = _paths(folder, chosen)
     meta, config = _read_meta(meta_path)
     state = unwrapped(model_path, read_tensors(model_path))

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nanochat.errors import NanochatError
+from nanochat.errors import NanochatError, Note
 from nanochat.files.artifacts import FORM, list_artifact, split_artifact
 from nanochat.files.base_dir import base_dir
 from nanochat.files.checkpoint_layout import Layout, choose, find_tokenizer, tokenizer_files
@@ -187,7 +187,7 @@ def resolve_tokenizer(source: str) -> Path:
             f"model {source!r}: no tokenizer.json or tokenizer.pkl{_also(listing.hint)}"
         )
     if listing.warning:
-        warnings.warn(f"model {source!r}: {listing.warning}", stacklevel=2)
+        warnings.warn(f"model {source!r}: {listing.warning}", Note, stacklevel=2)
     return listing.fetch(tokenizer_files(listing.paths, folder)) / folder
 
 
@@ -251,7 +251,7 @@ def _resolve(source: ModelSource) -> ModelFolder:
     # Before the weights are fetched: a missing tokenizer should not cost a download.
     elsewhere = _tokenizer_elsewhere(source.name, layout, source.tokenizer)
     for text in filter(None, [listing.warning, *layout.notes]):
-        warnings.warn(f"model {source.name!r}: {text}", stacklevel=3)
+        warnings.warn(f"model {source.name!r}: {text}", Note, stacklevel=3)
     root = listing.fetch(layout.files)
     checkpoints = root / layout.checkpoint_dir
     if layout.prefix:

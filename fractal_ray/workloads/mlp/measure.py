@@ -35,7 +35,7 @@ def measure(
     curves = np.asarray(losses, dtype=np.float64)
     missing = steps - curves.shape[-1]
     curves = np.pad(curves, [(0, 0)] * (curves.ndim - 1) + [(0, missing)], constant_values=np.nan)
-    with np.errstate(divide="ignore", over="ignore"):
+    with np.errstate(divide="ignore", over="ignore", invalid="ignore"):
         v = np.where(np.isfinite(curves), curves, LARGEST) / curves[..., :1]
         v = np.minimum(v, LARGEST)
         paper = v[..., -WINDOW:].mean(axis=-1) < 1

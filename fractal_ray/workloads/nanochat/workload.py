@@ -21,6 +21,7 @@ from fractal_ray.workloads.nanochat.footprint import busy_share, measure
 from fractal_ray.workloads.nanochat.idle import batches_beyond
 from fractal_ray.workloads.nanochat.settings import NanochatSettings
 from fractal_ray.workloads.nanochat.shared import Shared
+from nanochat.errors import Note
 from nanochat.train.kernels import PLAIN, Kernels
 from nanochat.train.recipe import Recipe
 
@@ -102,7 +103,7 @@ class NanochatWorkload:
         skipped = source.new_record()
         examples = source.examples(tokenizer, self.budget, skipped)
         if skipped.count:
-            warnings.warn(f"{source.name}: {'; '.join(skipped.lines())}", stacklevel=2)
+            warnings.warn(f"{source.name}: {'; '.join(skipped.lines())}", Note, stacklevel=2)
         # float32 for files of any dtype: numpy has no bfloat16, and upcasting loses nothing.
         weights = {key: value.float().numpy() for key, value in checkpoint.state.items()}
         pad_id = tokenizer.special["<|assistant_end|>"]
@@ -138,7 +139,7 @@ class NanochatWorkload:
             if new:
                 raise SweepError(f"{line}; nothing was run")
             warnings.warn(
-                f"the dataset goes on, although a new one is refused: {line}", stacklevel=1
+                f"the dataset goes on, although a new one is refused: {line}", Note, stacklevel=1
             )
         loss = first_loss(
             shared.config, shared.weights, shared.examples, self._recipe, shared.pad_id

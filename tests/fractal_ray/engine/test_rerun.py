@@ -2,10 +2,11 @@
 
 import json
 
+import numpy as np
 import pyarrow as pa
 import pytest
 
-from fractal_ray.engine.rerun import find_row, rerun
+from fractal_ray.engine.rerun import _deviation, find_row, rerun
 from fractal_ray.errors import SweepError
 from fractal_ray.spec.yaml_file import parse_spec
 from fractal_ray.sweep import Sweep
@@ -49,6 +50,19 @@ def test_a_point_is_named_by_its_id_or_its_place(point, expected):
 def test_unclear_points_are_refused(point, message):
     with pytest.raises(SweepError, match=message):
         find_row(TABLE, point)
+
+
+def test_a_point_of_one_value_is_found_without_a_warning():
+    assert find_row(TABLE.slice(0, 1), "1,0.5")["point_id"] == "aa11"
+    assert find_row(TABLE.slice(0, 2), "1,0.5")["point_id"] == "aa22"
+
+
+def test_the_deviation_of_losses_that_cannot_be_divided():
+    losses = np.array([2.0, 0.0, np.inf], np.float32)
+    assert _deviation(losses, [1.0, 0.0, np.inf]) == 1.0
+    assert _deviation(losses, [2.0, 1.0, np.inf]) == 1.0
+    assert _deviation(losses, [2.0, 0.0, 3.0]) == np.inf
+    assert _deviation(np.array([3e38], np.float32), [1e-30]) == pytest.approx(3e68)
 
 
 def test_an_empty_dataset_says_how_to_fill_it():

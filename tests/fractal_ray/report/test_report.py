@@ -54,6 +54,14 @@ class Hostile(Disc):
         return super().record(point)
 
 
+class Huge(Disc):
+    """A workload whose losses grow beyond the range of float32."""
+
+    def record(self, point: Point) -> RunRecord:
+        losses = np.array([1e-30, 3e38], np.float32)
+        return replace(super().record(point), losses=losses, final_loss=1e300)
+
+
 class Read(HTMLParser):
     """A parser of pages: their elements with their texts."""
 
@@ -277,6 +285,13 @@ class TestMaps:
         at = unpacked(rows["index"], np.uint32).tolist().index(node)
         assert ratio[at] == np.float32(curve[-3:].mean() / curve[0])
 
+    def test_ratios_and_losses_beyond_float32_are_infinite(self, make_sweep: Maker) -> None:
+        sweep = make_sweep(Huge(), stages=[{"grid": {"points": 2}}])
+        sweep.run("local")
+        rows = maps.maps(read_facts(sweep))[0][0]["rows"]
+        for name in ("ratio", "loss"):
+            assert unpacked(rows[name], np.float32).tolist() == [np.inf] * 4
+
     def test_failed_and_missing_nodes(self, make_sweep: Maker, hostile: Sweep) -> None:
         packed = maps.maps(read_facts(hostile))[0][0]
         codes = unpacked(packed["codes"], np.uint8).reshape(9, 9)
@@ -452,8 +467,8 @@ class TestUnfinished:
             "Not finished: frame 0.",
             f"To go on: {sweep.run_command}",
         ]
-        opened = Sweep.open(sweep.location, ["name=a b"])
-        command = f"To go on: fractal-ray run {sweep.location} --set 'name=a b'"
+        opened = Sweep.open(sweep.location, ["label.threshold=0.5"])
+        command = f"To go on: fractal-ray run {sweep.location} --set label.threshold=0.5"
         assert words.unfinished(read_facts(opened))[-1] == command
         assert sections.head(facts)["finding"].startswith("Of the nodes with a known label ")
         text = visible(render(facts))
