@@ -49,6 +49,8 @@ class Writer:
         self._flushes = 0
         self.trouble = ""
         self.error: str | None = None
+        self.wrote_rows = False
+        """True after the first rows that this writer has written."""
 
     def add(self, row: Evaluation) -> None:
         """Add the row of a finished run."""
@@ -98,6 +100,7 @@ class Writer:
         if self._rows:
             self._store.append(self._rows)
             self._rows = []
+            self.wrote_rows = True
         if self._failures:
             self._store.append_failures(self._failures)
             self._failures = []

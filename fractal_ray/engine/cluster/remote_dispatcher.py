@@ -2,6 +2,10 @@
 
 import os
 import secrets
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import ray
@@ -16,6 +20,7 @@ from fractal_ray.engine.base import (
     TileResult,
     describe,
 )
+from fractal_ray.engine.cluster.lives import Lives
 from fractal_ray.engine.dispatcher import Dispatcher
 from fractal_ray.engine.dispatcher_spec import DispatcherSpec
 from fractal_ray.engine.progress import Progress
@@ -27,10 +32,17 @@ _CALL_SECONDS = 30.0
 class DispatcherActor(Dispatcher):
     """Dispatcher in a process of its own, with the driver's settings for object storage."""
 
-    def __init__(self, spec: DispatcherSpec, environment: dict[str, str]) -> None:
+    def __init__(self, spec: DispatcherSpec, environment: dict[str, str], lives: Path) -> None:
+        self._lives = Lives(lives)
+        self._lives.begin()
         os.environ.update(environment)
         super().__init__(spec)
         self._life = secrets.token_hex(8)
+
+    def flush_if_due(self) -> None:
+        super().flush_if_due()
+        if self._writer.wrote_rows:
+            self._lives.record_rows()
 
     def exchange_in_life(self, slot: int, result: TileResult | None) -> tuple[Tile | NoTile, str]:
         """Exchange a tile; also return the id of this process's life.
@@ -121,21 +133,30 @@ class RemoteDispatcher:
         ray.kill(self._actor)
 
 
-def start_dispatcher(spec: DispatcherSpec) -> RemoteDispatcher:
-    """Start the actor and return its proxy.
+@contextmanager
+def start_dispatcher(spec: DispatcherSpec) -> Iterator[RemoteDispatcher]:
+    """Start the actor, yield its proxy, and end the actor.
 
     The actor runs on the driver's node, because both live equally long and see the same disk. It
-    takes no CPU from the slots.
+    takes no CPU from the slots. Without the end, it would live as long as the driver's connection
+    to Ray.
     """
-    node = ray.get_runtime_context().get_node_id()
     options = {
         "num_cpus": 0,
-        "scheduling_strategy": NodeAffinitySchedulingStrategy(node_id=node, soft=False),
+        "scheduling_strategy": NodeAffinitySchedulingStrategy(
+            node_id=ray.get_runtime_context().get_node_id(), soft=False
+        ),
         "max_restarts": -1,
         "max_task_retries": -1,
     }
-    actor = ray.remote(DispatcherActor).options(**options).remote(spec, _storage_environment())
-    return RemoteDispatcher(actor)
+    with tempfile.TemporaryDirectory() as folder:
+        lives = Path(folder) / "lives"
+        new = ray.remote(DispatcherActor).options(**options)
+        dispatcher = RemoteDispatcher(new.remote(spec, _storage_environment(), lives))
+        try:
+            yield dispatcher
+        finally:
+            dispatcher.kill()
 
 
 def _storage_environment() -> dict[str, str]:

@@ -94,39 +94,38 @@ def run_ray_tune(
         When the sweep cannot go on. All finished points are in the dataset, as after Ctrl-C.
     """
     view = _forgiving(view)
-    dispatcher = start_dispatcher(spec)
-    try:
-        trainable = tune.with_resources(
-            tune.with_parameters(
-                Slot,
-                workload=workload,
-                shared=prepared.shared,
-                dispatcher=dispatcher,
-                device=device,
-                tiles_per_worker=tiles_per_worker,
-            ),
-            slot.placement(),
-        )
-        with (
-            _quiet_tune(),
-            _watching(dispatcher, view, RoomWatch(slot)) as stopper,
-            tempfile.TemporaryDirectory() as scratch,
-        ):
-            if trials == "points":
-                fit_points(trainable, dispatcher, spec, slots, tables or Path(scratch))
-            else:
-                _fit_slots(trainable, dispatcher, slots, Path(scratch), stopper)
-        progress = dispatcher.close()
-    except ActorDiedError as error:
-        raise SweepStoppedError(
-            f"the dispatcher was lost and could not be rebuilt from the dataset:\n{error}"
-        ) from error
-    except BaseException:
-        with contextlib.suppress(RayError, GetTimeoutError):
-            dispatcher.rescue()
-        raise
-    finally:
-        dispatcher.kill()  # otherwise it would live as long as the driver's connection to Ray
+    with start_dispatcher(spec) as dispatcher:
+        try:
+            trainable = tune.with_resources(
+                tune.with_parameters(
+                    Slot,
+                    workload=workload,
+                    shared=prepared.shared,
+                    dispatcher=dispatcher,
+                    device=device,
+                    tiles_per_worker=tiles_per_worker,
+                ),
+                slot.placement(),
+            )
+            with (
+                _quiet_tune(),
+                _watching(dispatcher, view, RoomWatch(slot)) as stopper,
+                tempfile.TemporaryDirectory() as scratch,
+            ):
+                if trials == "points":
+                    fit_points(trainable, dispatcher, spec, slots, tables or Path(scratch))
+                else:
+                    _fit_slots(trainable, dispatcher, slots, Path(scratch), stopper)
+            progress = dispatcher.close()
+        except ActorDiedError as error:
+            reason = str(error).strip().splitlines()[-1]
+            raise SweepStoppedError(
+                f"the dispatcher was lost and could not be rebuilt from the dataset: {reason}"
+            ) from error
+        except BaseException:
+            with contextlib.suppress(RayError, GetTimeoutError):
+                dispatcher.rescue()
+            raise
     view(progress)
     if progress.error is not None:
         raise SweepStoppedError(progress.error)

@@ -164,6 +164,28 @@ class TestRay:
             sweep.run("ray")
         thread.join()
 
+    @pytest.mark.slow
+    def test_a_dispatcher_that_dies_again_and_again_ends_the_sweep(self, make_sweep: Maker) -> None:
+        sweep = make_sweep(Disc(seconds=600), name="dying")
+        over, killed = threading.Event(), set[int]()
+
+        def kill_each() -> None:
+            while not over.wait(0.1):
+                for process in family():
+                    with contextlib.suppress(psutil.NoSuchProcess):
+                        if "ray::Dispatcher" in process.name() and process.pid not in killed:
+                            killed.add(process.pid)
+                            process.kill()
+
+        thread = threading.Thread(target=kill_each)
+        thread.start()
+        try:
+            with pytest.raises(SweepStoppedError, match="died 3 times in a row without a written"):
+                sweep.run("ray")
+        finally:
+            over.set()
+            thread.join()
+
     def test_it_goes_on_where_local_stopped(
         self, make_sweep: Maker, expected: list[dict[str, Any]]
     ) -> None:
