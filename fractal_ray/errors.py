@@ -14,7 +14,7 @@ class SweepError(ValueError):
     >>> try:
     ...     fractal_ray.load("results/no-such-sweep")
     ... except fractal_ray.SweepError as error:
-    ...     print(str(error).partition(";")[0])
+    ...     print(str(error).partition(":")[0])
     there is nothing at results/no-such-sweep
     """
 

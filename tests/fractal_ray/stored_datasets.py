@@ -166,11 +166,11 @@ def copy_of(name: str, folder: Path, *without: str) -> Path:
 
 
 def files_of(folder: Path) -> dict[str, str]:
-    """Compute the SHA-256 of every file of a folder by its place, empty lock files left out."""
+    """Compute the SHA-256 of every file of a folder by its place, but not of locks and drivers."""
     return {
         path.relative_to(folder).as_posix(): _sha(path.read_bytes())
         for path in sorted(folder.rglob("*"))
-        if path.is_file() and path.name != ".lock"
+        if path.is_file() and path.name not in (".lock", "driver.json")
     }
 
 

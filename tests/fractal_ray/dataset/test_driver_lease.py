@@ -12,6 +12,7 @@ import threading
 import time
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -271,12 +272,12 @@ def test_a_damaged_file_is_replaced(tmp_path: Path) -> None:
         assert json.loads((tmp_path / FILE).read_text())["token"] == claim.token
 
 
-def _try(folder: str, start: float, answers: "multiprocessing.Queue[bool]") -> None:
+def _try(folder: str, start: float, answers: "multiprocessing.Queue[bool]", over: Any) -> None:
     time.sleep(max(0.0, start - time.time()))
     try:
         with hold_lease(Store(folder)):
             answers.put(True)
-            time.sleep(1.0)
+            over.wait(30)
     except SweepError:
         answers.put(False)
 
@@ -288,11 +289,12 @@ def test_of_several_at_once_one_wins(tmp_path: Path, left: bool) -> None:
             old = (tmp_path / FILE).read_text()
         (tmp_path / FILE).write_text(json.dumps(json.loads(old) | {"started": "1"}))
     context = multiprocessing.get_context("fork")
-    answers = context.Queue()
-    start = time.time() + 0.3
-    tries = [context.Process(target=_try, args=(str(tmp_path), start, answers)) for _ in range(6)]
+    answers, over = context.Queue(), context.Event()
+    arguments = (str(tmp_path), time.time() + 0.3, answers, over)
+    tries = [context.Process(target=_try, args=arguments) for _ in range(6)]
     for process in tries:
         process.start()
+    assert sorted(answers.get(timeout=30) for _ in tries) == [False] * 5 + [True]
+    over.set()
     for process in tries:
         process.join(timeout=30)
-    assert sorted(answers.get(timeout=5) for _ in tries) == [False] * 5 + [True]
