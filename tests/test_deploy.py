@@ -3,8 +3,10 @@
 import copy
 import functools
 import json
+import os
 import re
 import shlex
+import stat
 import subprocess
 import sys
 import tomllib
@@ -175,6 +177,47 @@ def test_pods_have_no_rights_and_ray_has_no_open_door() -> None:
     for name in RAY_UP:
         text = (DEPLOY / "ray-up" / name).read_text()
         assert "RAY_AUTH_MODE=token" in text and "dashboard-host" not in text
+
+
+def start_commands(name: str) -> dict[str, str]:
+    """Return the whole start of a head and of a worker, as shells get it."""
+    if name == "docs/cluster.md":
+        (block,) = [
+            block
+            for block in re.findall(r"```bash\n(.*?)```", (ROOT / name).read_text(), re.DOTALL)
+            if "ray start --head" in block
+        ]
+        return {"head": block}
+    config = read(f"ray-up/{name}")
+    roles = ("head", "worker")
+    return {role: "\n".join(config[f"{role}_start_ray_commands"]) for role in roles}
+
+
+@pytest.mark.parametrize("name", [*RAY_UP, "docs/cluster.md"])
+def test_ray_starts_in_a_folder_that_other_users_cannot_enter(name: str, tmp_path: Path) -> None:
+    """Run the commands in an empty home, with a `ray` that prints its words."""
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "ray").write_text('#!/bin/sh\necho "$@"\n')
+    (tmp_path / "bin" / "ray").chmod(0o755)
+    for role, commands in start_commands(name).items():
+        home = tmp_path / role
+        home.mkdir()
+        done = subprocess.run(
+            [
+                "bash",
+                "-c",
+                commands.replace("/shared/fractal-ray/.venv/bin", str(tmp_path / "bin")),
+            ],
+            env={"HOME": str(home), "PATH": f"{tmp_path}/bin{os.pathsep}{os.environ['PATH']}"},
+            capture_output=True,
+            text=True,
+            umask=0o022,
+        )
+        words = done.stdout.splitlines()[-1].split()
+        assert words[0] == "start", done.stderr
+        folder = Path(words[words.index("--temp-dir") + 1]).parent
+        assert folder.parent == home
+        assert stat.S_IMODE(folder.stat().st_mode) == 0o700
 
 
 def prepared(name: str) -> dict[str, Any]:
