@@ -72,6 +72,9 @@ def run(
     ] = None,
 ) -> None:
     """Run a sweep, or resume it: points in the dataset are not run again."""
+    from fractal_ray.engine.jobs.keys import take_keys
+
+    take_keys()  # before other modules read the environment
     from fractal_ray.engine.budget import Budget
     from fractal_ray.spec.idle import refuse_idle_values
     from fractal_ray.tracking import tracked

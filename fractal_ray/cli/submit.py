@@ -144,12 +144,14 @@ def _prepared(
             f"--install: there is no pyproject.toml among the shipped files of {shipment.root};"
             " leave --install out where the cluster's image has fractal-ray"
         )
-    job_env = job_request.job_environment(env, sweep.storage)
-    find_target(sweep, options["tracking"], job_env)  # refuses names that W&B would refuse
+    settings, keys = job_request.job_environment(env, sweep.storage)
+    # Names that W&B would refuse are refused here.
+    find_target(sweep, options["tracking"], {**settings, **keys})
     return job_request.JobRequest(
         id=job_request.job_id(job, sweep),
         entrypoint=job_request.entrypoint(folder, spec, arguments),
-        env=job_env,
+        env=settings,
+        keys=keys,
         metadata=job_request.metadata(sweep),
         install=install,
     ), shipment
@@ -197,7 +199,7 @@ def _parsed(spec: str, arguments: list[str]) -> dict[str, Any]:
 def _what(request: "JobRequest") -> list[str]:
     from fractal_ray.engine.jobs.request import passed_names
 
-    return [f"command: {request.entrypoint}", f"environment passed: {passed_names(request.env)}"]
+    return [f"command: {request.entrypoint}", f"environment passed: {passed_names(request)}"]
 
 
 def _say(lines: Any) -> None:

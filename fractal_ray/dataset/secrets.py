@@ -35,11 +35,16 @@ def without_keys(text: str, environment: Mapping[str, str] = os.environ) -> str:
     SECRET or PASSWORD.
     """
     for name, value in environment.items():
-        if len(value) >= _SHORTEST and value in text and _NAME_OF_KEY.search(name):
+        if len(value) >= _SHORTEST and value in text and is_name_of_key(name):
             text = text.replace(value, _HIDDEN)
     if "://" in text:
         text = _LOCATION.sub(_without_secrets, text)
     return _ASSIGNED.sub(rf"\1{_HIDDEN}", _TOKEN.sub(_HIDDEN, text))
+
+
+def is_name_of_key(name: str) -> bool:
+    """Return True for the name of an environment variable that holds a key, such as HF_TOKEN."""
+    return _NAME_OF_KEY.search(name) is not None
 
 
 def _without_secrets(match: re.Match[str]) -> str:

@@ -1,5 +1,7 @@
 """Sweeps as jobs of a real Ray: a head with its dashboard, a token, and a working directory."""
 
+import contextlib
+import hashlib
 import json
 import os
 import shutil
@@ -18,6 +20,7 @@ import yaml
 
 from fractal_ray.cli.main import main
 from fractal_ray.dataset.store import Store
+from fractal_ray.engine.jobs.client import connect
 from fractal_ray.sweep import Sweep
 from tests.fractal_ray.conftest import raw_spec
 from tests.fractal_ray.engine.test_engines import contents
@@ -49,7 +52,7 @@ def head() -> Iterator[dict[str, str]]:
 
     Nothing of it is left afterwards.
     """
-    # Not pytest's folder: paths of sockets may have 107 characters.
+    # Not pytest's folder: paths of sockets may have 107 characters. Its mode is 0700.
     folder = Path(tempfile.mkdtemp(prefix="ray-", dir=os.environ["RAY_TMPDIR"]))
     token = folder / "token"
     token.write_text("7" * 64)
@@ -67,7 +70,7 @@ def head() -> Iterator[dict[str, str]]:
     program = [
         *(sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--block"),
         *("--port", gcs, "--dashboard-port", dashboard, "--dashboard-agent-listen-port", agent),
-        *("--ray-client-server-port", client, "--temp-dir", str(folder), "--num-cpus", "2"),
+        *("--ray-client-server-port", client, "--temp-dir", f"{folder}/r", "--num-cpus", "2"),
         *("--object-store-memory", "100000000", "--disable-usage-stats"),
     ]
     with (folder / "start.log").open("w") as log:
@@ -187,6 +190,73 @@ def test_a_sweep_runs_as_a_job(sent: Command, tmp_path: Path) -> None:
         )
 
 
+# Python imports it at its start in all processes of a job; it notes the keys that arrive.
+NOTES = """
+import hashlib, os, threading, time
+
+def note():
+    while not all(name in os.environ for name in {names}):
+        time.sleep(0.02)
+    values = "".join(os.environ[name] for name in {names})
+    with open(f"{folder}/{{os.getpid()}}", "w") as file:
+        file.write(hashlib.sha256(values.encode()).hexdigest())
+
+threading.Thread(target=note, daemon=True).start()
+"""
+
+
+def test_keys_reach_the_processes_of_a_sweep_and_no_file_or_list(
+    sent: Command, head: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mark = f"canary{os.getpid()}"
+    names = ["WANDB_API_KEY", "HF_TOKEN", "OWN", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"]
+    for name in names:
+        monkeypatch.setenv(name, f"{mark}-{name}-${{HOME}}")
+    values = "".join(os.environ[name] for name in names)
+    arrived = tmp_path / "arrived"
+    arrived.mkdir()
+    Path("sitecustomize.py").write_text(NOTES.format(names=names, folder=arrived))
+    subprocess.run(["git", "add", "."], check=True)
+    options = [word for name in names[2:] for word in ("--env", name)]
+    kept = ["--", "--storage", str(tmp_path / "kept"), "--set", "resources.slots=1"]
+
+    seen: set[str] = set()
+    over = threading.Event()
+
+    def look() -> None:
+        """Collect commands and first environments of Ray's processes and of the job's."""
+        while not over.wait(0.3):
+            for process in psutil.process_iter():
+                with contextlib.suppress(psutil.Error):
+                    seen.add(line := " ".join(process.cmdline()))
+                    if "ray" in line and process.pid != os.getpid():
+                        seen.add(str(process.environ()))
+
+    looking = threading.Thread(target=look)
+    looking.start()
+    try:
+        done = sent("submit", "disc.yaml", "--id", "keys", *options, *kept)
+    finally:
+        over.set()
+        looking.join()
+    assert done.returncode == 0, done.stdout + done.stderr
+    notes = [path.read_text() for path in arrived.iterdir()]
+    assert len(notes) >= 3, "the driver, the dispatcher and a worker"
+    assert set(notes) == {hashlib.sha256(values.encode()).hexdigest()}
+
+    dataset = tmp_path / "kept" / "disc"
+    assert sent("report", str(dataset)).returncode == 0
+    seen |= {done.stdout, done.stderr, str(Sweep.open(dataset).table().to_pylist())}
+    seen |= {sent("jobs", verb, "keys").stdout for verb in ("status", "logs")}
+    seen |= {str(job) for job in connect(None).list_jobs()}
+    session = Path(head["RAY_AUTH_TOKEN_PATH"]).parent
+    files = [path for top in (session, tmp_path) for path in top.rglob("*") if path.is_file()]
+    assert any(path.name == "sitecustomize.py" and session in path.parents for path in files)
+    seen |= {path.read_bytes().decode("latin-1") for path in files}
+    assert any("fractal_ray_keys" in text for text in seen), "the sealed keys were looked at"
+    assert not [text[:300] for text in seen if mark in text]
+
+
 @pytest.mark.slow
 def test_what_is_shipped_comes_first_and_its_exit_code_comes_back(
     sent: Command, monkeypatch: pytest.MonkeyPatch
@@ -196,7 +266,7 @@ def test_what_is_shipped_comes_first_and_its_exit_code_comes_back(
 import json, os, sys
 from pathlib import Path
 files = [str(path) for path in Path().rglob("*") if path.is_file() and path.suffix != ".pyc"]
-print(json.dumps([sorted(files), sys.argv[1:], len(os.environ["WANDB_API_KEY"])]))
+print(json.dumps([sorted(files), sys.argv[1:], len(os.environ.get("WANDB_API_KEY", ""))]))
 sys.exit(3)
 """
     Path("fractal_ray").mkdir()
@@ -210,7 +280,7 @@ sys.exit(3)
     files, arguments, length = json.loads(done.stdout.splitlines()[-1])
     assert files == ["disc.yaml", "fractal_ray/__init__.py", "fractal_ray/__main__.py", "slow.yaml"]
     assert arguments == ["run", "disc.yaml", "--storage", "s3://a/it's here"]
-    assert length == len("hush-hush")
+    assert length == 0, "this package takes no keys, and Ray has none"
     assert "hush" not in done.stdout + done.stderr
     assert "fails  FAILED" in done.stderr
     assert "exit code: 3" in sent("jobs", "status", "fails").stdout

@@ -21,6 +21,7 @@ from fractal_ray.engine.base import (
     describe,
 )
 from fractal_ray.engine.cluster.lives import Lives
+from fractal_ray.engine.cluster.worker_keys import worker_keys
 from fractal_ray.engine.dispatcher import Dispatcher
 from fractal_ray.engine.dispatcher_spec import DispatcherSpec
 from fractal_ray.engine.progress import Progress
@@ -30,14 +31,27 @@ _CALL_SECONDS = 30.0
 
 
 class DispatcherActor(Dispatcher):
-    """Dispatcher in a process of its own, with the driver's settings for object storage."""
+    """Dispatcher in a process of its own, with the driver's settings for object storage.
 
-    def __init__(self, spec: DispatcherSpec, environment: dict[str, str], lives: Path) -> None:
+    It gives workers the keys that the driver has for them.
+    """
+
+    def __init__(
+        self,
+        spec: DispatcherSpec,
+        environment: dict[str, str],
+        keys: dict[str, str],
+        lives: Path,
+    ) -> None:
         self._lives = Lives(lives)
         self._lives.begin()
-        os.environ.update(environment)
+        os.environ.update({**environment, **keys})
         super().__init__(spec)
         self._life = secrets.token_hex(8)
+        self._keys = keys
+
+    def keys(self) -> dict[str, str]:
+        return self._keys
 
     def flush_if_due(self) -> None:
         super().flush_if_due()
@@ -75,6 +89,14 @@ class RemoteDispatcher:
         """Id of the actor's life in the last answer of `exchange`; None before the first one."""
 
     # Calls of workers -----------------------------------------------------------------------
+
+    def keys(self) -> dict[str, str]:
+        """Return the keys that workers get from the driver.
+
+        An argument of Tune's trainable would lie in the object store, which Ray may spill to disk;
+        a small answer goes from process to process.
+        """
+        return ray.get(self._actor.keys.remote())
 
     def opening(self, slot: int, place: Place, handle: Any = None) -> bool:
         return ray.get(self._actor.opening.remote(slot, place, handle))
@@ -152,7 +174,8 @@ def start_dispatcher(spec: DispatcherSpec) -> Iterator[RemoteDispatcher]:
     with tempfile.TemporaryDirectory() as folder:
         lives = Path(folder) / "lives"
         new = ray.remote(DispatcherActor).options(**options)
-        dispatcher = RemoteDispatcher(new.remote(spec, _storage_environment(), lives))
+        actor = new.remote(spec, _storage_environment(), worker_keys(), lives)
+        dispatcher = RemoteDispatcher(actor)
         try:
             yield dispatcher
         finally:

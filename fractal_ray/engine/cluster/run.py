@@ -1,5 +1,6 @@
 """A sweep on a Ray cluster: join the cluster, settle the resources of a slot, run."""
 
+import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +15,7 @@ from fractal_ray.engine.cluster.placement import (
     room_for,
 )
 from fractal_ray.engine.cluster.start import address_to_join, cluster
+from fractal_ray.engine.cluster.worker_keys import worker_keys
 from fractal_ray.engine.dispatcher_spec import DispatcherSpec
 from fractal_ray.engine.progress import Progress, View
 from fractal_ray.errors import SweepError
@@ -133,7 +135,8 @@ def _probe(
 
     from fractal_ray.engine.cluster.room import RoomWatch
 
-    def run(workload: Probed, shared: Any) -> Footprint:
+    def run(workload: Probed, shared: Any, keys: dict[str, str]) -> Footprint:
+        os.environ.update(keys)
         return workload.probe(shared, "cuda")
 
     bundle = slot.bundle()
@@ -154,7 +157,9 @@ def _probe(
         }
         # After one call the process ends, which frees its memory on the card.
         task = ray.remote(max_calls=1)(run).options(**options)
-        footprint: Footprint = ray.get(task.remote(workload, ray.put(prepared.shared)))
+        footprint: Footprint = ray.get(
+            task.remote(workload, ray.put(prepared.shared), worker_keys())
+        )
         return footprint
     finally:
         remove_placement_group(place)

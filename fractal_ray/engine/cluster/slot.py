@@ -1,6 +1,7 @@
 """A worker under Ray Tune: it opens the workload once and runs one tile a step."""
 
 import gc
+import os
 import socket
 import sys
 import time
@@ -50,6 +51,7 @@ class Slot(tune.Trainable):
         An exception is reported at the first step: raised here, it would make Tune start the worker
         again for ever.
         """
+        os.environ.update(dispatcher.keys())
         self._dispatcher, self._device = dispatcher, device
         self._open = lambda: workload.open(shared, device)
         self._tiles_left = tiles_per_worker

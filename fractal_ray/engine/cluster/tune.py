@@ -25,6 +25,7 @@ from fractal_ray.engine.cluster.point_trials import fit_points
 from fractal_ray.engine.cluster.remote_dispatcher import RemoteDispatcher, start_dispatcher
 from fractal_ray.engine.cluster.room import RoomWatch
 from fractal_ray.engine.cluster.slot import Slot
+from fractal_ray.engine.cluster.worker_keys import tune_without_keys
 from fractal_ray.engine.dispatcher_spec import DispatcherSpec
 from fractal_ray.engine.progress import Progress, View
 from fractal_ray.errors import SweepStoppedError
@@ -109,6 +110,7 @@ def run_ray_tune(
             )
             with (
                 _quiet_tune(),
+                tune_without_keys(),
                 _watching(dispatcher, view, RoomWatch(slot)) as stopper,
                 tempfile.TemporaryDirectory() as scratch,
             ):

@@ -4,7 +4,6 @@ import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any, NoReturn
 
 # It comes with ray[default], whose client is made of it.
@@ -12,16 +11,13 @@ import requests
 from ray.exceptions import AuthenticationError
 from ray.job_submission import JobSubmissionClient
 
+from fractal_ray.engine.jobs.auth_token import SET_TOKEN, auth_token
 from fractal_ray.errors import SweepError
 
 DEFAULT_ADDRESS = "http://127.0.0.1:8265"
 _VARIABLES = ("RAY_API_SERVER_ADDRESS", "RAY_ADDRESS")
 # Seconds to connect, and between two bytes of an answer. Ray's client has no limit.
 _TIMEOUTS = (5.0, 60.0)
-_SET_TOKEN = (
-    "Set RAY_AUTH_TOKEN, or RAY_AUTH_TOKEN_PATH to a copy of the token file of the cluster's head"
-    " node (~/.ray/auth_token there)"
-)
 
 # At level INFO they report each upload and each closed socket.
 for _name in ("ray.dashboard.modules.dashboard_sdk", "ray.dashboard.modules.job.sdk"):
@@ -30,6 +26,11 @@ for _name in ("ray.dashboard.modules.dashboard_sdk", "ray.dashboard.modules.job.
 
 class Client(JobSubmissionClient):
     """Ray's client with time-outs and plain errors."""
+
+    def checked_token(self) -> str | None:
+        """Return the token that the cluster checks; None if it takes requests without one."""
+        mode = self._do_request("GET", "/api/authentication_mode").json()["authentication_mode"]
+        return auth_token() if mode == "token" else None
 
     def _do_request(self, method: str, endpoint: str, **kwargs: Any) -> requests.Response:
         try:
@@ -79,7 +80,7 @@ def connect(address: str | None) -> Client:
             f"{origin} is {where!r}; jobs are sent to the cluster's dashboard, so give its"
             " address: --address http://HOST:8265"
         )
-    token = _token()
+    token = auth_token()
     headers = {"Authorization": f"Bearer {token}"} if token else None
     with _address_in_environment(where):
         try:
@@ -117,24 +118,6 @@ def _address_in_environment(address: str) -> Iterator[None]:
             os.environ[name] = before
 
 
-def _token() -> str | None:
-    mode = os.environ.get("RAY_AUTH_MODE", "").lower()
-    if mode == "disabled":
-        return None
-    if token := os.environ.get("RAY_AUTH_TOKEN", "").strip():
-        return token
-    location = os.environ.get("RAY_AUTH_TOKEN_PATH")
-    path = Path(location) if location else Path.home() / ".ray" / "auth_token"
-    if not location and not path.is_file():
-        if mode == "token":
-            raise SweepError(f"RAY_AUTH_MODE is token, and no token is here. {_SET_TOKEN}")
-        return None
-    try:
-        return path.read_text(encoding="utf-8").strip()
-    except (OSError, UnicodeDecodeError) as error:
-        raise SweepError(f"the token in {path} cannot be read: {error}") from error
-
-
 def _about_token(address: str, headers: dict[str, Any]) -> str:
     demand = "another token than the one found" if "Authorization" in headers else "a token"
-    return f"{address} wants {demand} here. {_SET_TOKEN}"
+    return f"{address} wants {demand} here. {SET_TOKEN}"

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from fractal_ray.dataset.secrets import is_name_of_key, without_secrets
 from fractal_ray.dataset.store import inside
 from fractal_ray.engine.jobs.package import Shipment
 from fractal_ray.errors import SweepError
@@ -30,6 +31,13 @@ _WITH_S3 = (
     *("AWS_REGION", "AWS_DEFAULT_REGION", "AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3"),
 )
 
+# Libraries and Ray read these at the start of a process, so they belong to the runtime environment.
+_AT_START = (
+    *("WANDB_", "HF_", "AWS_REGION", "AWS_DEFAULT_REGION", "AWS_ENDPOINT_URL", "RAY_"),
+    *("NANOCHAT_", "CUDA_", "NCCL_", "NVIDIA_", "PYTORCH_", "TORCH", "TRITON_", "OMP_", "MKL_"),
+    *("PYTHON", "PATH", "LD_LIBRARY_PATH", "TMPDIR", "TOKENIZERS_"),
+)
+
 # Torch alone takes minutes; Ray gives up after ten.
 _INSTALL_SECONDS = 1800
 _ID = r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}"
@@ -46,7 +54,9 @@ class JobRequest:
     entrypoint
         Shell command that the job runs.
     env
-        Environment variables, values included: never print them.
+        Environment variables of the job's runtime environment, which Ray shows and logs.
+    keys
+        Environment variables that Ray must not show: values are sealed. Never print them.
     metadata
         Facts that `fractal-ray jobs` shows.
     install
@@ -56,6 +66,7 @@ class JobRequest:
     id: str
     entrypoint: str
     env: Mapping[str, str] = field(repr=False)
+    keys: Mapping[str, str] = field(repr=False)
     metadata: Mapping[str, str]
     install: bool = False
 
@@ -159,8 +170,11 @@ def check_paths(spec: SweepSpec, shipment: Shipment) -> list[str]:
 
 def job_environment(
     options: Iterable[str], storage: str, here: Mapping[str, str] = os.environ
-) -> dict[str, str]:
-    """Return the environment variables of a job.
+) -> tuple[dict[str, str], dict[str, str]]:
+    """Return the environment variables of a job: its settings, and its keys.
+
+    Ray shows settings. They are variables that have to be set when a process starts, and whose
+    names and values hold no key; all others are keys.
 
     Parameters
     ----------
@@ -188,18 +202,25 @@ def job_environment(
         if not equals and name not in here:
             raise SweepError(f"--env {name}: it is not set here; export it, or give {name}=VALUE")
         env[name] = value if equals else here[name]
-    for name, value in env.items():
+    settings = {name: value for name, value in env.items() if _is_setting(name, value)}
+    for name, value in settings.items():
         if "$" in value:
             raise SweepError(
                 f"the value of {name} has a $ in it, which Ray would take for a variable on the"
                 " node; set it in the environment of the nodes instead (docs/cluster.md)"
             )
-    return env
+    return settings, {name: value for name, value in env.items() if name not in settings}
 
 
-def passed_names(env: Mapping[str, str]) -> str:
+def _is_setting(name: str, value: str) -> bool:
+    if is_name_of_key(name) or without_secrets(value) != value:
+        return False
+    return name.startswith(_AT_START)
+
+
+def passed_names(request: JobRequest) -> str:
     """Return the names of the passed variables, without those that every job has."""
-    return ", ".join(sorted(set(env) - set(_STOP))) or "none"
+    return ", ".join(sorted({*request.env, *request.keys} - set(_STOP))) or "none"
 
 
 def job_folder(shipment: Shipment) -> str | None:

@@ -10,6 +10,7 @@ import aiohttp
 from ray.job_submission import JobDetails, JobStatus, JobType
 
 from fractal_ray.engine.jobs.client import Client
+from fractal_ray.engine.jobs.keys import SEALED_KEYS, seal
 from fractal_ray.engine.jobs.request import STOP_SECONDS, JobRequest, check_id
 from fractal_ray.errors import SweepError
 
@@ -19,12 +20,15 @@ _PATIENCE_SECONDS = 60.0
 
 
 def submit(client: Client, request: JobRequest, package: Path) -> None:
-    """Upload a package and start a job with it."""
+    """Upload a package and start a job with it; its keys are sealed (`jobs.keys`)."""
+    metadata = dict(request.metadata)
+    if request.keys:
+        metadata[SEALED_KEYS] = seal(request.keys, client.checked_token())
     client.submit_job(
         entrypoint=request.entrypoint,
         submission_id=request.id,
         runtime_env=request.runtime_env(package),
-        metadata=dict(request.metadata),
+        metadata=metadata,
     )
 
 

@@ -1,5 +1,6 @@
 """`trials: points`: tiles for trials whose workers have not come up, and their failed starts."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -186,6 +187,9 @@ class TestSlot:
             dispatcher.opening(slot._slot, PLACE)
 
         monkeypatch.setattr(Slot, "_announce", announce)
+        keys = {"KEY_OF_DRIVER": "hush"}
+        monkeypatch.setattr(Dispatcher, "keys", lambda self: keys, raising=False)
+        monkeypatch.setenv("KEY_OF_DRIVER", "")
         yield Slot.__new__(Slot)
 
     def set_up(self, slot: Slot, workload: Any, dispatcher: Any) -> None:
@@ -198,6 +202,17 @@ class TestSlot:
             device="cpu",
             tiles_per_worker=None,
         )
+
+    def test_a_worker_has_the_keys_before_it_opens_the_workload(
+        self, slot: Slot, dispatcher: Dispatcher
+    ) -> None:
+        class Reader(Disc):
+            def open(self, shared: Any, device: str) -> Disc:
+                assert os.environ["KEY_OF_DRIVER"] == "hush"
+                return super().open(shared, device)
+
+        self.set_up(slot, Reader(), dispatcher)
+        assert slot._unopened is None
 
     def test_a_loss_after_setup_is_the_fault_of_the_point(
         self, slot: Slot, dispatcher: Dispatcher

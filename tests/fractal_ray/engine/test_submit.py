@@ -2,6 +2,7 @@
 
 import contextlib
 import http.server
+import json
 import os
 import shlex
 import shutil
@@ -10,6 +11,7 @@ import sys
 import tempfile
 import threading
 import zipfile
+from base64 import b64decode, b64encode
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -24,10 +26,12 @@ from ray.job_submission import JobStatus
 
 from fractal_ray.cli.main import main
 from fractal_ray.engine.jobs import client as job_client
+from fractal_ray.engine.jobs import keys as keys_of_jobs
 from fractal_ray.engine.jobs import submit as jobs
 from fractal_ray.engine.jobs.client import connect
+from fractal_ray.engine.jobs.keys import SEALED_KEYS, seal, take_keys, unseal
 from fractal_ray.engine.jobs.package import Shipment, describe, gather, offenders, write_package
-from fractal_ray.engine.jobs.request import check_id, job_environment
+from fractal_ray.engine.jobs.request import JobRequest, check_id, job_environment, passed_names
 from fractal_ray.errors import SweepError
 from tests.fractal_ray.conftest import raw_spec
 
@@ -425,24 +429,71 @@ def test_credentials_are_passed_by_name_and_never_printed(
 
 def test_aws_goes_along_only_where_storage_is_on_s3() -> None:
     here = {"AWS_ACCESS_KEY_ID": "a", "AWS_ENDPOINT_URL": "b", "HF_TOKEN": "c", "HF_HOME": "/d"}
-    on_s3 = job_environment([], "s3://bucket/sweeps", here)
-    assert {"AWS_ACCESS_KEY_ID", "AWS_ENDPOINT_URL", "HF_TOKEN"} < set(on_s3)
-    assert "HF_HOME" not in on_s3
-    elsewhere = job_environment([], "/shared", here)
-    assert "HF_TOKEN" in elsewhere
-    assert not any(name.startswith("AWS") for name in elsewhere)
+    settings, keys = job_environment([], "s3://bucket/sweeps", here)
+    assert (settings["AWS_ENDPOINT_URL"], set(keys)) == ("b", {"AWS_ACCESS_KEY_ID", "HF_TOKEN"})
+    assert "HF_HOME" not in settings
+    settings, keys = job_environment([], "/shared", here)
+    assert set(keys) == {"HF_TOKEN"}
+    assert not any(name.startswith("AWS") for name in settings)
+
+
+def test_ray_is_given_no_variable_that_may_hold_a_key() -> None:
+    here = {"WANDB_API_KEY": "a", "WANDB_PROJECT": "b", "WANDB_BASE_URL": "https://me:key@host"}
+    options = ["OWN=c", "OMP_NUM_THREADS=2", "RAY_AUTH_TOKEN=d", "MONEY=4$"]
+    settings, keys = job_environment(options, "/shared", here)
+    assert {name for name in settings if "STOP" not in name} == {"WANDB_PROJECT", "OMP_NUM_THREADS"}
+    expected = {"WANDB_API_KEY", "WANDB_BASE_URL", "OWN", "RAY_AUTH_TOKEN", "MONEY"}
+    assert set(keys) == expected
+    request = JobRequest("id", "true", settings, keys, {})
+    names = sorted(expected | {"OMP_NUM_THREADS", "WANDB_PROJECT"})
+    assert passed_names(request) == ", ".join(names)
+    assert "WANDB_API_KEY" not in str(request.runtime_env(Path("package.zip")))
+
+
+@pytest.mark.parametrize("token", [None, "7" * 64])
+def test_keys_of_a_job_are_sealed_until_its_driver_takes_them(
+    monkeypatch: pytest.MonkeyPatch, token: str | None
+) -> None:
+    monkeypatch.setattr(keys_of_jobs, "auth_token", lambda: token)
+    monkeypatch.setattr(keys_of_jobs, "_keys_of_job", {})
+    monkeypatch.setenv("OWN", "")  # restored at the end
+    sealed = seal({"OWN": "hush \u00e9$"}, token)
+    assert "hush" not in sealed + b64decode(sealed).decode("latin-1")
+    assert sealed != seal({"OWN": "hush \u00e9$"}, token), "equal keys are not seen to be equal"
+    facts = {"sweep": "disc"}
+    job = {"runtime_env": {}, "metadata": {**facts, SEALED_KEYS: sealed}}
+    monkeypatch.setenv("RAY_JOB_CONFIG_JSON_ENV_VAR", json.dumps(job))
+    take_keys()
+    assert os.environ["OWN"] == "hush \u00e9$"
+    assert json.loads(os.environ["RAY_JOB_CONFIG_JSON_ENV_VAR"])["metadata"] == facts
+    assert keys_of_jobs.keys_of_job() == {"OWN": "hush \u00e9$"}
+
+
+def test_keys_sealed_for_another_cluster_are_refused() -> None:
+    sealed = seal({"OWN": "hush"}, "7" * 64)
+    raw = b64decode(sealed)
+    damaged = b64encode(raw[:-1] + bytes([raw[-1] ^ 1])).decode()
+    for text, token in [(sealed, "8" * 64), (sealed, None), (damaged, "7" * 64), ("", None)]:
+        with pytest.raises(SweepError, match="RAY_AUTH_TOKEN_PATH") as refused:
+            unseal(text, token)
+        assert "hush" not in str(refused.value)
 
 
 def test_stop_lets_a_sweep_close_its_files_unless_told_otherwise() -> None:
-    env = job_environment([], "/shared", {})
-    assert env == {"RAY_JOB_STOP_SIGNAL": "SIGINT", "RAY_JOB_STOP_WAIT_TIME_S": "60"}
-    asked = job_environment(["RAY_JOB_STOP_WAIT_TIME_S=300"], "/shared", {})
-    assert asked["RAY_JOB_STOP_WAIT_TIME_S"] == "300"
+    settings, keys = job_environment([], "/shared", {})
+    assert keys == {}
+    assert settings == {"RAY_JOB_STOP_SIGNAL": "SIGINT", "RAY_JOB_STOP_WAIT_TIME_S": "60"}
+    settings, _ = job_environment(["RAY_JOB_STOP_WAIT_TIME_S=300"], "/shared", {})
+    assert settings["RAY_JOB_STOP_WAIT_TIME_S"] == "300"
 
 
 @pytest.mark.parametrize(
     ("asked", "message"),
-    [("UNSET", "UNSET: it is not set"), ("a-b=hush", "no such name"), ("X=hush$HOME", "a \\$ in")],
+    [
+        ("UNSET", "UNSET: it is not set"),
+        ("a-b=hush", "no such name"),
+        ("HF_X=hush$HOME", "a \\$ in"),
+    ],
 )
 def test_variables_that_cannot_be_passed_are_refused(asked: str, message: str) -> None:
     with pytest.raises(SweepError, match=message) as refused:
@@ -581,6 +632,16 @@ def test_a_token_is_found_where_ray_keeps_it(
     monkeypatch.setenv("RAY_AUTH_TOKEN_PATH", str(no_token / "nowhere"))
     with pytest.raises(SweepError, match="nowhere cannot be read"):
         connect("http://127.0.0.1:1")
+
+
+def test_keys_are_sealed_with_the_token_that_the_cluster_checks(
+    no_token: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RAY_AUTH_TOKEN", "7" * 64)
+    for mode, token in [("token", "7" * 64), ("disabled", None)]:
+        text = json.dumps({"ray_version": "2.60.0", "authentication_mode": mode})
+        with server(lambda handler, text=text: reply(handler, 200, text)) as address:
+            assert connect(address).checked_token() == token
 
 
 def test_a_log_is_shown_once_across_lost_connections(monkeypatch: pytest.MonkeyPatch) -> None:
