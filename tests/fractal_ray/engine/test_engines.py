@@ -166,7 +166,7 @@ class TestRay:
 
     @pytest.mark.slow
     def test_a_dispatcher_that_dies_again_and_again_ends_the_sweep(self, make_sweep: Maker) -> None:
-        sweep = make_sweep(Disc(seconds=600), name="dying")
+        sweep = make_sweep(Disc(seconds=1), name="dying", points_per_tile=41)
         over, killed = threading.Event(), set[int]()
 
         def kill_each() -> None:
@@ -175,6 +175,7 @@ class TestRay:
                     with contextlib.suppress(psutil.NoSuchProcess):
                         if "ray::Dispatcher" in process.name() and process.pid not in killed:
                             killed.add(process.pid)
+                            over.wait(2)  # it has begun by then
                             process.kill()
 
         thread = threading.Thread(target=kill_each)
