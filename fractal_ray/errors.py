@@ -1,6 +1,7 @@
 """Errors that users see as a message rather than a traceback."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 
 from nanochat import errors
 
@@ -17,6 +18,10 @@ class SweepError(ValueError):
     ...     print(str(error).partition(":")[0])
     there is nothing at results/no-such-sweep
     """
+
+
+class StorageError(SweepError, OSError):
+    """Failure of the storage of a dataset; callers that wait for it to return catch OSError."""
 
 
 class SweepStoppedError(RuntimeError):
@@ -46,6 +51,30 @@ class SweepStoppedError(RuntimeError):
     ...         print(str(error).splitlines()[-1])
     TypeError: a bug
     """
+
+
+def reading(
+    name: object, remedy: str = "", *, also: tuple[type[Exception], ...] = ()
+) -> AbstractContextManager[None]:
+    """Turn every error that a user's file can cause into a SweepError (`nanochat.errors`)."""
+    return errors.reading(name, remedy, as_error=SweepError, also=also)
+
+
+@contextmanager
+def storage_faults(location: str) -> Iterator[None]:
+    """Turn a failure of storage into a StorageError; that a file is missing passes."""
+    try:
+        yield
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        reason = errors.shortened(error.strerror or error)
+        failure = StorageError(
+            f"the storage of {errors.shortened(location)} does not answer as it should: {reason}."
+            " Nothing is known to be damaged; repeat the command when the storage can be reached"
+        )
+        failure.errno = error.errno
+        raise failure from error
 
 
 def nearest(key: str, allowed: Iterable[str]) -> str:

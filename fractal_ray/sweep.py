@@ -26,6 +26,7 @@ from fractal_ray.spec.idle import refuse_idle_values
 from fractal_ray.spec.nearby import SUFFIXES
 from fractal_ray.spec.sweep_spec import SweepSpec
 from fractal_ray.workloads.base import Workload
+from nanochat.errors import user_path
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -335,7 +336,7 @@ def load(path: str | Path, *settings: str) -> Sweep:
     0.5
     """
     if "://" not in str(path):
-        path = Path(path).expanduser()
+        path = user_path(path, SweepError)
         if path.is_file() and path.suffix not in SUFFIXES:
             raise SweepError(
                 f"{path} is neither the folder of a dataset nor a spec (.yaml); a sweep's folder is"

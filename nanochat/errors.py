@@ -1,8 +1,12 @@
-"""Exception for bad input, hints for misspelt names, panics of Rust, steps that may fail alone."""
+"""Errors for bad input: quoted values, readers' faults, misspelt names, panics of Rust, steps."""
 
 import contextlib
 import difflib
+import itertools
+import os
+import reprlib
 from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -51,6 +55,154 @@ class NanochatError(ValueError):
 
 class Note(UserWarning):
     """Category of this project's notes; a command prints each as one line ``note: ...``."""
+
+
+_MOST_QUOTED = 400  # letters of a quoted value
+
+
+class _ShortRepr(reprlib.Repr):
+    """The maker of a value's repr that looks at no more of the value than it shows."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.maxlevel = 3
+        self.maxlist = self.maxtuple = self.maxset = self.maxfrozenset = 8
+        self.maxstring = self.maxother = 120
+        self.repr_bytes = self.repr_str
+
+    def repr_int(self, x: int, level: int) -> str:
+        """Return the digits of a number; Python refuses to write out a very long one."""
+        return repr(x) if abs(x) < 10**60 else f"<whole number of {x.bit_length()} bits>"
+
+    def repr_dict(self, x: dict[Any, Any], level: int) -> str:
+        """Return the first keys with their values, in their order (reprlib sorts them)."""
+        if level <= 0:
+            return "{...}"
+        shown = [
+            f"{self.repr1(key, level - 1)}: {self.repr1(value, level - 1)}"
+            for key, value in itertools.islice(x.items(), self.maxlist)
+        ]
+        return "{" + ", ".join([*shown, *(["..."] if len(x) > self.maxlist else [])]) + "}"
+
+
+_SHORT_REPR = _ShortRepr()
+
+
+def quoted(value: Any) -> str:
+    """Return the repr of a value of the user, shortened; a long one is never built whole.
+
+    Examples
+    --------
+    >>> quoted("matrix_lr"), quoted([1, 2])
+    ("'matrix_lr'", '[1, 2]')
+    >>> len(quoted("x" * 10**6))
+    120
+    """
+    return shortened(_SHORT_REPR.repr(value))
+
+
+def shortened(text: object, most: int = _MOST_QUOTED) -> str:
+    """Return a text on one line, with "..." in place of the middle of a long one.
+
+    Examples
+    --------
+    >>> shortened("a" * 100, 9)
+    'aaa...aaa'
+    """
+    line = " ".join(str(text).split())
+    half = (most - 3) // 2
+    return line if len(line) <= most else f"{line[:half]}...{line[-half:]}"
+
+
+@contextlib.contextmanager
+def reading(
+    name: object,
+    remedy: str = "",
+    *,
+    as_error: type[ValueError] = NanochatError,
+    also: tuple[type[Exception], ...] = (),
+) -> Iterator[None]:
+    """Turn every error that a user's file can cause into one line with the file's name.
+
+    These are errors of the system, bytes that are no text, values that cannot be parsed, deep
+    nesting, and want of memory. This project's own errors pass, and so do those that only a bug
+    raises.
+
+    Parameters
+    ----------
+    name
+        Path or name of what is read.
+    remedy
+        End of the message: the command or the step that mends the file.
+    as_error
+        Class of the error to raise.
+    also
+        Further classes that the content can cause, such as KeyError where keys are looked up.
+
+    Examples
+    --------
+    >>> import json
+    >>> with reading("sweep.json", "; restore it from a copy"):
+    ...     json.loads("[")
+    Traceback (most recent call last):
+    nanochat.errors.NanochatError: sweep.json is damaged (...); restore it from a copy
+    """
+    try:
+        yield
+    except Exception as error:
+        if isinstance(error, as_error | NanochatError) or not _is_of_input(error, also):
+            raise
+        raise as_error(f"{shortened(name)} {_fault(error)}{remedy}") from error
+
+
+def user_path(text: str | Path, as_error: type[ValueError] = NanochatError) -> Path:
+    """Return the path that a user names, with ``~`` replaced; nothing needs to be there.
+
+    Parameters
+    ----------
+    text
+        The path as given.
+    as_error
+        Class of the error to raise.
+
+    Raises
+    ------
+    NanochatError
+        For a text that no path can be, an unknown user after ``~``, a name that is too long, and a
+        folder that may not be looked into. `as_error` replaces the class.
+
+    Examples
+    --------
+    >>> user_path("out/model").name
+    'model'
+    """
+    try:
+        path = Path(text).expanduser()
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+            os.lstat(path)
+    except (OSError, ValueError, RuntimeError) as error:  # RuntimeError: no home of this user
+        reason = getattr(error, "strerror", None) or error
+        raise as_error(f"{quoted(str(text))} cannot be used as a path: {reason}") from error
+    return path
+
+
+def _is_of_input(error: Exception, also: tuple[type[Exception], ...]) -> bool:
+    of_arrow = type(error).__module__ == "pyarrow.lib"  # its errors have several bases
+    kinds = (OSError, ValueError, OverflowError, RecursionError, MemoryError, *also)
+    return of_arrow or isinstance(error, kinds)
+
+
+def _fault(error: Exception) -> str:
+    if isinstance(error, MemoryError):
+        return "cannot be read: this machine has not enough free memory for it"
+    if isinstance(error, RecursionError):
+        return "is nested too deeply"
+    if isinstance(error, OSError):
+        return f"cannot be read: {shortened(error.strerror or error)}"
+    if isinstance(error, UnicodeDecodeError):
+        return f"is not UTF-8 text (byte {error.start} is 0x{error.object[error.start]:02x})"
+    reason = f"no {error.args[0]!r}" if isinstance(error, KeyError) else error
+    return f"is damaged ({shortened(reason)})"
 
 
 def nearest_name(given: str, allowed: Iterable[str]) -> str | None:
@@ -109,7 +261,7 @@ def unknown_name(kind: str, given: str, allowed: Iterable[str]) -> NanochatError
     names = sorted(allowed)
     near = nearest_name(given, names)
     hint = f"; did you mean {near!r}?" if near else ""
-    return NanochatError(f"unknown {kind} {given!r}{hint} (allowed: {', '.join(names)})")
+    return NanochatError(f"unknown {kind} {quoted(given)}{hint} (allowed: {', '.join(names)})")
 
 
 def missing_library(purpose: str, library: str, extra: str) -> NanochatError:

@@ -24,6 +24,7 @@ from fractal_ray.errors import SweepError
 from fractal_ray.plane.boundary import boundary_cells
 from fractal_ray.plane.outcome import Criterion, Outcome
 from fractal_ray.planners.inferred_labels import labels_of
+from nanochat.errors import quoted
 
 Against = Literal["zoom", "steps", "threshold"]
 
@@ -190,8 +191,8 @@ def _check_sheet(data: FrameData) -> None:
     if sheet["dimension"] is None:
         raise SweepError(
             f"the verification sheet of frame {number} gives no dimension. Its verdict is"
-            f" {sheet['verdict']!r}: {'; '.join(sheet['reasons'])}. --force gives dimensions that"
-            " are not verified"
+            f" {quoted(sheet['verdict'])}: {'; '.join(sheet['reasons'])}. --force gives"
+            " dimensions that are not verified"
         )
 
 

@@ -25,6 +25,7 @@ from fractal_ray.spec.yaml_file import load_spec, parse_spec
 from fractal_ray.spec.yaml_loader import parse_yaml
 from fractal_ray.workloads.base import Workload
 from fractal_ray.workloads.section import WorkloadSection
+from nanochat.errors import user_path
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,7 +65,7 @@ class SweepData:
         """
         remote = "://" in str(path)
         opened_with = (str(path), *overrides)
-        if not remote and not Path(path).is_dir():
+        if not remote and not user_path(path, SweepError).is_dir():
             spec = load_spec(path, overrides)
             location = inside(spec.storage, spec.name)
             spec = with_probes_of_dataset(spec, location)

@@ -1,7 +1,6 @@
 """``fractal-ray plan``: the points and the cost of a sweep, before it is run."""
 
 import json
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -178,7 +177,12 @@ def _sum(spec: "SweepSpec", cost: "Cost", crossed: int | None) -> list[str]:
 
 def _boundary_cells_of_the_grid(spec: "SweepSpec") -> int | None:
     """Count the boundary cells of the first grid; None unless it was completed on this machine."""
-    if "://" in spec.storage or not (Path(spec.storage).expanduser() / spec.name).is_dir():
+    if "://" in spec.storage:
+        return None
+    from fractal_ray.errors import SweepError
+    from nanochat.errors import user_path
+
+    if not (user_path(spec.storage, SweepError) / spec.name).is_dir():
         return None
     from fractal_ray.plane.boundary import boundary_cells, labels
     from fractal_ray.sweep import Sweep

@@ -13,6 +13,7 @@ import typer
 
 from fractal_ray.cli.options import open_sweep
 from fractal_ray.dataset.plain_json import to_json
+from nanochat.errors import user_path
 
 if TYPE_CHECKING:
     from fractal_ray.engine.progress import Progress
@@ -104,7 +105,7 @@ def _begun(
     if store.read_text(HEADER) is None:
         if "://" not in place and sweeps_in(Path(place)):
             raise SweepError(no_sweep_in(Path(place)))
-        full_path = place if "://" in place else Path(place).expanduser().absolute()
+        full_path = place if "://" in place else user_path(place, SweepError).absolute()
         print(f"waiting: there is no sweep at {full_path} yet", file=sys.stderr, flush=True)
         while store.read_text(HEADER) is None:
             time.sleep(interval)

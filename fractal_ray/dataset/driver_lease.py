@@ -30,9 +30,15 @@ from typing import NamedTuple
 import pyarrow as pa
 
 from fractal_ray.dataset.store import Store
-from fractal_ray.errors import SweepError
+from fractal_ray.errors import StorageError, SweepError
 
 FILE = "driver.json"
+_NUMBER = int | float
+_KINDS = {
+    **dict.fromkeys(("token", "host", "user", "machine", "started"), str),
+    **dict.fromkeys(("pid", "generation", "ended"), int),
+    **dict.fromkeys(("since", "renewed"), _NUMBER),
+}
 FOLDER = "drivers"
 """Folder of the records on an object store."""
 SECONDS = 60.0
@@ -170,8 +176,8 @@ def check_claim(store: Store, claim: Claim) -> None:
 def read(store: Store) -> Driver | None:
     """Return the last driver; None without a record, or if it is damaged."""
     if store.is_remote and (names := store.names(FOLDER)):
-        return _parse(store.read_text(f"{FOLDER}/{max(names)}"))
-    return _parse(store.read_text(FILE))
+        return _read_record(store, f"{FOLDER}/{max(names)}")
+    return _read_record(store, FILE)
 
 
 def is_alive(store: Store, driver: Driver) -> bool:
@@ -252,17 +258,16 @@ def _delete_earlier(store: Store, me: Driver) -> None:
                 store.delete_file(f"{FOLDER}/{name}")
 
 
-def _parse(text: str | None) -> Driver | None:
+def _read_record(store: Store, name: str) -> Driver | None:
+    """Return the driver of a record; None without it, or if it is damaged."""
     try:
-        driver = Driver(**json.loads(text or "null"))
-        return replace(
-            driver,
-            since=float(driver.since),
-            renewed=float(driver.renewed),
-            generation=int(driver.generation),
-        )
-    except (ValueError, TypeError):
+        driver = Driver(**json.loads(store.read_text(name) or "null"))
+    except StorageError:
+        raise
+    except (ValueError, TypeError, RecursionError):
         return None
+    sound = all(isinstance(getattr(driver, key), kind) for key, kind in _KINDS.items())
+    return driver if sound else None
 
 
 def _this_process() -> Driver:

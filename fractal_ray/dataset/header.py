@@ -3,10 +3,15 @@
 import copy
 import json
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any, Final
 
 from fractal_ray.dataset.store import Store
-from fractal_ray.errors import SweepError
+from fractal_ray.errors import reading
+from nanochat.errors import quoted
+
+_KINDS = {"created_at": str, "fingerprint": str, "recipe": dict, "axes": dict, "data": dict}
+_SPEC_KINDS = {"name": str, "workload": dict, "axes": dict, "stages": list, "label": dict}
 
 HEADER: Final = "sweep.json"
 """Name of the file."""
@@ -26,15 +31,10 @@ def read_header(store: Store) -> dict[str, Any] | None:
     text = store.read_text(HEADER)
     if text is None:
         return None
-    try:
+    remedy = "; restore it from a copy, or take another name or --storage"
+    with reading(f"{store.location}/{HEADER}", remedy):
         header = json.loads(text)
-    except ValueError:
-        header = None
-    if not isinstance(header, dict) or not isinstance(header.get("spec"), dict):
-        raise SweepError(
-            f"{store.location}/{HEADER} is damaged; restore it from a copy, or take another name"
-            " or --storage"
-        )
+        _check(header)
     for refine in _refinements(header):
         refine.setdefault("probes", 0)
     return header
@@ -47,6 +47,22 @@ def write_header(store: Store, header: Mapping[str, Any]) -> None:
         if refine.setdefault("probes", None) == 0:
             del refine["probes"]
     store.write_file(HEADER, (json.dumps(header, indent=2) + "\n").encode())
+
+
+def _check(header: Any) -> None:
+    """Refuse a header with a value of another type than the one that is written."""
+    if not isinstance(header, dict) or not isinstance(header.get("spec"), dict):
+        raise ValueError('it is no object with the key "spec"')
+    spec: dict[str, Any] = header["spec"]
+    for of, place, kinds in ((header, "", _KINDS), (spec, "spec.", _SPEC_KINDS)):
+        for key, kind in kinds.items():
+            if key in of and not isinstance(of[key], kind):
+                raise ValueError(f"{place}{key} is {quoted(of[key])}")
+    datetime.fromisoformat(header.get("created_at", "2026-01-01"))
+    for number, stage in enumerate(spec.get("stages") or ()):
+        parts = list(stage.values()) if isinstance(stage, dict) else [stage]
+        if stage is None or not all(part is None or isinstance(part, dict) for part in parts):
+            raise ValueError(f"spec.stages.{number} is {quoted(stage)}")
 
 
 def _refinements(header: Mapping[str, Any]) -> list[dict[str, Any]]:

@@ -20,6 +20,7 @@ import pyarrow.parquet as pq
 
 from fractal_ray.dataset.rows import BEFORE_COLUMNS, PARTITION
 from fractal_ray.errors import SweepError
+from nanochat.errors import quoted, shortened, user_path
 from nanochat.files.git_lfs import is_pointer, pointer_message
 
 READ_ERRORS: Final = (pa.ArrowException, OSError, MemoryError)
@@ -36,12 +37,13 @@ _INTACT: Final[set[tuple[str, str, int, int]]] = set()
 def filesystem_at(location: str) -> tuple[pafs.FileSystem, str]:
     """Return the file system of a location and the path in it."""
     if "://" not in location:
-        return pafs.LocalFileSystem(), str(Path(location).expanduser().absolute())
+        return pafs.LocalFileSystem(), str(user_path(location, SweepError).absolute())
     try:
         filesystem, root = pafs.FileSystem.from_uri(location)
     except (pa.ArrowException, OSError, ValueError) as error:
         raise SweepError(
-            f"storage {location!r} is not a folder or a URI that pyarrow knows: {error}"
+            f"storage {quoted(location)} is not a folder or a URI that pyarrow knows:"
+            f" {shortened(error)}"
         ) from error
     return filesystem, root.rstrip("/")
 

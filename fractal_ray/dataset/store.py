@@ -26,13 +26,15 @@ from fractal_ray.dataset.rows import (
     failures_table,
     points_table,
 )
-from fractal_ray.errors import SweepError
+from fractal_ray.errors import SweepError, reading, storage_faults
+from nanochat.errors import user_path
 from nanochat.files.atomic import write_atomically
 from nanochat.files.file_systems import locked
 
 SCHEMA_VERSION = 1
 """Version of the layout. It changes when older readers would misread rows, not for a new column."""
 _METADATA_KEY = b"fractal_ray"
+_LARGEST_TEXT = 64 << 20  # bytes of a small file beside the dataset
 _LOCK_SECONDS = 120.0
 _LISTINGS = 5  # attempts to list and read the parts while they are being joined
 _PART = re.compile(r"part-[^/]+\.parquet")
@@ -228,17 +230,28 @@ class Store:
 
     def names(self, folder: str) -> list[str]:
         """Return the names of the small files in a folder beside the dataset."""
-        selector = pafs.FileSelector(f"{self.root}/{folder}", allow_not_found=True)
-        return sorted(info.base_name for info in self.filesystem.get_file_info(selector))
+        return sorted(info.base_name for info in self._files(folder, recursive=False))
 
     def read_text(self, name: str) -> str | None:
-        """Return the text of a small file beside the dataset; None without the file."""
+        """Return the text of a small file beside the dataset; None without the file.
+
+        Raises
+        ------
+        SweepError
+            If it is no text, or larger than any that is written.
+        """
         path = f"{self.root}/{name}"
-        if self.filesystem.get_file_info(path).type != pafs.FileType.File:
-            return None
-        part_files.refuse_git_lfs_pointer(path)
-        with self.filesystem.open_input_stream(path) as stream:
-            return stream.read().decode()
+        with storage_faults(self.location):
+            info = self.filesystem.get_file_info(path)
+            if info.type != pafs.FileType.File:
+                return None
+            part_files.refuse_git_lfs_pointer(path)
+            with self.filesystem.open_input_stream(path) as stream:
+                content = stream.read(_LARGEST_TEXT)
+        with reading(f"{self.location}/{name}", "; restore it from a copy"):
+            if info.size > _LARGEST_TEXT:
+                raise ValueError(f"{info.size:,} bytes, and at most {_LARGEST_TEXT:,} are written")
+            return content.decode()
 
     def facts(self) -> list[dict[str, Any]]:
         """Return the distinct facts in the schemas of the parts that can be read."""
@@ -253,11 +266,8 @@ class Store:
         """Return a digest of the list of parts; it changes whenever parts are written or joined."""
         digest = hashlib.sha256()
         for kind in ("points", "failures"):
-            selector = pafs.FileSelector(
-                f"{self.root}/{kind}", allow_not_found=True, recursive=True
-            )
-            files = self.filesystem.get_file_info(selector)
-            for line in sorted(f"{info.path} {info.size}\n" for info in files if info.is_file):
+            files = [info for info in self._files(kind) if info.is_file]
+            for line in sorted(f"{info.path} {info.size}\n" for info in files):
                 digest.update(line.removeprefix(self.root).encode())
         return digest.hexdigest()
 
@@ -315,11 +325,15 @@ class Store:
     def _delete(self, path: str) -> None:
         self.filesystem.delete_file(path)
 
+    def _files(self, folder: str, *, recursive: bool = True) -> list[pafs.FileInfo]:
+        place = f"{self.root}/{folder}"
+        selector = pafs.FileSelector(place, allow_not_found=True, recursive=recursive)
+        with storage_faults(self.location):
+            return self.filesystem.get_file_info(selector)
+
     def listed(self, kind: str) -> list[pafs.FileInfo]:
         """Return the parts of a kind as files with sizes and times, in the order of writing."""
-        selector = pafs.FileSelector(f"{self.root}/{kind}", allow_not_found=True, recursive=True)
-        files = self.filesystem.get_file_info(selector)
-        parts = (info for info in files if _PART.fullmatch(info.base_name))
+        parts = (info for info in self._files(kind) if _PART.fullmatch(info.base_name))
         return sorted(parts, key=lambda info: info.path)
 
     def parts(self, kind: str) -> list[str]:
@@ -376,6 +390,6 @@ class Store:
 def inside(location: str, name: str) -> str:
     """Return the location of a name in a folder or under a URI, whose query stays at the end."""
     if "://" not in location:
-        return str((Path(location).expanduser() / name).absolute())
+        return str((user_path(location, SweepError) / name).absolute())
     path, mark, query = location.partition("?")
     return f"{path.rstrip('/')}/{name}{mark}{query}"

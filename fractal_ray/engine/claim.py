@@ -15,6 +15,7 @@ from fractal_ray.errors import SweepError
 from fractal_ray.plane.axes import stage_of
 from fractal_ray.plane.zoom import Zoom
 from fractal_ray.spec.sweep_spec import SweepSpec
+from nanochat.errors import quoted
 
 _OTHER: Final = "the model, the data or the arithmetic of this version differ"
 
@@ -77,8 +78,8 @@ def check_fingerprint(store: Store, fingerprint: str) -> None:
     if theirs != fingerprint:
         raise SweepError(
             f"{store.location} cannot be compared with runs of now: {_OTHER} (fingerprint"
-            f" {theirs!r} there, {fingerprint!r} here). Run the sweep again under another name"
-            " (--set name=...), or use the version that made it"
+            f" {quoted(theirs)} there, {quoted(fingerprint)} here). Run the sweep again"
+            " under another name (--set name=...), or use the version that made it"
         )
 
 
@@ -91,7 +92,7 @@ def _differences(theirs: dict[str, Any], ours: dict[str, Any], at: str = "") -> 
             lines += _differences(there, here, f"{where}.")
         elif there != here:
             what = f"{_OTHER}: fingerprint" if key == "fingerprint" else where
-            lines.append(f"{what} is {there!r} there, {here!r} here")
+            lines.append(f"{what} is {quoted(there)} there, {quoted(here)} here")
     return lines
 
 
@@ -136,7 +137,7 @@ def refuse_other_zooms(
         if ours is not None:
             changed = (key for key in theirs if theirs[key] != ours[key])
             what = "differs: " + ", ".join(
-                f"{key} was {theirs[key]!r}, now {ours[key]!r}" for key in changed
+                f"{key} was {quoted(theirs[key])}, now {quoted(ours[key])}" for key in changed
             )
         raise SweepError(
             f"{store.location} holds frames that stage {index}, a zoom, has chosen, and that stage"

@@ -17,6 +17,7 @@ from fractal_ray.errors import SweepError
 from fractal_ray.plane.axes import Point
 from fractal_ray.plane.identity import PointIdentity
 from fractal_ray.workloads.section import RepeatRequest
+from nanochat.errors import quoted
 
 if TYPE_CHECKING:
     from fractal_ray.analysis.sweep_data import SweepData
@@ -89,7 +90,7 @@ def _nearest(table: pa.Table, point: str) -> int:
             raise ValueError
     except ValueError as error:
         raise SweepError(
-            f"--point takes an id or X,Y, for example 3e-3,0.1; given {point!r}"
+            f"--point takes an id or X,Y, for example 3e-3,0.1; given {quoted(point)}"
         ) from (error)
     distance = np.zeros(table.num_rows)
     for name, value in zip("xy", wanted, strict=True):

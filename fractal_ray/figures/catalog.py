@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final, Literal
 
 from fractal_ray.errors import SweepError, nearest
+from nanochat.errors import quoted
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -118,7 +119,7 @@ def draw(
     """
     if kind not in KINDS:
         raise SweepError(
-            f"there is no figure {kind!r}{nearest(kind, KINDS)}; there are {', '.join(KINDS)}"
+            f"there is no figure {quoted(kind)}{nearest(kind, KINDS)}; there are {', '.join(KINDS)}"
         )
     takes = {
         "--fill": (fill, FILLABLE),

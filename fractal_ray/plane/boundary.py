@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from fractal_ray.errors import SweepError, nearest
 from fractal_ray.plane.outcome import Outcome
+from nanochat.errors import quoted
 
 UNKNOWN: Final = -1
 """Code of a point without an outcome, in rasters and in label arrays alike."""
@@ -169,7 +170,8 @@ def labels(raster: Raster, boundary: str) -> NDArray[np.int8]:
     if boundary not in _YES:
         allowed = ", ".join(BOUNDARIES)
         raise SweepError(
-            f"unknown boundary {boundary!r}; allowed: {allowed}{nearest(boundary, BOUNDARIES)}"
+            f"unknown boundary {quoted(boundary)}; allowed:"
+            f" {allowed}{nearest(boundary, BOUNDARIES)}"
         )
     labelled = np.full(raster.outcome.shape, UNKNOWN, dtype=np.int8)
     for code, possible in POSSIBLE.items():

@@ -14,6 +14,7 @@ from pydantic import (
 )
 
 from fractal_ray.workloads.section import Model
+from nanochat.errors import quoted
 
 
 def _shape(points: int | tuple[int, int]) -> tuple[int, int]:
@@ -24,7 +25,7 @@ def _whole(points: Any) -> Any:
     pair = isinstance(points, list | tuple)
     sides = points if pair else [points]
     if (pair and len(points) != 2) or not all(type(side) is int for side in sides):
-        raise ValueError(f"takes a whole number, or [along x, along y]; given {points!r}")
+        raise ValueError(f"takes a whole number, or [along x, along y]; given {quoted(points)}")
     return points
 
 

@@ -20,6 +20,7 @@ from fractal_ray.spec.stages import GridStage, RefineStage, StageSpec
 from fractal_ray.spec.tracking import TrackingSpec
 from fractal_ray.spec.workloads import WorkloadSpec
 from fractal_ray.workloads.section import Model, PlannedRuns, SweptAxis
+from nanochat.errors import quoted
 
 
 class CostSpec(Model):
@@ -35,13 +36,17 @@ _LONGEST_NAME = 100
 """Largest length of the name of a sweep; the names of its figures and jobs are longer."""
 
 
+_MOST_STAGES = 200
+"""Largest number of stages; the checks of a plan compare stages with one another."""
+
+
 class SweepSpec(Model):
     """The spec of a whole sweep."""
 
     name: str
     workload: WorkloadSpec
     axes: AxesSpec
-    stages: tuple[StageSpec, ...] = Field(min_length=1)
+    stages: tuple[StageSpec, ...] = Field(min_length=1, max_length=_MOST_STAGES)
     label: LabelSpec = LabelSpec()
     resources: ResourcesSpec = ResourcesSpec()
     points_per_tile: int | Literal["auto"] = "auto"
@@ -59,7 +64,9 @@ class SweepSpec(Model):
     @classmethod
     def _folder_name(cls, name: str) -> str:
         if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
-            raise ValueError(f"name becomes a folder: letters, digits, . _ - only; given {name!r}")
+            raise ValueError(
+                f"name becomes a folder: letters, digits, . _ - only; given {quoted(name)}"
+            )
         if len(name) > _LONGEST_NAME:
             raise ValueError(f"name may have {_LONGEST_NAME} letters; given {len(name)}")
         return name

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, field_validator
 
 from fractal_ray.workloads.section import Model
+from nanochat.errors import quoted
 
 MOST_POINT_RUNS = 1000
 """Largest number of points with runs of their own; W&B advises at most about 10,000 runs in a
@@ -33,14 +34,14 @@ class WandbSpec(Model):
     @classmethod
     def _in_an_address(cls, project: str | None) -> str | None:
         if project is not None and re.search(r"[/\\#?%:]", project):
-            raise ValueError(f"W&B takes no / \\ # ? % : in a project; given {project!r}")
+            raise ValueError(f"W&B takes no / \\ # ? % : in a project; given {quoted(project)}")
         return project
 
     @field_validator("tags", mode="before")
     @classmethod
     def _listed(cls, tags: Any) -> Any:
         if not isinstance(tags, list | tuple | None):
-            raise ValueError(f"takes a list, [night, d20]; given {tags!r}")
+            raise ValueError(f"takes a list, [night, d20]; given {quoted(tags)}")
         return tags
 
     @field_validator("points", mode="before")
@@ -49,7 +50,7 @@ class WandbSpec(Model):
         match = re.fullmatch(r"none|sample:(\d+)", str(points))
         if match is None or not 1 <= int(match[1] or 1) <= MOST_POINT_RUNS:
             raise ValueError(
-                f"takes none or sample:N with N from 1 to {MOST_POINT_RUNS}; given {points!r}"
+                f"takes none or sample:N with N from 1 to {MOST_POINT_RUNS}; given {quoted(points)}"
             )
         return str(points)
 

@@ -11,13 +11,16 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
-from fractal_ray.errors import SweepError, nearest
+from fractal_ray.errors import SweepError, nearest, reading
 from fractal_ray.spec.nearby import no_spec_at
 from fractal_ray.spec.sweep_spec import SweepSpec
 from fractal_ray.spec.workloads import KINDS
-from fractal_ray.spec.yaml_loader import parse_yaml
+from fractal_ray.spec.yaml_loader import DEEPEST, LONGEST_TEXT, parse_yaml
 from fractal_ray.workloads.section import Model
+from nanochat.errors import quoted, shortened
 from nanochat.files.git_lfs import is_pointer, pointer_message
+
+_MOST_PROBLEMS = 20
 
 
 def load_spec(path: str | Path, overrides: Iterable[str] = ()) -> SweepSpec:
@@ -36,14 +39,17 @@ def load_spec(path: str | Path, overrides: Iterable[str] = ()) -> SweepSpec:
         The message names every mistake, one per line.
     """
     file = Path(path)
-    if not file.is_file():
-        raise SweepError(no_spec_at(file))
-    if is_pointer(file):
-        raise SweepError(pointer_message(file))
+    with reading(path):
+        if not file.is_file():
+            raise SweepError(no_spec_at(file))
+        if is_pointer(file):
+            raise SweepError(pointer_message(file))
+        with file.open(encoding="utf-8") as stream:
+            text = stream.read(LONGEST_TEXT + 1)
     try:
-        raw = parse_yaml(file.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise SweepError(f"{file} is not valid YAML: {' '.join(str(error).split())}") from error
+        raw = parse_yaml(text)
+    except yaml.YAMLError as error:
+        raise SweepError(f"{file} is not valid YAML: {shortened(error)}") from error
     if not isinstance(raw, dict):
         raise SweepError(f"{file} must hold a mapping (name, workload, axes, stages, ...)")
     return parse_spec(raw, overrides, origin=str(file))
@@ -59,28 +65,37 @@ def parse_spec(
     SweepError
         The message names every mistake, one per line.
     """
-    changed = copy.deepcopy(dict(raw))
-    for override in overrides:
-        _apply(changed, override)
-    try:
-        return SweepSpec.model_validate(changed)
-    except ValidationError as error:
-        # pydantic also counts a list as empty when none of its items is valid.
-        problems = [p for p in error.errors() if not (p["type"] == "too_short" and p["input"])]
-        lines = [f"  {_explain(problem)}" for problem in problems]
-        raise SweepError("\n".join([f"{origin} is not a valid sweep:", *lines])) from error
+    with reading(origin):  # deep nesting, and numbers that no float holds
+        changed = copy.deepcopy(dict(raw))
+        for override in overrides:
+            _apply(changed, override)
+        try:
+            return SweepSpec.model_validate(changed)
+        except ValidationError as error:
+            # pydantic also counts a list as empty when none of its items is valid.
+            problems = [p for p in error.errors() if not (p["type"] == "too_short" and p["input"])]
+            lines = [f"  {_explain(problem)}" for problem in problems[:_MOST_PROBLEMS]]
+            if more := problems[_MOST_PROBLEMS:]:
+                lines.append(f"  and {len(more):,} more mistakes")
+            raise SweepError("\n".join([f"{origin} is not a valid sweep:", *lines])) from error
 
 
 def _apply(raw: dict[str, Any], override: str) -> None:
     key, sep, text = override.partition("=")
     if not sep:
-        raise SweepError(f"--set takes key=value, for example axes.x.max=0.1; given {override!r}")
+        raise SweepError(
+            f"--set takes key=value, for example axes.x.max=0.1; given {quoted(override)}"
+        )
     try:
         value = parse_yaml(text)
     except yaml.YAMLError as error:
-        reason = " ".join(str(error).split())
-        raise SweepError(f"--set {key}: {text!r} is not a valid YAML value: {reason}") from error
+        raise SweepError(
+            f"--set {shortened(key)}: {quoted(text)} is not a valid YAML value: {shortened(error)}"
+        ) from error
     *path, last = key.strip().split(".")
+    key = shortened(key)
+    if len(path) > DEEPEST:
+        raise SweepError(f"--set {key}: {len(path)} keys below one another; at most {DEEPEST}")
     node: Any = raw
     for part in path:
         node = _child(node, part, key)
@@ -103,19 +118,21 @@ def _child(node: Any, part: str, key: str) -> Any:
 
 
 def _index(node: list[Any], part: str, key: str) -> int:
-    if part.isdecimal() and int(part) < len(node):
+    if part.isdecimal() and len(part) < 10 and int(part) < len(node):
         return int(part)
-    raise SweepError(f"--set {key}: {part!r} is not one of the list's places 0..{len(node) - 1}")
+    raise SweepError(
+        f"--set {key}: {quoted(part)} is not one of the list's places 0..{len(node) - 1}"
+    )
 
 
 def _explain(problem: Any) -> str:
     location = [str(part) for part in problem["loc"]]
     # pydantic puts the workload's kind between its key and the keys below.
     spoken = location[:1] + location[2:] if location[:1] == ["workload"] else location
-    where = ".".join(spoken) or "sweep"
+    where = shortened(".".join(spoken)) or "sweep"
     if problem["type"] == "union_tag_invalid":
         tag, kinds = problem["ctx"]["tag"], ", ".join(KINDS)
-        return f"workload.kind: {tag!r} is no workload{nearest(tag, KINDS)}; allowed: {kinds}"
+        return f"workload.kind: {quoted(tag)} is no workload{nearest(tag, KINDS)}; allowed: {kinds}"
     if problem["type"] == "extra_forbidden":
         allowed = _keys_at(location[:-1])
         known = f"; allowed: {', '.join(sorted(allowed))}" if allowed else ""
@@ -128,14 +145,13 @@ def _explain(problem: Any) -> str:
         return f"{where}: missing"
     if problem["type"] == "model_type":
         keys = ", ".join(_keys_at(location))
-        return (
-            f"{where}: takes a mapping{f' of {keys}' if keys else ''}; given {problem['input']!r}"
-        )
+        given = quoted(problem["input"])
+        return f"{where}: takes a mapping{f' of {keys}' if keys else ''}; given {given}"
     message = problem["msg"].removeprefix("Value error, ")
     message = message[0].lower() + message[1:]
     if problem["type"] == "value_error":
         return message if message.startswith(("axes.", "stages.")) else f"{where}: {message}"
-    return f"{where}: {message}; given {problem['input']!r}"
+    return f"{where}: {message}; given {quoted(problem['input'])}"
 
 
 def _keys_at(location: list[str]) -> list[str]:

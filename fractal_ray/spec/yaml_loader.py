@@ -2,14 +2,25 @@
 
 A key that stands twice in a mapping is refused, and so is a number that is not plain decimal:
 octal (``010``), hexadecimal, binary and base 60 (``1:00``). ``1e-6`` and ``.5`` are numbers.
+
+A text is limited in its length, its depth, and in what it becomes when every alias is replaced by
+its value: a few hundred bytes of aliases can stand for gigabytes.
 """
 
 import re
-from typing import Any
+from typing import Any, Final
 
 import yaml
 from yaml.composer import ComposerError
-from yaml.constructor import ConstructorError
+
+from nanochat.errors import quoted, shortened
+
+LONGEST_TEXT: Final = 1_000_000
+"""Largest number of characters of a spec, also with every alias replaced by its value."""
+MOST_VALUES: Final = 20_000
+"""Largest number of values in a spec, counted in the same way."""
+DEEPEST: Final = 50
+"""Largest depth to which lists and mappings may be nested."""
 
 _DECIMAL = re.compile(r"[-+]?(0|[1-9][\d_]*)")
 _MERGE = "tag:yaml.org,2002:merge"
@@ -17,6 +28,50 @@ _MERGE = "tag:yaml.org,2002:merge"
 
 class _Loader(yaml.SafeLoader):
     """The loader of specs."""
+
+    def __init__(self, stream: str) -> None:
+        super().__init__(stream)
+        self._depth = 0
+        self._sizes: dict[int, tuple[int, int]] = {}  # values and characters of complete nodes
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        """Compose a value, and refuse one that is too deep, too large, or inside itself."""
+        line, is_alias = self.peek_event().start_mark.line + 1, self.check_event(yaml.AliasEvent)
+        if self._depth >= DEEPEST:
+            raise _refusal(f"lists and mappings stand more than {DEEPEST} deep in line {line}")
+        self._depth += 1
+        node = super().compose_node(parent, index)
+        self._depth -= 1
+        if is_alias and id(node) not in self._sizes:
+            raise _refusal(f"the alias in line {line} stands inside the value that it repeats")
+        if not is_alias:
+            values, letters = self._sizes[id(node)] = self._size(node)
+            if values > MOST_VALUES or letters > LONGEST_TEXT:
+                raise _refusal(
+                    f"{values:,} values of {letters:,} characters in line {line}, with every alias"
+                    f" replaced; at most {MOST_VALUES:,} values of {LONGEST_TEXT:,} characters"
+                )
+        return node
+
+    def _size(self, node: Any) -> tuple[int, int]:
+        """Return the values and characters of a node, with its aliases replaced."""
+        if isinstance(node, yaml.ScalarNode):
+            return 1, len(node.value)
+        pairs = isinstance(node, yaml.MappingNode)
+        below = [each for pair in node.value for each in pair] if pairs else node.value
+        sizes = [self._sizes[id(each)] for each in below]
+        return 1 + sum(values for values, _ in sizes), sum(letters for _, letters in sizes)
+
+    def construct_object(self, node: Any, deep: bool = False) -> Any:
+        """Construct a value, and refuse a scalar that is none of its tag."""
+        if not isinstance(node, yaml.ScalarNode):
+            return super().construct_object(node, deep)
+        try:
+            return super().construct_object(node, deep)
+        # PyYAML's own constructors assume that the text fits the tag.
+        except (ValueError, LookupError, AttributeError, OverflowError) as error:
+            line, kind = node.start_mark.line + 1, node.tag.rpartition(":")[2]
+            raise _refusal(f"{quoted(node.value)} in line {line} is no {kind}") from error
 
     def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
         """Compose a mapping, and refuse a key that stands twice in it.
@@ -32,8 +87,8 @@ class _Loader(yaml.SafeLoader):
             first = lines.get((key.tag, key.value))
             if first is not None:
                 where = f"line {line}" if first == line else f"lines {first} and {line}"
-                raise ComposerError(
-                    None, None, f"the key {key.value!r} stands twice, in {where}; keep one of them"
+                raise _refusal(
+                    f"the key {quoted(key.value)} stands twice, in {where}; keep one of them"
                 )
             lines[key.tag, key.value] = line
         return node
@@ -72,18 +127,22 @@ def parse_yaml(text: str) -> Any:
     Raises
     ------
     yaml.YAMLError
-        For text that is not YAML, a key that stands twice in a mapping, and a number that is not
-        plain decimal. The message names the lines.
+        For text that is not YAML or is too large, a key that stands twice in a mapping, and a
+        number that is not plain decimal. The message names the lines.
     """
+    if len(text) > LONGEST_TEXT:
+        raise _refusal(f"{len(text):,} characters; at most {LONGEST_TEXT:,}")
     return yaml.load(text, Loader=_Loader)
 
 
-def _not_decimal(node: yaml.ScalarNode, values: list[str]) -> ConstructorError:
-    return ConstructorError(
-        None,
-        None,
-        f"{node.value} in line {node.start_mark.line + 1} is not a plain decimal number;"
-        f" write {' or '.join(values)}, or {node.value!r} in quotes where text is meant",
+def _refusal(message: str) -> ComposerError:
+    return ComposerError(None, None, message)
+
+
+def _not_decimal(node: yaml.ScalarNode, values: list[str]) -> ComposerError:
+    return _refusal(
+        f"{shortened(node.value)} in line {node.start_mark.line + 1} is not a plain decimal number;"
+        f" write {' or '.join(values)}, or {quoted(node.value)} in quotes where text is meant"
     )
 
 

@@ -10,6 +10,7 @@ from typing import Final
 from fractal_ray.errors import SweepError
 from fractal_ray.spec.sweep_spec import SweepSpec
 from fractal_ray.spec.tracking import WandbSpec
+from nanochat.errors import quoted
 from nanochat.files.wandb_rules import LONGEST_TAG, NOT_IN_PROJECTS, name_fault
 
 PROJECT = "fractal-ray"
@@ -70,7 +71,7 @@ def find_target(
     if mode not in _MODES:
         allowed = ", ".join(sorted(filter(None, _MODES)))
         raise SweepError(
-            f"WANDB_MODE is {mode!r}; allowed: {allowed}. To run without W&B: --no-tracking"
+            f"WANDB_MODE is {quoted(mode)}; allowed: {allowed}. To run without W&B: --no-tracking"
         )
     target_mode = settings.mode or _MODES[mode]
     if "disabled" in (_MODES[mode], target_mode):

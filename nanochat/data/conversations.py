@@ -7,7 +7,7 @@ from typing import Any
 
 from nanochat.data.bad_rows import SkippedRows, parse_rows
 from nanochat.data.rows import find_file, read_rows, spellings
-from nanochat.errors import NanochatError
+from nanochat.errors import NanochatError, shortened, user_path
 from nanochat.tokenizer.conversation import check_conversation
 
 SHIPPED = ("stdlib_qa",)
@@ -95,7 +95,7 @@ def location(source: str, split: str, num_tokens: int | None = None) -> str:
 
 def is_file(source: str) -> bool:
     """Return True if a data source is one file, whose rows are all in one split."""
-    return Path(source).expanduser().is_file()
+    return user_path(source).is_file()
 
 
 def _place(source: str, split: str, num_tokens: int | None) -> str | Path:
@@ -108,7 +108,7 @@ def _place(source: str, split: str, num_tokens: int | None) -> str | Path:
         pick_shard,
     )
 
-    folder = Path(source).expanduser()
+    folder = user_path(source)
     return pick_shard(folder, num_tokens) if split == "train" and has_shards(folder) else folder
 
 
@@ -116,7 +116,8 @@ def _conversation(where: str, row: Any) -> Conversation:
     messages = row
     if isinstance(row, Mapping):
         if "messages" not in row:
-            raise NanochatError(f"{where}: no messages (keys: {', '.join(row) or 'none'})")
+            keys = shortened(", ".join(map(str, row))) or "none"
+            raise NanochatError(f"{where}: no messages (keys: {keys})")
         messages = row["messages"]
     is_list = isinstance(messages, Sequence) and not isinstance(messages, str)
     conversation: Any = [_message(each) for each in messages] if is_list else messages

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nanochat.data.json_rows import read_json_rows
-from nanochat.errors import NanochatError, Note, missing_library
+from nanochat.errors import NanochatError, Note, missing_library, quoted, user_path
 from nanochat.files.git_lfs import refuse_pointer
 from nanochat.files.hub import split_revision
 from nanochat.files.retry import (
@@ -83,7 +83,7 @@ def read_rows(
 
 def find_file(source: str, split: str) -> Path:
     """Return the file of a split; raises NanochatError with the existing files if there is none."""
-    path = Path(source).expanduser()
+    path = user_path(source)
     if path.is_dir():
         return _file_of_split(path, split)
     if not path.exists():
@@ -108,7 +108,7 @@ def check_place(source: str, split: str) -> None:
     NanochatError
         The message names the allowed forms.
     """
-    path = Path(source).expanduser()
+    path = user_path(source)
     if source.startswith("hf:"):
         split_revision(source)
     elif path.is_file():
@@ -159,7 +159,8 @@ def hub_dataset(
         name = next((each for each in spellings(split) if each in splits), None)
         if name is None:
             raise MissingSplitError(
-                f"{source} has no split {split!r} (there are: {', '.join(splits)})", list(splits)
+                f"{source} has no split {quoted(split)} (there are: {', '.join(splits)})",
+                list(splits),
             )
         present = splits[name].column_names or ()
         wanted = [each for each in columns or () if each in present]
@@ -215,7 +216,9 @@ def _parse(source: str) -> tuple[str, str | None, str | None]:
     name, at, revision = source.removeprefix("hf:").partition("@")
     name, colon, config = name.partition(":")
     if colon and not config:
-        raise NanochatError(f"{source!r} is not of the form hf:owner/name[:config][@revision]")
+        raise NanochatError(
+            f"{quoted(source)} is not of the form hf:owner/name[:config][@revision]"
+        )
     repository, commit = split_revision(f"hf:{name}{at}{revision}")
     return repository, config or None, commit
 

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from nanochat.errors import NanochatError, first_line
+from nanochat.errors import NanochatError, first_line, quoted
 from nanochat.files.atomic import write_atomically
 from nanochat.files.base_dir import base_dir
 from nanochat.files.file_systems import locked, sync_folder
@@ -52,7 +52,7 @@ def split_artifact(source: str) -> ArtifactName:
     """
     match = _NAME.fullmatch(source.removeprefix("wandb:"))
     if not match:
-        raise NanochatError(f"{source!r} is not of the form {FORM}")
+        raise NanochatError(f"{quoted(source)} is not of the form {FORM}")
     return ArtifactName(*match.groups())
 
 
@@ -84,7 +84,8 @@ def list_artifact(source: str) -> Listing:
     check_names(source, paths)
     if not _VERSION.fullmatch(artifact.version):
         raise NanochatError(
-            f"model {source!r}: W&B answers with version {artifact.version[:100]!r}, not with vN"
+            f"model {quoted(source)}: W&B answers with version"
+            f" {artifact.version[:100]!r}, not with vN"
         )
     if artifact.version != name.version:
         alias = name.folder / f"{name.version}.alias"
@@ -155,12 +156,13 @@ def _cached(source: str, hint: str, warning: str = "") -> Listing:
             versions = sorted(path.name for path in name.folder.glob("v*") if path.is_dir())
             have = ", ".join(versions) or "none"
             raise NanochatError(
-                f"model {source!r}: which version is meant was never asked; fetched: {have}; {hint}"
+                f"model {quoted(source)}: which version is meant was never asked;"
+                f" fetched: {have}; {hint}"
             )
         version = alias.read_text()
         if not _VERSION.fullmatch(version):
             raise NanochatError(
-                f"model {source!r}: {alias} is damaged: it names {version[:100]!r}, not vN;"
+                f"model {quoted(source)}: {alias} is damaged: it names {version[:100]!r}, not vN;"
                 f" delete it, {hint}"
             )
         warning = warning or f"{name.version} was {version} when W&B was last asked; it is used"
@@ -192,4 +194,4 @@ def _refusal(source: str, error: Exception) -> NanochatError | None:
         reason = f"W&B refuses it ({first_line(error)})"
     else:
         return None
-    return NanochatError(f"model {source!r}: {reason}")
+    return NanochatError(f"model {quoted(source)}: {reason}")

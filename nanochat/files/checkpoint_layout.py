@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from nanochat.errors import NanochatError, unknown_name
+from nanochat.errors import NanochatError, quoted, unknown_name
 
 STAGE_FOLDERS = {
     "base": "base_checkpoints",
@@ -193,7 +193,7 @@ def _of_tag(
 ) -> _Place:
     tags = ", ".join(sorted({place.tag for place in places} - {""})) or "none"
     if tag is not None and tag not in {place.tag for place in places}:
-        raise NanochatError(f"no checkpoint with tag {tag!r}; tags there: {tags}")
+        raise NanochatError(f"no checkpoint with tag {quoted(tag)}; tags there: {tags}")
     places = [place for place in places if tag in (None, place.tag)]
     if len(places) == 1:
         return places[0]

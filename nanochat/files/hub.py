@@ -8,7 +8,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from nanochat.errors import NanochatError, first_line
+from nanochat.errors import NanochatError, first_line, quoted
 from nanochat.files.file_systems import refuses_locks
 from nanochat.files.listing import Listing, check_names
 from nanochat.files.retry import (
@@ -34,7 +34,7 @@ def split_revision(source: str) -> tuple[str, str | None]:
     repository, at, revision = source.removeprefix("hf:").partition("@")
     if not _REPOSITORY.fullmatch(repository) or (at and not revision):
         raise NanochatError(
-            f"{source!r} is not of the form hf:owner/name or hf:owner/name@revision"
+            f"{quoted(source)} is not of the form hf:owner/name or hf:owner/name@revision"
         )
     return repository, revision or None
 
@@ -107,7 +107,9 @@ def _cached(source: str, error: Exception) -> Listing:
         )
     except LocalEntryNotFoundError:
         where = constants.HF_HUB_CACHE
-        raise NanochatError(f"model {source!r}: it is not in the cache {where}; {hint}") from error
+        raise NanochatError(
+            f"model {quoted(source)}: it is not in the cache {where}; {hint}"
+        ) from error
     paths = [
         file.relative_to(snapshot).as_posix() for file in snapshot.rglob("*") if file.is_file()
     ]
@@ -144,4 +146,4 @@ def _refusal(source: str, error: Exception, file: str = "") -> NanochatError | N
         reason = f"the hub refuses {file or 'it'} ({first_line(error)})"
     else:
         return None
-    return NanochatError(f"model {source!r}: {reason}")
+    return NanochatError(f"model {quoted(source)}: {reason}")

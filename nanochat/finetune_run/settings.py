@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 from nanochat.data.source import DataSource
-from nanochat.errors import NanochatError, unknown_name
+from nanochat.errors import NanochatError, quoted, unknown_name
 from nanochat.files.wandb_rules import LONGEST_TAG, NOT_IN_PROJECTS, name_fault
 from nanochat.sources.load import ModelSource
 from nanochat.train.recipe import Recipe
@@ -79,7 +79,9 @@ class Settings:
             object.__setattr__(self, field.name, value)
         for name, low in _AT_LEAST.items():
             if getattr(self, name) < low:
-                raise NanochatError(f"{name} must be at least {low}, not {getattr(self, name)!r}")
+                raise NanochatError(
+                    f"{name} must be at least {low}, not {quoted(getattr(self, name))}"
+                )
         for name in ("model_step", "limit"):
             if getattr(self, name) != -1 and getattr(self, name) < _LOWEST[name]:
                 raise NanochatError(
@@ -100,7 +102,8 @@ class Settings:
             )
         if not 0 <= self.val_share < 1:
             raise NanochatError(
-                f"val_share must be at least 0 and below 1, not {self.val_share!r}; 0.05 holds out "
+                f"val_share must be at least 0 and below 1, not"
+                f" {quoted(self.val_share)}; 0.05 holds out "
                 "one conversation in twenty"
             )
         if self.val_share and self.val_data:
@@ -114,11 +117,13 @@ class Settings:
             )
         if self.dataset_revision and not self.data_source.startswith("hf:"):
             raise NanochatError(
-                f"dataset_revision {self.dataset_revision!r} needs data from the hub "
-                f"(hf:owner/name), not {(self.data or 'stdlib_qa')!r}"
+                f"dataset_revision {quoted(self.dataset_revision)} needs data from the hub "
+                f"(hf:owner/name), not {quoted(self.data or 'stdlib_qa')}"
             )
         if re.search(r"[^\w.-]", self.run, re.ASCII) or not self.run:
-            raise NanochatError(f"run must be letters, digits, '.', '_' or '-', not {self.run!r}")
+            raise NanochatError(
+                f"run must be letters, digits, '.', '_' or '-', not {quoted(self.run)}"
+            )
         # Without an artifact, too: a run that --save-artifacts would end is better renamed before.
         if fault := name_fault("run (--run or WANDB_RUN)", self.run, form=ARTIFACT_FORM):
             raise NanochatError(fault)

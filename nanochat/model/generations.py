@@ -15,6 +15,8 @@ extra tensors left out it would load, and every number would be wrong.
 
 from collections.abc import Mapping
 
+from nanochat.errors import quoted
+
 _MIXING = ("resid_lambdas", "x0_lambdas")
 _GATE = ("ve_gate",)
 _VALUES = ("value_embeds", *_GATE)
@@ -75,7 +77,7 @@ def later_windows(pattern: str) -> str | None:
     if set(pattern.upper()) == {"L"}:
         return None
     return (
-        f"window_pattern {pattern!r} needs sliding windows (generation 1 of nanochat, "
+        f"window_pattern {quoted(pattern)} needs sliding windows (generation 1 of nanochat, "
         f"{_DATES[1]}, or a later one); {_ONLY}"
     )
 

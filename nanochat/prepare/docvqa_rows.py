@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from nanochat.errors import NanochatError
+from nanochat.errors import NanochatError, quoted
 
 COLUMNS = ("questions", "question", "answers", "question_id", "ocr_results", "other_metadata")
 
@@ -119,7 +119,7 @@ def _page_number(where: str, given: Any) -> int | None:
         return int(given)
     except (TypeError, ValueError) as error:
         key = "other_metadata.ucsf_document_page_no"
-        raise NanochatError(f"{where}: {key} must be a number, not {given!r}") from error
+        raise NanochatError(f"{where}: {key} must be a number, not {quoted(given)}") from error
 
 
 def _records(where: str, key: str, given: Any) -> list[Mapping[str, Any]]:

@@ -1,9 +1,8 @@
 """Tokenizers that count tokens without a model: tiktoken's, with nanochat's special tokens."""
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nanochat.errors import NanochatError
+from nanochat.errors import NanochatError, quoted, user_path
 from nanochat.files.retry import offline_note, offline_variables, with_retries
 from nanochat.tokenizer.tokenizer import SPECIAL_TOKENS, Tokenizer
 
@@ -34,10 +33,11 @@ def load_tokenizer(source: str) -> Tokenizer:
         except OSError as error:  # the error of its HTTP client
             offline = f"; {offline_note()}" if offline_variables() else ""
             raise NanochatError(
-                f"tokenizer {source!r} could not be fetched ({type(error).__name__}{offline});"
+                f"tokenizer {quoted(source)} could not be fetched"
+                f" ({type(error).__name__}{offline});"
                 " without a network use one that is there: --tokenizer FOLDER"
             ) from error
-    folder = Path(source).expanduser()
+    folder = user_path(source)
     if any((folder / name).is_file() for name in ("tokenizer.json", "tokenizer.pkl")):
         return Tokenizer.load(folder)
     from nanochat.sources.load import resolve_tokenizer
@@ -46,7 +46,7 @@ def load_tokenizer(source: str) -> Tokenizer:
         return Tokenizer.load(resolve_tokenizer(source))
     except NanochatError as error:
         raise NanochatError(
-            f"tokenizer {source!r}: {error}; or one of {', '.join(names)}"
+            f"tokenizer {quoted(source)}: {error}; or one of {', '.join(names)}"
         ) from error
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from nanochat.data.bad_rows import SkippedRows
 from nanochat.data.conversations import Conversation, iter_conversations
 from nanochat.data.rows import hub_dataset, split_names
-from nanochat.errors import NanochatError
+from nanochat.errors import NanochatError, quoted
 from nanochat.prepare.row_files import write_jsonl
 
 
@@ -66,7 +66,9 @@ def fetch_dataset(
         For a source that is not of the hub, a split that is not there, or a bad row.
     """
     if not source.startswith("hf:"):
-        raise NanochatError(f"only data sets of the hub are fetched: hf:owner/name, not {source!r}")
+        raise NanochatError(
+            f"only data sets of the hub are fetched: hf:owner/name, not {quoted(source)}"
+        )
     for split in splits or split_names(source):
         path = Path(out_dir) / f"{split}.jsonl"
         total = rows = len(hub_dataset(source, split, ("messages",), streaming=False))

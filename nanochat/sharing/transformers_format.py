@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from nanochat.errors import NanochatError, first_line, missing_library, panics_as_errors
+from nanochat.errors import NanochatError, first_line, missing_library, panics_as_errors, quoted
 from nanochat.files.atomic import write_atomically
 from nanochat.files.git_lfs import refuse_pointer
 from nanochat.model.checkpoint import (
@@ -272,5 +272,7 @@ def _files(folder: Path) -> list[Path]:
     wanted = sorted({str(name) for name in names.values()})
     for name in wanted:
         if Path(name).name != name or not name.endswith(".safetensors"):
-            raise NanochatError(f"{INDEX} names {name!r}, which is no safetensors file beside it")
+            raise NanochatError(
+                f"{INDEX} names {quoted(name)}, which is no safetensors file beside it"
+            )
     return [folder / name for name in wanted]

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from nanochat.errors import NanochatError, first_line, missing_library, panics_as_errors
+from nanochat.errors import NanochatError, first_line, missing_library, panics_as_errors, shortened
 from nanochat.files.atomic import write_atomically
 from nanochat.files.git_lfs import refuse_pointer
 from nanochat.tokenizer.tokenizer import Tokenizer
@@ -143,7 +143,9 @@ def import_tokenizer(folder: Path) -> Tokenizer:
     except NanochatError as error:
         raise NanochatError(f"{path}: {error}") from error
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
-        raise NanochatError(f"{path} is no tokenizer of transformers: {error!r}") from error
+        raise NanochatError(
+            f"{path} is no tokenizer of transformers: {shortened(repr(error))}"
+        ) from error
 
 
 def _import(content: Mapping[str, Any]) -> Tokenizer:

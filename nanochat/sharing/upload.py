@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from nanochat.errors import NanochatError
+from nanochat.errors import NanochatError, quoted
 from nanochat.files.hub import split_revision
 from nanochat.files.links import leads_out
 from nanochat.files.retry import (
@@ -201,11 +201,13 @@ def repository_name(given: str) -> str:
 
     name, revision = split_revision(given)
     if revision is not None or "/" not in name:
-        raise NanochatError(f"a repository to write to is named owner/name, not {given!r}")
+        raise NanochatError(f"a repository to write to is named owner/name, not {quoted(given)}")
     try:
         validate_repo_id(name)
     except HFValidationError as error:
-        raise NanochatError(f"the hub allows no such name as {given!r}: {_line(error)}") from error
+        raise NanochatError(
+            f"the hub allows no such name as {quoted(given)}: {_line(error)}"
+        ) from error
     return name
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nanochat.errors import NanochatError, Note
+from nanochat.errors import NanochatError, Note, quoted, user_path
 from nanochat.files.artifacts import FORM, list_artifact, split_artifact
 from nanochat.files.base_dir import base_dir
 from nanochat.files.checkpoint_layout import Layout, choose, find_tokenizer, tokenizer_files
@@ -64,7 +64,7 @@ def check_source(source: str) -> None:
     elif source.startswith("wandb:"):
         split_artifact(source)
     elif re.match(_SCHEME, source):
-        raise NanochatError(f"model {source!r}: unknown scheme ({_FORMS})")
+        raise NanochatError(f"model {quoted(source)}: unknown scheme ({_FORMS})")
 
 
 def check_place(source: str) -> None:
@@ -79,7 +79,7 @@ def check_place(source: str) -> None:
         As `check_source` too; the message names the allowed forms.
     """
     check_source(source)
-    folder = Path(source).expanduser()
+    folder = user_path(source)
     if re.match(_SCHEME, source) or folder.is_dir():
         return
     if folder.exists() or folder.name == source:
@@ -184,10 +184,10 @@ def resolve_tokenizer(source: str) -> Path:
     folder = find_tokenizer(listing.paths)
     if folder is None:
         raise NanochatError(
-            f"model {source!r}: no tokenizer.json or tokenizer.pkl{_also(listing.hint)}"
+            f"model {quoted(source)}: no tokenizer.json or tokenizer.pkl{_also(listing.hint)}"
         )
     if listing.warning:
-        warnings.warn(f"model {source!r}: {listing.warning}", Note, stacklevel=2)
+        warnings.warn(f"model {quoted(source)}: {listing.warning}", Note, stacklevel=2)
     return listing.fetch(tokenizer_files(listing.paths, folder)) / folder
 
 
@@ -247,11 +247,11 @@ def _resolve(source: ModelSource) -> ModelFolder:
             changed=listing.changed,
         )
     except NanochatError as error:
-        raise NanochatError(f"model {source.name!r}: {error}{_also(listing.hint)}") from error
+        raise NanochatError(f"model {quoted(source.name)}: {error}{_also(listing.hint)}") from error
     # Before the weights are fetched: a missing tokenizer should not cost a download.
     elsewhere = _tokenizer_elsewhere(source.name, layout, source.tokenizer)
     for text in filter(None, [listing.warning, *layout.notes]):
-        warnings.warn(f"model {source.name!r}: {text}", Note, stacklevel=3)
+        warnings.warn(f"model {quoted(source.name)}: {text}", Note, stacklevel=3)
     root = listing.fetch(layout.files)
     checkpoints = root / layout.checkpoint_dir
     if layout.prefix:
@@ -270,16 +270,16 @@ def _list(source: str) -> Listing:
         return list_repository(source)
     if source.startswith("wandb:"):
         return list_artifact(source)
-    folder = Path(source).expanduser()
+    folder = user_path(source)
     if not folder.is_dir():
         raise _no_folder(source)
     return list_folder(folder)
 
 
 def _no_folder(source: str) -> NanochatError:
-    file = Path(source).expanduser()
+    file = user_path(source)
     what = f"a file; take its folder, {file.parent}" if file.exists() else "no such folder"
-    return NanochatError(f"model {source!r}: {what}{_meant(source)} ({_FORMS})")
+    return NanochatError(f"model {quoted(source)}: {what}{_meant(source)} ({_FORMS})")
 
 
 def _meant(source: str) -> str:
@@ -300,7 +300,7 @@ def _tokenizer_elsewhere(source: str, layout: Layout, given: str | None) -> Path
     shared = base_dir() / "tokenizer"
     if find_tokenizer(list_folder(shared).paths) is None:
         raise NanochatError(
-            f"model {source!r}: no tokenizer.json or tokenizer.pkl (none was given, none lies"
+            f"model {quoted(source)}: no tokenizer.json or tokenizer.pkl (none was given, none lies"
             f" beside {layout.files[-1]}, TOKENIZER_ARTIFACT is not set, and {shared} has none)"
         )
     return shared

@@ -6,7 +6,7 @@ A system message is put before the first user's text, with a blank line between.
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from nanochat.errors import NanochatError
+from nanochat.errors import NanochatError, quoted
 
 PART_TYPES = ("text", "python", "python_output")
 
@@ -34,7 +34,9 @@ def check_conversation(messages: Any) -> None:
     for number, role in enumerate(roles[lead:], lead + 1):
         expected = ("user", "assistant")[(number - lead - 1) % 2]
         if role != expected:
-            raise NanochatError(f"message {number} is from {role!r}; {expected!r} is expected")
+            raise NanochatError(
+                f"message {number} is from {quoted(role)}; {expected!r} is expected"
+            )
     for number, message in enumerate(messages, 1):
         _check_content(number, roles[number - 1], message.get("content"))
 
@@ -44,7 +46,7 @@ def _role(number: int, message: Any) -> str:
         raise NanochatError(f"message {number} is a {type(message).__name__}, not an object")
     role = message.get("role")
     if role not in ("system", "user", "assistant"):
-        raise NanochatError(f"message {number} has role {role!r} (system, user or assistant)")
+        raise NanochatError(f"message {number} has role {quoted(role)} (system, user or assistant)")
     return role
 
 
@@ -53,7 +55,7 @@ def _check_content(number: int, role: str, content: Any) -> None:
         return
     kind = type(content).__name__
     if role != "assistant":
-        raise NanochatError(f"message {number}: content of {role!r} must be text, not {kind}")
+        raise NanochatError(f"message {number}: content of {quoted(role)} must be text, not {kind}")
     if not isinstance(content, Sequence):
         raise NanochatError(f"message {number}: content must be text or parts, not {kind}")
     for part in content:
@@ -62,7 +64,7 @@ def _check_content(number: int, role: str, content: Any) -> None:
         if part.get("type") not in PART_TYPES:
             allowed = ", ".join(PART_TYPES)
             raise NanochatError(
-                f"message {number}: part of type {part.get('type')!r} (allowed: {allowed})"
+                f"message {number}: part of type {quoted(part.get('type'))} (allowed: {allowed})"
             )
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 
-from nanochat.errors import NanochatError, unknown_name
+from nanochat.errors import NanochatError, quoted, unknown_name
 from nanochat.train.setting_types import coerce
 
 DERIVED = -1.0
@@ -113,7 +113,7 @@ class Recipe:
         for name, (valid, allowed) in _RANGES.items():
             value = getattr(self, name)
             if not valid(value):
-                raise NanochatError(f"{name} must be {allowed}, not {value!r}")
+                raise NanochatError(f"{name} must be {allowed}, not {quoted(value)}")
         if self.target_examples_per_step % self.device_batch_size:
             raise NanochatError(
                 f"target_examples_per_step must be a multiple of device_batch_size "
@@ -143,7 +143,7 @@ class Recipe:
             if name not in _TYPES:
                 raise unknown_name("setting", str(key), [*_TYPES, "trainable"])
             if name in values:
-                raise NanochatError(f"{name} is given twice (once as {key!r})")
+                raise NanochatError(f"{name} is given twice (once as {quoted(key)})")
             values[name] = value
         return cls(**values)
 
@@ -300,7 +300,7 @@ def _groups(value: Any) -> tuple[str, ...]:
     if isinstance(value, str):
         value = value.split(",")
     if not isinstance(value, Iterable) or not all(isinstance(name, str) for name in value):
-        raise NanochatError(f"trainable_param_groups must be names of groups, not {value!r}")
+        raise NanochatError(f"trainable_param_groups must be names of groups, not {quoted(value)}")
     chosen: set[str] = set()
     for name in value:
         key = name.strip().lower()

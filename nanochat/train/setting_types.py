@@ -3,7 +3,7 @@
 import math
 from typing import Any
 
-from nanochat.errors import NanochatError
+from nanochat.errors import NanochatError, quoted
 
 
 def coerce(name: str, value: Any, kind: type) -> Any:
@@ -28,7 +28,7 @@ def coerce(name: str, value: Any, kind: type) -> Any:
         return _number(name, value, kind)
     if not isinstance(value, kind):
         wanted = "true or false" if kind is bool else "text"
-        raise NanochatError(f"{name} must be {wanted}, not {value!r}")
+        raise NanochatError(f"{name} must be {wanted}, not {quoted(value)}")
     return value
 
 
@@ -42,5 +42,5 @@ def _number(name: str, value: Any, kind: type) -> int | float:
         number = math.nan
     whole = math.isfinite(number) and number.is_integer() and abs(number) < 2**53
     if not math.isfinite(number) or (kind is int and not whole):
-        raise NanochatError(f"{name} must be {wanted}, not {value!r}")
+        raise NanochatError(f"{name} must be {wanted}, not {quoted(value)}")
     return kind(number)

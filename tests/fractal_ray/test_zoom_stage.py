@@ -490,7 +490,7 @@ def test_a_file_that_is_no_text_or_of_another_spec_is_refused(sweep: Sweep, tmp_
     copy = _copy(sweep, tmp_path)
     content = json.loads(copy.store().read_text("frames.json") or "")
     copy.store().write_file("frames.json", b"\xff\xfe\x00")
-    with pytest.raises(SweepError, match=r"frames\.json is damaged \("):
+    with pytest.raises(SweepError, match=r"frames\.json is not UTF-8 text \("):
         _ = copy.frames
     copy.store().write_file("frames.json", _change(content, "zooms", 0, "cells", to=[8, 16]))
     with pytest.raises(SweepError, match="frame 2000 has other axes or cells than stage 2"):

@@ -46,6 +46,7 @@ from fractal_ray.dimension.result import Estimate
 from fractal_ray.errors import SweepError
 from fractal_ray.plane.boundary import UNKNOWN, boundary_cells, labels
 from fractal_ray.spec.yaml_file import parse_spec
+from nanochat.errors import quoted
 
 
 def compare(a: SweepData, b: SweepData, *, frame: int | None = None) -> Comparison:
@@ -261,7 +262,7 @@ def _no_dimension(side_frame: SideFrame) -> str:
     if sheet is None:
         return f"{where} has no verification sheet ({verify_command(data)})"
     if sheet["dimension"] is None:
-        return f"the verdict on {where} is {sheet['verdict']!r}, which gives no dimension"
+        return f"the verdict on {where} is {quoted(sheet['verdict'])}, which gives no dimension"
     return ""
 
 

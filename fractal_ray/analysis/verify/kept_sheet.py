@@ -3,6 +3,7 @@
 Its file is ``verify/frame-N/sheet-<boundary>.json`` in the sweep's folder (docs/storage.md).
 """
 
+import functools
 import json
 import shlex
 from typing import Any, Final
@@ -23,7 +24,7 @@ from fractal_ray.dataset.store import inside
 from fractal_ray.dataset.version import VERSION
 from fractal_ray.dimension.recommend import Data
 from fractal_ray.dimension.result import Estimate
-from fractal_ray.errors import SweepError
+from fractal_ray.errors import StorageError, SweepError
 from fractal_ray.plane.axes import Axis, stage_of
 from fractal_ray.plane.boundary import boundary_cells
 from fractal_ray.plane.precision import Arithmetic, distinct_values
@@ -107,16 +108,46 @@ def keep(data: FrameData, sheet: Sheet) -> str:
 
 def read_sheet(data: FrameData) -> dict[str, Any] | None:
     """Read the stored sheet of a frame; None if there is none for its present points and labels."""
-    text = data.sweep.store().read_text(_file(data.sweep, data.lattice.frame.id))
-    if text is None:
-        return None
     try:
-        sheet = json.loads(text)
-        current = all(sheet[name] == value for name, value in _key(data).items())
-        current = current and not _lacks_the_mode(sheet["evidence"], data.sweep)
-    except (ValueError, KeyError, TypeError):
-        return None
-    return sheet if current else None
+        text = data.sweep.store().read_text(_file(data.sweep, data.lattice.frame.id))
+        sheet = json.loads(text or "null")
+        if sheet is None or any(sheet[name] != value for name, value in _key(data).items()):
+            return None
+        _refuse_other_types(sheet)
+        return None if _lacks_the_mode(sheet["evidence"], data.sweep) else sheet
+    except StorageError:
+        raise
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return None  # as damaged as if it were gone: `verify` makes it anew
+
+
+@functools.cache
+def _type_of_sheets() -> Any:
+    from pydantic import TypeAdapter
+
+    return TypeAdapter(Sheet)
+
+
+def _refuse_other_types(sheet: Any) -> None:
+    """Raise ValueError for a sheet with values of other types than those of `Sheet`.
+
+    Older sheets lack some of the evidence; a slope that is NaN is stored as null.
+    """
+    from pydantic import ValidationError
+
+    try:
+        _type_of_sheets().validate_json(json.dumps(sheet), strict=True)
+    except ValidationError as error:
+        for each in error.errors():
+            place, of_evidence = each["loc"], each["loc"][:1] == ("evidence",)
+            if each["type"] == "missing":
+                allowed = of_evidence and place[1:2] != ("flips",)
+            else:
+                allowed = each["input"] is None and "local_slopes" in place
+            if not allowed:
+                raise ValueError(f"{place}: {each['msg']}") from error
+    if not isinstance(sheet["dimension"], int | float | None):
+        raise ValueError("dimension is no number")
 
 
 def verify_command(data: FrameData) -> str:

@@ -14,6 +14,7 @@ from typing import Any
 
 from fractal_ray.engine.cluster.session_folder import session_folder
 from fractal_ray.errors import SweepError
+from nanochat.errors import quoted
 
 # Ray's default on Linux is to listen on every interface. Without multi-node support, the state of
 # its macOS and Windows builds, every listener is on loopback.
@@ -115,7 +116,7 @@ def _join(address: str) -> None:
         if _uv_run() and not isinstance(error, OSError):
             reason = f"{reason}\nThe cause may be this: {_ABOUT_UV}"
         raise SweepError(
-            f"no Ray cluster to join at {address!r}: {reason}\n"
+            f"no Ray cluster to join at {quoted(address)}: {reason}\n"
             "Start one with `ray start --head`, give another --address, or leave --address and"
             " RAY_ADDRESS out to start one on this machine."
         ) from error

@@ -16,6 +16,7 @@ from fractal_ray.engine.jobs.package import Shipment
 from fractal_ray.errors import SweepError
 from fractal_ray.spec.idle import idle_lines, refuse_idle_values
 from fractal_ray.spec.sweep_spec import SweepSpec
+from nanochat.errors import quoted
 
 # Ray's defaults, SIGTERM and a kill after 3 s, are too short for a sweep to close its files.
 STOP_SECONDS = 60
@@ -91,7 +92,7 @@ def check_id(job: str) -> str:
     """Return an id that Ray can use in addresses and file names; refuse any other text."""
     if re.fullmatch(_ID, job) is None:
         raise SweepError(
-            f"a job's id is letters, digits and _ . - (at most 128); given {job!r}."
+            f"a job's id is letters, digits and _ . - (at most 128); given {quoted(job)}."
             " `fractal-ray jobs list` shows those there are"
         )
     return job
@@ -116,8 +117,8 @@ def check_storage(spec: SweepSpec) -> list[str]:
         return []
     if not storage.startswith(("/", "~", "file://")):
         raise SweepError(
-            f"storage: {storage!r} is relative; in a job it would lie in the unpacked package on"
-            " the head node and be lost with it. Give a bucket or a whole path:"
+            f"storage: {quoted(storage)} is relative; in a job it would lie in the"
+            " unpacked package on the head node and be lost with it. Give a bucket or a whole path:"
             " -- --storage s3://bucket/sweeps, or -- --storage /shared/sweeps"
         )
     warning = (

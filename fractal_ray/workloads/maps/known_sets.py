@@ -13,6 +13,7 @@ from fractal_ray.workloads.maps.sets.noise import noise
 from fractal_ray.workloads.maps.sets.quadratic import basilica, julia, mandelbrot, rabbit
 from fractal_ray.workloads.maps.sets.smooth import disc, line
 from fractal_ray.workloads.maps.sets.weierstrass import weierstrass
+from nanochat.errors import quoted
 
 SETS: Final[Mapping[str, Callable[..., KnownSet]]] = {
     make.__name__: make
@@ -52,14 +53,14 @@ def known_set(name: str, parameters: Mapping[str, Any] | None = None) -> KnownSe
     """
     if name not in SETS:
         raise SweepError(
-            f"unknown set {name!r}{nearest(name, SETS)}; allowed: {', '.join(sorted(SETS))}"
+            f"unknown set {quoted(name)}{nearest(name, SETS)}; allowed: {', '.join(sorted(SETS))}"
         )
     allowed = inspect.signature(SETS[name]).parameters
     arguments: dict[str, Any] = {}
     for key, value in (parameters or {}).items():
         if key not in allowed:
             raise SweepError(
-                f"the set {name} has no parameter {key!r}{nearest(key, allowed)};"
+                f"the set {name} has no parameter {quoted(key)}{nearest(key, allowed)};"
                 f" allowed: {', '.join(allowed)}"
             )
         arguments[key] = _number(f"{name}.{key}", value, allowed[key].annotation)
@@ -77,7 +78,10 @@ def known_set(name: str, parameters: Mapping[str, Any] | None = None) -> KnownSe
 
 
 def _number(where: str, value: Any, kind: type) -> int | float:
-    if type(value) is int or (kind is float and type(value) is float and abs(value) < float("inf")):
+    if (type(value) is int and abs(value) < 2**53) or (
+        kind is float and type(value) is float and abs(value) < float("inf")
+    ):
         return kind(value)
     number = "a whole number" if kind is int else "a finite number"
-    raise SweepError(f"{where} takes {number}; given {value!r}")
+    number += " below 2^53" if type(value) is int else ""
+    raise SweepError(f"{where} takes {number}; given {quoted(value)}")

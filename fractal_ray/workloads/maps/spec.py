@@ -9,6 +9,7 @@ from fractal_ray.plane.outcome import Criterion
 from fractal_ray.workloads.base import Workload
 from fractal_ray.workloads.maps.known_sets import known_set
 from fractal_ray.workloads.section import PlannedRuns, WorkloadSection
+from nanochat.errors import quoted
 
 
 class MapSpec(WorkloadSection):
@@ -67,7 +68,7 @@ class MapSpec(WorkloadSection):
             if param != side:
                 raise ValueError(
                     f"axes.{side}.param: a map has its own plane, so the param of axis {side} is"
-                    f" {side}; given {param!r}"
+                    f" {side}; given {quoted(param)}"
                 )
         if planned.gpu:
             raise ValueError(

@@ -10,6 +10,7 @@ from fractal_ray.plane.precision import Arithmetic
 from fractal_ray.workloads.base import Workload
 from fractal_ray.workloads.mlp.settings import MlpSettings
 from fractal_ray.workloads.section import PlannedRuns, WorkloadSection
+from nanochat.errors import quoted
 
 MLP_AXES: Final = ("eta0", "eta1", "eta", "w0_offset")
 """Parameters that an axis can sweep."""
@@ -72,7 +73,7 @@ class MlpSpec(MlpSettings, WorkloadSection):
         for side, param in (("x", x), ("y", y)):
             if param not in MLP_AXES:
                 raise ValueError(
-                    f"axes.{side}.param: an mlp has no {param!r}{nearest(param, MLP_AXES)};"
+                    f"axes.{side}.param: an mlp has no {quoted(param)}{nearest(param, MLP_AXES)};"
                     f" allowed: {', '.join(MLP_AXES)}"
                 )
         for rate in ("eta0", "eta1"):
@@ -108,7 +109,8 @@ class MlpSpec(MlpSettings, WorkloadSection):
         """Refuse a draw that is neither a seed, nor `paper`, nor an .npz file."""
         if isinstance(self.draw, str) and self.draw != "paper" and not self.draw.endswith(".npz"):
             raise ValueError(
-                f"workload.draw: {self.draw!r} is no draw{nearest(self.draw, ('paper',))}; allowed:"
+                f"workload.draw: {quoted(self.draw)} is no"
+                f" draw{nearest(self.draw, ('paper',))}; allowed:"
                 " a seed (0 or more), paper, or an .npz file"
             )
 

@@ -22,7 +22,7 @@ from fractal_ray.workloads.section import (
     RepeatRequest,
     WorkloadSection,
 )
-from nanochat.errors import nearest_name
+from nanochat.errors import nearest_name, quoted
 from nanochat.sources.load import local_tokenizer
 from nanochat.train.recipe import DERIVED, PARTS, Recipe
 
@@ -95,7 +95,7 @@ class NanochatSpec(NanochatSettings, WorkloadSection):
             side, axis = swept.side, swept.axis
             if axis.param not in fields:
                 raise ValueError(
-                    f"axes.{side}.param: {axis.param!r} is not a numeric recipe field"
+                    f"axes.{side}.param: {quoted(axis.param)} is not a numeric recipe field"
                     f"{nearest(axis.param, fields)}; allowed: {', '.join(sorted(fields))}"
                 )
             if axis.integer and not (axis.min.is_integer() and axis.max.is_integer()):

@@ -168,7 +168,7 @@ def test_files_that_are_no_spec(tmp_path: Path) -> None:
     with pytest.raises(SweepError, match="not valid YAML"):
         load_spec(bad)
     bad.write_bytes(b"name: caf\xe9")
-    with pytest.raises(SweepError, match="not valid YAML"):
+    with pytest.raises(SweepError, match=r"bad\.yaml is not UTF-8 text \(byte \d+ is 0xe9\)"):
         load_spec(bad)
     bad.write_text("- 1\n")
     with pytest.raises(SweepError, match="must hold a mapping"):

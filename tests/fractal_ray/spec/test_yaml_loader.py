@@ -118,3 +118,103 @@ def test_a_file_with_a_repeated_key_names_file_and_lines(tmp_path: Path) -> None
     file.write_text(text + "\nname: other\n")
     with pytest.raises(SweepError, match=r"twice\.yaml .*the key 'name' stands twice, in lines"):
         load_spec(file)
+
+
+def bomb(first: str, levels: int = 9) -> list[str]:
+    """Return lines of nested aliases; the last anchor stands for 9 ** levels times the first."""
+    aliases = ",".join(["*a{}"] * 9)
+    return [f"a0: &a0 {first}"] + [
+        f"a{n}: &a{n} [{aliases.replace('{}', str(n - 1))}]" for n in range(1, levels + 1)
+    ]
+
+
+SPEC = """
+name: base
+workload: {kind: map, set: weierstrass}
+axes:
+  x: {param: x, scale: linear, min: 0, max: 1}
+  y: {param: y, scale: linear, min: -2, max: 2}
+stages:
+  - grid: {points: 9}
+resources: {cpu: 1}
+"""
+LONG = "9" * 400
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("\n".join([*bomb("[x,x]"), SPEC]), "with every alias replaced; at most 20,000 values"),
+        ("\n".join([*bomb("{k: v}"), SPEC]), "with every alias replaced; at most 20,000 values"),
+        (f"a: &a {'x' * 200_000}\nb: [*a, *a, *a, *a, *a]", "of 1,000,00"),
+        ("{a: &p {b: [*p]}}", "the alias in line 1 stands inside the value that it repeats"),
+        (f"{SPEC}extra: {'[' * 500}{']' * 500}", "stand more than 50 deep in line 10"),
+        (SPEC + "x" * 1_000_000, "at most 1,000,000"),
+        (SPEC.replace("points: 9", "points: 2024-13-45"), "'2024-13-45' in line 8 is no timestamp"),
+        (SPEC.replace("points: 9", "points: 2024-01-01 25:61:61"), "is no timestamp"),
+        (SPEC.replace("points: 9", 'points: !!bool "maybe"'), "'maybe' in line 8 is no bool"),
+        (SPEC.replace("points: 9", 'points: !!float "abc"'), "'abc' in line 8 is no float"),
+        (SPEC.replace("points: 9", 'points: !!int ""'), "line 8"),
+        (SPEC.replace("points: 9", 'points: !!int "abc"'), "line 8"),
+        (SPEC.replace("points: 9", 'points: !!timestamp "x"'), "'x' in line 8 is no timestamp"),
+        (SPEC.replace("points: 9", f"points: {'9' * 5000}"), "in line 8 is no int"),
+        (SPEC.replace("points: 9", f"points: {LONG}"), "points along a side"),
+        (
+            SPEC.replace("weierstrass}", f"weierstrass, parameters: {{stretch_x: {LONG}}}}}"),
+            "below 2^53; given <",
+        ),
+        (SPEC + "".join(f"k{n}: {n}\n" for n in range(500)), "and 480 more mistakes"),
+        (SPEC.replace("  - grid: {points: 9}", "  - grid: {points: 9}\n" * 300), "stages"),
+    ],
+    ids=lambda value: value[-30:],
+)
+def test_a_file_that_no_person_writes_is_refused_in_few_words(
+    tmp_path: Path, text: str, words: str
+) -> None:
+    file = tmp_path / "spec.yaml"
+    file.write_text(text)
+    with pytest.raises(SweepError) as refusal:
+        load_spec(file)
+    message = str(refusal.value)
+    assert words in message
+    assert len(message) < 5000
+
+
+@pytest.mark.parametrize("low", ["-1.7e308", "5e-324"])
+@pytest.mark.parametrize("scale", ["linear", "log"])
+def test_an_axis_over_all_floats_is_accepted_or_refused_in_words(low: str, scale: str) -> None:
+    axis = f"scale: {scale}, min: {low}, max: 1.7e308"
+    try:
+        parse_spec(parse_yaml(SPEC.replace("scale: linear, min: 0, max: 1", axis)))
+    except SweepError as refusal:
+        assert "axes.x" in str(refusal)
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        "name=" + "[" * 1000,
+        "name=" + "x" * 10**5,
+        ".".join(["a"] * 1000) + "=1",
+        "stages." + "9" * 5000 + ".grid=1",
+        "stages.0.grid.points=!!bool x",
+        "x" * 10**6,
+        "y" * 10**5 + "=1",
+        "axes.x.min=" + "9" * 400,
+        "name={a: &a [*a]}",
+        "name={" + "a: {" * 40 + "}" * 41,
+    ],
+    ids=lambda setting: setting[:20],
+)
+def test_a_setting_that_no_person_writes_is_refused_in_few_words(setting: str) -> None:
+    with pytest.raises(SweepError) as refusal:
+        parse_spec(parse_yaml(SPEC), [setting])
+    assert len(str(refusal.value)) < 3000
+
+
+def test_deep_nesting_in_a_stored_spec_is_refused() -> None:
+    deep: Any = 1
+    for _ in range(5000):
+        deep = [deep]
+    with pytest.raises(SweepError, match="origin is nested too deeply"):
+        parse_spec({**parse_yaml(SPEC), "name": deep}, origin="origin")
