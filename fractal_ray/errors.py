@@ -1,7 +1,7 @@
 """Errors that users see as a message rather than a traceback."""
 
-from collections.abc import Iterable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Iterable
+from functools import partial
 
 from nanochat import errors
 
@@ -53,28 +53,8 @@ class SweepStoppedError(RuntimeError):
     """
 
 
-def reading(
-    name: object, remedy: str = "", *, also: tuple[type[Exception], ...] = ()
-) -> AbstractContextManager[None]:
-    """Turn every error that a user's file can cause into a SweepError (`nanochat.errors`)."""
-    return errors.reading(name, remedy, as_error=SweepError, also=also)
-
-
-@contextmanager
-def storage_faults(location: str) -> Iterator[None]:
-    """Turn a failure of storage into a StorageError; that a file is missing passes."""
-    try:
-        yield
-    except FileNotFoundError:
-        raise
-    except OSError as error:
-        reason = errors.shortened(error.strerror or error)
-        failure = StorageError(
-            f"the storage of {errors.shortened(location)} does not answer as it should: {reason}."
-            " Nothing is known to be damaged; repeat the command when the storage can be reached"
-        )
-        failure.errno = error.errno
-        raise failure from error
+reading = partial(errors.reading, as_error=SweepError)
+"""Context manager that turns every error that a user's file can cause into a SweepError."""
 
 
 def nearest(key: str, allowed: Iterable[str]) -> str:

@@ -3,11 +3,12 @@
 The name of a part ends in a digest of its bytes, so flipped bits never pass as other values.
 """
 
+import contextlib
 import errno
 import hashlib
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final
@@ -19,7 +20,7 @@ import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
 from fractal_ray.dataset.rows import BEFORE_COLUMNS, PARTITION
-from fractal_ray.errors import SweepError
+from fractal_ray.errors import StorageError, SweepError
 from nanochat.errors import quoted, shortened, user_path
 from nanochat.files.git_lfs import is_pointer, pointer_message
 
@@ -32,6 +33,23 @@ _CHUNK: Final = 1 << 20
 _READERS: Final = 8
 _INTACT: Final[set[tuple[str, str, int, int]]] = set()
 """Parts whose bytes were compared with their digests: file system, path, size and time."""
+
+
+@contextlib.contextmanager
+def storage_faults(location: str) -> Iterator[None]:
+    """Turn a failure of storage into a StorageError; that a file is missing passes."""
+    try:
+        yield
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        reason = shortened(error.strerror or error)
+        failure = StorageError(
+            f"the storage of {shortened(location)} does not answer as it should: {reason}."
+            " Nothing is known to be damaged; repeat the command when the storage can be reached"
+        )
+        failure.errno = error.errno
+        raise failure from error
 
 
 def filesystem_at(location: str) -> tuple[pafs.FileSystem, str]:

@@ -26,7 +26,7 @@ from fractal_ray.dataset.rows import (
     failures_table,
     points_table,
 )
-from fractal_ray.errors import SweepError, reading, storage_faults
+from fractal_ray.errors import SweepError, reading
 from nanochat.errors import user_path
 from nanochat.files.atomic import write_atomically
 from nanochat.files.file_systems import locked
@@ -241,7 +241,7 @@ class Store:
             If it is no text, or larger than any that is written.
         """
         path = f"{self.root}/{name}"
-        with storage_faults(self.location):
+        with part_files.storage_faults(self.location):
             info = self.filesystem.get_file_info(path)
             if info.type != pafs.FileType.File:
                 return None
@@ -328,7 +328,7 @@ class Store:
     def _files(self, folder: str, *, recursive: bool = True) -> list[pafs.FileInfo]:
         place = f"{self.root}/{folder}"
         selector = pafs.FileSelector(place, allow_not_found=True, recursive=recursive)
-        with storage_faults(self.location):
+        with part_files.storage_faults(self.location):
             return self.filesystem.get_file_info(selector)
 
     def listed(self, kind: str) -> list[pafs.FileInfo]:
