@@ -131,6 +131,12 @@ class Store:
                 if not self.is_remote:
                     Path(self.root).mkdir(parents=True, exist_ok=True)
                 alone = stack.enter_context(self.lock())
+            except TimeoutError as error:
+                raise SweepError(
+                    f"another process has held {self.root}/.lock for {_LOCK_SECONDS:.0f} s; nothing"
+                    " was changed. A suspended driver of this sweep may hold it: end that process,"
+                    " and run the same command again"
+                ) from error
             except OSError as error:
                 raise SweepError(f"cannot write to {self.location}: {error}") from error
             yield alone

@@ -62,7 +62,8 @@ def test_a_driver_that_wakes_after_its_successor_has_ended_writes_nothing(tmp_pa
     store = Store(str(tmp_path / "s"))
     asleep = drive(tmp_path, "there", 0.1)
     wait_for(lambda: asleep.poll() is not None or store.part_count() > 0)
-    asleep.send_signal(signal.SIGSTOP)
+    with store.lock():  # so that the driver does not hold it while it sleeps
+        asleep.send_signal(signal.SIGSTOP)
     time.sleep(1.2)  # longer than its lease
     try:
         successor = drive(tmp_path, "elsewhere", 0.0)
