@@ -18,6 +18,7 @@ from fractal_ray.analysis.sweep_data import SweepData
 from fractal_ray.dataset.failures import signature
 from fractal_ray.dataset.frames_file import FILE as ZOOMS
 from fractal_ray.dataset.frames_file import read_zooms
+from fractal_ray.dataset.parts import has_digest
 from fractal_ray.dataset.relabel import outcomes
 from fractal_ray.dataset.secrets import without_keys
 from fractal_ray.dataset.store import Store
@@ -46,6 +47,10 @@ class Status:
         True if all points that the spec requests were run or given up.
     bisection_points
         Number of points that were run to find a point of the border; `points` counts them.
+    parts_without_digest
+        Number of parts with evaluations, of older versions, whose bytes cannot be checked.
+    parts_left_out
+        Number of damaged parts whose rows no other number counts.
     """
 
     name: str
@@ -61,6 +66,8 @@ class Status:
     last_written: str | None
     finished: bool = False
     bisection_points: int = 0
+    parts_without_digest: int = 0
+    parts_left_out: int = 0
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain data for JSON."""
@@ -74,9 +81,17 @@ class Status:
             f"{self.name}: {self._points()} ({counts})",
             f"failures: {self.failures}",
             f"spent in runs: {self.seconds:,.0f} s{tokens}",
-            f"dataset: {self.location} ({self.parts} parts)",
+            f"dataset: {self.location} ({self._parts()})",
         ]
+        if self.parts_left_out:
+            lines.append(f"left out of all counts: {self.parts_left_out} damaged parts")
         return [*lines, f"last written: {self.last_written}"] if self.last_written else lines
+
+    def _parts(self) -> str:
+        """Return the number of parts as text, with that of parts unlike the others."""
+        if 0 < self.parts_without_digest < self.parts:
+            return f"{self.parts} parts, {self.parts_without_digest} of them without a digest"
+        return f"{self.parts} parts"
 
     def _points(self) -> str:
         """Return the number of runs as text, and the numbers that are named beside it."""
@@ -171,6 +186,8 @@ def _count(sweep: SweepData, store: Store) -> Status:
         last_written=last.isoformat(timespec="seconds") if last else None,
         finished=_is_finished(sweep, table, row_outcomes, failures),
         bisection_points=sum(map(is_bisection, table.column("stage").to_pylist())),
+        parts_without_digest=sum(not has_digest(part) for part in store.parts("points")),
+        parts_left_out=len(store.damaged_parts()) if sweep.skip_corrupt else 0,
     )
 
 

@@ -213,7 +213,10 @@ def analyze_frame(
         recommended=chosen,
         estimates={str(data): estimate for data, estimate in by_data.items()},
         published=_published(sweep, published, yes),
-        warnings=tuple(notes_on_zooms(spec, read_zooms(sweep.store()))),
+        warnings=(
+            *notes_on_zooms(spec, read_zooms(sweep.store())),
+            *sweep.left_out(),
+        ),
         audit=data.replayed.audit if data.replayed else None,
     )
 

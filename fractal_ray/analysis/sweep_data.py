@@ -112,6 +112,14 @@ class SweepData:
         """Read all evaluations, one row per point (docs/storage.md lists the columns)."""
         return self.store().read(skip_corrupt=self.skip_corrupt)
 
+    def left_out(self) -> list[str]:
+        """Return the line that names the damaged parts that readers leave out; none without any."""
+        damaged = self.store().damaged_parts() if self.skip_corrupt else []
+        if not damaged:
+            return []
+        parts = "1 damaged part is" if len(damaged) == 1 else f"{len(damaged)} damaged parts are"
+        return [f"{parts} left out of every count: {', '.join(damaged)}"]
+
     @property
     def frames(self) -> dict[int, SweepFrame]:
         """Return all frames so far by number, frames of a zoom in the order of their choice."""

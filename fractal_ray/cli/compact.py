@@ -15,10 +15,13 @@ def compact(
     """Join a dataset's parts into one a frame and level; `run` does this when a sweep is done."""
     from fractal_ray.dataset.compaction import compact as join_parts
     from fractal_ray.dataset.driver_lease import hold_lease
+    from fractal_ray.dataset.header import part_facts
+    from fractal_ray.dataset.store import Store
     from fractal_ray.errors import SweepError
     from fractal_ray.sweep import Sweep
 
-    store = Sweep.open(dataset).store()
+    sweep = Sweep.open(dataset)
+    store = Store(sweep.location, part_facts(sweep.header() or {}))
     if store.is_empty():
         raise SweepError(f"{store.location} holds no sweep's data; there is nothing to join")
     before = store.part_count()

@@ -1,6 +1,7 @@
 """Arguments and helper functions that several commands share."""
 
 import json
+import sys
 import tempfile
 from enum import StrEnum
 from pathlib import Path
@@ -88,12 +89,23 @@ def overrides(settings: list[str], storage: str | None) -> tuple[str, ...]:
 
 
 def open_sweep(
-    path: str, settings: list[str], storage: str | None, *, skip_corrupt: bool = False
+    path: str,
+    settings: list[str],
+    storage: str | None,
+    *,
+    skip_corrupt: bool = False,
+    reads: bool = True,
 ) -> "Sweep":
-    """Open the sweep of a YAML file or of a dataset's folder, with changed settings."""
+    """Open the sweep of a YAML file or of a dataset's folder, with changed settings.
+
+    With `reads` the damaged parts that `skip_corrupt` leaves out are named; a run sets them aside.
+    """
     from fractal_ray.sweep import Sweep
 
-    return Sweep.open(path, overrides(settings, storage), skip_corrupt=skip_corrupt)
+    sweep = Sweep.open(path, overrides(settings, storage), skip_corrupt=skip_corrupt)
+    if reads:
+        _note_left_out(sweep)
+    return sweep
 
 
 def open_data(
@@ -102,7 +114,15 @@ def open_data(
     """Open a sweep to read its dataset only, without what runs points."""
     from fractal_ray.analysis.sweep_data import SweepData
 
-    return SweepData.open(path, overrides(settings, storage), skip_corrupt=skip_corrupt)
+    sweep = SweepData.open(path, overrides(settings, storage), skip_corrupt=skip_corrupt)
+    _note_left_out(sweep)
+    return sweep
+
+
+def _note_left_out(sweep: "SweepData") -> None:
+    """Name the parts that a command with --skip-corrupt leaves out, on the standard error."""
+    for line in sweep.left_out():
+        print(f"note: {line}", file=sys.stderr)
 
 
 def note_on_repeats(spec: "SweepSpec") -> str | None:

@@ -81,7 +81,7 @@ def run(
     from fractal_ray.tracking.base import both
     from nanochat.errors import LaterSteps
 
-    sweep = open_sweep(spec, settings, storage, skip_corrupt=skip_corrupt)
+    sweep = open_sweep(spec, settings, storage, skip_corrupt=skip_corrupt, reads=False)
     budget = Budget(budget_points, budget_gpu_hours, sweep.spec.resources.cards)
     budget.check()
     refuse_idle_values(sweep.spec, sweep.location)  # before W&B hears of the sweep

@@ -5,17 +5,24 @@ from pathlib import Path
 
 import pyarrow.fs as pafs
 
+from fractal_ray.dataset import part_damage
 from fractal_ray.dataset import parts as part_files
 from fractal_ray.dataset.rows import FAILURES_SCHEMA, POINTS_SCHEMA
 from fractal_ray.dataset.store import Store
+
+_DROP_REPEATED = {
+    "points": part_files.drop_repeated_points,
+    "failures": part_files.drop_repeated_failures,
+}
 
 
 def compact(store: Store, smaller_than: int | None = None) -> None:
     """Join the parts of each frame and level into one; safe to interrupt.
 
     The joined part appears before the old parts are deleted; in between a reader finds rows twice
-    and drops the second. A part that cannot be read stays unchanged. A part that lacks columns of
-    this version is rewritten, because other readers need equal columns in all parts.
+    and drops the second. Parts that cannot be read, and parts of other sweeps, stay unchanged. A
+    part that lacks columns of this version is rewritten, because other readers need equal columns
+    in all parts.
 
     Parameters
     ----------
@@ -31,10 +38,15 @@ def compact(store: Store, smaller_than: int | None = None) -> None:
             part for part in store.listed(kind) if smaller_than is None or part.size < smaller_than
         )
         for folder, parts in _by_folder(listed).items():
-            readable = [part.path for part in parts if part_files.is_readable(filesystem, part)]
+            intact = [part for part in parts if part_damage.is_readable(filesystem, part)]
+            foreign = part_files.foreign_parts(filesystem, intact, store.rules(kind))
+            readable = [part.path for part in intact if part.path not in foreign]
             lacks = (part_files.lacks_columns(filesystem, part, schema) for part in readable)
             if len(readable) > 1 or any(lacks):
-                table = part_files.DROP_REPEATED[kind](store.read_parts(readable, schema))
+                rows = store.read_parts(readable, schema)
+                if part_files.row_problem(rows):
+                    continue
+                table = _DROP_REPEATED[kind](rows)
                 store.write_part(table.select(schema.names), folder)
                 for part in readable:
                     store.delete_file(part.removeprefix(f"{store.root}/"))

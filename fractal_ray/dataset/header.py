@@ -2,11 +2,14 @@
 
 import copy
 import json
+import platform
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, Final
 
+from fractal_ray.dataset.parts import IDENTITY
 from fractal_ray.dataset.store import Store
+from fractal_ray.dataset.version import VERSION
 from fractal_ray.errors import reading
 from nanochat.errors import quoted
 
@@ -38,6 +41,13 @@ def read_header(store: Store) -> dict[str, Any] | None:
     for refine in _refinements(header):
         refine.setdefault("probes", 0)
     return header
+
+
+def part_facts(header: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the facts for the schema of a part, from the header of its dataset."""
+    facts = {name: header[name] for name in IDENTITY if name in header}
+    label = header.get("spec", {}).get("label")
+    return {**facts, "label": label, "fractal_ray": VERSION, "python": platform.python_version()}
 
 
 def write_header(store: Store, header: Mapping[str, Any]) -> None:

@@ -4,14 +4,15 @@ The name of a part ends in a digest of its bytes, so flipped bits never pass as 
 """
 
 import contextlib
-import errno
 import hashlib
+import json
 import re
-import time
-from collections.abc import Iterator, Sequence
+import shlex
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
@@ -19,20 +20,47 @@ import pyarrow.dataset as ds
 import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
-from fractal_ray.dataset.rows import BEFORE_COLUMNS, PARTITION
+from fractal_ray.dataset.rows import BEFORE_COLUMNS, NULLABLE_COLUMNS, OPTIONAL_COLUMNS, PARTITION
 from fractal_ray.errors import StorageError, SweepError
+from fractal_ray.plane.outcome import Outcome
 from nanochat.errors import quoted, shortened, user_path
 from nanochat.files.git_lfs import is_pointer, pointer_message
 
-READ_ERRORS: Final = (pa.ArrowException, OSError, MemoryError)
-"""Errors that reading parts raises."""
-_DEVICE_ERRORS: Final = (errno.EIO, errno.ENXIO, errno.ENODEV, errno.ESTALE, errno.ENOTCONN)
-_DIGEST_BYTES: Final = 16
+DIGEST_BYTES: Final = 16
 _WITH_DIGEST: Final = re.compile(r"part-\d{20}(?:-g\d+)?-([0-9a-f]{32})\.parquet")
 _CHUNK: Final = 1 << 20
 _READERS: Final = 8
+_PLACE: Final = re.compile(r"/frame=\d{1,9}/level=\d{1,4}/[^/]+$")
+_OWN: Final[set[tuple[str, str, int, int, str]]] = set()
+"""Parts whose schema was compared: file system, path, size, time, and the facts of the sweep."""
 _INTACT: Final[set[tuple[str, str, int, int]]] = set()
 """Parts whose bytes were compared with their digests: file system, path, size and time."""
+
+
+_OUTCOMES = frozenset(Outcome)
+_LARGEST_ADDRESS = 2**62
+_LATEST = 253_402_300_800 * 10**6  # microseconds from 1970 to the year 10000
+_STAGE = re.compile(r"(\d+|verify):.*", re.DOTALL)
+METADATA_KEY: Final = b"fractal_ray"
+"""Key of the facts of a sweep in the schema of a part."""
+IDENTITY: Final = ("fingerprint", "axes", "recipe")
+"""Facts that a part shares with `sweep.json`; older parts have no recipe."""
+
+
+@dataclass(frozen=True)
+class Rules:
+    """Facts that the parts of a dataset share.
+
+    Parameters
+    ----------
+    schema
+        Columns of the parts.
+    identity
+        Facts of `sweep.json` that stand in the metadata of each part; empty without the file.
+    """
+
+    schema: pa.Schema
+    identity: Mapping[str, Any]
 
 
 @contextlib.contextmanager
@@ -66,37 +94,6 @@ def filesystem_at(location: str) -> tuple[pafs.FileSystem, str]:
     return filesystem, root.rstrip("/")
 
 
-def to_parquet(table: pa.Table, metadata: dict[bytes, bytes]) -> pa.Buffer:
-    """Return the bytes of a part, with checksums of its pages for other readers."""
-    sink = pa.BufferOutputStream()
-    pq.write_table(
-        table.replace_schema_metadata(metadata),
-        sink,
-        compression="zstd",
-        write_page_checksum=True,
-    )
-    return sink.getvalue()
-
-
-def part_name(data: pa.Buffer, *, generation: int = 0, written_at: int | None = None) -> str:
-    """Return the name of a new part: the time of writing, the generation, a digest of the bytes.
-
-    Parameters
-    ----------
-    data
-        Bytes of the part.
-    generation
-        Generation of the driver that writes; 0 for none.
-    written_at
-        Nanoseconds since 1970, first in the name so that names sort in the order of writing. None
-        for now.
-    """
-    at = time.time_ns() if written_at is None else written_at
-    field = f"-g{generation}" if generation else ""
-    digest = hashlib.blake2b(data, digest_size=_DIGEST_BYTES).hexdigest()
-    return f"part-{at:020d}{field}-{digest}.parquet"
-
-
 def has_digest(part: str) -> bool:
     """Return True if the name of a part ends in a digest of its bytes."""
     return _WITH_DIGEST.fullmatch(part.rsplit("/", 1)[-1]) is not None
@@ -116,9 +113,9 @@ def is_intact(filesystem: pafs.FileSystem, part: pafs.FileInfo) -> bool:
     match = _WITH_DIGEST.fullmatch(part.base_name)
     if match is None:
         return True
-    key = (filesystem.type_name, part.path, part.size, part.mtime_ns)
+    key = _key(filesystem, part)
     if key not in _INTACT:
-        digest = hashlib.blake2b(digest_size=_DIGEST_BYTES)
+        digest = hashlib.blake2b(digest_size=DIGEST_BYTES)
         with filesystem.open_input_stream(part.path) as stream:
             while chunk := stream.read(_CHUNK):
                 digest.update(chunk)
@@ -126,6 +123,10 @@ def is_intact(filesystem: pafs.FileSystem, part: pafs.FileInfo) -> bool:
             return False
         _INTACT.add(key)
     return True
+
+
+def _key(filesystem: pafs.FileSystem, part: pafs.FileInfo) -> tuple[str, str, int, int]:
+    return filesystem.type_name, part.path, part.size, part.mtime_ns
 
 
 def damaged_parts(filesystem: pafs.FileSystem, parts: Sequence[pafs.FileInfo]) -> list[str]:
@@ -137,72 +138,86 @@ def damaged_parts(filesystem: pafs.FileSystem, parts: Sequence[pafs.FileInfo]) -
     return [part.path for part, fits in zip(parts, intact, strict=True) if not fits]
 
 
-def undecodable_parts(filesystem: pafs.FileSystem, parts: Sequence[pafs.FileInfo]) -> list[str]:
-    """Return the paths of the parts without a digest that cannot be decoded."""
-    return [
-        part.path
-        for part in parts
-        if not has_digest(part.path) and not is_readable(filesystem, part)
-    ]
-
-
 def lacks_columns(filesystem: pafs.FileSystem, part: str, schema: pa.Schema) -> bool:
     """Return True if a part was written before one of the present columns existed."""
     return not set(schema.names) <= set(pq.read_schema(part, filesystem=filesystem).names)
 
 
-def is_readable(filesystem: pafs.FileSystem, part: pafs.FileInfo) -> bool:
-    """Return False for a part whose bytes are wrong.
-
-    With a digest the bytes are compared with it, else the part is decoded.
-
-    Raises
-    ------
-    OSError, MemoryError
-        If the file system refuses or memory runs out, which says nothing about the bytes.
-    """
-    if has_digest(part.path):
-        return is_intact(filesystem, part)
-    try:
-        with filesystem.open_input_file(part.path) as file:
-            pq.ParquetFile(file).read()
-    except READ_ERRORS as error:
-        if is_out_of_memory(error) or (isinstance(error, OSError) and error.errno is not None):
-            raise
-        return False  # Arrow raises OSError without errno for bytes that it cannot decode
-    return True
-
-
-class DamagedPartError(SweepError):
-    """A part whose bytes are wrong."""
-
-
-def read_part(filesystem: pafs.FileSystem, part: pafs.FileInfo, columns: Sequence[str]) -> pa.Table:
-    """Return columns of one part.
+def read_own_parts(
+    filesystem: pafs.FileSystem,
+    parts: Sequence[pafs.FileInfo],
+    columns: list[str] | None,
+    rules: Rules,
+) -> pa.Table:
+    """Return the rows of parts like `read_parts`, and refuse parts of other sweeps.
 
     Raises
     ------
-    DamagedPartError
-        If its bytes are wrong.
-    SweepError, OSError, MemoryError, pyarrow.ArrowException
-        If the part cannot be read for another reason.
+    SweepError
+        The message names the parts that this sweep has not written.
     """
-    reason: BaseException | str = "its bytes do not have the digest in its name"
-    try:
-        if is_intact(filesystem, part):
-            with filesystem.open_input_file(part.path) as file:
-                return pq.ParquetFile(file).read(columns=list(columns))
-    except READ_ERRORS as error:
-        if isinstance(error, FileNotFoundError):
-            raise
-        if refusal := read_refusal(error, part.path, [part]):
-            raise refusal from error
-        if has_digest(part.path) or is_readable(filesystem, part):
-            raise
-        reason = error
-    raise DamagedPartError(
-        f"{part.path} cannot be read: {reason}\nTo go on without it: --skip-corrupt. To mend it:"
-        " restore it from a copy, or run the sweep with --skip-corrupt, which sets it aside."
+    paths = [part.path for part in parts]
+    refuse(filesystem, foreign_parts(filesystem, parts, rules), len(parts))
+    table = read_parts(filesystem, paths, rules.schema, columns)
+    if row_problem(table):
+        tables = ((part, read_parts(filesystem, [part], rules.schema, columns)) for part in paths)
+        refuse(filesystem, {part: row_problem(rows) for part, rows in tables}, len(parts))
+    return table
+
+
+def foreign_parts(
+    filesystem: pafs.FileSystem, parts: Sequence[pafs.FileInfo], rules: Rules
+) -> dict[str, str]:
+    """Return the reasons why parts are of another sweep or program, by path.
+
+    The schema of a file is read once in a process, unless its size or time changes.
+    """
+    reasons = {}
+    facts = json.dumps(rules.identity, sort_keys=True)
+    for part in parts:
+        key = (*_key(filesystem, part), facts)
+        if key in _OWN:
+            continue
+        if not _PLACE.search(part.path):
+            reasons[part.path] = "its folder is not frame=<number>/level=<number>"
+            continue
+        schema = pq.read_schema(part.path, filesystem=filesystem)
+        if problem := schema_problem(schema, rules):
+            reasons[part.path] = problem
+            continue
+        if (
+            not facts_of(schema).keys() & {"fingerprint", "axes"}
+            and "fingerprint" in rules.identity
+        ):
+            # An older `fractal-ray compact` left the facts out; the rows have the fingerprint.
+            rows = read_parts(filesystem, [part.path], rules.schema, ["fingerprint"])
+            if others := {*rows["fingerprint"].to_pylist()} - {rules.identity["fingerprint"]}:
+                reasons[part.path] = difference("fingerprint", min(map(str, others)), rules)
+                continue
+        _OWN.add(key)
+    return reasons
+
+
+def refuse(filesystem: pafs.FileSystem, reasons: Mapping[str, str], total: int) -> None:
+    """Refuse parts with a reason, with the command that moves them out of the dataset."""
+    foreign = {part: reason for part, reason in reasons.items() if reason}
+    if not foreign:
+        return
+    if not isinstance(filesystem, pafs.LocalFileSystem):
+        way = "rename these objects with your object store's tools so that they end in .foreign"
+    elif len(foreign) == 1:
+        name = shlex.quote(next(iter(foreign)))
+        way = f"mv {name} {name}.foreign"
+    else:
+        names = " ".join(map(shlex.quote, foreign))
+        way = f'for part in {names}; do mv "$part" "$part.foreign"; done'
+    if len(foreign) == 1:
+        lines = "".join(f"{part} is no part of this sweep: {foreign[part]}." for part in foreign)
+        raise SweepError(f"{lines} Nothing was changed. Move it away: {way}")
+    lines = "\n".join(f"  {part}: {reason}" for part, reason in foreign.items())
+    raise SweepError(
+        f"{len(foreign)} of {total} parts of the dataset are not of this sweep:\n{lines}\nNothing"
+        f" was changed. Move them away: {way}"
     )
 
 
@@ -227,47 +242,106 @@ def read_parts(
     return with_defaults(dataset.to_table(columns=columns))
 
 
-def is_out_of_memory(error: BaseException) -> bool:
-    """Return True for an error that says that memory ran out."""
-    return (
-        isinstance(error, MemoryError)
-        or (isinstance(error, OSError) and error.errno == errno.ENOMEM)
-        or "bad_alloc" in str(error)
-    )
+def identity_of(header: str | None) -> dict[str, Any]:
+    """Return the facts of the text of `sweep.json` that name its data: `IDENTITY`."""
+    try:
+        facts = json.loads(header or "{}")
+    except (ValueError, RecursionError):  # readers of the whole file name its damage
+        return {}
+    return {name: facts[name] for name in IDENTITY if isinstance(facts, dict) and name in facts}
 
 
-def read_refusal(
-    error: BaseException, location: str, parts: Sequence[pafs.FileInfo]
-) -> SweepError | None:
-    """Return the message for an error that says nothing about the bytes of the parts.
+def row_problem(table: pa.Table) -> str:
+    """Return the first reason why columns of a table cannot be read as rows; "" without one.
 
-    Parameters
-    ----------
-    error
-        The error of a read.
-    location
-        Place of the dataset.
-    parts
-        The parts that were read.
-
-    Returns
-    -------
-    SweepError or None
-        None for an error that is neither want of memory nor a failing disk.
+    Rows that fractal-ray has written have no such reason.
     """
-    if is_out_of_memory(error):
-        size = sum(part.size for part in parts) / 2**20
-        return SweepError(
-            f"there is not enough memory to read {location}: {len(parts)} parts of {size:,.1f} MiB"
-            " (compressed). The parts were not called damaged. Run the command where more memory is"
-            " free, or raise its limit (ulimit -v, a container's or a job's limit)"
-        )
-    if isinstance(error, OSError) and error.errno in _DEVICE_ERRORS:
-        return SweepError(
-            f"the storage of {location} fails ({error}). The parts were not called damaged. Check"
-            " the disk or the mount (dmesg), then run the command again"
-        )
-    return None
+    for name in table.column_names:
+        column = table.column(name)
+        if column.null_count and name not in NULLABLE_COLUMNS:
+            return f"its column {name} has {column.null_count} empty values"
+        if not len(column):
+            continue
+        if name in ("ix", "iy"):
+            numbers = column.to_numpy()
+            if numbers.min() < 0 or numbers.max() >= _LARGEST_ADDRESS:
+                return f"its column {name} has numbers that are no address of a lattice"
+        elif name == "created_at":
+            times = column.cast(pa.int64()).to_numpy()
+            if times.min() < 0 or times.max() >= _LATEST:
+                return "its column created_at has times outside the years 1970 to 9999"
+        elif name == "outcome" and (strange := {*column.unique().to_pylist()} - _OUTCOMES):
+            return f"its column outcome has {min(strange)[:40]!r}; allowed: {', '.join(Outcome)}"
+        elif name == "stage":
+            for stage in column.unique().to_pylist():
+                if not _STAGE.fullmatch(stage):
+                    return f"its column stage has {stage[:40]!r}, which names no stage"
+    return ""
+
+
+def _column_problem(schema: pa.Schema, expected: pa.Schema) -> str:
+    """Return the first reason why a schema lacks columns of another one; "" without one."""
+    for column in expected:
+        count = schema.names.count(column.name)
+        if count > 1:
+            return f"it has the column {column.name} {count} times"
+        if not count and column.name not in OPTIONAL_COLUMNS:
+            return f"it lacks the column {column.name}"
+        if count and _family(schema.field(column.name).type) != _family(column.type):
+            found = str(schema.field(column.name).type)[:40]
+            return f"its column {column.name} has the type {found}, not {column.type}"
+    return ""
+
+
+def _family(type_: pa.DataType) -> str:
+    """Return a name that types share if one is read as the other."""
+    types = pa.types
+    if types.is_dictionary(type_):
+        return _family(type_.value_type)
+    if types.is_list(type_) or types.is_large_list(type_):
+        return f"list of {_family(type_.value_type)}"
+    if types.is_string(type_) or types.is_large_string(type_) or types.is_string_view(type_):
+        return "text"
+    tests = (types.is_integer, types.is_floating, types.is_boolean, types.is_timestamp)
+    return next((test.__name__ for test in tests if test(type_)), str(type_))
+
+
+def schema_problem(schema: pa.Schema, rules: Rules) -> str:
+    """Return the reason why a schema is not that of a dataset's parts; "" without one."""
+    if problem := _column_problem(schema, rules.schema):
+        return problem
+    if not rules.identity:
+        return ""
+    facts = facts_of(schema)
+    if not facts:
+        return "it has no metadata of a sweep"
+    for name in IDENTITY:
+        if name in facts and name in rules.identity and not _is_same(facts, rules.identity, name):
+            return difference(name, facts[name], rules)
+    return ""
+
+
+def difference(name: str, theirs: Any, rules: Rules) -> str:
+    if name == "fingerprint":
+        return f"its fingerprint is {theirs!r:.60}, that of sweep.json {rules.identity[name]!r:.60}"
+    return f"its {name} is not that of sweep.json"
+
+
+def facts_of(schema: pa.Schema) -> dict[str, Any]:
+    """Return the facts in the metadata of a part; none if they are not a JSON object."""
+    try:
+        facts = json.loads((schema.metadata or {}).get(METADATA_KEY, b"{}"))
+    except (ValueError, RecursionError):
+        return {}
+    return facts if isinstance(facts, dict) else {}
+
+
+def _is_same(one: Mapping[str, Any], other: Mapping[str, Any], name: str) -> bool:
+    """Compare a value of two JSON objects; a missing value equals null."""
+    a, b = one.get(name), other.get(name)
+    if isinstance(a, dict) and isinstance(b, dict):
+        return all(_is_same(a, b, each) for each in {*a, *b})
+    return a == b
 
 
 def with_defaults(table: pa.Table) -> pa.Table:
@@ -305,10 +379,6 @@ def drop_repeated_failures(failures: pa.Table) -> pa.Table:
     return failures if len(rows) == failures.num_rows else failures.take(pa.array(rows))
 
 
-DROP_REPEATED = {"points": drop_repeated_points, "failures": drop_repeated_failures}
-"""Functions that drop repeated rows, by kind of part."""
-
-
 def refuse_git_lfs_pointer(path: str) -> None:
     """Refuse a file of this machine that is a pointer of git-lfs; others are left to their reader.
 
@@ -319,19 +389,3 @@ def refuse_git_lfs_pointer(path: str) -> None:
     """
     if is_pointer(Path(path)):
         raise SweepError(pointer_message(Path(path)))
-
-
-def corrupt_message(bad: list[str], total: int) -> str:
-    """Return the message for parts that cannot be read."""
-    names = "\n".join(f"  {part}" for part in bad)
-    pointers = [Path(part) for part in bad if is_pointer(Path(part))]
-    if pointers:  # restoring or deleting them is not needed
-        return (
-            f"{len(bad)} of {total} parts of the dataset cannot be read:\n{names}\n"
-            f"{len(pointers)} of them were not fetched: {pointer_message(pointers[0])}"
-        )
-    return (
-        f"{len(bad)} of {total} parts of the dataset cannot be read:\n{names}\n"
-        "Their points count as not run. To go on without them: --skip-corrupt. To mend it: restore"
-        " the files from a copy, or run the sweep with --skip-corrupt, which sets them aside."
-    )

@@ -79,6 +79,14 @@ BEFORE_COLUMNS: Mapping[str, int | str] = {"side_by_side": 1, "kernels": "", "ru
 
 `deterministic` stays null in such rows, because the recipe of their sweep gives it.
 """
+OPTIONAL_COLUMNS = frozenset({"deterministic", *BEFORE_COLUMNS})
+"""Columns that parts of older versions lack."""
+NULLABLE_COLUMNS = OPTIONAL_COLUMNS | {
+    "reason",
+    "diverged_step",
+    *("first_loss", "tail_loss", "ratio", "final_loss", "best_loss"),
+}
+"""Columns that may have empty values."""
 FAILURES_SCHEMA = pa.schema(
     [
         *_WHERE,
@@ -158,9 +166,12 @@ def _refusal(records: Sequence[Any]) -> str | None:
     if not records:
         return None
     try:
-        pa.table(_record_columns(records), schema=_RECORD_SCHEMA)
+        table = pa.table(_record_columns(records), schema=_RECORD_SCHEMA)
     except Exception as error:  # a workload may return anything
         return f"{type(error).__name__}: {error}"
+    for name in table.column_names:
+        if table.column(name).null_count and name not in NULLABLE_COLUMNS:
+            return f"its {name} is empty"
     return None
 
 

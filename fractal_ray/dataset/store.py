@@ -17,7 +17,9 @@ import pyarrow as pa
 import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
+from fractal_ray.dataset import part_damage
 from fractal_ray.dataset import parts as part_files
+from fractal_ray.dataset.part_writing import part_name, to_parquet
 from fractal_ray.dataset.rows import (
     FAILURES_SCHEMA,
     POINTS_SCHEMA,
@@ -33,7 +35,7 @@ from nanochat.files.file_systems import locked
 
 SCHEMA_VERSION = 1
 """Version of the layout. It changes when older readers would misread rows, not for a new column."""
-_METADATA_KEY = b"fractal_ray"
+_SCHEMAS = {"points": POINTS_SCHEMA, "failures": FAILURES_SCHEMA}
 _LARGEST_TEXT = 64 << 20  # bytes of a small file beside the dataset
 _LOCK_SECONDS = 120.0
 _LISTINGS = 5  # attempts to list and read the parts while they are being joined
@@ -65,7 +67,7 @@ class Store:
         self.is_remote = not isinstance(self.filesystem, pafs.LocalFileSystem)
         self._generation = generation
         facts = {"schema_version": SCHEMA_VERSION, **(metadata or {})}
-        self._metadata = {_METADATA_KEY: json.dumps(facts, sort_keys=True).encode()}
+        self._metadata = {part_files.METADATA_KEY: json.dumps(facts, sort_keys=True).encode()}
 
     # Writing -------------------------------------------------------------------------------
 
@@ -93,10 +95,10 @@ class Store:
             on its bytes alone, so an interrupted copy can be repeated.
         """
         rows = table.select(POINTS_SCHEMA.names)
-        data = part_files.to_parquet(
-            rows, {_METADATA_KEY: json.dumps(facts, sort_keys=True).encode()}
+        data = to_parquet(
+            rows, {part_files.METADATA_KEY: json.dumps(facts, sort_keys=True).encode()}
         )
-        name = part_files.part_name(data, written_at=0)
+        name = part_name(data, written_at=0)
         self.write_file(f"points/frame={frame}/level={level}/{name}", data.to_pybytes())
 
     def write_file(self, name: str, data: bytes) -> str:
@@ -181,58 +183,13 @@ class Store:
             The message names the parts that cannot be read.
         """
         wanted = None if columns is None else sorted({*columns, "point_id"})
-        table = self._read("points", POINTS_SCHEMA, wanted, skip_corrupt)
+        table = self._read("points", wanted, skip_corrupt)
         table = part_files.drop_repeated_points(table)
         return table if columns is None else table.select(list(columns))
 
     def read_failures(self, *, skip_corrupt: bool = False) -> pa.Table:
         """Return all failures, in the order in which they were written."""
-        return part_files.drop_repeated_failures(
-            self._read("failures", FAILURES_SCHEMA, None, skip_corrupt)
-        )
-
-    def new_parts(
-        self, kind: str, columns: list[str], seen: set[str], *, skip_corrupt: bool = False
-    ) -> Iterator[pa.Table]:
-        """Yield the parts that were not read before, one after the other.
-
-        A part that is joined with others between the listing and the reading is left out: its rows
-        are in a part that the next listing has.
-
-        Parameters
-        ----------
-        kind
-            "points" or "failures".
-        columns
-            Names of the columns to read.
-        seen
-            Parts that were already read; parts are added when they are read, and removed when they
-            no longer exist.
-        skip_corrupt
-            Leave out parts that cannot be read instead of raising.
-
-        Raises
-        ------
-        SweepError
-            The message names the part that cannot be read.
-        """
-        parts = self.listed(kind)
-        seen &= {part.path for part in parts}
-        for part in parts:
-            if part.path in seen:
-                continue
-            try:
-                table = part_files.read_part(self.filesystem, part, columns)
-            except FileNotFoundError:
-                continue
-            except part_files.DamagedPartError:
-                if not skip_corrupt:
-                    part_files.refuse_git_lfs_pointer(part.path)
-                    raise
-                seen.add(part.path)
-                continue
-            seen.add(part.path)
-            yield table
+        return part_files.drop_repeated_failures(self._read("failures", None, skip_corrupt))
 
     def names(self, folder: str) -> list[str]:
         """Return the names of the small files in a folder beside the dataset."""
@@ -265,7 +222,7 @@ class Store:
         for part in self.parts("points"):
             with contextlib.suppress(pa.ArrowException, OSError):
                 schema = pq.read_schema(part, filesystem=self.filesystem)
-                facts[(schema.metadata or {}).get(_METADATA_KEY, b"{}")] = None
+                facts[(schema.metadata or {}).get(part_files.METADATA_KEY, b"{}")] = None
         return [json.loads(text) for text in facts]
 
     def state(self) -> str:
@@ -291,6 +248,14 @@ class Store:
         matches = (_GENERATION.search(part) for part in self.parts("points"))
         return max((int(match[1]) for match in matches if match), default=0)
 
+    def damaged_parts(self) -> list[str]:
+        """Return the paths of the parts that readers with `skip_corrupt` leave out.
+
+        Parts without a digest are decoded as a whole.
+        """
+        kinds = (part_damage.bad_parts(self.filesystem, self.listed(kind)) for kind in _SCHEMAS)
+        return sorted({part for damaged in kinds for part in damaged})
+
     def part_count(self) -> int:
         """Return the number of part files with evaluations."""
         return len(self.parts("points"))
@@ -310,8 +275,8 @@ class Store:
 
     def write_part(self, table: pa.Table, folder: str) -> None:
         """Write a table as a new part in the folder of its frame and level."""
-        data = part_files.to_parquet(table, self._metadata)
-        self._put(f"{folder}/{part_files.part_name(data, generation=self._generation)}", data)
+        data = to_parquet(table, self._metadata)
+        self._put(f"{folder}/{part_name(data, generation=self._generation)}", data)
 
     def _put(self, path: str, data: bytes | pa.Buffer) -> None:
         if self.is_remote:
@@ -346,17 +311,15 @@ class Store:
         """Return the paths of the parts of a kind, in the order of writing."""
         return [info.path for info in self.listed(kind)]
 
-    def _read(
-        self, kind: str, schema: pa.Schema, columns: list[str] | None, skip_corrupt: bool
-    ) -> pa.Table:
+    def _read(self, kind: str, columns: list[str] | None, skip_corrupt: bool) -> pa.Table:
         for _ in range(_LISTINGS):
             listed = self.listed(kind)
             try:
-                return self._read_listed(listed, schema, columns, skip_corrupt)
+                return self._read_listed(listed, columns, self.rules(kind), skip_corrupt)
             except FileNotFoundError:
                 continue  # parts were joined between the listing and the reading
-            except part_files.READ_ERRORS as error:
-                refusal = part_files.read_refusal(error, self.location, listed)
+            except part_damage.READ_ERRORS as error:
+                refusal = part_damage.read_refusal(error, self.location, listed)
                 if refusal is None:
                     raise
                 raise refusal from error
@@ -365,26 +328,29 @@ class Store:
     def _read_listed(
         self,
         listed: list[pafs.FileInfo],
-        schema: pa.Schema,
         columns: list[str] | None,
+        rules: part_files.Rules,
         skip_corrupt: bool,
     ) -> pa.Table:
-        bad = set(part_files.damaged_parts(self.filesystem, listed))
-        if not bad:
+        if not part_files.damaged_parts(self.filesystem, listed):
             try:
-                return self.read_parts([part.path for part in listed], schema, columns)
-            except part_files.READ_ERRORS as error:
-                if isinstance(error, FileNotFoundError) or part_files.is_out_of_memory(error):
+                return part_files.read_own_parts(self.filesystem, listed, columns, rules)
+            except part_damage.READ_ERRORS as error:
+                if isinstance(error, FileNotFoundError) or part_damage.is_out_of_memory(error):
                     raise
-                bad.update(part_files.undecodable_parts(self.filesystem, listed))
-                if not bad:
+                if not part_damage.bad_parts(self.filesystem, listed):
                     raise
-        else:
-            bad.update(part_files.undecodable_parts(self.filesystem, listed))
+        bad = part_damage.bad_parts(self.filesystem, listed)
         if not skip_corrupt:
-            raise SweepError(part_files.corrupt_message(sorted(bad), len(listed)))
-        rest = [part.path for part in listed if part.path not in bad]
-        return self.read_parts(rest, schema, columns)
+            raise SweepError(part_damage.corrupt_message(sorted(bad), len(listed)))
+        rest = [part for part in listed if part.path not in bad]
+        return part_files.read_own_parts(self.filesystem, rest, columns, rules)
+
+    def rules(self, kind: str) -> part_files.Rules:
+        """Return the facts that the parts of a kind share."""
+        return part_files.Rules(
+            _SCHEMAS[kind], part_files.identity_of(self.read_text("sweep.json"))
+        )
 
     def read_parts(
         self, parts: list[str], schema: pa.Schema, columns: list[str] | None = None

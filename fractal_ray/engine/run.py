@@ -3,12 +3,13 @@
 import functools
 import platform
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
+from fractal_ray.dataset.damage import set_aside, set_aside_line
 from fractal_ray.dataset.driver_lease import Claim, hold_lease
 from fractal_ray.dataset.header import read_header, write_header
 from fractal_ray.dataset.store import Store
@@ -50,7 +51,8 @@ class RunOptions:
     view, say
         Called with the progress, and with one line before each slow step.
     skip_corrupt
-        Count the points of parts that cannot be read as not run, instead of raising.
+        Rename parts that cannot be read to NAME.corrupt and run their points again, instead of
+        raising.
     keep_going
         Leave out points that fail with one error at every attempt, instead of ending the sweep.
     budget
@@ -124,6 +126,8 @@ def run_sweep(
     if not begun:
         check_start()  # before the lease, which makes the folder
     with hold_lease(store) as claim:
+        if options.skip_corrupt and (damaged := set_aside(store)):
+            options.say(set_aside_line(damaged))
         dispatcher_spec = _dispatcher_spec(
             spec,
             location,
@@ -131,6 +135,7 @@ def run_sweep(
             prepared.fingerprint,
             options,
             claim,
+            header["recipe"],
             program or functools.partial(make_program, spec),
         )
         dispatcher = Dispatcher(dispatcher_spec)
@@ -184,6 +189,7 @@ def _dispatcher_spec(
     fingerprint: str,
     options: RunOptions,
     claim: Claim,
+    fixed: Mapping[str, Any],
     program: ProgramMaker,
 ) -> DispatcherSpec:
     lease = spec.resources.lease_seconds
@@ -196,6 +202,7 @@ def _dispatcher_spec(
             "axes": spec.axes.model_dump(),
             "label": spec.label.model_dump(),
             "fingerprint": fingerprint,
+            "recipe": dict(fixed),
             "fractal_ray": VERSION,
             "python": platform.python_version(),
         },

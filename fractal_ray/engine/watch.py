@@ -15,6 +15,7 @@ from fractal_ray.dataset.driver_lease import SECONDS as LEASE_SECONDS
 from fractal_ray.dataset.driver_lease import Driver
 from fractal_ray.dataset.driver_lease import read as read_driver
 from fractal_ray.dataset.frames_file import read_zooms
+from fractal_ray.dataset.new_parts import new_parts
 from fractal_ray.dataset.relabel import outcomes
 from fractal_ray.dataset.store import Store
 from fractal_ray.engine.progress import Progress
@@ -145,7 +146,7 @@ class Watch:
 
     def _new_parts(self, kind: str, columns: list[str]) -> Iterator[pa.Table]:
         seen = self._seen_parts[kind]
-        return self._store.new_parts(kind, columns, seen, skip_corrupt=self._skip_corrupt)
+        return new_parts(self._store, kind, columns, seen, skip_corrupt=self._skip_corrupt)
 
     def _note(self, table: pa.Table) -> None:
         """Take rows; joined parts repeat known ones, which are skipped."""

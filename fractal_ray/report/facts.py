@@ -62,8 +62,8 @@ class Facts:
     frames_file
         Text of `frames.json` if a frame may lie elsewhere than the rounded numbers of its spec say,
         as after `Sweep.zoom`; None if the stages alone lead to the frames.
-    partial
-        True if parts that cannot be read were left out.
+    left_out
+        Number of damaged parts that were left out.
     """
 
     sweep: SweepData
@@ -76,7 +76,7 @@ class Facts:
     frames: tuple[FrameFacts, ...]
     listed: dict[int, dict[str, Any]]
     frames_file: str | None
-    partial: bool
+    left_out: int
 
     @property
     def location(self) -> str:
@@ -152,7 +152,7 @@ def _read(sweep: SweepData, header: dict[str, Any]) -> Facts:
         frames=tuple(_frame(sweep, number, table) for number in sweep.frames),
         listed={each["frame"]: each for each in read_frames(sweep)},
         frames_file=store.read_text(FILE) if _cut_by_hand(sweep) else None,
-        partial=sweep.skip_corrupt,
+        left_out=len(store.damaged_parts()) if sweep.skip_corrupt else 0,
     )
 
 

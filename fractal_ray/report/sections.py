@@ -22,8 +22,8 @@ def head(facts: Facts) -> dict[str, Any]:
     notes = words.unfinished(facts)
     if facts.changed:
         notes.append("Settings (below, under Spec) differ from those of the last run.")
-    if facts.partial:
-        notes.append("Parts of the dataset that cannot be read were left out, if there are any.")
+    if facts.left_out:
+        notes.append(f"Parts of the dataset that cannot be read were left out: {facts.left_out}.")
     if status.others:
         notes.append(f"{status.others:,} runs of an earlier spec lie on none of its lattices.")
     return {

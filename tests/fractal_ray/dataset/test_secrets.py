@@ -1,6 +1,7 @@
 """Keys in the texts of failures, which reports and shared pages show."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
@@ -56,7 +57,8 @@ def test_keys_in_rows_of_earlier_versions_are_not_shown(
     text = "at s3://KEY:SECRET@bucket"
     with monkeypatch.context() as patch:
         patch.setattr("fractal_ray.dataset.rows.without_keys", lambda text: text)
-        sweep.store().append_failures([Failure(origin(), "error", text, text, True)])
+        own = replace(origin(), fingerprint="disc")
+        sweep.store().append_failures([Failure(own, "error", text, text, True)])
     assert sweep.store().read_failures().column("error").to_pylist() == [text]
     (group,) = failure_groups(sweep)
     assert (group["error"], group["traceback"]) == ("at s3://bucket", "at s3://bucket")

@@ -24,6 +24,7 @@ from fractal_ray.dataset import parts
 from fractal_ray.dataset.compaction import compact
 from fractal_ray.dataset.frames_file import read_zooms
 from fractal_ray.dataset.header import read_header
+from fractal_ray.dataset.new_parts import new_parts
 from fractal_ray.dataset.rows import POINTS_SCHEMA, Evaluation, Failure, Origin
 from fractal_ray.dataset.store import Store
 from fractal_ray.errors import SweepError
@@ -138,7 +139,7 @@ def test_what_the_file_system_refuses_is_not_called_corrupt(
     def refuse(*arguments: object, **options: object) -> None:
         raise PermissionError(13, "not today")
 
-    monkeypatch.setattr(Store, "read_parts", refuse)
+    monkeypatch.setattr(parts, "read_parts", refuse)
     with pytest.raises(PermissionError, match="not today"):
         store.read(skip_corrupt=True)
 
@@ -234,7 +235,7 @@ def test_want_of_memory_and_a_failing_disk_are_no_damage(
         reads = (
             lambda skip=skip_corrupt: store.read(skip_corrupt=skip),
             lambda skip=skip_corrupt: list(
-                store.new_parts("points", ["x"], set(), skip_corrupt=skip)
+                new_parts(store, "points", ["x"], set(), skip_corrupt=skip)
             ),
         )
         for read in reads:
@@ -367,7 +368,7 @@ def test_parts_that_git_lfs_did_not_fetch_are_refused_with_the_command(tmp_path:
     with pytest.raises(SweepError, match=message):
         store.read()
     with pytest.raises(SweepError, match=r"is a pointer of git-lfs: .* lfs pull`$"):
-        list(store.new_parts("points", ["point_id"], set()))
+        list(new_parts(store, "points", ["point_id"], set()))
     assert store.read(skip_corrupt=True).num_rows == 1
 
 

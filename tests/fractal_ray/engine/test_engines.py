@@ -348,10 +348,14 @@ def test_skipping_a_corrupt_part_runs_its_points_again(
     part.write_bytes(part.read_bytes()[:200])
     with pytest.raises(SweepError, match=part.name):
         sweep.run("local")
-    progress = sweep.run("local", skip_corrupt=True)
+    data, lines = part.read_bytes(), []
+    progress = sweep.run("local", skip_corrupt=True, say=lines.append)
     assert (progress.reused, progress.done) == (0, 81)
-    assert part.exists(), "left for whoever wants to mend it"
-    assert contents(sweep.store().read(skip_corrupt=True)) == expected
+    aside = part.with_name(f"{part.name}.corrupt")
+    assert aside.read_bytes() == data, "left for whoever wants to mend it"
+    (line,) = [line for line in lines if "set aside" in line]
+    assert line.startswith("1 damaged part set aside") and f"{part} (unknown rows)" in line
+    assert contents(sweep.store().read()) == expected
 
 
 def test_a_full_disk_is_the_reason_given(

@@ -546,7 +546,7 @@ class TestMistakes:
         with pytest.raises(SweepError, match="cannot be read"):
             read_facts(sweep)
         text = visible(render(read_facts(Sweep.open(sweep.location, skip_corrupt=True))))
-        assert "Parts of the dataset that cannot be read were left out" in text
+        assert "Parts of the dataset that cannot be read were left out: 1." in text
 
     def test_a_damaged_sheet(self, border: Facts) -> None:
         frame = border.main

@@ -1,0 +1,32 @@
+"""New parts: their bytes and their names, which end in a digest of the bytes."""
+
+import hashlib
+import time
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from fractal_ray.dataset.parts import DIGEST_BYTES
+
+
+def to_parquet(table: pa.Table, metadata: dict[bytes, bytes]) -> pa.Buffer:
+    """Return the bytes of a part, with checksums of its pages for other readers."""
+    sink = pa.BufferOutputStream()
+    pq.write_table(
+        table.replace_schema_metadata(metadata),
+        sink,
+        compression="zstd",
+        write_page_checksum=True,
+    )
+    return sink.getvalue()
+
+
+def part_name(data: pa.Buffer, *, generation: int = 0, written_at: int | None = None) -> str:
+    """Return the name of a new part: time in nanoseconds, generation (0: none), digest of bytes.
+
+    The time comes first so that names sort in the order of writing; None for now.
+    """
+    at = time.time_ns() if written_at is None else written_at
+    field = f"-g{generation}" if generation else ""
+    digest = hashlib.blake2b(data, digest_size=DIGEST_BYTES).hexdigest()
+    return f"part-{at:020d}{field}-{digest}.parquet"
