@@ -1,5 +1,6 @@
 """Seeded mutations of files and texts, as damage, other programs and mistakes make them."""
 
+import copy
 import json
 import random
 from typing import Any
@@ -32,7 +33,9 @@ def mutated(content: bytes, rng: random.Random) -> bytes:
 
 def mutated_text(text: str, rng: random.Random) -> str:
     """Return a text with a word, a line or some of its signs changed."""
-    return _mutated_bytes(text.encode(), rng).decode(errors="surrogateescape")
+    return _mutated_bytes(text.encode(errors="surrogateescape"), rng).decode(
+        errors="surrogateescape"
+    )
 
 
 def odd_text(rng: random.Random) -> str:
@@ -44,15 +47,15 @@ def odd_text(rng: random.Random) -> str:
 def _mutated_value(value: Any, rng: random.Random) -> Any:
     """Replace, delete or add one value at a place of a JSON value, deeper places more often."""
     if rng.random() < 0.25 or not isinstance(value, dict | list) or not value:
-        return rng.choice(ODD_VALUES)
+        return copy.deepcopy(rng.choice(ODD_VALUES))  # later changes must not reach the list
     key: Any = rng.choice(list(value) if isinstance(value, dict) else range(len(value)))
     action = rng.random()
     if action < 0.1:
         del value[key]
     elif action < 0.2 and isinstance(value, dict):
-        value[odd_text(rng)] = value[key]
+        value[odd_text(rng)] = copy.deepcopy(value[key])
     elif action < 0.2:
-        value.append(value[key])
+        value.append(copy.deepcopy(value[key]))
     else:
         value[key] = _mutated_value(value[key], rng)
     return value
