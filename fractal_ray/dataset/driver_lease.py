@@ -262,12 +262,13 @@ def _read_record(store: Store, name: str) -> Driver | None:
     """Return the driver of a record; None without it, or if it is damaged."""
     try:
         driver = Driver(**json.loads(store.read_text(name) or "null"))
+        if not all(isinstance(getattr(driver, key), kind) for key, kind in _KINDS.items()):
+            return None
+        return replace(driver, since=float(driver.since), renewed=float(driver.renewed))
     except StorageError:
         raise
-    except (ValueError, TypeError, RecursionError):
+    except (ValueError, TypeError, OverflowError, RecursionError):
         return None
-    sound = all(isinstance(getattr(driver, key), kind) for key, kind in _KINDS.items())
-    return driver if sound else None
 
 
 def _this_process() -> Driver:

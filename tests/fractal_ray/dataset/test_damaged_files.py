@@ -119,6 +119,8 @@ def test_a_damaged_driver_record_is_no_driver(tmp_path: Path) -> None:
     for key in whole:
         file.write_text(json.dumps({**whole, key: {"odd": []}}))
         assert driver_lease.read(store) is None, key
+    file.write_text(json.dumps({**whole, "renewed": 10**400}))
+    assert driver_lease.read(store) is None
     for content in (b"\xff", b"[" * 9999, b"9" * 5000):
         file.write_bytes(content)
         assert driver_lease.read(store) is None
