@@ -5,6 +5,7 @@ Its file is ``verify/frame-N/sheet-<boundary>.json`` in the sweep's folder (docs
 
 import functools
 import json
+import math
 import shlex
 from typing import Any, Final
 
@@ -110,7 +111,7 @@ def read_sheet(data: FrameData) -> dict[str, Any] | None:
     """Read the stored sheet of a frame; None if there is none for its present points and labels."""
     try:
         text = data.sweep.store().read_text(_file(data.sweep, data.lattice.frame.id))
-        sheet = json.loads(text or "null")
+        sheet = json.loads(text or "null", parse_int=_whole_number)
         if sheet is None or any(sheet[name] != value for name, value in _key(data).items()):
             return None
         _refuse_other_types(sheet)
@@ -119,6 +120,13 @@ def read_sheet(data: FrameData) -> dict[str, Any] | None:
         raise
     except (ValueError, KeyError, TypeError, RecursionError):
         return None  # as damaged as if it were gone: `verify` makes it anew
+
+
+def _whole_number(digits: str) -> int:
+    """Return a whole number of JSON; refuse one that has no place among floats."""
+    if not math.isfinite(float(digits)):
+        raise ValueError(f"a number of {len(digits):,} digits")
+    return int(digits)
 
 
 @functools.cache

@@ -104,7 +104,8 @@ def test_a_sheet_with_a_value_of_another_type_counts_as_missing(dataset: Path) -
         assert read_sheet(data) is None, place
         damaged += 1
     assert damaged > 40
-    for content in (b"\xff", b"[" * 9999, b"3", b"[]", b'{"evidence": 3}'):
+    endless = json.dumps({**json.loads(whole), "dimension": 10**400}).encode()
+    for content in (b"\xff", b"[" * 9999, b"3", b"[]", b'{"evidence": 3}', endless):
         file.write_bytes(content)
         assert read_sheet(data) is None
 
