@@ -46,6 +46,7 @@ POINTS_SCHEMA = pa.schema(
         ("ratio", pa.float64()),
         ("final_loss", pa.float64()),
         ("best_loss", pa.float64()),
+        ("val_loss", pa.float64()),
         ("losses", pa.list_(pa.float32())),
         ("steps", pa.int64()),
         ("tokens_seen", pa.int64()),
@@ -77,9 +78,10 @@ _FLOAT32, _BITS = np.dtype(np.float32), 31
 BEFORE_COLUMNS: Mapping[str, int | str] = {"side_by_side": 1, "kernels": "", "run": ""}
 """Values assumed for rows written before these columns existed.
 
-`deterministic` stays null in such rows, because the recipe of their sweep gives it.
+`deterministic` stays null in such rows, because the recipe of their sweep gives it; so does
+`val_loss`, which was not measured.
 """
-OPTIONAL_COLUMNS = frozenset({"deterministic", *BEFORE_COLUMNS})
+OPTIONAL_COLUMNS = frozenset({"deterministic", "val_loss", *BEFORE_COLUMNS})
 """Columns that parts of older versions lack."""
 NULLABLE_COLUMNS = OPTIONAL_COLUMNS | {
     "reason",

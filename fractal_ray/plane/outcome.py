@@ -93,10 +93,12 @@ PLAIN: Final = Circumstances()
 class RunRecord:
     """Measurements of one run: enough to label it by another criterion without training.
 
-    `losses` holds the finite losses in order, float32. `final_loss` is the last loss seen, the
-    non-finite one included. `seconds` is the time inside the training loop: where points advance
-    together on a device, each one's share of it, since budgets and costs add them up.
-    `deterministic`, `side_by_side` and `kernels` are those of `Circumstances`.
+    `losses` holds the finite losses in order, float32. `val_loss` is the loss on the validation
+    batches after the run, in nats per token; NaN without validation or after a divergence.
+    `final_loss` is the last loss seen, the non-finite one included. `seconds` is the time inside
+    the training loop: where points advance together on a device, each one's share of it, since
+    budgets and costs add them up. `deterministic`, `side_by_side` and `kernels` are those of
+    `Circumstances`.
 
     Examples
     --------
@@ -122,6 +124,7 @@ class RunRecord:
     ratio: float = math.nan
     final_loss: float = math.nan
     best_loss: float = math.nan
+    val_loss: float = math.nan
     losses: NDArray[np.float32] = field(default_factory=lambda: NO_LOSSES)
     steps: int = 0
     tokens_seen: int = 0
@@ -142,6 +145,7 @@ class RunRecord:
         tokens_seen: int,
         seconds: float,
         circumstances: Circumstances = PLAIN,
+        val_loss: float = math.nan,
     ) -> "RunRecord":
         """Summarise a loss curve under `criterion`."""
         outcome = criterion.outcome(losses, diverged_step)
@@ -155,6 +159,7 @@ class RunRecord:
             ratio=criterion.ratio(losses),
             final_loss=final_loss,
             best_loss=float(losses.min()) if losses.size else math.nan,
+            val_loss=val_loss,
             losses=losses,
             steps=steps,
             tokens_seen=tokens_seen,

@@ -3,11 +3,12 @@
 `fractal_ray.testing.check_workload` tests the contract.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, runtime_checkable
 
 from fractal_ray.plane.axes import Point
+from fractal_ray.plane.baseline import Baseline
 from fractal_ray.plane.identity import Setting
 from fractal_ray.plane.outcome import RunRecord
 
@@ -95,6 +96,25 @@ class StartChecked(Protocol):
         ------
         ValueError
             The message names the fault. Nothing has been run or written then.
+        """
+        ...
+
+
+@runtime_checkable
+class Baselined(Protocol):
+    """The contract of a workload that can evaluate its untouched model."""
+
+    def baseline(self, shared: Any, device: str, say: Callable[[str], None]) -> Baseline:
+        """Return the losses on the batches of all runs; called once for a dataset, in the driver.
+
+        Parameters
+        ----------
+        shared
+            Data of `Workload.prepare`.
+        device
+            "cpu" or "cuda".
+        say
+            Called with a line of text before a long step.
         """
         ...
 

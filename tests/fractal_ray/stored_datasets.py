@@ -100,6 +100,8 @@ FOUND: Final = ("point_id", "frame", "level", "ix", "iy", "x", "y", "outcome", "
 """Columns that say where a point lies and what its run showed."""
 CIRCUMSTANCES: Final = ("seconds", "side_by_side", "host", "device", "attempt", "created_at")
 """Columns that a repetition of a run may change."""
+ADDED: Final = ("val_loss",)
+"""Columns that the recorded results do not have."""
 _BESIDE: Final = ("numpy", "scipy", "torch", "numba", "matplotlib", "pillow", "pyarrow")
 _CHILD: Final = """
 import contextlib, io, json, runpy, socket, sys
@@ -178,6 +180,7 @@ def rows_of(folder: Path) -> dict[str, Any]:
     """Summarize a dataset: its number of rows, their columns, and digests of them."""
     sweep = fractal_ray.load(folder)
     table = sweep.table()
+    table = table.drop_columns(list(ADDED))
     every = [name for name in table.column_names if name not in CIRCUMSTANCES]
     columns = {name: table[name].to_pylist() for name in every}
     ids = columns["point_id"]
