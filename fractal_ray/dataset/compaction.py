@@ -1,13 +1,15 @@
 """Compaction: the small parts of a dataset are joined into a few large ones."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+import pyarrow as pa
 import pyarrow.fs as pafs
+import pyarrow.parquet as pq
 
 from fractal_ray.dataset import part_damage
 from fractal_ray.dataset import parts as part_files
-from fractal_ray.dataset.rows import FAILURES_SCHEMA, POINTS_SCHEMA
+from fractal_ray.dataset.rows import FAILURES_SCHEMA, IF_MEASURED, POINTS_SCHEMA
 from fractal_ray.dataset.store import Store
 
 _DROP_REPEATED = {
@@ -37,12 +39,12 @@ def compact(store: Store, smaller_than: int | None = None) -> None:
         listed = (
             part for part in store.listed(kind) if smaller_than is None or part.size < smaller_than
         )
-        for folder, parts in _by_folder(listed).items():
-            intact = [part for part in parts if part_damage.is_readable(filesystem, part)]
-            foreign = part_files.foreign_parts(filesystem, intact, store.rules(kind))
-            readable = [part.path for part in intact if part.path not in foreign]
-            lacks = (part_files.lacks_columns(filesystem, part, schema) for part in readable)
-            if len(readable) > 1 or any(lacks):
+        intact = [part for part in listed if part_damage.is_readable(filesystem, part)]
+        foreign = part_files.foreign_parts(filesystem, intact, store.rules(kind))
+        own = [part.path for part in intact if part.path not in foreign]
+        older = _lacking_columns(filesystem, own, schema)
+        for folder, readable in _by_folder(own).items():
+            if len(readable) > 1 or older.intersection(readable):
                 rows = store.read_parts(readable, schema)
                 if part_files.row_problem(rows):
                     continue
@@ -56,8 +58,20 @@ def compact(store: Store, smaller_than: int | None = None) -> None:
             left.unlink(missing_ok=True)
 
 
-def _by_folder(parts: Iterable[pafs.FileInfo]) -> dict[str, list[pafs.FileInfo]]:
-    folders: dict[str, list[pafs.FileInfo]] = {}
+def _by_folder(parts: Iterable[str]) -> dict[str, list[str]]:
+    folders: dict[str, list[str]] = {}
     for part in parts:
-        folders.setdefault(part.path.rsplit("/", 1)[0], []).append(part)
+        folders.setdefault(part.rsplit("/", 1)[0], []).append(part)
     return folders
+
+
+def _lacking_columns(
+    filesystem: pafs.FileSystem, parts: Sequence[str], schema: pa.Schema
+) -> set[str]:
+    """Return the parts that lack a column of the schema, or of another part.
+
+    Columns of values that not every sweep measures are needed in all parts only if one has them.
+    """
+    columns = {part: {*pq.read_schema(part, filesystem=filesystem).names} for part in parts}
+    needed = set(schema.names).difference(IF_MEASURED).union(*columns.values())
+    return {part for part, names in columns.items() if not needed <= names}

@@ -4,21 +4,32 @@ import hashlib
 import time
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from fractal_ray.dataset.parts import DIGEST_BYTES
+from fractal_ray.dataset.rows import IF_MEASURED
 
 
 def to_parquet(table: pa.Table, metadata: dict[bytes, bytes]) -> pa.Buffer:
-    """Return the bytes of a part, with checksums of its pages for other readers."""
+    """Return the bytes of a part, with checksums of its pages for other readers.
+
+    The column `val_loss` is left out where no row has a value.
+    """
     sink = pa.BufferOutputStream()
+    unused = [name for name in IF_MEASURED if name in table.column_names and _is_empty(table[name])]
     pq.write_table(
-        table.replace_schema_metadata(metadata),
+        table.drop_columns(unused).replace_schema_metadata(metadata),
         sink,
         compression="zstd",
         write_page_checksum=True,
     )
     return sink.getvalue()
+
+
+def _is_empty(column: pa.ChunkedArray) -> bool:
+    """Return True if a column of numbers has no value but null and NaN."""
+    return not pc.any(pc.is_finite(column)).as_py()
 
 
 def part_name(data: pa.Buffer, *, generation: int = 0, written_at: int | None = None) -> str:

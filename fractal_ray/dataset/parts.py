@@ -138,11 +138,6 @@ def damaged_parts(filesystem: pafs.FileSystem, parts: Sequence[pafs.FileInfo]) -
     return [part.path for part, fits in zip(parts, intact, strict=True) if not fits]
 
 
-def lacks_columns(filesystem: pafs.FileSystem, part: str, schema: pa.Schema) -> bool:
-    """Return True if a part was written before one of the present columns existed."""
-    return not set(schema.names) <= set(pq.read_schema(part, filesystem=filesystem).names)
-
-
 def read_own_parts(
     filesystem: pafs.FileSystem,
     parts: Sequence[pafs.FileInfo],

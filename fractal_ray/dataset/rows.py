@@ -81,7 +81,9 @@ BEFORE_COLUMNS: Mapping[str, int | str] = {"side_by_side": 1, "kernels": "", "ru
 `deterministic` stays null in such rows, because the recipe of their sweep gives it; so does
 `val_loss`, which was not measured.
 """
-OPTIONAL_COLUMNS = frozenset({"deterministic", "val_loss", *BEFORE_COLUMNS})
+IF_MEASURED = ("val_loss",)
+"""Columns that parts have only where a row has a value."""
+OPTIONAL_COLUMNS = frozenset({"deterministic", *IF_MEASURED, *BEFORE_COLUMNS})
 """Columns that parts of older versions lack."""
 NULLABLE_COLUMNS = OPTIONAL_COLUMNS | {
     "reason",
