@@ -1,0 +1,105 @@
+"""Results along an axis that changes the data: columns, the power law, and its predictions.
+
+Positions are real values of the axes, not logarithms. Intervals are 95 % intervals.
+`results.plain` turns each into data for JSON.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from fractal_ray.analysis.advice.results import Interval
+
+
+@dataclass(frozen=True)
+class Column:
+    """Runs of one column along the axis that changes the data: one value of tokens, steps or rows.
+
+    Parameters
+    ----------
+    amount
+        Real value of the axis that changes the data.
+    best
+        Best value of the other axis with its interval; None where there are too few runs.
+    best_loss
+        Smallest loss of the column, of the node at `best_node_value`.
+    within
+        Real values of the smallest and largest run within 2 % of the column's best loss.
+    last_unbroken, first_broken
+        Bracket of the critical value; None at an open end.
+    critical
+        Geometric middle of the bracket (arithmetic on a linear axis), the bracket as its interval.
+    at_rim
+        "" for a closed bracket; "unbroken" where the column does not break; "broken" where it has
+        no unbroken run; "unknown" where no run of it has a label.
+    """
+
+    amount: float
+    best: Interval | None
+    best_loss: float | None
+    best_node_value: float | None
+    within: tuple[float, float] | None
+    last_unbroken: float | None
+    first_broken: float | None
+    critical: Interval | None
+    at_rim: Literal["", "unbroken", "broken", "unknown"]
+
+
+@dataclass(frozen=True)
+class PowerLaw:
+    """The law critical = 10^a x amount^b, fitted to the brackets of the columns.
+
+    Parameters
+    ----------
+    a, b
+        Intercept at amount 1 and exponent.
+    scatter
+        Standard deviation of log10 critical around the line; 0 where a line passes through all
+        brackets.
+    residuals
+        log10 of the middle of each column's bracket over the line.
+    outside
+        Distance in log10 from the line to each bracket; 0 where the line passes through it.
+    amounts
+        The amounts of the columns.
+    safe_factor
+        0.5: the safe value of the rule of thumb is this factor times the critical value.
+    supported_factor
+        Largest factor for which no run of a column at or below the factor times the fitted
+        critical value is broken, and which runs of every column reach.
+    seed_noise
+        Standard deviation of log10 critical between seeds, or None where it is not known; the
+        residuals are then not checked.
+    """
+
+    a: Interval
+    b: Interval
+    scatter: float
+    residuals: tuple[float, ...]
+    outside: tuple[float, ...]
+    amounts: tuple[float, ...]
+    safe_factor: float
+    supported_factor: float
+    seed_noise: float | None
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """The critical value that a power law predicts at an amount.
+
+    Parameters
+    ----------
+    critical
+        Real value on the line, with the interval of the line.
+    run
+        Lowest and highest value for a further column, which scatters around the line.
+    safe
+        0.5 x critical, with its interval.
+    extrapolated
+        Decades beyond the columns; 0 within them.
+    """
+
+    amount: float
+    critical: Interval
+    run: tuple[float, float]
+    safe: Interval
+    extrapolated: float
