@@ -130,7 +130,12 @@ class SweepSpec(Model):
     def _swept(self, side: Side) -> SweptAxis:
         plan, which = self.plan, 0 if side == "x" else 1
         cells = {plan.cells(i)[which] << plan.level(i) for i in range(len(self.stages))}
-        return SweptAxis(side, plan.axis(side), frozenset(cells))
+        return SweptAxis(
+            side,
+            plan.axis(side),
+            frozenset(cells),
+            grid_cells=plan.cells(0)[which],
+        )
 
     # Not a cached_property: pydantic's model_copy would copy its value beside changed fields.
     @property

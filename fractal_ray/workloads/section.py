@@ -60,11 +60,14 @@ class SweptAxis:
         The axis.
     cells
         Number of cells along the axis for each stage, at its finest level.
+    grid_cells
+        Number of cells of the first grid along the axis.
     """
 
     side: Literal["x", "y"]
     axis: Axis
     cells: frozenset[int]
+    grid_cells: int = 1
 
     def values(self) -> list[float]:
         """Return the values to check: both ends, or on an integer axis all values in use."""
@@ -209,8 +212,7 @@ class WorkloadSection(Model):
 
     def make(
         self,
-        x: Axis,
-        y: Axis,
+        planned: PlannedRuns,
         criterion: Criterion,
         *,
         threads: int = 1,
@@ -220,8 +222,8 @@ class WorkloadSection(Model):
 
         Parameters
         ----------
-        x, y
-            The axes.
+        planned
+            The axes and their lattices.
         criterion
             The rule that labels a loss curve.
         threads

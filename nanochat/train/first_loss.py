@@ -10,14 +10,11 @@ from numpy.typing import NDArray
 from nanochat.data.examples import Examples
 from nanochat.errors import NanochatError
 from nanochat.model.config import GPTConfig
-from nanochat.model.gpt import GPT
-from nanochat.model.head_loss import head_loss
 from nanochat.train.batches import Batches
+from nanochat.train.forward_loss import batch_losses, untouched_model
 from nanochat.train.recipe import Recipe
-from nanochat.train.stepper import autocast
 
 
-@torch.no_grad()
 def first_loss(
     config: GPTConfig,
     weights: Mapping[str, NDArray[np.float32]],
@@ -44,28 +41,14 @@ def first_loss(
     float
         In nats; not finite as soon as the loss of one conversation is not.
     """
-    model = GPT(config, vocab_rows=len(weights["lm_head.weight"]))
-    state = {key: torch.from_numpy(array) for key, array in weights.items()}
-    model.load_state_dict(state, assign=True)
+    model = untouched_model(config, weights)
     size, seed = recipe.batch_key()
     rows = Batches(examples, 1, seed, pad_id)
     dtype = torch.float16 if recipe.dtype == "float16" else torch.float32
     total, tokens = 0.0, 0
     for index in range(min(size, len(examples))):
-        batch = rows.batch(index)
-        with autocast(torch.device("cpu"), dtype):
-            states = model.states(batch.inputs, batch.positions)
-        output = head_loss(
-            states,
-            model.lm_head.weight,
-            batch.targets,
-            batch.count,
-            torch.ones(()),
-            vocab=config.vocab_size,
-            dtype=dtype,
-            wants=(False, False),
-        )
-        if not math.isfinite(loss := output.loss.item()):
+        loss = batch_losses(model, rows.batch(index), dtype).item()
+        if not math.isfinite(loss):
             return loss
         total += loss * rows.supervised(index)
         tokens += rows.supervised(index)

@@ -4,7 +4,6 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from fractal_ray.plane.axes import Axis
 from fractal_ray.plane.outcome import Criterion
 from fractal_ray.workloads.base import Workload
 from fractal_ray.workloads.maps.known_sets import known_set
@@ -43,8 +42,7 @@ class MapSpec(WorkloadSection):
 
     def make(
         self,
-        x: Axis,
-        y: Axis,
+        planned: PlannedRuns,
         criterion: Criterion,
         *,
         threads: int = 1,

@@ -28,8 +28,7 @@ class MlpSpec(MlpSettings, WorkloadSection):
 
     def make(
         self,
-        x: Axis,
-        y: Axis,
+        planned: PlannedRuns,
         criterion: Criterion,
         *,
         threads: int = 1,
@@ -38,7 +37,7 @@ class MlpSpec(MlpSettings, WorkloadSection):
         """Make the workload; points of a tile always train together."""
         from fractal_ray.workloads.mlp.workload import MlpWorkload
 
-        return MlpWorkload(self, x.param, y.param, criterion, threads)
+        return MlpWorkload(self, planned.x.axis.param, planned.y.axis.param, criterion, threads)
 
     def check(self, planned: PlannedRuns) -> None:
         """Refuse axes below 0, and a label window that is longer than the stored losses.

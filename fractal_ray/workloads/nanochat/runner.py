@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from fractal_ray.plane.axes import Point
 from fractal_ray.plane.outcome import Circumstances, Criterion, RunRecord
+from fractal_ray.workloads.nanochat.baseline import order_sides
 from fractal_ray.workloads.nanochat.shared import Shared
 from fractal_ray.workloads.nanochat.stack_size import StackSize, most_copies
+from fractal_ray.workloads.section import SweptAxis
 from nanochat.errors import NanochatError
 from nanochat.train.kernels import Kernels
 from nanochat.train.recipe import Recipe
@@ -29,8 +31,8 @@ class NanochatRunner:
     shared
     recipe
         The fixed recipe.
-    params
-        Fields that the axes sweep.
+    axes
+        The axes, whose parameters are fields of the recipe.
     criterion
         The rule that labels a loss curve.
     device
@@ -45,7 +47,7 @@ class NanochatRunner:
         self,
         shared: Shared,
         recipe: Recipe,
-        params: tuple[str, str],
+        axes: tuple[SweptAxis, SweptAxis],
         criterion: Criterion,
         device: str,
         kernels: Kernels,
@@ -72,7 +74,10 @@ class NanochatRunner:
             key: torch.tensor(array, device=device) for key, array in shared.weights.items()
         }
         self.model.load_state_dict(self._master)
-        self._shared, self._recipe, self._params = shared, recipe, params
+        self._shared, self._recipe = shared, recipe
+        self._params = (axes[0].axis.param, axes[1].axis.param)
+        # Whether all points have the same first batch, and so the same first loss.
+        self._one_first_batch = not order_sides(recipe, axes)
         self._criterion, self._device, self._kernels = criterion, device, kernels
         most = self._most_together() if points_per_trial == "auto" else points_per_trial
         self._size = StackSize(points_per_trial, most)
@@ -175,13 +180,6 @@ class NanochatRunner:
         members = group_members(self.model)
         trained = (p for group in groups for p in members[group])
         return most_copies(sum(param.numel() for param in trained))
-
-    @property
-    def _one_first_batch(self) -> bool:
-        """Return True if all points have the same first batch, and so the same first loss."""
-        changing = {"device_batch_size", "target_examples_per_step"}
-        changing |= {"seed"} if self._recipe.shuffle else set()
-        return changing.isdisjoint(self._params)
 
     def _record(self, result: "FinetuneResult", together: int) -> RunRecord:
         if result.diverged_step == 0 and self._one_first_batch:

@@ -58,8 +58,7 @@ class NanochatSpec(NanochatSettings, WorkloadSection):
 
     def make(
         self,
-        x: Axis,
-        y: Axis,
+        planned: PlannedRuns,
         criterion: Criterion,
         *,
         threads: int = 1,
@@ -68,11 +67,11 @@ class NanochatSpec(NanochatSettings, WorkloadSection):
         """Make the workload; PyTorch decides the number of threads."""
         from fractal_ray.workloads.nanochat.workload import NanochatWorkload
 
+        x, y = planned.x.axis, planned.y.axis
         return NanochatWorkload(
             self,
             self.fixed_recipe,
-            x.param,
-            y.param,
+            planned.axes,
             criterion,
             self.token_budget((x, y)),
             self.largest_batch((x, y)),

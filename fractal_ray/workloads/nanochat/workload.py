@@ -6,21 +6,25 @@ worker restores the master weights in place; it never reads a file or builds a m
 
 import hashlib
 import os
+import time
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
 from fractal_ray.errors import SweepError
+from fractal_ray.plane.baseline import Baseline
 from fractal_ray.plane.identity import Setting
 from fractal_ray.plane.outcome import Criterion
 from fractal_ray.workloads.base import Footprint, Prepared
+from fractal_ray.workloads.nanochat.baseline import FirstBatch, measure_baseline
 from fractal_ray.workloads.nanochat.footprint import busy_share, measure
 from fractal_ray.workloads.nanochat.idle import batches_beyond
 from fractal_ray.workloads.nanochat.settings import NanochatSettings
 from fractal_ray.workloads.nanochat.shared import Shared
+from fractal_ray.workloads.section import SweptAxis
 from nanochat.errors import Note
 from nanochat.train.kernels import PLAIN, Kernels
 from nanochat.train.recipe import Recipe
@@ -50,8 +54,8 @@ class NanochatWorkload:
         Settings of the model, the conversations, and their maximal length.
     recipe
         The fixed recipe; the axes override two of its fields.
-    x_param, y_param
-        Fields that the axes sweep.
+    axes
+        The axes, whose parameters are fields of the recipe.
     criterion
         The rule that labels a loss curve.
     budget
@@ -69,8 +73,7 @@ class NanochatWorkload:
         self,
         spec: NanochatSettings,
         recipe: Recipe,
-        x_param: str,
-        y_param: str,
+        axes: tuple[SweptAxis, SweptAxis],
         criterion: Criterion,
         budget: int | None = None,
         largest_batch: int | None = None,
@@ -81,7 +84,9 @@ class NanochatWorkload:
         self.budget = budget
         self._largest_batch = largest_batch or recipe.device_batch_size
         self._recipe = recipe
-        self._params = (x_param, y_param)
+        self._axes = axes
+        self._first_batch: FirstBatch | None = None
+        self._params = (axes[0].axis.param, axes[1].axis.param)
         self._criterion = criterion
         self._kernels = kernels
         self.points_per_trial: int | Literal["auto"] = points_per_trial
@@ -141,10 +146,20 @@ class NanochatWorkload:
             warnings.warn(
                 f"the dataset goes on, although a new one is refused: {line}", Note, stacklevel=1
             )
+        start = time.monotonic()
         loss = first_loss(
             shared.config, shared.weights, shared.examples, self._recipe, shared.pad_id
         )
         check_first_loss(loss, self._spec.model, self._recipe.dtype)
+        dtype = "float16" if self._recipe.dtype == "float16" else "float32"
+        name = (*self._recipe.batch_key(), 0)
+        self._first_batch = FirstBatch(name, loss, dtype, time.monotonic() - start)
+
+    def baseline(self, shared: Shared, device: str, say: Callable[[str], None]) -> Baseline:
+        """Compute the losses of the untouched model on the batches of all runs."""
+        if device == "cuda":
+            self._fix_workspace()
+        return measure_baseline(shared, self._recipe, self._axes, device, say, self._first_batch)
 
     def _batches_beyond(self, rows: int) -> list[str]:
         """Return a line for a batch above the number of rows, unless it is above `data.limit`.
@@ -160,20 +175,24 @@ class NanochatWorkload:
 
     def open(self, shared: Shared, device: str) -> "NanochatRunner":
         """Build the model on `device`, with a copy of the weights for this worker."""
-        if device == "cuda" and self._recipe.deterministic:
-            # CUDA reads it at its start; cuBLAS is deterministic only with a fixed workspace.
-            os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        if device == "cuda":
+            self._fix_workspace()
         from fractal_ray.workloads.nanochat.runner import NanochatRunner
 
         return NanochatRunner(
             shared,
             self._recipe,
-            self._params,
+            self._axes,
             self._criterion,
             device,
             self._kernels,
             self.points_per_trial,
         )
+
+    def _fix_workspace(self) -> None:
+        """Set what makes cuBLAS deterministic; CUDA reads it at its start."""
+        if self._recipe.deterministic:
+            os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
 
     def probe(self, shared: Shared, device: str) -> Footprint:
         """Measure the memory of the two largest steps, and the busy share of usual steps."""
