@@ -22,7 +22,7 @@ from fractal_ray.engine.run import NO_BUDGET, EngineName, RunOptions, no_view, r
 from fractal_ray.engine.workload_of import workload_of
 from fractal_ray.errors import SweepError
 from fractal_ray.spec.frames import SweepFrame
-from fractal_ray.spec.idle import refuse_idle_values
+from fractal_ray.spec.idle import check_new_dataset
 from fractal_ray.spec.nearby import SUFFIXES
 from fractal_ray.spec.sweep_spec import SweepSpec
 from fractal_ray.workloads.base import Workload
@@ -119,7 +119,7 @@ class Sweep(SweepData):
             When the sweep cannot go on; all finished points are in the dataset.
         """
         if self.given_workload is None:
-            refuse_idle_values(self.spec, self.location)
+            check_new_dataset(self.spec, self.location)
         skip = self.skip_corrupt if skip_corrupt is None else skip_corrupt
         options = RunOptions(engine, address, num_cpus, view, say, skip, keep_going, budget)
         return run_sweep(self.spec, self.location, self.workload(), options)

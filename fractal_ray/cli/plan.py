@@ -33,7 +33,7 @@ def plan(
     from fractal_ray.dataset.store import inside
     from fractal_ray.errors import SweepError
     from fractal_ray.spec.cost import estimate_cost
-    from fractal_ray.spec.idle import refuse_idle_values
+    from fractal_ray.spec.idle import check_new_dataset
     from fractal_ray.spec.yaml_file import load_spec
 
     if tokens_per_second is not None and not 0 < tokens_per_second < float("inf"):
@@ -43,7 +43,7 @@ def plan(
         sweep.workload.check_inputs()
     except ValueError as error:
         raise SweepError(str(error)) from error
-    refuse_idle_values(sweep, inside(sweep.storage, sweep.name))
+    check_new_dataset(sweep, inside(sweep.storage, sweep.name))
     crossed = _boundary_cells_of_the_grid(sweep)
     cost = estimate_cost(sweep, tokens_per_second, crossed)
     if as_json:
@@ -83,6 +83,7 @@ def plan(
 
 def _what(spec: "SweepSpec") -> list[str]:
     from fractal_ray.spec.idle import idle_seeds
+    from fractal_ray.spec.windows import window_note
 
     lines = [f"{spec.name}: {spec.workload.title}"]
     for side in ("x", "y"):
@@ -90,7 +91,9 @@ def _what(spec: "SweepSpec") -> list[str]:
         lines.append(f"  {side}: {axis.param}, {axis.scale} from {axis.min!r} to {axis.max!r}")
     if note := note_on_repeats(spec):
         lines.append(f"  {note}")
-    return [*lines, *(f"  note: {line}" for line in idle_seeds(spec))]
+    window = window_note(spec)
+    notes = [*idle_seeds(spec), *([window] if window else [])]
+    return [*lines, *(f"  note: {line}" for line in notes)]
 
 
 def _stages(cost: "Cost", crossed: int | None) -> list[str]:

@@ -76,7 +76,7 @@ def run(
 
     take_keys()  # before other modules read the environment
     from fractal_ray.engine.budget import Budget
-    from fractal_ray.spec.idle import refuse_idle_values
+    from fractal_ray.spec.idle import check_new_dataset
     from fractal_ray.tracking import tracked
     from fractal_ray.tracking.base import both
     from nanochat.errors import LaterSteps
@@ -84,7 +84,7 @@ def run(
     sweep = open_sweep(spec, settings, storage, skip_corrupt=skip_corrupt, reads=False)
     budget = Budget(budget_points, budget_gpu_hours, sweep.spec.resources.cards)
     budget.check()
-    refuse_idle_values(sweep.spec, sweep.location)  # before W&B hears of the sweep
+    check_new_dataset(sweep.spec, sweep.location)  # before W&B hears of the sweep
 
     note = _quiet if quiet or as_json else _note
     if warning := note_on_repeats(sweep.spec):

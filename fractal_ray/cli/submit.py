@@ -127,7 +127,7 @@ def _prepared(
                 " cluster that it runs in; where to send it goes before the two dashes"
             )
     sweep = load_spec(spec, overrides(options["settings"], options["storage"]))
-    warnings = [*job_request.check_storage(sweep), *job_request.check_idle_values(sweep)]
+    warnings = [*job_request.check_storage(sweep), *job_request.check_settings(sweep)]
     _say(f"warning: {line}" for line in warnings)
     shipment = gather([*include])
     shipment.refuse_missing(spec, "spec")

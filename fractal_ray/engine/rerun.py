@@ -16,7 +16,7 @@ from fractal_ray.engine.workload_of import workload_of
 from fractal_ray.errors import SweepError
 from fractal_ray.plane.axes import Point
 from fractal_ray.plane.identity import PointIdentity
-from fractal_ray.workloads.section import RepeatRequest
+from fractal_ray.workloads.base import RepeatRequest
 from nanochat.errors import quoted
 
 if TYPE_CHECKING:

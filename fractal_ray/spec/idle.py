@@ -1,5 +1,8 @@
-"""Settings of a spec that change no run: axes and values beside them are refused for a new dataset
-and noted for an older one; seeds are only noted."""
+"""Settings that a new dataset must not have, and that an older one keeps with a note.
+
+They are axes that change no run, values that an axis replaces, and a label window that is too long.
+Idle seeds are only noted.
+"""
 
 import warnings
 
@@ -12,10 +15,11 @@ from fractal_ray.spec.yaml_file import parse_spec
 from nanochat.errors import Note
 
 
-def refuse_idle_values(spec: SweepSpec, location: str) -> None:
-    """Refuse to begin a dataset with axes that change no run, or values that an axis replaces.
+def check_new_dataset(spec: SweepSpec, location: str) -> None:
+    """Refuse to begin a dataset with settings of `refused_lines`.
 
-    A dataset that was begun with them goes on, with one warning. The store is read only where there
+    A dataset that was begun with them goes on, with one warning; a label window is only noted where
+    there is a dataset, which holds the curves for other windows. The store is read only where there
     are such settings.
 
     Parameters
@@ -30,20 +34,26 @@ def refuse_idle_values(spec: SweepSpec, location: str) -> None:
     SweepError
         With a line for each of these settings.
     """
-    lines = idle_lines(spec)
+    idle, lines = idle_lines(spec), refused_lines(spec)
     if not lines:
         return
     header = read_header(Store(location))
-    if header is None or idle_lines(parse_spec(header["spec"], origin=HEADER)) != lines:
-        raise SweepError(
-            "\n  ".join([f"{spec.name} has settings that change nothing; nothing was run:", *lines])
-        )
+    if header is None or (idle and idle_lines(parse_spec(header["spec"], origin=HEADER)) != idle):
+        fault = "settings that change nothing" if idle else "a label window that is too long"
+        raise SweepError("\n  ".join([f"{spec.name} has {fault}; nothing was run:", *lines]))
     warnings.warn(
         f"{location} goes on, although a new sweep with its settings is refused:"
         f" {'; '.join(lines)}",
         Note,
         stacklevel=1,
     )
+
+
+def refused_lines(spec: SweepSpec) -> list[str]:
+    """Return a line for each setting with which a new dataset is refused."""
+    fit = spec.workload.window_fit(spec.planned_runs)
+    refusal = fit.refusal() if fit else None
+    return [*idle_lines(spec), *([refusal] if refusal else [])]
 
 
 def idle_lines(spec: SweepSpec) -> list[str]:

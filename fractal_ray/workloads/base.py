@@ -5,12 +5,13 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal, Protocol, runtime_checkable
 
-from fractal_ray.plane.axes import Point
+from fractal_ray.plane.axes import Axis, Point
 from fractal_ray.plane.baseline import Baseline
 from fractal_ray.plane.identity import Setting
-from fractal_ray.plane.outcome import RunRecord
+from fractal_ray.plane.outcome import Criterion, RunRecord
 
 
 @dataclass(frozen=True)
@@ -117,6 +118,59 @@ class Baselined(Protocol):
             Called with a line of text before a long step.
         """
         ...
+
+
+@dataclass(frozen=True)
+class RepeatRequest:
+    """A point to run again by itself, with its model kept.
+
+    Parameters
+    ----------
+    axes
+        The axes of the sweep.
+    values
+        Value of each swept parameter.
+    fingerprint
+        Fingerprint of the row in the dataset.
+    criterion
+        The rule that labels a loss curve.
+    device
+        "cpu" or "cuda".
+    out
+        Folder for the result file and the folder of the model.
+    say
+        Function that receives each line to print.
+    """
+
+    axes: tuple[Axis, Axis]
+    values: Mapping[str, float]
+    fingerprint: str
+    criterion: Criterion
+    device: Literal["cpu", "cuda"]
+    out: Path
+    say: Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Repeat:
+    """The files and the losses of a point that was run again.
+
+    Parameters
+    ----------
+    losses
+        Loss of each step.
+    result
+        File with the result; None if it could not be written.
+    model
+        Folder with the model; None where the losses were not finite, or if it could not be written.
+    exit_code
+        Exit code of the command: not 0 if a file could not be written, or after Ctrl-C.
+    """
+
+    losses: list[float]
+    result: Path | None
+    model: Path | None
+    exit_code: int = 0
 
 
 class Runner(Protocol):

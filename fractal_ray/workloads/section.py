@@ -2,8 +2,7 @@
 
 from collections.abc import Callable, Container, Iterable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Literal, Self, get_args, get_origin
+from typing import TYPE_CHECKING, Any, Literal, Self, get_args, get_origin
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -13,7 +12,10 @@ from fractal_ray.errors import SweepError
 from fractal_ray.plane.axes import Axis
 from fractal_ray.plane.outcome import Criterion
 from fractal_ray.plane.precision import Arithmetic
-from fractal_ray.workloads.base import Workload
+from fractal_ray.workloads.base import Repeat, RepeatRequest, Workload
+
+if TYPE_CHECKING:
+    from fractal_ray.workloads.windows import WindowFit
 
 
 class Model(BaseModel):
@@ -104,58 +106,31 @@ class PlannedRuns:
         """Return both axes."""
         return self.x, self.y
 
+    def grid_values(self) -> dict[str, NDArray[np.float64]]:
+        """Return the values of both parameters at the nodes of the first grid, (1, nx), (ny, 1).
 
-@dataclass(frozen=True)
-class RepeatRequest:
-    """A point to run again by itself, with its model kept.
+        Nodes of equal values are one run.
+        """
+        xs, ys = (np.unique(s.axis.values(s.grid_cells)) for s in self.axes)
+        return {self.x.axis.param: xs[None, :], self.y.axis.param: ys[:, None]}
 
-    Parameters
-    ----------
-    axes
-        The axes of the sweep.
-    values
-        Value of each swept parameter.
-    fingerprint
-        Fingerprint of the row in the dataset.
-    criterion
-        The rule that labels a loss curve.
-    device
-        "cpu" or "cuda".
-    out
-        Folder for the result file and the folder of the model.
-    say
-        Function that receives each line to print.
-    """
+    def window_fit(self, steps: NDArray[np.int64], setting: str) -> "WindowFit":
+        """Compare the label window with the steps of the runs of the first grid.
 
-    axes: tuple[Axis, Axis]
-    values: Mapping[str, float]
-    fingerprint: str
-    criterion: Criterion
-    device: Literal["cpu", "cuda"]
-    out: Path
-    say: Callable[[str], None]
+        Parameters
+        ----------
+        steps
+            Steps of the runs at `grid_values`, (ny, nx).
+        setting
+            Key of the setting that decides the number of steps.
+        """
+        from fractal_ray.workloads.windows import WindowFit
 
-
-@dataclass(frozen=True)
-class Repeat:
-    """The files and the losses of a point that was run again.
-
-    Parameters
-    ----------
-    losses
-        Loss of each step.
-    result
-        File with the result; None if it could not be written.
-    model
-        Folder with the model; None where the losses were not finite, or if it could not be written.
-    exit_code
-        Exit code of the command: not 0 if a file could not be written, or after Ctrl-C.
-    """
-
-    losses: list[float]
-    result: Path | None
-    model: Path | None
-    exit_code: int = 0
+        varies = ((steps != steps[:, :1]).any(), (steps != steps[:1]).any())
+        changed_by = tuple(
+            swept.axis.param for swept, changes in zip(self.axes, varies, strict=True) if changes
+        )
+        return WindowFit(self.window, steps, changed_by, setting)
 
 
 Rates = Callable[[int], dict[str, float]]
@@ -292,6 +267,31 @@ class WorkloadSection(Model):
             In the shape of the values that change the tokens.
         """
         return np.zeros((), np.int64)
+
+    @property
+    def step_setting(self) -> str:
+        """Return the key of the setting that decides the number of steps, for messages."""
+        return "the number of steps"
+
+    def planned_steps(self, values: Mapping[str, ArrayLike]) -> NDArray[np.int64] | None:
+        """Return the steps of runs, unless they diverge.
+
+        Parameters
+        ----------
+        values
+            Swept parameters with the values of the runs: numbers, or arrays that broadcast.
+
+        Returns
+        -------
+        int64 array or None
+            In the common shape of the values; None if the data decide, or if nothing is trained.
+        """
+        return None
+
+    def window_fit(self, planned: PlannedRuns) -> "WindowFit | None":
+        """Compare the label window with the steps of the first grid; None if they are not known."""
+        steps = self.planned_steps(planned.grid_values())
+        return None if steps is None else planned.window_fit(steps, self.step_setting)
 
     def token_bound(self, params: Container[str]) -> str | None:
         """Return the reason for which `tokens_per_run` is an upper bound; None for a budget.

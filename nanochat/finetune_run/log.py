@@ -13,7 +13,7 @@ from nanochat.finetune_run.settings import Settings
 from nanochat.finetune_run.tracking import Tracker
 from nanochat.finetune_run.validation import diagnose, mean_loss
 from nanochat.model.torch_settings import isolated
-from nanochat.train.finetune import StepReport
+from nanochat.train.finetune import StepReport, planned_steps
 from nanochat.train.first_loss import check_first_loss
 from nanochat.train.optim.groups import group_members
 from nanochat.train.optim.learning_rates import effective_lrs
@@ -90,6 +90,12 @@ class RunLog:
             for group in self._groups
         )
         self._say(f"parameters: {', '.join(groups)}")
+        steps = planned_steps(self._inputs.batches, self._recipe)
+        if 2 * (window := self._settings.trainable_window_steps) > steps:
+            self._say(
+                f"label: the mean of the last {min(window, steps)} losses is that of more than half"
+                f" of the {steps} steps (trainable_window_steps {window})"
+            )
         with isolated(self._device, self._recipe.deterministic):
             diagnostics = diagnose(self._inputs.model, self._inputs.batches, self._recipe)
             self._before = self._answers()

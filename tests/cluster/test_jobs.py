@@ -43,6 +43,7 @@ SLOW = {
         "data": {"source": "stdlib_qa", "max_seq_len": 64},
         "recipe": {"num_tokens": 10_000, "dtype": "float32"},
     },
+    "label": {"window": 5},
 }
 
 

@@ -93,6 +93,8 @@ SPECS: Final = sorted(
     for folder in (ROOT / "sweeps", ROOT / "sweeps" / "paper", GOLDEN)
     for path in folder.glob("*.yaml")
 )
+CHANGED: Final = {"sweeps/lr_tokens.yaml": ["label.window=20"]}
+"""Former values of settings that were changed on purpose since the results were recorded."""
 DPI: Final = 60
 """Of figures: enough to see another line, and quick to draw."""
 
@@ -314,7 +316,7 @@ def plans_of(specs: Sequence[str], storage: Path) -> dict[str, Any]:
 def identity_of(spec: str) -> dict[str, Any]:
     """Digest a spec and recipe, and name some points under a made-up fingerprint."""
     sweep = fractal_ray.load(ROOT / spec)
-    dumped = load_spec(ROOT / spec).model_dump(mode="json")
+    dumped = load_spec(ROOT / spec, CHANGED.get(spec, ())).model_dump(mode="json")
     frame = next(iter(sweep.frames.values())).frame
     points = [frame.point(0, *address) for address in ((0, 0), (1, 2), (3, 1))]
     params = (sweep.spec.axes.x.param, sweep.spec.axes.y.param)

@@ -14,7 +14,7 @@ from fractal_ray.dataset.secrets import is_name_of_key, without_secrets
 from fractal_ray.dataset.store import inside
 from fractal_ray.engine.jobs.package import Shipment
 from fractal_ray.errors import SweepError
-from fractal_ray.spec.idle import idle_lines, refuse_idle_values
+from fractal_ray.spec.idle import check_new_dataset, refused_lines
 from fractal_ray.spec.sweep_spec import SweepSpec
 from nanochat.errors import quoted
 
@@ -128,8 +128,8 @@ def check_storage(spec: SweepSpec) -> list[str]:
     return [warning]
 
 
-def check_idle_values(spec: SweepSpec) -> list[str]:
-    """Refuse a new dataset with settings that change nothing, as `run` does; return warnings.
+def check_settings(spec: SweepSpec) -> list[str]:
+    """Refuse a new dataset with settings of `refused_lines`, as `run` does; return warnings.
 
     A folder lies on the cluster, where the job finds out if its dataset is new.
 
@@ -139,9 +139,9 @@ def check_idle_values(spec: SweepSpec) -> list[str]:
         With a line for each of these settings.
     """
     if "://" in spec.storage and not spec.storage.startswith("file://"):
-        refuse_idle_values(spec, inside(spec.storage, spec.name))
+        check_new_dataset(spec, inside(spec.storage, spec.name))
         return []
-    return [f"{line}. The job refuses to begin such a dataset" for line in idle_lines(spec)]
+    return [f"{line}. The job refuses to begin such a dataset" for line in refused_lines(spec)]
 
 
 def check_paths(spec: SweepSpec, shipment: Shipment) -> list[str]:

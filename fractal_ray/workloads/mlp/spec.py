@@ -1,7 +1,10 @@
 """The section `workload` of a spec of kind `mlp`."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Final, Literal
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
 from fractal_ray.errors import nearest
 from fractal_ray.plane.axes import Axis
@@ -94,6 +97,16 @@ class MlpSpec(MlpSettings, WorkloadSection):
             for swept in planned.axes
             if self.steps == 1 and swept.axis.param != "w0_offset"
         ]
+
+    @property
+    def step_setting(self) -> str:
+        """Return the key of the number of steps."""
+        return "workload.steps"
+
+    def planned_steps(self, values: Mapping[str, ArrayLike]) -> NDArray[np.int64]:
+        """Return the steps of runs, which no axis changes."""
+        shape = np.broadcast_shapes(*(np.shape(value) for value in values.values()))
+        return np.full(shape, self.steps, np.int64)
 
     def arithmetic(self, axis: Axis) -> Arithmetic:
         """Return the dtype of the network, which uses every parameter in this dtype."""

@@ -1,9 +1,9 @@
 """The repeated run of one point of the workload `nanochat`, which keeps its model."""
 
 from fractal_ray.errors import SweepError
+from fractal_ray.workloads.base import Repeat, RepeatRequest
 from fractal_ray.workloads.nanochat.settings import NanochatSettings
 from fractal_ray.workloads.nanochat.workload import fingerprint_of
-from fractal_ray.workloads.section import Repeat, RepeatRequest
 from nanochat.finetune_run.inputs import load_run_inputs
 from nanochat.finetune_run.run import make_folder, run_finetune
 from nanochat.finetune_run.settings import Settings

@@ -113,6 +113,12 @@ class NanochatSettings(Model):
         """Return True if points can advance side by side."""
         return self.chosen_kernels.stack(self.fixed_recipe.dtype)
 
+    @property
+    def step_setting(self) -> str:
+        """Return the key of the setting that decides the number of steps."""
+        by_steps = self.fixed_recipe.num_iterations > 0
+        return f"workload.recipe.{'num_iterations' if by_steps else 'num_tokens'}"
+
     def token_budget(self, axes: tuple[Axis, Axis]) -> int | None:
         """Return the largest `num_tokens` of all points; None if the recipe sets the steps."""
         largest = {axis.param: axis.max for axis in axes}

@@ -13,13 +13,11 @@ from fractal_ray.errors import nearest
 from fractal_ray.plane.axes import Axis
 from fractal_ray.plane.outcome import Criterion
 from fractal_ray.plane.precision import Arithmetic
-from fractal_ray.workloads.base import Workload
+from fractal_ray.workloads.base import Repeat, RepeatRequest, Workload
 from fractal_ray.workloads.nanochat.settings import NanochatSettings
 from fractal_ray.workloads.section import (
     PlannedRuns,
     Rates,
-    Repeat,
-    RepeatRequest,
     WorkloadSection,
 )
 from nanochat.errors import nearest_name, quoted
@@ -71,7 +69,7 @@ class NanochatSpec(NanochatSettings, WorkloadSection):
         return NanochatWorkload(
             self,
             self.fixed_recipe,
-            planned.axes,
+            planned,
             criterion,
             self.token_budget((x, y)),
             self.largest_batch((x, y)),
@@ -192,6 +190,12 @@ class NanochatSpec(NanochatSettings, WorkloadSection):
             return numbers("num_tokens")
         rows = np.maximum(numbers("device_batch_size"), numbers("target_examples_per_step"))
         return numbers("num_iterations") * rows * (self.data.max_seq_len - 1)
+
+    def planned_steps(self, values: Mapping[str, ArrayLike]) -> NDArray[np.int64] | None:
+        """Return `num_iterations`; None where `num_tokens` and the data decide."""
+        from fractal_ray.workloads.nanochat.steps import planned_steps
+
+        return planned_steps(self.fixed_recipe, values)
 
     def token_bound(self, params: Container[str]) -> str | None:
         """Return the reason for an upper bound of the tokens where `num_iterations` is set."""

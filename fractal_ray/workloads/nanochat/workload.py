@@ -24,7 +24,9 @@ from fractal_ray.workloads.nanochat.footprint import busy_share, measure
 from fractal_ray.workloads.nanochat.idle import batches_beyond
 from fractal_ray.workloads.nanochat.settings import NanochatSettings
 from fractal_ray.workloads.nanochat.shared import Shared
-from fractal_ray.workloads.section import SweptAxis
+from fractal_ray.workloads.nanochat.steps import planned_steps, tokens_of_step
+from fractal_ray.workloads.section import PlannedRuns
+from fractal_ray.workloads.windows import WindowFit
 from nanochat.errors import Note
 from nanochat.train.kernels import PLAIN, Kernels
 from nanochat.train.recipe import Recipe
@@ -54,8 +56,8 @@ class NanochatWorkload:
         Settings of the model, the conversations, and their maximal length.
     recipe
         The fixed recipe; the axes override two of its fields.
-    axes
-        The axes, whose parameters are fields of the recipe.
+    planned
+        The axes, whose parameters are fields of the recipe, and the first grid.
     criterion
         The rule that labels a loss curve.
     budget
@@ -73,7 +75,7 @@ class NanochatWorkload:
         self,
         spec: NanochatSettings,
         recipe: Recipe,
-        axes: tuple[SweptAxis, SweptAxis],
+        planned: PlannedRuns,
         criterion: Criterion,
         budget: int | None = None,
         largest_batch: int | None = None,
@@ -84,9 +86,9 @@ class NanochatWorkload:
         self.budget = budget
         self._largest_batch = largest_batch or recipe.device_batch_size
         self._recipe = recipe
-        self._axes = axes
+        self._planned, self._axes = planned, planned.axes
         self._first_batch: FirstBatch | None = None
-        self._params = (axes[0].axis.param, axes[1].axis.param)
+        self._params = (planned.x.axis.param, planned.y.axis.param)
         self._criterion = criterion
         self._kernels = kernels
         self.points_per_trial: int | Literal["auto"] = points_per_trial
@@ -128,8 +130,8 @@ class NanochatWorkload:
     def check_start(self, shared: Shared, *, new: bool) -> None:
         """Refuse weights whose loss on the first batch is not finite: all points start from them.
 
-        Refuse also to begin a dataset with a batch of more rows than the data have; where a dataset
-        was begun with it, warn.
+        Refuse also to begin a dataset with a batch of more rows than the data have, or with a label
+        window of more than half of the steps; where a dataset was begun with it, warn.
 
         Raises
         ------
@@ -140,12 +142,19 @@ class NanochatWorkload:
         """
         from nanochat.train.first_loss import check_first_loss, first_loss
 
-        for line in self._batches_beyond(len(shared.examples)):
+        fit = self.window_fit(shared)
+        lines = self._batches_beyond(len(shared.examples))
+        # A number of steps that the spec gives was compared before the data were read.
+        if self.budget is not None and (line := fit.refusal()):
+            lines.append(line)
+        for line in lines:
             if new:
                 raise SweepError(f"{line}; nothing was run")
             warnings.warn(
                 f"the dataset goes on, although a new one is refused: {line}", Note, stacklevel=1
             )
+        if line := fit.note():
+            warnings.warn(line, Note, stacklevel=1)
         start = time.monotonic()
         loss = first_loss(
             shared.config, shared.weights, shared.examples, self._recipe, shared.pad_id
@@ -160,6 +169,14 @@ class NanochatWorkload:
         if device == "cuda":
             self._fix_workspace()
         return measure_baseline(shared, self._recipe, self._axes, device, say, self._first_batch)
+
+    def window_fit(self, shared: Shared) -> WindowFit:
+        """Compare the label window with the steps of the first grid."""
+        steps = planned_steps(
+            self._recipe, self._planned.grid_values(), lambda recipe: tokens_of_step(shared, recipe)
+        )
+        assert steps is not None
+        return self._planned.window_fit(steps, self._spec.step_setting)
 
     def _batches_beyond(self, rows: int) -> list[str]:
         """Return a line for a batch above the number of rows, unless it is above `data.limit`.

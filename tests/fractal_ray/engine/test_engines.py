@@ -263,6 +263,7 @@ class TestRay:
         command = [
             *(sys.executable, "-m", "fractal_ray", "run", "sweeps/quickstart.yaml", "--json"),
             *("--set", "stages.0.grid.points=2", "--set", "workload.recipe.num_tokens=500"),
+            *("--set", "label.window=1"),
             *("--storage", str(tmp_path), "--address", address),
         ]
         done = subprocess.run(command, capture_output=True, text=True, timeout=120)

@@ -87,6 +87,7 @@ def swept(tmp_path_factory):
             "y": {"param": "matrix_lr", "min": 1e-3, "max": 1e-1},
         },
         "stages": [{"grid": {"points": 2}}],
+        "label": {"window": 1},
     }
     sweep = Sweep(parse_spec(raw))
     sweep.run(engine="local")

@@ -97,7 +97,7 @@ def test_hours_of_a_bound_count_no_token_twice() -> None:
 def test_plan_says_that_tokens_are_an_upper_bound(tmp_path: Path) -> None:
     spec = raw(rates("unembedding_lr"), rates(), [4, 3], num_iterations=3)
     file, calls = tmp_path / "spec.yaml", ["plan", str(tmp_path / "spec.yaml")]
-    file.write_text(json.dumps({**spec, "storage": str(tmp_path)}))
+    file.write_text(json.dumps({**spec, "storage": str(tmp_path), "label": {"window": 1}}))
     speed = ["--tokens-per-second", "100"]
     text = CliRunner().invoke(app, [*calls, *speed]).output
     assert "12 points to run, with at most 36,576 supervised tokens" in text

@@ -11,7 +11,7 @@ from fractal_ray.cli.main import app
 from fractal_ray.dataset.header import write_header
 from fractal_ray.dataset.store import Store
 from fractal_ray.errors import SweepError
-from fractal_ray.spec.idle import idle_lines, idle_seeds, refuse_idle_values
+from fractal_ray.spec.idle import check_new_dataset, idle_lines, idle_seeds
 from fractal_ray.spec.sweep_spec import SweepSpec
 from fractal_ray.spec.yaml_file import load_spec, parse_spec
 from fractal_ray.sweep import Sweep
@@ -171,16 +171,16 @@ def test_an_older_dataset_goes_on_with_one_note(tmp_path: Path) -> None:
     write_header(Store(location), {"spec": spec.model_dump(mode="json")})
     with warnings.catch_warnings(record=True) as notes:
         warnings.simplefilter("default")
-        refuse_idle_values(spec, location)
-        refuse_idle_values(spec, location)
+        check_new_dataset(spec, location)
+        check_new_dataset(spec, location)
     (note,) = notes
     assert location in str(note.message)
     assert "embedding_lr changes no run" in str(note.message)
     other = spec_of("embedding_lr_mult", "matrix_lr", {})
     with pytest.raises(SweepError, match="embedding_lr_mult changes no run"):
-        refuse_idle_values(other, location)
+        check_new_dataset(other, location)
     fine = spec_of("unembedding_lr", "matrix_lr", {})
-    refuse_idle_values(fine, "s3://no-such-bucket-of-this-test/disc")  # is not read
+    check_new_dataset(fine, "s3://no-such-bucket-of-this-test/disc")  # is not read
 
 
 CENTER = {"points": 3, "center": {"x": 0.1, "y": 0.1}}

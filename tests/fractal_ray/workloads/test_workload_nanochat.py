@@ -39,6 +39,10 @@ from tests.fractal_ray.conftest import raw_spec
 GOLDEN = Path(__file__).parents[2] / "golden" / "nanochat_tiny"
 
 
+LAST = {"window": 1}
+"""A label of runs of few steps."""
+
+
 def make(model: str = str(GOLDEN), **changes: Any) -> NanochatWorkload:
     raw = raw_spec(**changes)
     raw["workload"]["model"] = model
@@ -182,7 +186,7 @@ def too_large(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_a_first_loss_that_is_not_finite_refuses_the_sweep(too_large: Path, tmp_path: Path) -> None:
-    raw = raw_spec(storage=str(tmp_path / "results"), stages=[{"grid": {"points": 2}}])
+    raw = raw_spec(storage=str(tmp_path / "results"), stages=[{"grid": {"points": 2}}], label=LAST)
     raw["workload"]["model"] = str(too_large)
     with pytest.raises(NanochatError, match="the loss of the first batch is nan in float32 before"):
         Sweep(parse_spec(raw)).run(engine="local")
@@ -197,7 +201,7 @@ def test_the_first_loss_is_announced_only_where_it_takes_long(
     monkeypatch.setattr(engine_run, "_SILENT_SECONDS", seconds)
     patience = 0.1 if seconds else 10.0
     monkeypatch.setattr(first_loss, "first_loss", lambda *_: 2.0 + said.wait(patience))
-    raw = raw_spec(storage=str(tmp_path), stages=[{"grid": {"points": 2}}])
+    raw = raw_spec(storage=str(tmp_path), stages=[{"grid": {"points": 2}}], label=LAST)
     raw["workload"]["model"] = str(GOLDEN)
     lines: list[str] = []
 
@@ -220,7 +224,7 @@ def test_batches_beyond_the_rows_are_refused_for_new_datasets(
     data = tmp_path / "rows.jsonl"
     turn = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello"}]
     data.write_text(f"{json.dumps({'messages': turn})}\n" * 5)
-    raw = raw_spec(storage=str(tmp_path), stages=[{"grid": {"points": 2}}])
+    raw = raw_spec(storage=str(tmp_path), stages=[{"grid": {"points": 2}}], label=LAST)
     raw["workload"]["model"] = str(GOLDEN)
     raw["workload"]["data"] |= {"source": str(data), "limit": 7}
     raw["workload"]["recipe"] |= {"num_iterations": 2}
@@ -303,6 +307,7 @@ def test_attention_against_feed_forward(tmp_path: Path) -> None:
         f"workload.model={GOLDEN}",
         "workload.data.limit=40",
         "workload.recipe.num_iterations=2",
+        "label.window=1",
         "workload.recipe.device_batch_size=4",
         "stages=[{grid: {points: 3}}]",
     )
@@ -433,6 +438,7 @@ def test_rows_of_a_sweep_say_how_they_were_computed(tmp_path: Path) -> None:
         f"workload.model={GOLDEN}",
         "workload.data.limit=40",
         "workload.recipe.num_iterations=2",
+        "label.window=1",
         "workload.recipe.deterministic=false",
         "resources.points_per_trial=4",
         "points_per_tile=4",
@@ -506,3 +512,54 @@ def test_a_spec_without_the_option_is_stored_as_before() -> None:
         "limit": None,
     }
     assert DataSpec(source="talks.jsonl", skip_bad_rows=3).model_dump()["skip_bad_rows"] == 3
+
+
+def test_a_window_of_more_than_half_of_the_steps_is_refused_once_the_data_are_read(
+    prepared: Prepared,
+) -> None:
+    recipe = {"num_tokens": 1500, "dtype": "float32"}
+    raw = {**raw_spec()["workload"], "recipe": recipe}
+    (record,) = make(workload=raw).open(prepared.shared, "cpu").evaluate([point(0.1, 0.1)])
+    half = record.steps // 2
+    make(workload=raw, label={"window": half}).check_start(prepared.shared, new=True)
+    longer = make(workload=raw, label={"window": half + 1})
+    line = (
+        rf"label\.window is {half + 1}, more than half of the {record.steps} steps of a run; set"
+        rf" label\.window: {half} or less, or workload\.recipe\.num_tokens, for {2 * half + 2}"
+    )
+    with pytest.raises(SweepError, match=f"^{line} steps or more; nothing was run$"):
+        longer.check_start(prepared.shared, new=True)
+    with pytest.warns(UserWarning, match=f"the dataset goes on, .*: {line}"):
+        longer.check_start(prepared.shared, new=False)
+
+
+def test_points_whose_window_is_too_long_are_counted(prepared: Prepared) -> None:
+    axes = {
+        "x": {"param": "num_tokens", "scale": "linear", "min": 100, "max": 2500},
+        "y": {"param": "device_batch_size", "scale": "linear", "min": 4, "max": 8},
+    }
+    workload = make(axes=axes, stages=[{"grid": {"points": [4, 2]}}], label={"window": 2})
+    points = [point(x, y) for y in (4, 8) for x in (100, 900, 1700, 2500)]
+    steps = [r.steps for r in workload.open(prepared.shared, "cpu").evaluate(points)]
+    assert workload.window_fit(prepared.shared).steps.ravel().tolist() == steps
+    count = sum(each < 4 for each in steps)
+    assert 1 < steps.count(1) < count < 8
+    line = (
+        rf"label\.window 2 is more than half of the steps of {count} of the 8 points of the grid"
+        rf" \(num_tokens and device_batch_size change the steps\); {steps.count(1)} have one step"
+    )
+    with pytest.warns(UserWarning, match=line) as notes:
+        workload.check_start(prepared.shared, new=True)
+    assert len(notes) == 1
+    exclusive = make(
+        axes={
+            "x": {"param": "target_examples_per_step", "scale": "linear", "min": 24, "max": 40},
+            "y": {"param": "device_batch_size", "scale": "linear", "min": 6, "max": 8},
+        },
+        stages=[{"grid": {"points": [2, 2]}}],
+        label={"window": 1},
+    )
+    with pytest.warns(UserWarning):
+        exclusive.check_start(prepared.shared, new=True)
+    # 40 examples in a step are no multiple of a batch of 6: this point fails in its run.
+    assert (exclusive.window_fit(prepared.shared).steps == 0).tolist() == [[0, 1], [0, 0]]

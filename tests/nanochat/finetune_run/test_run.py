@@ -104,6 +104,16 @@ def test_two_runs_have_files_of_their_own_and_the_same_curve(
     assert one == other
 
 
+@pytest.mark.parametrize(("window", "notes"), [(2, 0), (3, 1), (20, 1)])
+def test_a_long_label_window_is_noted(
+    given: dict[str, Any], tmp_path: Path, window: int, notes: int
+) -> None:
+    _, lines = _run({**given, "num_iterations": 4, "trainable_window_steps": window}, tmp_path)
+    labels = [line for line in lines if line.startswith("label: the mean of the last ")]
+    assert len(labels) == notes
+    assert all(f"{min(window, 4)} losses is that of more than half" in line for line in labels)
+
+
 def test_divergence_is_a_result_in_plain_json(given: dict[str, Any], tmp_path: Path) -> None:
     wild = {"unembedding_lr": 1e30, "matrix_lr": 1e30, "num_iterations": 20}
     done, lines = _run({**given, **wild, "save_artifacts": True}, tmp_path)
@@ -392,7 +402,7 @@ def test_the_last_line_of_a_training_comes_before_samples_and_uploads(
     )
     inputs = load_run_inputs(settings, recipe, lambda line: None)
     run_finetune(settings, recipe, inputs, tmp_path, lambda line: events.append(line[:6]))
-    assert [event for event in events if event not in ("parame", "first ", "step 1")] == [
+    assert [event for event in events if event not in ("parame", "label:", "first ", "step 1")] == [
         "diagnostic/initial_loss",
         "samples 0",
         "Final:",
