@@ -1,4 +1,4 @@
-"""Errors for bad input: quoted values, readers' faults, misspelt names, panics of Rust, steps."""
+"""Errors for bad input: quoted values, readers' faults, misspelt names, steps."""
 
 import contextlib
 import difflib
@@ -302,33 +302,6 @@ def first_line_with_type(error: BaseException) -> str:
     kind, line = type(error), first_line(error)
     ours = kind.__module__.startswith(("nanochat.", "fractal_ray."))
     return line if ours or line == kind.__name__ else f"{kind.__name__}: {line}"
-
-
-def is_panic(error: BaseException) -> bool:
-    """Return True for a panic of a library that is written in Rust.
-
-    Each such library raises a class ``PanicException`` of its own. None of them is an `Exception`,
-    so that ``except Exception`` lets them through.
-    """
-    kind = type(error)
-    return (kind.__module__, kind.__name__) == ("pyo3_runtime", "PanicException")
-
-
-@contextlib.contextmanager
-def panics_as_errors(describe: Callable[[str], str]) -> Iterator[None]:
-    """Turn a panic of a Rust library into a NanochatError; every other exception passes.
-
-    Parameters
-    ----------
-    describe
-        Function of the panic's first line that returns the message.
-    """
-    try:
-        yield
-    except BaseException as error:
-        if not is_panic(error):
-            raise
-        raise NanochatError(describe(first_line(error))) from error
 
 
 class LaterSteps:

@@ -187,7 +187,7 @@ def _count(sweep: SweepData, store: Store) -> Status:
         finished=_is_finished(sweep, table, row_outcomes, failures),
         bisection_points=sum(map(is_bisection, table.column("stage").to_pylist())),
         parts_without_digest=sum(not has_digest(part) for part in store.parts("points")),
-        parts_left_out=len(store.damaged_parts()) if sweep.skip_corrupt else 0,
+        parts_left_out=len(sweep.damaged_parts()),
     )
 
 

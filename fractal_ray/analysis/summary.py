@@ -51,6 +51,8 @@ class Analysis:
         forced.
     published
         Results of the requested published estimators.
+    parts_left_out
+        Number of damaged parts whose rows no other number counts.
     """
 
     name: str
@@ -73,6 +75,7 @@ class Analysis:
     published: tuple[Published, ...]
     warnings: tuple[str, ...]
     audit: AuditReport | None = None
+    parts_left_out: int = 0
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain data for JSON; without probes, the audit has no keys about them."""
@@ -218,6 +221,7 @@ def analyze_frame(
             *sweep.left_out(),
         ),
         audit=data.replayed.audit if data.replayed else None,
+        parts_left_out=len(sweep.damaged_parts()),
     )
 
 

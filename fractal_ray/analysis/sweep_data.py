@@ -112,9 +112,13 @@ class SweepData:
         """Read all evaluations, one row per point (docs/storage.md lists the columns)."""
         return self.store().read(skip_corrupt=self.skip_corrupt)
 
+    def damaged_parts(self) -> list[str]:
+        """Return the paths of the damaged parts that readers of this sweep leave out."""
+        return self.store().damaged_parts() if self.skip_corrupt else []
+
     def left_out(self) -> list[str]:
         """Return the line that names the damaged parts that readers leave out; none without any."""
-        damaged = self.store().damaged_parts() if self.skip_corrupt else []
+        damaged = self.damaged_parts()
         if not damaged:
             return []
         parts = "1 damaged part is" if len(damaged) == 1 else f"{len(damaged)} damaged parts are"

@@ -15,6 +15,7 @@ from fractal_ray.cli.options import (
     open_sweep,
 )
 from fractal_ray.dataset.plain_json import to_json
+from nanochat.cli.output_options import check_file
 
 
 def compare(
@@ -40,6 +41,7 @@ def compare(
         typer.Option(
             "--output",
             "--out",
+            callback=check_file,
             metavar="FIGURE",
             help="Draw A, B and where they differ (.png, .svg, .pdf).",
         ),

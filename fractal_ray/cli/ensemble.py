@@ -15,6 +15,7 @@ from fractal_ray.cli.options import (
     open_sweep,
 )
 from fractal_ray.dataset.plain_json import to_json
+from nanochat.cli.output_options import check_file
 
 if TYPE_CHECKING:
     from fractal_ray.analysis.sweep_data import SweepData
@@ -27,7 +28,10 @@ def ensemble(
     frame: FrameOption = None,
     out: Annotated[
         Path | None,
-        typer.Option(help="Draw the share of seeds whose label is yes (.png, .svg, .pdf)."),
+        typer.Option(
+            callback=check_file,
+            help="Draw the share of seeds whose label is yes (.png, .svg, .pdf).",
+        ),
     ] = None,
     colors: ColorsOption = Colors.SOURCE,
     as_json: JsonOption = False,
@@ -60,7 +64,11 @@ def ensemble(
         if not all(same):
             raise SweepError(f"{path} has another lattice than {sweeps[0]}: axes or levels differ")
     combined = combine([each.labels() for each in read])
-    print(to_json(combined.to_dict()) if as_json else "\n".join(combined.lines()))
+    if as_json:
+        left_out = sum(len(sweep.damaged_parts()) for sweep in opened)
+        print(to_json({**combined.to_dict(), "parts_left_out": left_out}))
+    else:
+        print("\n".join(combined.lines()))
     if out is not None:
         title = f"{combined.seeds} seeds"
         drawn = share_map(first, combined.yes_share, title=title, colors=colors.value)

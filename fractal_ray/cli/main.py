@@ -1,8 +1,8 @@
 """The command line of ``fractal-ray``.
 
-Exit codes: 0 done, 1 the sweep could not be completed, 2 a mistake in the command or its input, 130
-stopped by Ctrl-C. Importing `fractal_ray.cli` loads typer only; each command imports its other
-modules at use.
+Exit codes: 0 done, 1 the sweep could not be completed or its results not be printed, 2 a mistake in
+the command or its input, 130 stopped by Ctrl-C. Importing `fractal_ray.cli` loads typer only; each
+command imports its other modules at use.
 """
 
 import sys
@@ -69,7 +69,7 @@ def _version(
 def main() -> None:
     """Run the command line: print a user's mistake as one message, other errors with traceback."""
     from fractal_ray.errors import SweepError
-    from nanochat.cli.closed_pipe import survive_closed_pipes
+    from nanochat.cli.closed_pipe import fail_if_output_is_lost, survive_closed_pipes
     from nanochat.cli.escapes import escaped
     from nanochat.cli.notes import print_any_text, show_tracebacks_escaped, show_warnings_plainly
     from nanochat.cli.torchrun import refuse_torchrun
@@ -83,7 +83,8 @@ def main() -> None:
             " ".join(["fractal-ray", *sys.argv[1:2]]),
             ": a sweep uses all GPUs of this machine, or of the Ray cluster it joins",
         )
-        app()
+        with fail_if_output_is_lost():
+            app()
     except SweepError as error:
         print(escaped(f"error: {error}"), file=sys.stderr)
         sys.exit(2)

@@ -23,6 +23,7 @@ from fractal_ray.cli.options import (
     open_sweep,
 )
 from fractal_ray.figures.catalog import title_of
+from nanochat.cli.output_options import check_file
 
 if TYPE_CHECKING:
     from fractal_ray.figures.movie.movie import Movie
@@ -44,8 +45,9 @@ def movie(
     out: Annotated[
         Path | None,
         typer.Option(
+            callback=check_file,
             help="File to write (.gif or .mp4); default: a GIF, and an MP4 where ffmpeg is found,"
-            " in figures/ in the dataset's folder."
+            " in figures/ in the dataset's folder.",
         ),
     ] = None,
     frame: Annotated[

@@ -18,6 +18,7 @@ from fractal_ray.cli.options import (
     open_sweep,
 )
 from fractal_ray.figures.catalog import FILLABLE, FINE, KINDS, dpi_of
+from nanochat.cli.output_options import check_file, check_folder
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as MatplotlibFigure
@@ -84,8 +85,13 @@ def plot(
     skip_corrupt: SkipOption = False,
 ) -> None:
     """Draw the map, or another figure."""
+    from fractal_ray.errors import SweepError
+    from fractal_ray.figures.canvas import FORMATS
     from fractal_ray.figures.catalog import draw, frame_of
 
+    if figure == EVERY and out is not None and out.suffix.lower() in FORMATS:
+        raise SweepError(f"--figure all writes many files: --out {out} must be a folder")
+    out = check_folder(out) if figure == EVERY else check_file(out)
     sweep = open_sweep(sweep_path, settings, storage, skip_corrupt=skip_corrupt)
     options = {
         "frame": frame,
@@ -104,11 +110,8 @@ def plot(
 
 def _draw_all(sweep: "Sweep", out: Path | None, dpi: int | None, options: dict[str, Any]) -> None:
     from fractal_ray.errors import SweepError
-    from fractal_ray.figures.canvas import FORMATS
     from fractal_ray.figures.catalog import draw_all, frame_of
 
-    if out is not None and (out.suffix.lower() in FORMATS or out.is_file()):
-        raise SweepError(f"--figure all writes many files: --out {out} must be a folder")
     written = 0
     for kind, drawn in draw_all(sweep, **options):
         if isinstance(drawn, SweepError):

@@ -27,7 +27,7 @@ def watched(sweep: "Sweep", *, quiet: bool, as_json: bool) -> Iterator[dict[str,
 
     def say(text: str) -> None:
         if not quiet:
-            print(escaped(f"{text} ..."), file=sys.stderr, flush=True)
+            print(escaped(text), file=sys.stderr, flush=True)
 
     try:
         with (

@@ -12,13 +12,17 @@ from fractal_ray.cli.options import (
     SweepArgument,
     open_sweep,
 )
+from nanochat.cli.output_options import check_file
 
 
 def report(
     sweep_path: SweepArgument,
     output: Annotated[
         Path | None,
-        typer.Option(help="File to write (.html); default: report.html in the dataset's folder."),
+        typer.Option(
+            callback=check_file,
+            help="File to write (.html); default: report.html in the dataset's folder.",
+        ),
     ] = None,
     settings: SetOption = [],  # noqa: B006 - typer copies it
     storage: StorageOption = None,

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from fractal_ray.cli.options import SetOption, StorageOption, SweepArgument, open_sweep
+from nanochat.cli.output_options import check_folder
 
 
 def rerun(
@@ -18,7 +19,10 @@ def rerun(
         ),
     ],
     out: Annotated[
-        Path, typer.Option(help="Folder for the result and for the model's folder.")
+        Path,
+        typer.Option(
+            callback=check_folder, help="Folder for the result and for the model's folder."
+        ),
     ] = Path("models"),
     settings: SetOption = [],  # noqa: B006 - typer copies it
     storage: StorageOption = None,

@@ -82,7 +82,8 @@ def verify(
     number = sweep.frame(frame).frame.id
     path = sheet_path(sweep, number)
     if as_json:
-        print(to_json({**sheet.to_dict(), "sheet": path}))
+        left_out = len(sweep.damaged_parts())
+        print(to_json({**sheet.to_dict(), "sheet": path, "parts_left_out": left_out}))
         return
     print("\n".join([f"{sweep.spec.name}, frame {number}", *sheet.lines()]))
     print(f"sheet: {path}")
@@ -102,7 +103,9 @@ def _print_plan(
     runs = len(sample.points) * len(checks)
     tokens = runs * tokens_per_run(data.sweep.spec)
     if as_json:
-        print(json.dumps({"checks": list(checks), "runs": runs, "supervised_tokens": tokens}))
+        counts = {"runs": runs, "supervised_tokens": tokens}
+        counts["parts_left_out"] = len(sweep.damaged_parts())
+        print(json.dumps({"checks": list(checks), **counts}))
         return
     axes = data.sweep.spec.axes
     bound = data.sweep.spec.workload.token_bound({axes.x.param, axes.y.param})

@@ -3,12 +3,11 @@
 The name of a part ends in a digest of its bytes, so flipped bits never pass as other values.
 """
 
-import contextlib
 import hashlib
 import json
 import re
 import shlex
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +20,7 @@ import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
 from fractal_ray.dataset.rows import BEFORE_COLUMNS, NULLABLE_COLUMNS, OPTIONAL_COLUMNS, PARTITION
-from fractal_ray.errors import StorageError, SweepError
+from fractal_ray.errors import SweepError
 from fractal_ray.plane.outcome import Outcome
 from nanochat.errors import quoted, shortened, user_path
 from nanochat.files.git_lfs import is_pointer, pointer_message
@@ -37,6 +36,9 @@ _INTACT: Final[set[tuple[str, str, int, int]]] = set()
 """Parts whose bytes were compared with their digests: file system, path, size and time."""
 
 
+_CONNECT_SECONDS = 5.0
+_SILENT_SECONDS = 10.0  # of a request to S3 without an answer
+_ATTEMPTS = 3
 _OUTCOMES = frozenset(Outcome)
 _LARGEST_ADDRESS = 2**62
 _LATEST = 253_402_300_800 * 10**6  # microseconds from 1970 to the year 10000
@@ -63,23 +65,6 @@ class Rules:
     identity: Mapping[str, Any]
 
 
-@contextlib.contextmanager
-def storage_faults(location: str) -> Iterator[None]:
-    """Turn a failure of storage into a StorageError; that a file is missing passes."""
-    try:
-        yield
-    except FileNotFoundError:
-        raise
-    except OSError as error:
-        reason = shortened(error.strerror or error)
-        failure = StorageError(
-            f"the storage of {shortened(location)} does not answer as it should: {reason}."
-            " Nothing is known to be damaged; repeat the command when the storage can be reached"
-        )
-        failure.errno = error.errno
-        raise failure from error
-
-
 def filesystem_at(location: str) -> tuple[pafs.FileSystem, str]:
     """Return the file system of a location and the path in it."""
     if "://" not in location:
@@ -91,7 +76,25 @@ def filesystem_at(location: str) -> tuple[pafs.FileSystem, str]:
             f"storage {quoted(location)} is not a folder or a URI that pyarrow knows:"
             f" {shortened(error)}"
         ) from error
-    return filesystem, root.rstrip("/")
+    return _patient(filesystem), root.rstrip("/")
+
+
+def _patient(filesystem: pafs.FileSystem) -> pafs.FileSystem:
+    """Return a client of S3 that gives up after half a minute, and other file systems as they are.
+
+    The client of a URI repeats a request some thirty times, three seconds each.
+    """
+    if not isinstance(filesystem, pafs.S3FileSystem):
+        return filesystem
+    _, (options,) = filesystem.__reduce__()  # pickling keeps all options, those of the URI too
+    return pafs.S3FileSystem(
+        **{
+            **options,
+            "connect_timeout": _CONNECT_SECONDS,
+            "request_timeout": _SILENT_SECONDS,
+            "retry_strategy": pafs.AwsStandardS3RetryStrategy(max_attempts=_ATTEMPTS),
+        }
+    )
 
 
 def has_digest(part: str) -> bool:

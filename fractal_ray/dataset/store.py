@@ -28,8 +28,8 @@ from fractal_ray.dataset.rows import (
     failures_table,
     points_table,
 )
-from fractal_ray.errors import SweepError, reading
-from nanochat.errors import user_path
+from fractal_ray.errors import StorageError, SweepError, reading
+from nanochat.errors import shortened, user_path
 from nanochat.files.atomic import write_atomically
 from nanochat.files.file_systems import locked
 
@@ -204,7 +204,7 @@ class Store:
             If it is no text, or larger than any that is written.
         """
         path = f"{self.root}/{name}"
-        with part_files.storage_faults(self.location):
+        with _storage_faults(self.location):
             info = self.filesystem.get_file_info(path)
             if info.type != pafs.FileType.File:
                 return None
@@ -299,7 +299,7 @@ class Store:
     def _files(self, folder: str, *, recursive: bool = True) -> list[pafs.FileInfo]:
         place = f"{self.root}/{folder}"
         selector = pafs.FileSelector(place, allow_not_found=True, recursive=recursive)
-        with part_files.storage_faults(self.location):
+        with _storage_faults(self.location):
             return self.filesystem.get_file_info(selector)
 
     def listed(self, kind: str) -> list[pafs.FileInfo]:
@@ -365,3 +365,20 @@ def inside(location: str, name: str) -> str:
         return str((user_path(location, SweepError) / name).absolute())
     path, mark, query = location.partition("?")
     return f"{path.rstrip('/')}/{name}{mark}{query}"
+
+
+@contextlib.contextmanager
+def _storage_faults(location: str) -> Iterator[None]:
+    """Turn a failure of storage into a StorageError; that a file is missing passes."""
+    try:
+        yield
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        reason = shortened(error.strerror or error)
+        failure = StorageError(
+            f"the storage of {shortened(location)} does not answer as it should: {reason}."
+            " Nothing is known to be damaged; repeat the command when the storage can be reached"
+        )
+        failure.errno = error.errno
+        raise failure from error

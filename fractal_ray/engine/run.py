@@ -3,6 +3,7 @@
 import functools
 import platform
 import threading
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -24,6 +25,7 @@ from fractal_ray.planners.program import Program
 from fractal_ray.spec.planning import make_program
 from fractal_ray.spec.sweep_spec import SweepSpec
 from fractal_ray.workloads.base import StartChecked, Workload
+from nanochat.errors import Note
 
 NO_BUDGET: Final = Budget()
 _SILENT_SECONDS = 1.0
@@ -49,10 +51,11 @@ class RunOptions:
     num_cpus
         Logical CPUs of a cluster of our own.
     view, say
-        Called with the progress, and with one line before each slow step.
+        Called with the progress, and with one line before each slow step, which ends in "...", and
+        for each decision that the engine makes.
     skip_corrupt
         Rename parts that cannot be read to NAME.corrupt and run their points again, instead of
-        raising.
+        raising. A `Note` names them.
     keep_going
         Leave out points that fail with one error at every attempt, instead of ending the sweep.
     budget
@@ -107,7 +110,7 @@ def run_sweep(
         When the sweep cannot go on; all finished points are in the dataset.
     """
     if spec.workload.loading_note:
-        options.say(spec.workload.loading_note)
+        options.say(f"{spec.workload.loading_note} ...")
     prepared = workload.prepare()
     if compared_with is not None:
         check_fingerprint(Store(compared_with), prepared.fingerprint)
@@ -119,7 +122,7 @@ def run_sweep(
 
     def check_start() -> None:
         if isinstance(workload, StartChecked):
-            with _announced(options.say, spec.workload.start_note):
+            with _announced(options.say, f"{spec.workload.start_note} ..."):
                 # Checks of older runs are a part of their dataset.
                 workload.check_start(prepared.shared, new=not begun and compared_with is None)
 
@@ -127,7 +130,7 @@ def run_sweep(
         check_start()  # before the lease, which makes the folder
     with hold_lease(store) as claim:
         if options.skip_corrupt and (damaged := set_aside(store)):
-            options.say(set_aside_line(damaged))
+            warnings.warn(set_aside_line(damaged), Note, stacklevel=2)
         dispatcher_spec = _dispatcher_spec(
             spec,
             location,

@@ -18,6 +18,9 @@ from matplotlib.patches import Patch
 
 from fractal_ray.errors import SweepError
 from fractal_ray.figures.style import shared_style
+from nanochat.errors import user_path
+from nanochat.files.atomic import temporary_beside
+from nanochat.files.outputs import output_file, writing
 
 FORMATS: Final = {".png": {}, ".svg": {"Date": None}, ".pdf": {"CreationDate": None}}
 """Suffixes that `save` writes, each with the metadata to leave out, so equal figures give equal
@@ -58,7 +61,7 @@ def save(figure: Figure, path: str | os.PathLike[str], *, dpi: int = 150) -> Pat
     SweepError
         If the suffix is another, or the file cannot be written.
     """
-    target = Path(path)
+    target = user_path(os.fspath(path), SweepError)
     suffix = target.suffix.lower()
     if suffix not in FORMATS:
         raise SweepError(f"cannot write {target.name!r}: use one of {', '.join(FORMATS)}")
@@ -79,13 +82,13 @@ def whole_file(target: Path) -> Iterator[Path]:
     SweepError
         If the file cannot be written.
     """
-    part = target.with_name(f".{target.name}.{uuid.uuid4().hex}.part")
+    output_file(target, SweepError)
+    part = temporary_beside(target, f"{uuid.uuid4().hex}.part")
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        yield part
-        part.replace(target)
-    except OSError as error:
-        raise SweepError(f"cannot write {target}: {error}") from error
+        with writing(target, SweepError):
+            target.parent.mkdir(parents=True, exist_ok=True)
+            yield part
+            part.replace(target)
     finally:
         with contextlib.suppress(OSError):
             part.unlink(missing_ok=True)

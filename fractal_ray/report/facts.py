@@ -152,7 +152,7 @@ def _read(sweep: SweepData, header: dict[str, Any]) -> Facts:
         frames=tuple(_frame(sweep, number, table) for number in sweep.frames),
         listed={each["frame"]: each for each in read_frames(sweep)},
         frames_file=store.read_text(FILE) if _cut_by_hand(sweep) else None,
-        left_out=len(store.damaged_parts()) if sweep.skip_corrupt else 0,
+        left_out=len(sweep.damaged_parts()),
     )
 
 

@@ -1,15 +1,21 @@
 """Standard streams that survive their reader and their disk.
 
-After ``| head``, or on a full disk, only the printing ends.
+After ``| head``, or on a full disk, only the printing ends. A command whose standard output was
+lost on a full disk has exit code 1 (`fail_if_output_is_lost`).
 """
 
 import contextlib
 import io
 import os
 import sys
+from collections.abc import Iterator
 from typing import Any
 
 from nanochat.cli.escapes import EscapingStream
+
+_OUTPUT = 1
+_lost: set[int] = set()
+"""Descriptors whose text was lost, though it had a reader."""
 
 
 class _PipeFile(io.FileIO):
@@ -23,13 +29,14 @@ class _PipeFile(io.FileIO):
             os.dup2(nowhere, self.fileno())  # child processes and libraries write there, too
             os.close(nowhere)
             if not isinstance(error, BrokenPipeError):
+                _lost.add(self.fileno())
                 _report(self.fileno(), error)
             return super().write(data)
 
 
 def _report(descriptor: int, error: OSError) -> None:
     """Say on standard error, if that is possible, that a stream cannot be written."""
-    name = {1: "standard output", 2: "standard error"}.get(descriptor, "output")
+    name = {_OUTPUT: "standard output", 2: "standard error"}.get(descriptor, "output")
     line = f"note: {name} cannot be written ({error.strerror}); nothing more is printed there\n"
     with contextlib.suppress(OSError):  # both streams may be on the full disk
         os.write(2, line.encode(errors="replace"))
@@ -45,6 +52,28 @@ def survive_closed_pipes() -> None:
     sys.stderr = _surviving(sys.stderr)
     if isinstance(sys.stderr, EscapingStream):
         sys.stderr.bars = True
+
+
+@contextlib.contextmanager
+def fail_if_output_is_lost() -> Iterator[None]:
+    """Give a command that ends well exit code 1 if its standard output was lost on a full disk.
+
+    A reader that has gone (`| head`) has read all that it wanted.
+    """
+    try:
+        yield
+    except SystemExit as ended:
+        if ended.code in (0, None):
+            _check_output()
+        raise
+    _check_output()
+
+
+def _check_output() -> None:
+    with contextlib.suppress(OSError, ValueError):  # ValueError: a stream that was closed
+        sys.stdout.flush()
+    if _OUTPUT in _lost:
+        sys.exit(1)
 
 
 def _surviving(stream: Any) -> Any:

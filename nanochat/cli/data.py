@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from nanochat.cli.output_options import check_file, check_folder
+
 if TYPE_CHECKING:
     from nanochat.data.bad_rows import SkippedRows
 
@@ -40,7 +42,9 @@ def shards_command(
         list[int],
         typer.Option(help="Supervised tokens of each shard; several values.", show_default=False),
     ],
-    out_dir: Annotated[Path, typer.Option(help="Folder of the shards.", show_default=False)],
+    out_dir: Annotated[
+        Path, typer.Option(callback=check_folder, help="Folder of the shards.", show_default=False)
+    ],
     source: Annotated[
         str, typer.Option(help="Conversations: hf:owner/name[:config][@revision], file or folder.")
     ] = "hf:HuggingFaceTB/smol-smoltalk",
@@ -84,7 +88,10 @@ def shards_command(
 @app.command("docvqa")
 def docvqa_command(
     out_path: Annotated[
-        Path, typer.Option(help="File to write, .jsonl or .parquet.", show_default=False)
+        Path,
+        typer.Option(
+            callback=check_file, help="File to write, .jsonl or .parquet.", show_default=False
+        ),
     ],
     split: Annotated[str, typer.Option(help="Split of the source.")] = "train",
     source: Annotated[
@@ -165,7 +172,9 @@ def push_command(
 @app.command("fetch")
 def fetch_command(
     source: Annotated[str, typer.Argument(help="hf:owner/name[:config][@revision]")],
-    out_dir: Annotated[Path, typer.Option(help="Folder of the files.")] = Path("data"),
+    out_dir: Annotated[
+        Path, typer.Option(callback=check_folder, help="Folder of the files.")
+    ] = Path("data"),
     split: Annotated[
         list[str] | None,
         typer.Option(help="Fetch only this split; may be given again.  [default: all]"),

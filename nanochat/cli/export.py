@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from nanochat.cli.model_options import OUT_HELP, Stage, Step, Tag, claim_folder, write_nanochat
+from nanochat.cli.output_options import check_folder
 
 SOURCE_HELP = (
     "Model: a folder, preset:NAME, hf:owner/name[@revision], or wandb:entity/project/name:version."
@@ -22,7 +23,7 @@ class Format(StrEnum):
 
 def export_command(
     model: Annotated[str, typer.Option(help=SOURCE_HELP, show_default=False)],
-    out: Annotated[Path, typer.Option(help=OUT_HELP, show_default=False)],
+    out: Annotated[Path, typer.Option(callback=check_folder, help=OUT_HELP, show_default=False)],
     format: Annotated[Format, typer.Option(help="Whose format.")] = Format.transformers,
     step: Step = None,
     model_tag: Tag = None,
@@ -38,8 +39,10 @@ def export_command(
     if format is Format.nanochat:
         write_nanochat(out, checkpoint, tokenizer)
     else:
+        from nanochat.files.outputs import writing
         from nanochat.sharing.transformers_format import EXPORTED, export_transformers
 
         claim_folder(out, EXPORTED)
-        export_transformers(checkpoint, tokenizer, out)
+        with writing(out):
+            export_transformers(checkpoint, tokenizer, out)
     typer.echo(str(out))

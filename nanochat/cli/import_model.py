@@ -6,13 +6,14 @@ from typing import Annotated
 import typer
 
 from nanochat.cli.model_options import OUT_HELP, write_nanochat
+from nanochat.cli.output_options import check_folder
 
 
 def import_command(
     model: Annotated[
         Path, typer.Option(help="Folder in transformers' format.", show_default=False)
     ],
-    out: Annotated[Path, typer.Option(help=OUT_HELP, show_default=False)],
+    out: Annotated[Path, typer.Option(callback=check_folder, help=OUT_HELP, show_default=False)],
 ) -> None:
     """Write a model of transformers (NanoChatForCausalLM) as nanochat's; print the folder."""
     from nanochat.sharing.transformers_format import import_transformers

@@ -1,7 +1,7 @@
 """Command line of the model package; ``nanochat --help`` lists its commands.
 
-Exit codes: 0 done (a run that diverged is done), 2 bad input. Only typer is
-imported here and in `nanochat.cli`; each command imports what it needs.
+Exit codes: 0 done (a run that diverged is done), 1 a result could not be saved or printed, 2 bad
+input. Only typer is imported here and in `nanochat.cli`; each command imports what it needs.
 """
 
 import sys
@@ -12,7 +12,7 @@ import typer
 from typer.main import get_command
 
 from nanochat.cli.arguments import normalise
-from nanochat.cli.closed_pipe import survive_closed_pipes
+from nanochat.cli.closed_pipe import fail_if_output_is_lost, survive_closed_pipes
 from nanochat.cli.data import app as data_app
 from nanochat.cli.escapes import escaped
 from nanochat.cli.export import export_command
@@ -72,7 +72,8 @@ def main() -> None:
             " ".join(["nanochat", *sys.argv[1:2]]),
             ", or once for each GPU with CUDA_VISIBLE_DEVICES",
         )
-        command(normalise(sys.argv[1:], set(_flags(command)), _SEVERAL))
+        with fail_if_output_is_lost():
+            command(normalise(sys.argv[1:], set(_flags(command)), _SEVERAL))
     except NanochatError as error:
         typer.echo(escaped(f"error: {error}"), err=True)
         sys.exit(2)

@@ -34,16 +34,16 @@ Stage = Annotated[
 
 def write_nanochat(out: Path, checkpoint: "Checkpoint", tokenizer: "Tokenizer") -> None:
     """Write a model as nanochat publishes it, into a folder without other files."""
+    from nanochat.files.outputs import writing
     from nanochat.sharing.published import model_files, save_model_folder
 
     claim_folder(out, model_files(checkpoint.step))
-    save_model_folder(out, checkpoint, tokenizer, checkpoint.step, checkpoint.meta)
+    with writing(out):
+        save_model_folder(out, checkpoint, tokenizer, checkpoint.step, checkpoint.meta)
 
 
 def claim_folder(out: Path, names: Iterable[str]) -> None:
     """Refuse a folder that holds files other than those that will be written."""
-    if out.exists() and not out.is_dir():
-        raise NanochatError(f"--out {out} is a file; it must be a folder")
     held = {path.relative_to(out).as_posix() for path in out.rglob("*") if not path.is_dir()}
     others = sorted(held - set(names))
     if others:

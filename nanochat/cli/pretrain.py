@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from nanochat.cli.output_options import check_folder
+
 _PLAIN_EVERY = 50  # steps between two lines where there is no terminal for a bar
 
 
@@ -15,8 +17,9 @@ def pretrain_command(
     out: Annotated[
         Path | None,
         typer.Option(
+            callback=check_folder,
             help="Folder to make it in. Default: presets/ in $NANOCHAT_BASE_DIR, or in "
-            "~/.cache/nanochat, where `preset:NAME` finds it."
+            "~/.cache/nanochat, where `preset:NAME` finds it.",
         ),
     ] = None,
 ) -> None:

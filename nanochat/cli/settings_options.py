@@ -13,10 +13,11 @@ from typing import Annotated, Any
 
 import typer
 
+from nanochat.cli.output_options import check_folder
 from nanochat.finetune_run.settings import RECIPE_HELP, SETTING_HELP, SWEEP_SETTINGS, Settings
 from nanochat.train.recipe import DERIVED, Recipe
 
-Out = Annotated[Path, typer.Option(help="Folder for the result.")]
+Out = Annotated[Path, typer.Option(callback=check_folder, help="Folder for the result.")]
 
 _NAMES = {
     "model": ("--model", "--model-id"),

@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 
 from nanochat.errors import NanochatError
 from nanochat.files.atomic import write_atomically
+from nanochat.files.outputs import writing
 
 _TEXT = [("role", pa.string()), ("content", pa.string())]
 _PARTS = ("parts", pa.list_(pa.struct([("type", pa.string()), ("text", pa.string())])))
@@ -51,9 +52,10 @@ def write_table(path: Path, columns: Mapping[str, pa.Array], about: bytes | None
     table = pa.table(dict(columns))
     if about is not None:
         table = table.replace_schema_metadata({"nanochat": about})
-    write_atomically(
-        path, lambda file: pq.write_table(table, file, compression="zstd", row_group_size=_ROWS)
-    )
+    with writing(path):
+        write_atomically(
+            path, lambda file: pq.write_table(table, file, compression="zstd", row_group_size=_ROWS)
+        )
 
 
 def _encoded(message: Mapping[str, Any]) -> dict[str, Any]:

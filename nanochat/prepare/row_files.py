@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 from nanochat.errors import NanochatError
 from nanochat.files.atomic import write_atomically
+from nanochat.files.outputs import writing
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -17,7 +18,8 @@ _ROWS = 1024  # rows of a row group
 
 def write_jsonl(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
     """Write rows as lines of JSON; the file is there whole or not at all."""
-    write_atomically(path, lambda file: file.writelines(map(_line, rows)))
+    with writing(path):
+        write_atomically(path, lambda file: file.writelines(map(_line, rows)))
 
 
 def write_parquet(path: Path, rows: Iterable[Mapping[str, Any]], schema: "pa.Schema") -> None:
@@ -28,7 +30,8 @@ def write_parquet(path: Path, rows: Iterable[Mapping[str, Any]], schema: "pa.Sch
     NanochatError
         For text that is no Unicode (half a surrogate pair), which Parquet cannot hold.
     """
-    write_atomically(path, lambda file: _write_groups(file, iter(rows), schema))
+    with writing(path):
+        write_atomically(path, lambda file: _write_groups(file, iter(rows), schema))
 
 
 def _line(row: Mapping[str, Any]) -> bytes:

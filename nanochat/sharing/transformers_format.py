@@ -13,9 +13,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from nanochat.errors import NanochatError, first_line, missing_library, panics_as_errors, quoted
+from nanochat.errors import NanochatError, first_line, missing_library, quoted
 from nanochat.files.atomic import write_atomically
 from nanochat.files.git_lfs import refuse_pointer
+from nanochat.files.panics import panics_as_errors
 from nanochat.model.checkpoint import (
     VOCABULARY,
     Checkpoint,

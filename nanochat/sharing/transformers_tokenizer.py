@@ -9,9 +9,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from nanochat.errors import NanochatError, first_line, missing_library, panics_as_errors, shortened
+from nanochat.errors import NanochatError, first_line, missing_library, shortened
 from nanochat.files.atomic import write_atomically
 from nanochat.files.git_lfs import refuse_pointer
+from nanochat.files.panics import panics_as_errors
 from nanochat.tokenizer.tokenizer import Tokenizer
 
 BOS, END = "<|bos|>", "<|assistant_end|>"

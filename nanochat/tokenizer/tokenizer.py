@@ -17,10 +17,11 @@ from typing import Any, Self
 import rustbpe
 import tiktoken
 
-from nanochat.errors import NanochatError, first_line, panics_as_errors
+from nanochat.errors import NanochatError, first_line
 from nanochat.files.atomic import write_atomically
 from nanochat.files.digest import without_digest
 from nanochat.files.git_lfs import refuse_pointer
+from nanochat.files.panics import panics_as_errors
 from nanochat.files.pickle_limits import check_pickle
 from nanochat.tokenizer.conversation import render
 from nanochat.tokenizer.probe import LongestText, check_round_trip, describe_text
@@ -80,12 +81,13 @@ class Tokenizer:
         if lost:
             raise NanochatError(f"tokenizer: no token for the byte 0x{lost[0]:02x}")
         try:
-            self._encoding = tiktoken.Encoding(
-                "nanochat",
-                pat_str=pattern,
-                mergeable_ranks=self.ranks,
-                special_tokens=self.special,
-            )
+            with panics_as_errors(str):
+                self._encoding = tiktoken.Encoding(
+                    "nanochat",
+                    pat_str=pattern,
+                    mergeable_ranks=self.ranks,
+                    special_tokens=self.special,
+                )
         except Exception as error:  # a bad regular expression comes as a bare ValueError
             raise NanochatError(f"tokenizer: {first_line(error)}") from error
         check_round_trip(self.encode, self.decode)

@@ -17,7 +17,9 @@ from torch import Tensor
 
 from nanochat.data.conversations import Conversation, load_conversations
 from nanochat.errors import NanochatError
+from nanochat.files.atomic import temporary_beside
 from nanochat.files.base_dir import base_dir
+from nanochat.files.outputs import writing
 from nanochat.model.checkpoint import find_checkpoint, save_checkpoint
 from nanochat.model.gpt import GPT, GPTConfig
 from nanochat.model.torch_settings import isolated
@@ -64,11 +66,12 @@ def pretrain(preset: str, folder: Path | None = None, progress: Progress | None 
         return folder
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise NanochatError(f"{folder} exists and is no {preset} model of this version")
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    building = folder.with_name(f".{folder.name}.{uuid.uuid4().hex}.tmp")
+    building = temporary_beside(folder, f"{uuid.uuid4().hex}.tmp")
     try:
-        _build(building, preset, settings, key, conversations, progress)
-        _publish(building, folder, key)
+        with writing(folder):
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            _build(building, preset, settings, key, conversations, progress)
+            _publish(building, folder, key)
     finally:
         shutil.rmtree(building, ignore_errors=True)
     return folder

@@ -80,6 +80,8 @@ class Side:
         Reruns on this side's verification sheet: (check, share of labels that changed, verdict).
         The verdict is "more", "no more" or "fewer": the flips on this side's border compared with
         that share. Empty without a sheet.
+    parts_left_out
+        Number of damaged parts of this sweep whose rows no number counts.
     """
 
     name: str
@@ -91,6 +93,7 @@ class Side:
     yes_share: float | None
     flips: tuple[Share, Share, Share, Share]
     reruns: tuple[tuple[str, Share, str], ...]
+    parts_left_out: int = 0
 
 
 @dataclass(frozen=True)

@@ -205,6 +205,7 @@ def _side(
         yes_share=float((side_labels[both] == 1).mean()) if both.any() else None,
         flips=(flips[0], flips[1], flips[2], flips[3]),
         reruns=_reruns(data, flips[0]),
+        parts_left_out=len(data.sweep.damaged_parts()),
     )
 
 

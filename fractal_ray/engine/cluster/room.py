@@ -100,7 +100,7 @@ def slot_count(
             " --set resources.slots=1"
         )
     if own and slots > room:
-        say(f"starting {room} of {slots} slots, because this machine has room for {room}")
+        say(f"starting {room} of {slots} slots, because this machine has room for {room} ...")
         return room
     return slots
 

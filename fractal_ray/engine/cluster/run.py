@@ -47,7 +47,7 @@ def run_on_ray(
     address, num_cpus
         As in `fractal_ray.engine.cluster.start.cluster`.
     say
-        Called with one line before each slow step.
+        Called with one line before each slow step, and for each decision.
 
     Raises
     ------
@@ -57,7 +57,7 @@ def run_on_ray(
         When the sweep cannot go on; all finished points are in the dataset.
     """
     address = address_to_join(address)
-    say("starting Ray" if address is None else f"joining Ray at {address}")
+    say("starting Ray ..." if address is None else f"joining Ray at {address} ...")
     with cluster(address, num_cpus, say) as own:
         import ray
 
@@ -114,7 +114,7 @@ def _slot(
         )
 
     def probe() -> Footprint:
-        say("measuring two steps on one worker (resources.gpu: auto)")
+        say("measuring two steps on one worker (resources.gpu: auto) ...")
         return _probe(slot, workload, prepared, say)
 
     types = ",".join(f"accelerator_type:{kind}" for kind in sorted(accelerator_types(ray.nodes())))

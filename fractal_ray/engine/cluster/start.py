@@ -84,7 +84,7 @@ def cluster(
                     if folder is None:
                         _join(str(address))
                     else:
-                        say(f"starting workers on Ray at {_start(num_cpus, folder)}")
+                        say(f"starting workers on Ray at {_start(num_cpus, folder)} ...")
                 yield folder is not None
             finally:
                 ray.shutdown()

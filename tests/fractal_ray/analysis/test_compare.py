@@ -325,6 +325,8 @@ def test_parts_that_are_left_out_are_told(tmp_path: Path) -> None:
         compare(sweep, sweep)
     found = compare(*[Sweep(sweep.spec, skip_corrupt=True)] * 2)
     assert found.notes == tuple(f"parts of {s} cannot be read and are left out" for s in "AB")
+    assert [found.to_dict()[side]["parts_left_out"] for side in "ab"] == [1, 1]
+    assert compare(*[sweep_of(tmp_path, "b", points=9)] * 2).a.parts_left_out == 0
 
 
 def test_another_threshold_without_loss_curves_is_told(tmp_path: Path) -> None:

@@ -24,6 +24,7 @@ from fractal_ray.dataset.store import Store
 from fractal_ray.engine.progress import Progress
 from fractal_ray.errors import SweepError, SweepStoppedError
 from fractal_ray.sweep import Sweep
+from nanochat.errors import Note
 from tests.fractal_ray.sample_workloads import (
     Broken,
     Disc,
@@ -349,12 +350,13 @@ def test_skipping_a_corrupt_part_runs_its_points_again(
     part.write_bytes(part.read_bytes()[:200])
     with pytest.raises(SweepError, match=part.name):
         sweep.run("local")
-    data, lines = part.read_bytes(), []
-    progress = sweep.run("local", skip_corrupt=True, say=lines.append)
+    data = part.read_bytes()
+    with pytest.warns(Note) as notes:
+        progress = sweep.run("local", skip_corrupt=True)
     assert (progress.reused, progress.done) == (0, 81)
     aside = part.with_name(f"{part.name}.corrupt")
     assert aside.read_bytes() == data, "left for whoever wants to mend it"
-    (line,) = [line for line in lines if "set aside" in line]
+    (line,) = [str(note.message) for note in notes]
     assert line.startswith("1 damaged part set aside") and f"{part} (unknown rows)" in line
     assert contents(sweep.store().read()) == expected
 

@@ -64,7 +64,7 @@ def test_slots_without_room_start_only_where_nodes_can_join() -> None:
     assert slot_count(slot, 2, NODES, own=True, say=said.append) == 2
     assert said == []
     assert slot_count(slot, 5, NODES, own=True, say=said.append) == 2
-    assert said == ["starting 2 of 5 slots, because this machine has room for 2"]
+    assert said == ["starting 2 of 5 slots, because this machine has room for 2 ..."]
 
 
 def test_a_wait_says_what_is_missing_after_5_s_and_once_a_minute(

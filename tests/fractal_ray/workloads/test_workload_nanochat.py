@@ -213,7 +213,7 @@ def test_the_first_loss_is_announced_only_where_it_takes_long(
     spec = parse_spec(raw)
     options = RunOptions(engine="local", say=say, budget=Budget(points=1))
     engine_run.run_sweep(spec, str(tmp_path / "d"), Sweep(spec).workload(), options)
-    note = "computing the loss of the first batch on the CPU, to check the model"
+    note = "computing the loss of the first batch on the CPU, to check the model ..."
     assert (note in lines) == (seconds == 0.0)
 
 

@@ -121,8 +121,8 @@ def test_divergence_is_status_zero(run: Callable[..., Any]) -> None:
         (["--resolution", "8"], "a sweep: fractal-ray run sweeps/lr_tokens.yaml"),
         (["--init-lr-frac=0"], "init_lr_frac must be above 0 and at most 1, not 0.0"),
         (["--run", "a", "--wandb-tags", "x" * 65], "has 65 characters; W&B takes 64 at most"),
-        (["--out", "/dev/null"], "out /dev/null: no folder to write to (File exists)"),
-        (["--out", "/dev/null/sub"], "out /dev/null/sub: no folder to write to"),
+        (["--out", "/dev/null"], "cannot write /dev/null: /dev/null is not a folder"),
+        (["--out", "/dev/null/sub"], "cannot write /dev/null/sub: /dev/null is not a folder"),
     ],
 )
 def test_bad_input_is_one_line_and_code_two(

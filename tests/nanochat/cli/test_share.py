@@ -129,7 +129,10 @@ def test_a_folder_that_holds_something_else_is_left_alone(
         assert told == f"error: --out {out} holds notes.txt already; give a new or empty folder\n"
     assert [path.name for path in out.iterdir()] == ["notes.txt"]
     code, _, told = run("export", "--model", folder, "--out", out / "notes.txt")
-    assert (code, told) == (2, f"error: --out {out / 'notes.txt'} is a file; it must be a folder\n")
+    assert (code, told) == (
+        2,
+        f"error: cannot write {out / 'notes.txt'}: {out / 'notes.txt'} is not a folder\n",
+    )
     (out / "notes.txt").unlink()
     for _ in range(2):  # the same files from before are no obstacle
         assert run("export", "--model", folder, "--out", out)[0] == 0

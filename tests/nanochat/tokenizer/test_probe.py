@@ -2,6 +2,9 @@
 
 import base64
 import json
+import os
+import subprocess
+import sys
 import unicodedata
 from collections.abc import Callable
 from pathlib import Path
@@ -12,7 +15,8 @@ import tiktoken
 
 from nanochat.data.examples import tokenize_conversations
 from nanochat.data.nested_shards import write_shards
-from nanochat.errors import NanochatError, is_panic, panics_as_errors
+from nanochat.errors import NanochatError
+from nanochat.files.panics import is_panic, panics_as_errors
 from nanochat.prepare.docvqa import Limits, _make_all
 from nanochat.prepare.docvqa_rows import Page, Question
 from nanochat.sharing.transformers_tokenizer import export_tokenizer, import_tokenizer
@@ -39,9 +43,52 @@ def test_a_panic_is_an_error_that_names_the_text(tokenizer: Tokenizer) -> None:
     assert is_panic(caught.value.__cause__)
 
 
-def test_training_names_the_text_that_panics() -> None:
+def test_training_names_the_text_that_panics(capfd: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(NanochatError, match=r"^text 2, the longest of those read: a text of 1,200"):
         Tokenizer.train(["some text", SPACES, "more"], 265)
+    assert "panicked" not in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("backtrace", ["0", "1"])
+def test_rust_prints_no_panic_that_becomes_an_error(backtrace: str) -> None:
+    code = (
+        "import os, sys, threading; from nanochat.tokenizer.tokenizer import Tokenizer\n"
+        "from nanochat.errors import NanochatError\n"
+        "tokenizer = Tokenizer.train(['one two three', 'two four'] * 20, 275)\n"
+        "def encode():\n"
+        "    try: tokenizer.encode('a' + ' ' * 1_200_000 + 'b')\n"
+        "    except NanochatError: sys.stderr.write('one line\\n')\n"
+        "threads = [threading.Thread(target=encode) for _ in range(3)]\n"
+        "[each.start() for each in threads]; [each.join() for each in threads]; encode()\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, "RUST_BACKTRACE": backtrace},
+        stderr=subprocess.PIPE,
+        text=True,
+        timeout=60,
+    )
+    assert done.stderr == "one line\n" * 4
+
+
+def test_other_lines_on_standard_error_stay(capfd: pytest.CaptureFixture[str]) -> None:
+    panic = "\nthread '<unnamed>' (7) panicked at src/lib.rs:9:2:\nbad text\nof two lines\n"
+
+    class PanicException(BaseException):
+        """Class with the name and the module of a panic."""
+
+    PanicException.__module__ = "pyo3_runtime"
+    texts = ["before\n", panic, "note: run with `RUST_BACKTRACE=1` to see it\n", "after\n"]
+    with pytest.raises(NanochatError, match=r"^bad text$"), panics_as_errors(str):
+        with panics_as_errors(str):
+            os.write(2, b"inner\n")
+        for text in texts:
+            os.write(2, text.encode())
+        raise PanicException("bad text\nof two lines")
+    assert capfd.readouterr().err == "inner\nbefore\nafter\n"
+    with panics_as_errors(str):
+        os.write(2, panic.encode())
+    assert capfd.readouterr().err == panic, "no error has told of it"
 
 
 def test_the_row_of_a_panic_is_named(tokenizer: Tokenizer, tmp_path: Path) -> None:
