@@ -227,7 +227,8 @@ class Sweep(SweepData):
         """All runs, one row a point, in the order of frames, levels and addresses.
 
         The columns are those of docs/storage.md but `tail_loss`. `outcome` and `ratio` are under
-        the spec's label as it is now, and `label` (bool) is what its boundary makes of them.
+        the spec's label as it is now; `label` (bool, None where it is open) is what its boundary
+        makes of them, and `detail` has the parts of `not_improved`.
         """
         from fractal_ray.figures.notebook import points_of
 

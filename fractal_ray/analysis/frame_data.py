@@ -2,9 +2,8 @@
 
 A grid is measured at every node. A refined lattice is measured near its border only. A node that
 was not run has the label of the cell that it lies in (`planners/inferred_labels.py`), and is marked
-as inferred. A refinement follows the border of one label, "trainable" or "stable". The other label
-of an inferred node, and so its outcome, may be unknown: the node then has a code that stands for
-two outcomes.
+as inferred. A refinement follows the border of one label. The other labels of an inferred node, and
+so its outcome, may be unknown: the node then has a code that stands for two outcomes.
 """
 
 from dataclasses import dataclass, replace
@@ -21,9 +20,12 @@ from fractal_ray.dimension.recommend import Data
 from fractal_ray.dimension.result import Estimate
 from fractal_ray.plane.axes import Frame
 from fractal_ray.plane.boundary import (
+    BOUNDARIES,
+    BROKEN,
     NOT_DIVERGED,
     NOT_TRAINED,
     OUTCOME_CODES,
+    UNBROKEN,
     UNKNOWN,
     Raster,
     labels,
@@ -33,13 +35,19 @@ from fractal_ray.planners.inferred_labels import infer_labels
 from fractal_ray.planners.refine import RefinePlanner
 from fractal_ray.spec.frames import SweepFrame
 
-# labels "trainable" and "stable" -> code of the outcome, or of two outcomes where one label is open
+# labels "trainable", "stable" and "broken" -> code of the outcome, or of two outcomes where a label
+# is open
 _IMPLIED: Final = {
-    (1, 1): OUTCOME_CODES[Outcome.TRAINED],
-    (0, 1): OUTCOME_CODES[Outcome.NOT_IMPROVED],
-    (0, 0): OUTCOME_CODES[Outcome.DIVERGED],
-    (0, UNKNOWN): NOT_TRAINED,
-    (UNKNOWN, 1): NOT_DIVERGED,
+    (0, 1, 1): OUTCOME_CODES[Outcome.TOO_SLOW],
+    (0, 1, 0): OUTCOME_CODES[Outcome.DEGRADED],
+    (0, 1, UNKNOWN): OUTCOME_CODES[Outcome.NOT_IMPROVED],
+    (0, UNKNOWN, 0): BROKEN,
+    (0, UNKNOWN, UNKNOWN): NOT_TRAINED,
+    (UNKNOWN, 1, 1): UNBROKEN,
+    (UNKNOWN, 1, 0): OUTCOME_CODES[Outcome.DEGRADED],
+    (UNKNOWN, 1, UNKNOWN): NOT_DIVERGED,
+    **{(1, 1, each): OUTCOME_CODES[Outcome.TRAINED] for each in (0, 1, UNKNOWN)},
+    **{(0, 0, each): OUTCOME_CODES[Outcome.DIVERGED] for each in (0, 1, UNKNOWN)},
 }
 
 
@@ -121,9 +129,10 @@ def fill_frame(
         Rows of `failures/`. Points that were given up and have no row in `table` stay unknown, and
         so do the nodes around them whose label depends on these points alone.
     """
-    spec, frame, level = sweep.spec, lattice.frame, lattice.level
-    row_outcomes = outcomes(table, spec.label.criterion)
-    replayed = replay(spec, lattice, answers_of(table, row_outcomes, failures))
+    spec, frame, level, rule = sweep.spec, lattice.frame, lattice.level, sweep.rule
+    row_outcomes = outcomes(table, rule)
+    told = [rule.told(each) for each in row_outcomes]
+    replayed = replay(spec, lattice, answers_of(table, told, failures))
     cells_x, cells_y = frame.cells_x << level, frame.cells_y << level
     raster = _raster_of(frame, cells_x, cells_y, table, row_outcomes)
     if level:
@@ -185,15 +194,14 @@ def _infer(
         outcome=np.where(planned, raster.outcome, UNKNOWN).astype(np.int8),
         loss=np.where(planned, raster.loss, np.nan),
     )
-    trainable, stable = (
-        _filled(raster, frame, level, each, planned) for each in ("trainable", "stable")
-    )
+    filled = {each: _filled(raster, frame, level, each, planned) for each in BOUNDARIES}
     # A node whose refined label is unknown stays unknown: the frame is not finished there.
-    known = (trainable if boundary == "trainable" else stable) != UNKNOWN
-    inferred = known & ~raster.known
+    inferred = (filled[boundary] != UNKNOWN) & ~raster.known
     outcome = raster.outcome.copy()
+    codes = np.stack([filled[each] for each in ("trainable", "stable", "broken")])
     for implied, code in _IMPLIED.items():
-        outcome[inferred & (trainable == implied[0]) & (stable == implied[1])] = code
+        matches = (codes == np.array(implied, dtype=np.int8)[:, None, None]).all(axis=0)
+        outcome[inferred & matches] = code
     return replace(raster, outcome=outcome, inferred=inferred)
 
 

@@ -22,7 +22,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from fractal_ray.analysis.frame_data import read_frame
-from fractal_ray.analysis.sweep_data import SweepData, with_probes_of_dataset
+from fractal_ray.analysis.sweep_data import SweepData, with_settings_of_dataset
 from fractal_ray.dataset.frames_file import FILE, to_bytes
 from fractal_ray.dataset.header import write_header
 from fractal_ray.dataset.store import inside
@@ -102,7 +102,7 @@ def begin_rectangle(
     zoom = _zoom_to(cut_frame, root, spec.label.model_dump())
     storage = storage or sweep.location.rpartition("/")[0]
     new_spec = _spec_with(spec, stage_count, zoom, levels, storage, name)
-    new_spec = with_probes_of_dataset(new_spec, inside(storage, new_spec.name))
+    new_spec = with_settings_of_dataset(new_spec, inside(storage, new_spec.name))
     other = SweepData(new_spec, inside(storage, new_spec.name))
     header = other.header()
     if header is None:

@@ -8,7 +8,7 @@ sweep.
 
 import functools
 import hashlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -154,7 +154,7 @@ def best(by_data: Mapping[Data, Estimate]) -> Data | None:
     return recommended(valued or list(by_data)).data if by_data else None
 
 
-def answers_of(table: pa.Table, outcomes: Sequence[Outcome], failures: pa.Table) -> Answers:
+def answers_of(table: pa.Table, outcomes: Iterable[Outcome | None], failures: pa.Table) -> Answers:
     """Return the function that answers planners from rows of a dataset.
 
     Parameters
@@ -162,7 +162,7 @@ def answers_of(table: pa.Table, outcomes: Sequence[Outcome], failures: pa.Table)
     table
         Rows of `points/` with `x` and `y`.
     outcomes
-        The outcome of each row, under any criterion.
+        The outcome of each row as planners are told it (`LabelRule.told`).
     failures
         Rows of `failures/`; a point that has only failures is a failed point.
     """

@@ -22,7 +22,8 @@ from fractal_ray.dataset.relabel import outcomes
 from fractal_ray.dimension.result import Estimate
 from fractal_ray.errors import SweepError
 from fractal_ray.plane.boundary import boundary_cells
-from fractal_ray.plane.outcome import Criterion, Outcome
+from fractal_ray.plane.label_rule import LabelRule
+from fractal_ray.plane.outcome import Outcome
 from fractal_ray.planners.inferred_labels import labels_of
 from nanochat.errors import quoted
 
@@ -129,8 +130,8 @@ def against_steps(
     window = sweep.spec.label.window
     if not steps:
         steps = sorted({max(window, longest >> k) for k in range(16)})
-    criterion = sweep.spec.label.criterion
-    cut = [(float(count), _shortened(table, criterion, count)) for count in steps]
+    rule = sweep.rule
+    cut = [(float(count), _shortened(table, rule, count)) for count in steps]
     return _relabelled(sweep, frame, table, cut, force=force)
 
 
@@ -162,20 +163,25 @@ def against_threshold(
     label = sweep.spec.label
     if not thresholds:
         thresholds = [label.threshold * (1 + 0.05 * k) for k in range(-6, 7)]
+    rule, criterion = sweep.rule, label.criterion
     relabelled = [
-        (threshold, outcomes(table, replace(label.criterion, threshold=threshold)))
-        for threshold in thresholds
+        (at, outcomes(table, replace(rule, criterion=replace(criterion, threshold=at))))
+        for at in thresholds
     ]
     return _relabelled(sweep, frame, table, relabelled, force=force)
 
 
-def _shortened(table: pa.Table, criterion: Criterion, steps: int) -> list[Outcome]:
+def _shortened(table: pa.Table, rule: LabelRule, steps: int) -> list[Outcome]:
     """Return the outcomes of all runs if each had stopped after `steps` steps."""
-    losses = table.column("losses").to_pylist()
-    diverged = table.column("diverged_step").to_pylist()
+    columns = (table.column(name).to_pylist() for name in ("losses", "diverged_step", "x", "y"))
     return [
-        criterion.outcome(np.array(curve[:steps]), at if at is not None and at < steps else None)
-        for curve, at in zip(losses, diverged, strict=True)
+        rule.outcome(
+            Outcome.DIVERGED if at is not None and at < steps else Outcome.NOT_IMPROVED,
+            np.array(curve[:steps], dtype=np.float32),
+            x,
+            y,
+        )
+        for curve, at, x, y in zip(*columns, strict=True)
     ]
 
 
@@ -210,10 +216,10 @@ def _relabelled(
     if not force:
         _check_sheet(read_frame(sweep, number, table=table))
     failures = sweep.store().read_failures(skip_corrupt=True)
-    label = label_of(sweep)
+    label, rule = label_of(sweep), sweep.rule
     entries = []
     for at, under in relabelled:
-        replayed = replay(sweep.spec, lattice, answers_of(table, under, failures))
+        replayed = replay(sweep.spec, lattice, answers_of(table, map(rule.told, under), failures))
         if replayed is None:
             raise SweepError(f"frame {number} of {sweep.location} is not finished")
         labels = labels_of(replayed.field, label)[0]

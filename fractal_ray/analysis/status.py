@@ -5,7 +5,7 @@ import hashlib
 import json
 import math
 from collections import Counter
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 import numpy as np
@@ -15,15 +15,16 @@ from numpy.typing import NDArray
 
 from fractal_ray.analysis.replay import answers_of, is_answered
 from fractal_ray.analysis.sweep_data import SweepData
+from fractal_ray.dataset.baseline_file import BASELINE
 from fractal_ray.dataset.failures import signature
 from fractal_ray.dataset.frames_file import FILE as ZOOMS
 from fractal_ray.dataset.frames_file import read_zooms
 from fractal_ray.dataset.parts import has_digest
-from fractal_ray.dataset.relabel import outcomes
+from fractal_ray.dataset.relabel import RULE_COLUMNS, outcomes
 from fractal_ray.dataset.secrets import without_keys
 from fractal_ray.dataset.store import Store
 from fractal_ray.plane.axes import is_bisection
-from fractal_ray.plane.outcome import Outcome
+from fractal_ray.plane.outcome import Outcome, counts_text, split_counts, stored_counts
 from fractal_ray.spec.cost import estimate_cost
 from fractal_ray.spec.planning import make_program
 from fractal_ray.spec.stages import StageSpec
@@ -68,6 +69,7 @@ class Status:
     bisection_points: int = 0
     parts_without_digest: int = 0
     parts_left_out: int = 0
+    not_improved: dict[str, int] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain data for JSON."""
@@ -75,7 +77,7 @@ class Status:
 
     def lines(self) -> list[str]:
         """Return the counts as lines of text."""
-        counts = ", ".join(f"{n} {name}" for name, n in self.outcomes.items())
+        counts = counts_text(self.outcomes, self.not_improved)
         tokens = f", {self.tokens_seen:,} supervised tokens" if self.tokens_seen else ""
         lines = [
             f"{self.name}: {self._points()} ({counts})",
@@ -134,12 +136,13 @@ def read_status(sweep: SweepData) -> Status:
 
 
 def _key(sweep: SweepData, store: Store) -> str:
-    """Return a hash of all inputs of the counts: the parts, the spec, and the zoomed frames.
+    """Return a hash of all inputs of the counts: the parts, the spec, zooms, and baseline.
 
     The names of the counts are part of it, because an older version had fewer of them.
     """
-    facts = [store.state(), sweep.location, sweep.spec.model_dump_json(), store.read_text(ZOOMS)]
-    facts += [field.name for field in fields(Status)]
+    facts = [store.state(), sweep.location, sweep.spec.model_dump_json()]
+    facts += [store.read_text(name) for name in (ZOOMS, BASELINE)]
+    facts += [each.name for each in fields(Status)]
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
 
 
@@ -153,20 +156,11 @@ def _stored_status(store: Store, key: str, location: str) -> Status | None:
 
 
 def _count(sweep: SweepData, store: Store) -> Status:
-    columns = [
-        "x",
-        "y",
-        "outcome",
-        "losses",
-        "diverged_step",
-        "seconds",
-        "tokens_seen",
-        "created_at",
-        "stage",
-    ]
+    columns = [*RULE_COLUMNS, "seconds", "tokens_seen", "created_at", "stage"]
     table = store.read(columns, skip_corrupt=sweep.skip_corrupt)
     failures = store.read_failures(skip_corrupt=sweep.skip_corrupt)
-    row_outcomes = outcomes(table, sweep.spec.label.criterion)
+    rule = sweep.rule
+    row_outcomes = outcomes(table, rule)
     counts = Counter(row_outcomes)
     n_planned = int(_rows_on_lattices(sweep, table).sum())
     refined = any(stage.grid is None for stage in sweep.spec.stages)
@@ -178,13 +172,14 @@ def _count(sweep: SweepData, store: Store) -> Status:
         points=n_planned,
         planned=planned,
         others=table.num_rows - n_planned,
-        outcomes={outcome.value: counts[outcome] for outcome in Outcome},
+        outcomes=stored_counts(counts),
+        not_improved=split_counts(counts),
         failures=failures.num_rows,
         seconds=float(np.sum(table.column("seconds").to_numpy())),
         tokens_seen=int(np.sum(table.column("tokens_seen").to_numpy())),
         parts=store.part_count(),
         last_written=last.isoformat(timespec="seconds") if last else None,
-        finished=_is_finished(sweep, table, row_outcomes, failures),
+        finished=_is_finished(sweep, table, list(map(rule.told, row_outcomes)), failures),
         bisection_points=sum(map(is_bisection, table.column("stage").to_pylist())),
         parts_without_digest=sum(not has_digest(part) for part in store.parts("points")),
         parts_left_out=len(sweep.damaged_parts()),
@@ -192,12 +187,12 @@ def _count(sweep: SweepData, store: Store) -> Status:
 
 
 def _is_finished(
-    sweep: SweepData, table: pa.Table, row_outcomes: list[Outcome], failures: pa.Table
+    sweep: SweepData, table: pa.Table, told: list[Outcome | None], failures: pa.Table
 ) -> bool:
     """Return True if every point that the stages request was run or given up."""
     given_up = failures.filter(failures.column("gave_up"))
     program = make_program(sweep.spec, read_zooms(sweep.store()))
-    return is_answered(program, answers_of(table, row_outcomes, given_up))
+    return is_answered(program, answers_of(table, told, given_up))
 
 
 def _rows_on_lattices(sweep: SweepData, table: pa.Table) -> NDArray[np.bool_]:

@@ -3,7 +3,7 @@
 import math
 import shlex
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Final
 
@@ -24,7 +24,8 @@ from fractal_ray.dimension.result import Estimate
 from fractal_ray.errors import SweepError
 from fractal_ray.plane.axes import stage_of
 from fractal_ray.plane.boundary import UNKNOWN, Raster, boundary_cells, labels
-from fractal_ray.plane.outcome import Outcome
+from fractal_ray.plane.label_rule import STAND_IN_RISE, LabelRule
+from fractal_ray.plane.outcome import SPLIT, Outcome, counts_text, split_counts, stored_counts
 from fractal_ray.plane.zoom import Zoom
 from fractal_ray.spec.sweep_spec import SweepSpec
 
@@ -60,6 +61,7 @@ class Analysis:
     boundary: str
     points: int
     outcomes: dict[str, int]
+    not_improved: dict[str, int]
     nodes: int
     measured_nodes: int
     unknown_nodes: int
@@ -86,7 +88,7 @@ class Analysis:
 
     def lines(self) -> list[str]:
         """Return the summary as lines of text."""
-        counts = ", ".join(f"{n} {name}" for name, n in self.outcomes.items())
+        counts = counts_text(self.outcomes, self.not_improved)
         lines = [
             f"{self.name}: {self.points} points ({counts})",
             *([f"of these, frame {self.frame}:"] if self.frame else []),
@@ -188,7 +190,8 @@ def analyze_frame(
     spec = sweep.spec
     yes = labels(raster, spec.label.boundary)
     cells = boundary_cells(yes)
-    counts = Counter(outcomes(data.table, spec.label.criterion))
+    rule = sweep.rule
+    counts = Counter(outcomes(data.table, rule))
     known = int(raster.known.sum())
     sheet = read_sheet(data)
     dimension = None if sheet is None else sheet["dimension"]
@@ -202,7 +205,8 @@ def analyze_frame(
         frame=lattice.frame.id,
         boundary=spec.label.boundary,
         points=data.table.num_rows,
-        outcomes={outcome.value: counts[outcome] for outcome in Outcome},
+        outcomes=stored_counts(counts),
+        not_improved=split_counts(counts),
         nodes=raster.outcome.size,
         measured_nodes=int(raster.measured.sum()),
         unknown_nodes=raster.outcome.size - known,
@@ -218,6 +222,7 @@ def analyze_frame(
         published=_published(sweep, published, yes),
         warnings=(
             *notes_on_zooms(spec, read_zooms(sweep.store())),
+            *notes_on_baseline(rule, counts),
             *sweep.left_out(),
         ),
         audit=data.replayed.audit if data.replayed else None,
@@ -243,6 +248,18 @@ def _how_to_verify(sweep: SweepData) -> tuple[str, ...]:
     return (f"no dimension is given without a verification sheet; make one: {command}",)
 
 
+def notes_on_baseline(rule: LabelRule, counts: Mapping[Outcome, int]) -> list[str]:
+    """Return a note where the first loss stands in for the untouched model."""
+    if rule.source != "stand-in" or not any(counts.get(part) for part in SPLIT):
+        return []
+    rise = max(rule.criterion.rise, STAND_IN_RISE)
+    note = (
+        "too_slow and degraded are judged by the first loss of each run, with a rise of"
+        f" {rise:g}, because the untouched model has not been evaluated"
+    )
+    return [note]
+
+
 def notes_on_zooms(spec: SweepSpec, zooms: Sequence[Zoom]) -> list[str]:
     """Return notes on zooms with fewer frames than planned, or frames chosen by another label."""
     notes = []
@@ -256,7 +273,8 @@ def notes_on_zooms(spec: SweepSpec, zooms: Sequence[Zoom]) -> list[str]:
                 " where it finds no border, or no room for another window"
             )
     label = spec.label.model_dump()
-    others = [zoom for zoom in zooms if dict(zoom.label) != label]
+    # Zooms of older versions do not name all rules.
+    others = [zoom for zoom in zooms if {**label, **zoom.label} != label]
     if others:
         was = others[0].label
         changes = ", ".join(

@@ -12,12 +12,14 @@ from typing import Any, Self
 
 import pyarrow as pa
 
+from fractal_ray.dataset.baseline_file import read_baseline
 from fractal_ray.dataset.frames_file import read_zooms
 from fractal_ray.dataset.header import HEADER, read_header
 from fractal_ray.dataset.store import Store, inside
 from fractal_ray.errors import SweepError
 from fractal_ray.plane.axes import stage_of
 from fractal_ray.plane.boundary import is_yes
+from fractal_ray.plane.label_rule import LabelRule
 from fractal_ray.spec.frames import SweepFrame, sweep_frames
 from fractal_ray.spec.nearby import no_sweep_in
 from fractal_ray.spec.sweep_spec import SweepSpec
@@ -68,7 +70,7 @@ class SweepData:
         if not remote and not user_path(path, SweepError).is_dir():
             spec = load_spec(path, overrides)
             location = inside(spec.storage, spec.name)
-            spec = with_probes_of_dataset(spec, location)
+            spec = with_settings_of_dataset(spec, location)
             return cls(spec, location=location, skip_corrupt=skip_corrupt, opened_with=opened_with)
         if any(override.startswith("storage=") for override in overrides):
             raise SweepError(f"{path} is a dataset's folder; --storage goes with a spec's YAML")
@@ -107,6 +109,11 @@ class SweepData:
                 ["--storage", str(parse_yaml(value))] if key == "storage" else ["--set", setting]
             )
         return shlex.join(words)
+
+    @property
+    def rule(self) -> LabelRule:
+        """Return the rule that labels the rows, with the losses of the untouched model if known."""
+        return self.spec.label_rule(read_baseline(self.store()))
 
     def table(self) -> pa.Table:
         """Read all evaluations, one row per point (docs/storage.md lists the columns)."""
@@ -174,20 +181,24 @@ class SweepData:
         return self.spec.model_copy(update={"workload": workload})
 
 
-def with_probes_of_dataset(spec: SweepSpec, location: str) -> SweepSpec:
-    """Return the spec with the probes of the dataset's refinements where it names none.
+def with_settings_of_dataset(spec: SweepSpec, location: str) -> SweepSpec:
+    """Return the spec with settings of its dataset where the spec names none.
 
-    A dataset that was begun without probes thus keeps its points, and its audit has no upper end.
+    These are the probes of refinements, and the border: a dataset that was begun when they had
+    other defaults thus keeps its points.
     """
     unnamed = [
         index
         for index, stage in enumerate(spec.stages)
         if stage.refine is not None and stage.refine.probes is None
     ]
-    header = read_header(Store(location)) if unnamed else None
+    border = "boundary" not in spec.label.model_fields_set
+    header = read_header(Store(location)) if unnamed or border else None
     if header is None:
         return spec
-    begun = header["spec"].get("stages") or []
+    label, begun = spec.label, header["spec"].get("stages") or []
+    if border and (boundary := header["spec"]["label"]["boundary"]) != label.boundary:
+        label = label.model_copy(update={"boundary": boundary})
     stages = list(spec.stages)
     for index in unnamed:
         stage = begun[index] if index < len(begun) else {}
@@ -195,7 +206,7 @@ def with_probes_of_dataset(spec: SweepSpec, location: str) -> SweepSpec:
         if refine is not None and theirs is not None and theirs["probes"] is not None:
             refine = refine.model_copy(update={"probes": theirs["probes"]})
             stages[index] = stages[index].model_copy(update={"refine": refine})
-    return spec.model_copy(update={"stages": tuple(stages)})
+    return spec.model_copy(update={"stages": tuple(stages), "label": label})
 
 
 def label_of(sweep: SweepData) -> functools.partial[bool]:

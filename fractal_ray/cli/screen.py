@@ -14,7 +14,7 @@ from rich.text import Text
 
 from fractal_ray.engine.progress import Progress
 from fractal_ray.plane.boundary import OUTCOME_CODES
-from fractal_ray.plane.outcome import Outcome
+from fractal_ray.plane.outcome import Outcome, counts_text
 from fractal_ray.plane.palette import OUTCOME_COLORS
 from nanochat.cli.escapes import escaped
 
@@ -35,7 +35,7 @@ def duration(seconds: float | None) -> str:
 
 def one_line(progress: Progress) -> str:
     """Format the state of a sweep as one line, for logs."""
-    counts = ", ".join(f"{n} {name}" for name, n in progress.outcomes.items())
+    counts = counts_text(progress.outcomes, progress.not_improved)
     line = (
         f"{progress.done}/{progress.total} points ({counts}), {beside(progress)}"
         f"{progress.failures} failures, {progress.rate:.2f} points/s,"

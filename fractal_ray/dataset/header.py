@@ -24,7 +24,8 @@ def read_header(store: Store) -> dict[str, Any] | None:
     """Return the content of `sweep.json` (docs/storage.md); None without the file.
 
     A refinement without the key ``probes`` has none: it was begun before there were probes, and
-    goes on with the points that it began with. The default is written as null.
+    goes on with the points that it began with. The default is written as null. A label without the
+    key ``boundary`` is that of `trainable`, the one border that there was.
 
     Raises
     ------
@@ -40,6 +41,7 @@ def read_header(store: Store) -> dict[str, Any] | None:
         _check(header)
     for refine in _refinements(header):
         refine.setdefault("probes", 0)
+    header["spec"].setdefault("label", {}).setdefault("boundary", "trainable")
     return header
 
 

@@ -13,6 +13,7 @@ import pyarrow as pa
 
 from fractal_ray.dataset import frames_file as frame_file
 from fractal_ray.dataset.driver_lease import LeaseLostError
+from fractal_ray.dataset.relabel import RULE_COLUMNS
 from fractal_ray.dataset.rows import Evaluation, Failure, Origin
 from fractal_ray.dataset.store import Store
 from fractal_ray.engine.base import FailureKind, NoTile, Place, RunFailure, Tile, TileResult
@@ -53,7 +54,7 @@ class Dispatcher:
         self._program = spec.program(zooms)
         self._seed = int(spec.recipe.get("seed", 0))
         rows = store.read(
-            ["point_id", "stage", "outcome", "losses", "diverged_step", "seconds", "device"],
+            ["point_id", "stage", *RULE_COLUMNS, "seconds", "device"],
             skip_corrupt=spec.skip_corrupt,
         )
         devices = rows.column("device").unique().to_pylist()
@@ -238,6 +239,7 @@ class Dispatcher:
             reused=tally.reused,
             running=self._queue.running,
             outcomes=tally.outcomes(),
+            not_improved=tally.not_improved(),
             failures=tally.failures,
             gave_up=tally.gave_up,
             slots=len(self._workers.leases),

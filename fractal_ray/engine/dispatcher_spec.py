@@ -7,7 +7,7 @@ from typing import Any
 from fractal_ray.dataset.driver_lease import Claim
 from fractal_ray.engine.budget import Budget
 from fractal_ray.plane.identity import Setting
-from fractal_ray.plane.outcome import Criterion
+from fractal_ray.plane.label_rule import LabelRule
 from fractal_ray.plane.zoom import Zoom
 from fractal_ray.planners.program import Program
 
@@ -27,7 +27,7 @@ class DispatcherSpec:
     recipe: dict[str, Setting]
     x_param: str
     y_param: str
-    criterion: Criterion
+    rule: LabelRule
     points_per_tile: int | None = None
     """Number of points in a tile; None: by measured time."""
     together: int = 1

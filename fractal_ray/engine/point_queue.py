@@ -26,19 +26,19 @@ class PointQueue:
     Parameters
     ----------
     spec
-        Identity, criterion and budget of the sweep.
+        Identity, label rule and budget of the sweep.
     program
         The planner.
     rows
-        Rows of the dataset with columns point_id, stage, outcome, losses, diverged_step and
-        seconds.
+        Rows of the dataset with columns point_id, stage, seconds and `RULE_COLUMNS`.
     """
 
     def __init__(self, spec: DispatcherSpec, program: Program, rows: pa.Table) -> None:
         self._budget = spec.budget
         self._program = program
+        self._rule = spec.rule
         self._identity = PointIdentity(spec.fingerprint, spec.recipe, spec.x_param, spec.y_param)
-        self._outcomes: dict[str, Outcome] = outcomes_by_id(rows, spec.criterion)
+        self._outcomes: dict[str, Outcome] = outcomes_by_id(rows, spec.rule)
         self._training_seconds = float(np.sum(rows.column("seconds").to_numpy()))
         self._pending: dict[str, PendingPoint] = {}
         self._held: deque[PendingPoint] = deque()  # the budget has no room for them
@@ -104,11 +104,15 @@ class PointQueue:
 
     def succeed(self, pending: PendingPoint, record: RunRecord) -> None:
         """Remember a finished run and answer the planner."""
+        point = pending.point
+        outcome = self._rule.outcome(
+            record.outcome, record.losses, point.x, point.y, record.val_loss
+        )
         self._training_seconds += record.seconds
         del self._pending[pending.id]
-        self._outcomes[pending.id] = record.outcome
-        self.tally.add_run(pending.id, pending.stage, record.outcome)
-        self._answer(pending.id, [pending.point, *pending.aliases], record.outcome)
+        self._outcomes[pending.id] = outcome
+        self.tally.add_run(pending.id, pending.stage, outcome)
+        self._answer(pending.id, [point, *pending.aliases], outcome)
 
     def give_up(self, pending: PendingPoint) -> None:
         """Answer the planner that a point has no outcome."""
@@ -153,6 +157,7 @@ class PointQueue:
     def _answer(self, point_id: str, points: list[Point], outcome: Outcome) -> None:
         # Read before the answer, which may end the stage.
         stage, frames = self._program.stage, self._program.frames
-        self._program.tell([(point, outcome) for point in points])
+        told = self._rule.told(outcome)
+        self._program.tell([(point, told) for point in points])
         for point in points:
             self.tally.answer(point_id, stage, frames, point, outcome)

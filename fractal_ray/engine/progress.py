@@ -33,6 +33,8 @@ class Progress:
     """Runs that were made to find a point of the border; they are part of `done`."""
     spent: str = ""
     """The budget that has stopped the sweep."""
+    not_improved: dict[str, int] = field(default_factory=dict)
+    """Parts of the outcome `not_improved` (`plane/outcome.py`)."""
     error: str | None = None
     """Reason why the sweep cannot go on, with the whole traceback."""
 

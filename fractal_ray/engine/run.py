@@ -6,20 +6,23 @@ import threading
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final, Literal
 
+from fractal_ray.dataset.baseline_file import read_baseline
 from fractal_ray.dataset.damage import set_aside, set_aside_line
 from fractal_ray.dataset.driver_lease import Claim, hold_lease
 from fractal_ray.dataset.header import read_header, write_header
 from fractal_ray.dataset.store import Store
 from fractal_ray.dataset.version import VERSION
+from fractal_ray.engine.baseline import add_baseline
 from fractal_ray.engine.budget import Budget
 from fractal_ray.engine.claim import check_fingerprint, own_header
 from fractal_ray.engine.dispatcher import Dispatcher
 from fractal_ray.engine.dispatcher_spec import DispatcherSpec
 from fractal_ray.engine.progress import Progress, View
+from fractal_ray.plane.label_rule import LabelRule
 from fractal_ray.plane.zoom import Zoom
 from fractal_ray.planners.program import Program
 from fractal_ray.spec.planning import make_program
@@ -140,6 +143,7 @@ def run_sweep(
             claim,
             header["recipe"],
             program or functools.partial(make_program, spec),
+            spec.label_rule(read_baseline(store)),
         )
         dispatcher = Dispatcher(dispatcher_spec)
         complete = dispatcher.close() if dispatcher.is_complete() else None
@@ -149,6 +153,11 @@ def run_sweep(
         if complete is not None:  # no cluster is started, and no model is loaded
             options.view(complete)
             return complete
+        # Checks are judged by the baseline of the dataset that they are compared with.
+        if compared_with is None and add_baseline(spec, store, workload, prepared, options.say):
+            rule = spec.label_rule(read_baseline(store))
+            dispatcher_spec = replace(dispatcher_spec, rule=rule)
+            dispatcher = Dispatcher(dispatcher_spec)
         if options.engine == "local":
             from fractal_ray.engine.local import run_local
 
@@ -194,6 +203,7 @@ def _dispatcher_spec(
     claim: Claim,
     fixed: Mapping[str, Any],
     program: ProgramMaker,
+    rule: LabelRule,
 ) -> DispatcherSpec:
     lease = spec.resources.lease_seconds
     tile = spec.points_per_tile if isinstance(spec.points_per_tile, int) else None
@@ -213,7 +223,7 @@ def _dispatcher_spec(
         recipe=dict(workload.recipe),
         x_param=spec.axes.x.param,
         y_param=spec.axes.y.param,
-        criterion=spec.label.criterion,
+        rule=rule,
         points_per_tile=1 if spec.trials == "points" else tile,
         together=1 if together == "auto" else together,
         skip_corrupt=options.skip_corrupt,

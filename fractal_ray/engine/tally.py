@@ -10,7 +10,7 @@ from collections.abc import Hashable, Mapping
 
 from fractal_ray.engine.thumbnail import Thumbnail
 from fractal_ray.plane.axes import Frame, Point, is_bisection
-from fractal_ray.plane.outcome import Outcome
+from fractal_ray.plane.outcome import Outcome, split_counts, stored_counts
 
 
 class Tally:
@@ -96,5 +96,9 @@ class Tally:
         self.thumbnail.put(frames, point, outcome)
 
     def outcomes(self) -> dict[str, int]:
-        """Return the number of runs by outcome."""
-        return {outcome.value: self._outcomes[outcome] for outcome in Outcome}
+        """Return the number of runs by stored outcome."""
+        return stored_counts(self._outcomes)
+
+    def not_improved(self) -> dict[str, int]:
+        """Return the number of runs by part of `not_improved`."""
+        return split_counts(self._outcomes)

@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 
 from fractal_ray.plane.axes import Frame, Point
+from fractal_ray.plane.boundary import OUTCOME_CODES
 from fractal_ray.plane.outcome import Outcome
 
-_CODES = {Outcome.TRAINED: 0, Outcome.NOT_IMPROVED: 1, Outcome.DIVERGED: 2}
 _WIDTH, _HEIGHT = 48, 32
 
 Rank = tuple[float, float, float]
@@ -44,7 +44,7 @@ class Thumbnail:
             bins[place] = rank, outcome
 
     def rows(self, frame: Frame) -> list[list[int]]:
-        """Return codes of a frame (0 trained, 1 not improved, 2 diverged, -1 unknown).
+        """Return `OUTCOME_CODES` of a frame, -1 where unknown.
 
         The lowest y comes first. The list is empty before the first outcome of the frame.
         """
@@ -54,7 +54,7 @@ class Thumbnail:
         width, height = _size(frame)
         rows = [[-1] * width for _ in range(height)]
         for (row, column), (_, outcome) in bins.items():
-            rows[row][column] = _CODES[outcome]
+            rows[row][column] = OUTCOME_CODES[outcome]
         return rows
 
 

@@ -16,12 +16,13 @@ from fractal_ray.dataset.driver_lease import Driver
 from fractal_ray.dataset.driver_lease import read as read_driver
 from fractal_ray.dataset.frames_file import read_zooms
 from fractal_ray.dataset.new_parts import new_parts
-from fractal_ray.dataset.relabel import outcomes
+from fractal_ray.dataset.relabel import RULE_COLUMNS, outcomes
 from fractal_ray.dataset.store import Store
 from fractal_ray.engine.progress import Progress
 from fractal_ray.engine.tally import Tally
 from fractal_ray.errors import SweepError
 from fractal_ray.plane.axes import Point
+from fractal_ray.plane.baseline import NO_BASELINE
 from fractal_ray.plane.outcome import Outcome
 from fractal_ray.plane.zoom import Zoom
 from fractal_ray.spec.planning import make_program
@@ -49,7 +50,8 @@ class Watch:
         *,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._spec = sweep.spec
+        self._sweep, self._spec = sweep, sweep.spec
+        self._told = sweep.spec.label_rule(NO_BASELINE).told
         self._store = Store(sweep.location)
         self._skip_corrupt = sweep.skip_corrupt
         self._seen_parts: dict[str, set[str]] = {"points": set(), "failures": set()}
@@ -104,6 +106,7 @@ class Watch:
             reused=tally.reused,
             running=0,
             outcomes=tally.outcomes(),
+            not_improved=tally.not_improved(),
             failures=tally.failures,
             gave_up=tally.gave_up,
             slots=math.ceil(self._trained / seconds) if seconds > 0 else 0,
@@ -129,7 +132,7 @@ class Watch:
         for table in self._new_parts("failures", ["x", "y", "gave_up", "run"]):
             self._tally.failures += table.num_rows
             self._note_given_up(table)
-        wanted = ["x", "y", "stage", "outcome", "losses", "seconds"]
+        wanted = ["stage", *RULE_COLUMNS, "seconds"]
         for table in self._new_parts("points", wanted):
             self._note(table)
 
@@ -155,7 +158,7 @@ class Watch:
         if all(place in self._known for place in places):
             return
         self._news = self._clock()
-        row_outcomes = outcomes(table, self._spec.label.criterion)
+        row_outcomes = outcomes(table, self._sweep.rule)
         stages, seconds = (table.column(name).to_pylist() for name in ("stage", "seconds"))
         lost = not self._lost.isdisjoint(places)
         for place, stage, outcome, took in zip(places, stages, row_outcomes, seconds, strict=True):
@@ -214,7 +217,7 @@ class Watch:
         place = point.x, point.y
         # Read before the answer, which may end the stage.
         stage, frames = self._program.stage, self._program.frames
-        self._program.tell([(point, outcome)])
+        self._program.tell([(point, None if outcome is None else self._told(outcome))])
         if outcome is None:
             self._lost.add(place)
             self._tally.give_up(place)

@@ -257,7 +257,7 @@ def _of_rows(scene: _Scene, rows: "Rows") -> "Floats":
     from fractal_ray.figures.curves import on_lattice
 
     data = scene.data
-    return on_lattice(scene.sweep.spec, data.lattice, data.table, data.raster, rows)
+    return on_lattice(scene.sweep.rule, data.lattice, data.table, data.raster, rows)
 
 
 def _zooms(scene: _Scene) -> "Figure":

@@ -10,24 +10,24 @@ from fractal_ray.dataset.relabel import outcomes
 from fractal_ray.errors import SweepError
 from fractal_ray.figures.coloring import fill_inferred
 from fractal_ray.plane.boundary import Raster, is_yes
+from fractal_ray.plane.label_rule import LabelRule
 from fractal_ray.plane.outcome import Criterion
 from fractal_ray.spec.frames import SweepFrame
-from fractal_ray.spec.sweep_spec import SweepSpec
 from fractal_ray.workloads.mlp.measure import measure
 
 Floats = NDArray[np.float64]
-Rows = Callable[[SweepSpec, pa.Table], Floats]
+Rows = Callable[[LabelRule, pa.Table], Floats]
 
 _AT_ONCE = 4096
 
 
-def measures(spec: SweepSpec, table: pa.Table) -> Floats:
+def measures(rule: LabelRule, table: pa.Table) -> Floats:
     """Return the convergence measure of every row (`workloads/mlp/measure.py`); yes is below 0.
 
     Parameters
     ----------
-    spec
-        Its label decides which runs count as converged.
+    rule
+        The rule that decides which runs count as converged.
     table
         Rows of `points/`; the longest run counts as complete.
 
@@ -40,20 +40,19 @@ def measures(spec: SweepSpec, table: pa.Table) -> Floats:
     SweepError
         If rows lack parts of their curves.
     """
-    boundary = spec.label.boundary
-    yes = np.array([is_yes(each, boundary) for each in outcomes(table, spec.label.criterion)])
+    yes = np.array([is_yes(each, rule.boundary) for each in outcomes(table, rule)])
     steps = _longest(table)
     chunks = [measure(curves, steps, yes[rows]) for rows, curves in _curves(table, steps)]
     # A run without a finite loss counts as the fastest to diverge.
     return np.nan_to_num(np.concatenate(chunks), nan=0.0, posinf=np.inf, neginf=-np.inf)
 
 
-def settled(spec: SweepSpec, table: pa.Table) -> Floats:
+def settled(rule: LabelRule, table: pa.Table) -> Floats:
     """Return the steps after which each row shows its final outcome, even if it is stopped there.
 
     Parameters
     ----------
-    spec, table
+    rule, table
         As in `measures`.
 
     Returns
@@ -66,21 +65,19 @@ def settled(spec: SweepSpec, table: pa.Table) -> Floats:
     SweepError
         As `measures`.
     """
-    chunks = [
-        _settled(curves, spec.label.criterion) for _, curves in _curves(table, _longest(table))
-    ]
+    chunks = [_settled(curves, rule.criterion) for _, curves in _curves(table, _longest(table))]
     at = table.column("diverged_step").to_numpy()
     return np.where(np.isnan(at), np.concatenate(chunks), at + 1.0)
 
 
 def on_lattice(
-    spec: SweepSpec, lattice: SweepFrame, table: pa.Table, raster: Raster, rows: Rows
+    rule: LabelRule, lattice: SweepFrame, table: pa.Table, raster: Raster, rows: Rows
 ) -> Floats:
     """Put a measure of rows on a frame's finest lattice.
 
     Parameters
     ----------
-    spec
+    rule
     lattice, raster
         The frame and its outcomes.
     table
@@ -99,15 +96,13 @@ def on_lattice(
     here = (ix >= 0) & (iy >= 0)
     values = np.full(raster.outcome.shape, np.nan)
     if here.any():
-        values[iy[here], ix[here]] = rows(spec, table.filter(pa.array(here)))
+        values[iy[here], ix[here]] = rows(rule, table.filter(pa.array(here)))
     # Addresses that share a value (an integer axis) share the run.
     nodes = np.ix_(
         frame.y.addresses(raster.y, cells[1]),
         frame.x.addresses(raster.x, cells[0]),
     )
-    return fill_inferred(
-        np.where(raster.measured, values[nodes], np.nan), raster, spec.label.boundary
-    )
+    return fill_inferred(np.where(raster.measured, values[nodes], np.nan), raster, rule.boundary)
 
 
 def _longest(table: pa.Table) -> int:

@@ -12,6 +12,7 @@ from fractal_ray.figures.panels import draw_either, label_panel, loss_panel, val
 from fractal_ray.figures.style import shared_style
 from fractal_ray.figures.tiles import draw_tiles, missing_patch, outline_cells, set_frame
 from fractal_ray.plane.boundary import OUTCOME_CODES, UNKNOWN, Raster, boundary_cells, labels
+from fractal_ray.plane.outcome import STORED
 from fractal_ray.plane.palette import CODE_COLORS, CODE_NAMES, MEASURED_COLORS, NO
 
 
@@ -97,13 +98,12 @@ def outcome_map(
         norm = BoundaryNorm(np.arange(len(CODE_COLORS) + 1) - 0.5, len(CODE_COLORS))
         draw_tiles(axes, raster, raster.outcome, raster.known, cmap=colors, norm=norm)
         outline_cells(axes, raster, cells.mixed)
-        handles = []
+        handles, always = [], [OUTCOME_CODES[outcome] for outcome in STORED]
         for code, color in CODE_COLORS.items():
             count, name = np.count_nonzero(raster.outcome == code), CODE_NAMES[code]
-            if code in OUTCOME_CODES.values():
-                handles.append(color_patch(f"{name} ({count})", color))
-            elif count:
+            if code not in OUTCOME_CODES.values():
                 name = f"not run: {name}".replace(" or ", "\nor ")
+            if count or code in always:
                 handles.append(color_patch(f"{name} ({count})", color))
         handles += missing_patch(raster)
         border = f"boundary cells,\n{boundary} ({cells.n_mixed})"

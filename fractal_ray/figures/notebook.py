@@ -20,7 +20,7 @@ from fractal_ray.analysis.sweep_data import SweepData
 from fractal_ray.dataset.relabel import outcomes, ratios
 from fractal_ray.dataset.secrets import without_secrets
 from fractal_ray.errors import SweepError
-from fractal_ray.plane.boundary import BoundaryCells, Raster, boundary_cells, is_yes, labels
+from fractal_ray.plane.boundary import BoundaryCells, Raster, boundary_cells, label, labels
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -129,14 +129,15 @@ class Dimension:
 def points_of(sweep: SweepData) -> "DataFrame":
     """Return all evaluations as a pandas DataFrame; `Sweep.points` describes it."""
     table = _rows(sweep, None).table
-    criterion, boundary = sweep.spec.label.criterion, sweep.spec.label.boundary
-    row_outcomes = outcomes(table, criterion)
+    rule = sweep.rule
+    row_outcomes = outcomes(table, rule)
     points = table.drop_columns(["tail_loss"]).to_pandas()
-    points["outcome"] = [outcome.value for outcome in row_outcomes]
-    now = ratios(table, criterion)
+    points["outcome"] = [outcome.stored.value for outcome in row_outcomes]
+    now = ratios(table, rule)
     points["ratio"] = np.where(np.isnan(now), points["ratio"], now)
-    label = [is_yes(outcome, boundary) for outcome in row_outcomes]
-    points.insert(points.columns.get_loc("outcome") + 1, "label", label)
+    place = points.columns.get_loc("outcome") + 1
+    points.insert(place, "detail", [outcome.value for outcome in row_outcomes])
+    points.insert(place, "label", [label(outcome, rule.boundary) for outcome in row_outcomes])
     return points.sort_values(_ORDER, kind="stable", ignore_index=True)
 
 

@@ -8,11 +8,10 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from fractal_ray.analysis.frame_data import FrameData
-from fractal_ray.analysis.sweep_data import label_of
 from fractal_ray.dataset.relabel import outcomes
 from fractal_ray.errors import SweepError
 from fractal_ray.figures.tiles import rulers
-from fractal_ray.plane.boundary import OUTCOME_CODES, UNKNOWN, Raster
+from fractal_ray.plane.boundary import OUTCOME_CODES, UNKNOWN, Raster, label
 from fractal_ray.plane.outcome import Outcome
 from fractal_ray.planners.pairs import UNIT_BITS
 from fractal_ray.spec.frames import SweepFrame
@@ -146,9 +145,10 @@ def _transect(data: FrameData, number: int) -> Line:
     share = np.asarray(table.column("iy"))[rows] / 2.0 ** np.asarray(table.column("level"))[rows]
     rows, share = rows[np.argsort(share)], np.sort(share)
     table = table.take(rows)
-    row_outcomes = outcomes(table, data.sweep.spec.label.criterion)
-    label = label_of(data.sweep)
-    node_labels = np.array([label(each) for each in row_outcomes], dtype=np.int8)
+    rule = data.sweep.rule
+    row_outcomes = outcomes(table, rule)
+    of_rows = [label(each, rule.boundary) for each in row_outcomes]
+    node_labels = np.array([UNKNOWN if each is None else each for each in of_rows], dtype=np.int8)
     frame, cells = planner.frame, 1 << UNIT_BITS
     ends = [
         f"({frame.x.value(x, cells):.4g}, {frame.y.value(y, cells):.4g})"

@@ -25,6 +25,9 @@ curves beside the border and evenly spaced others are drawn."""
 _DASHES: Final[dict[Outcome, Literal["-", "--", ":"]]] = {
     Outcome.TRAINED: "-",
     Outcome.NOT_IMPROVED: "--",
+    Outcome.TOO_SLOW: "--",
+    Outcome.DEGRADED: "--",
+    Outcome.TOO_SHORT: "--",
     Outcome.DIVERGED: ":",
 }
 

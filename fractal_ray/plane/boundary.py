@@ -17,33 +17,46 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fractal_ray.errors import SweepError, nearest
-from fractal_ray.plane.outcome import Outcome
+from fractal_ray.plane.outcome import SPLIT, Outcome
 from nanochat.errors import quoted
 
 UNKNOWN: Final = -1
 """Code of a point without an outcome, in rasters and in label arrays alike."""
 
-OUTCOME_CODES: Final = {Outcome.TRAINED: 0, Outcome.NOT_IMPROVED: 1, Outcome.DIVERGED: 2}
-"""Codes of outcomes in `Raster.outcome`."""
-
 NOT_TRAINED: Final = 3
 NOT_DIVERGED: Final = 4
-"""Codes of inferred nodes with one known label and two possible outcomes: not improved or diverged,
-and trained or not improved."""
+UNBROKEN: Final = 8
+BROKEN: Final = 9
+"""Codes of inferred nodes with one known label and two possible outcomes: not improved or diverged;
+trained or not improved; trained or too slow; degraded or diverged."""
 
 POSSIBLE: Final = {
-    **{code: (outcome,) for outcome, code in OUTCOME_CODES.items()},
+    0: (Outcome.TRAINED,),
+    1: (Outcome.NOT_IMPROVED,),
+    2: (Outcome.DIVERGED,),
     NOT_TRAINED: (Outcome.NOT_IMPROVED, Outcome.DIVERGED),
     NOT_DIVERGED: (Outcome.TRAINED, Outcome.NOT_IMPROVED),
+    5: (Outcome.TOO_SLOW,),
+    6: (Outcome.DEGRADED,),
+    7: (Outcome.TOO_SHORT,),
+    UNBROKEN: (Outcome.TRAINED, Outcome.TOO_SLOW),
+    BROKEN: (Outcome.DEGRADED, Outcome.DIVERGED),
 }
 """Possible outcomes by code in `Raster.outcome`, for all codes but `UNKNOWN`."""
 
-# boundary name -> the outcomes that are labelled 1 ("yes")
-_YES: Final = {
-    "trainable": (Outcome.TRAINED,),
-    "stable": (Outcome.TRAINED, Outcome.NOT_IMPROVED),
+OUTCOME_CODES: Final = {
+    possible[0]: code for code, possible in POSSIBLE.items() if len(possible) == 1
 }
-BOUNDARIES: Final = tuple(_YES)
+"""Codes of outcomes in `Raster.outcome`."""
+
+_NOT_IMPROVED: Final = (Outcome.NOT_IMPROVED, *SPLIT)
+# boundary name -> the outcomes that are labelled 1 ("yes") and 0 ("no"); others have no label
+_LABELS: Final = {
+    "trainable": ((Outcome.TRAINED,), (*_NOT_IMPROVED, Outcome.DIVERGED)),
+    "stable": ((Outcome.TRAINED, *_NOT_IMPROVED), (Outcome.DIVERGED,)),
+    "broken": ((Outcome.TRAINED, Outcome.TOO_SLOW), (Outcome.DEGRADED, Outcome.DIVERGED)),
+}
+BOUNDARIES: Final = tuple(_LABELS)
 """Names of the boundaries that `labels` accepts."""
 
 
@@ -144,7 +157,16 @@ class BoundaryCells:
 
 def is_yes(outcome: Outcome, boundary: str) -> bool:
     """Return True if an outcome is labelled yes; `boundary` is one of `BOUNDARIES`."""
-    return outcome in _YES[boundary]
+    return outcome in _LABELS[boundary][0]
+
+
+def label(outcome: Outcome, boundary: str) -> bool | None:
+    """Return True for an outcome that is labelled yes, False for no, None without a label.
+
+    `boundary` is one of `BOUNDARIES`.
+    """
+    yes, no = _LABELS[boundary]
+    return outcome in yes if outcome in (*yes, *no) else None
 
 
 def labels(raster: Raster, boundary: str) -> NDArray[np.int8]:
@@ -156,7 +178,8 @@ def labels(raster: Raster, boundary: str) -> NDArray[np.int8]:
         Outcomes of a frame.
     boundary
         "trainable": trained against the rest (fractal-llm's `converged`, features D2); "stable":
-        not diverged against diverged (features D1).
+        not diverged against diverged (features D1); "broken": trained or too slow against degraded
+        or diverged. A run that was too short has no label at the last one.
 
     Returns
     -------
@@ -167,7 +190,7 @@ def labels(raster: Raster, boundary: str) -> NDArray[np.int8]:
     SweepError
         If `boundary` is not one of `BOUNDARIES`; the error is also a ValueError.
     """
-    if boundary not in _YES:
+    if boundary not in _LABELS:
         allowed = ", ".join(BOUNDARIES)
         raise SweepError(
             f"unknown boundary {quoted(boundary)}; allowed:"
@@ -175,9 +198,9 @@ def labels(raster: Raster, boundary: str) -> NDArray[np.int8]:
         )
     labelled = np.full(raster.outcome.shape, UNKNOWN, dtype=np.int8)
     for code, possible in POSSIBLE.items():
-        answers = {is_yes(outcome, boundary) for outcome in possible}
-        if len(answers) == 1:
-            labelled[raster.outcome == code] = answers.pop()
+        answers = {label(outcome, boundary) for outcome in possible}
+        if len(answers) == 1 and (answer := answers.pop()) is not None:
+            labelled[raster.outcome == code] = answer
     return labelled
 
 

@@ -5,16 +5,17 @@ a lost worker) is a *failure* and never reaches this module.
 """
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Final
+from typing import Final, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 
 class Outcome(StrEnum):
-    """The three outcomes that a run can have."""
+    """The outcomes of runs. A row holds one of the first three; readers split `not_improved`."""
 
     TRAINED = "trained"
     """Outcome of a finite curve whose last losses have a mean below threshold x the first."""
@@ -22,6 +23,48 @@ class Outcome(StrEnum):
     """Outcome of a finite curve that is not below the threshold."""
     DIVERGED = "diverged"
     """Outcome of a run that stopped at a loss that was infinite or not a number."""
+    TOO_SLOW = "too_slow"
+    """Part of `not_improved`: no loss rose above that of the untouched model."""
+    DEGRADED = "degraded"
+    """Part of `not_improved`: some loss rose above that of the untouched model."""
+    TOO_SHORT = "too_short"
+    """Part of `not_improved`: the run has no loss from after an update."""
+
+    @property
+    def stored(self) -> "Outcome":
+        """Return the outcome in the column `outcome` of a row: one of `STORED`."""
+        return Outcome.NOT_IMPROVED if self in SPLIT else self
+
+
+STORED: Final = (Outcome.TRAINED, Outcome.NOT_IMPROVED, Outcome.DIVERGED)
+"""Outcomes that rows hold."""
+SPLIT: Final = (Outcome.TOO_SLOW, Outcome.DEGRADED, Outcome.TOO_SHORT)
+"""Parts of `not_improved`, which readers find from loss curves (`plane/label_rule.py`)."""
+
+
+def stored_counts(counts: Mapping[Outcome, int]) -> dict[str, int]:
+    """Return the number of runs by stored outcome, from numbers by outcome."""
+    parts = sum(counts.get(part, 0) for part in SPLIT)
+    return {
+        each.value: counts.get(each, 0) + (parts if each is Outcome.NOT_IMPROVED else 0)
+        for each in STORED
+    }
+
+
+def split_counts(counts: Mapping[Outcome, int]) -> dict[str, int]:
+    """Return the number of runs by part of `not_improved`; "unknown" for those without a curve."""
+    parts = {part.value: counts.get(part, 0) for part in SPLIT}
+    return {**parts, "unknown": counts.get(Outcome.NOT_IMPROVED, 0)}
+
+
+def counts_text(stored: Mapping[str, int], split: Mapping[str, int]) -> str:
+    """Return counts as text, such as "9 trained, 3 not_improved (2 too_slow, 1 degraded)"."""
+    parts = ", ".join(f"{n} {name}" for name, n in split.items() if n and name != "unknown")
+    texts = [
+        f"{n} {name}" + (f" ({parts})" if parts and name == Outcome.NOT_IMPROVED else "")
+        for name, n in stored.items()
+    ]
+    return ", ".join(texts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,10 +77,19 @@ class Criterion:
         Number of last losses that are averaged, at least 1. A shorter curve uses all it has.
     threshold
         A run is `trained` when ``mean(last window losses) / first loss < threshold``.
+    rise
+        Share by which a loss of a `degraded` run exceeds that of the untouched model, at least 0.
+    reference
+        Divisor of the ratio: the first loss; the mean loss of the untouched model on the batches of
+        the window; or its loss on the validation batches, then with the validation loss of the run
+        in place of the window's mean. Only the first is known to a worker (`plane/label_rule.py`).
     """
 
     window: int = 20
     threshold: float = 1.0
+
+    rise: float = 0.02
+    reference: Literal["first_loss", "same_batches", "held_out"] = "first_loss"
 
     def tail(self, losses: ArrayLike) -> float:
         """Return the mean of the last `window` losses, NaN for an empty curve."""

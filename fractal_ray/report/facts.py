@@ -13,6 +13,7 @@ from fractal_ray.analysis.verify.kept_sheet import read_sheet
 from fractal_ray.dataset.frames_file import FILE
 from fractal_ray.dataset.secrets import without_secrets
 from fractal_ray.errors import SweepError
+from fractal_ray.plane.label_rule import LabelRule
 from fractal_ray.spec.frames import SweepFrame
 from fractal_ray.spec.yaml_file import parse_spec
 
@@ -47,6 +48,8 @@ class Facts:
 
     Parameters
     ----------
+    rule
+        The rule that labels the runs.
     header
         `sweep.json`.
     table, failures
@@ -67,6 +70,7 @@ class Facts:
     """
 
     sweep: SweepData
+    rule: LabelRule
     header: dict[str, Any]
     table: pa.Table
     failures: pa.Table
@@ -143,6 +147,7 @@ def _read(sweep: SweepData, header: dict[str, Any]) -> Facts:
     table = sweep.table()
     return Facts(
         sweep=sweep,
+        rule=sweep.rule,
         header=header,
         table=table,
         failures=store.read_failures(skip_corrupt=sweep.skip_corrupt),

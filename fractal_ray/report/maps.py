@@ -26,11 +26,11 @@ MOST_BYTES: Final = 7_000_000
 _LEAST_BYTES: Final = 500_000
 """Size that the values of runs may take in any case, even beside large pictures."""
 
-INFERRED: Final = 3
-MISSING: Final = 8
-FAILED: Final = 9
-"""Codes of nodes: 0 to 2 are `OUTCOME_CODES` of runs, 3 to 7 the codes of inferred nodes
-(`boundary.POSSIBLE`) from 0."""
+INFERRED: Final = 10
+MISSING: Final = 20
+FAILED: Final = 21
+"""Codes of nodes: 0 to 9 are those of runs (`boundary.OUTCOME_CODES`), 10 to 19 those of inferred
+nodes (`boundary.POSSIBLE`) from 0."""
 
 
 def pack(array: NDArray[Any]) -> str:
@@ -178,7 +178,7 @@ def _rows(facts: Facts, frame: FrameFacts, stride: int) -> dict[str, Any]:
     run = frame.data.raster.measured.ravel()[nodes]
     nodes, at = nodes[run][::stride], at[run][::stride]
     some = facts.table.take(pa.array(at))
-    ratio = ratios(some, facts.sweep.spec.label.criterion)
+    ratio = ratios(some, facts.rule)
     stored = some.column("ratio").to_numpy()
     ids = "".join(some.column("point_id").to_pylist())
     return {

@@ -4,8 +4,8 @@
 (async () => {
   const at = (id) => document.getElementById(id);
   const data = JSON.parse(at("data").textContent);
-  const OUTCOMES = ["trained", "not improved", "diverged", "not improved or diverged", "trained or not improved"];
-  const INFERRED = 3, MISSING = 8, FAILED = 9; // as in maps.py
+  const OUTCOMES = ["trained", "not improved", "diverged", "not improved or diverged", "trained or not improved", "too slow", "degraded", "too short", "trained or too slow", "degraded or diverged"];
+  const INFERRED = 10, MISSING = 20, FAILED = 21; // as in maps.py
   // Named one by one, because plotly's own set may have one that uploads the chart to its cloud.
   const CONFIG = { responsive: true, displaylogo: false, plotlyServerURL: "",
     modeBarButtons: [["toImage"], ["zoom2d", "pan2d"], ["zoomIn2d", "zoomOut2d", "resetScale2d"]] };

@@ -7,9 +7,11 @@ import re
 from itertools import pairwise
 from typing import Literal, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from fractal_ray.plane.axes import Axis
+from fractal_ray.plane.baseline import Baseline
+from fractal_ray.plane.label_rule import LabelRule
 from fractal_ray.plane.precision import Arithmetics
 from fractal_ray.spec.axes import AxesSpec, AxisSpec, Side
 from fractal_ray.spec.label import LabelSpec
@@ -19,7 +21,7 @@ from fractal_ray.spec.resources import ResourcesSpec
 from fractal_ray.spec.stages import GridStage, RefineStage, StageSpec
 from fractal_ray.spec.tracking import TrackingSpec
 from fractal_ray.spec.workloads import WorkloadSpec
-from fractal_ray.workloads.section import Model, PlannedRuns, SweptAxis
+from fractal_ray.workloads.section import Model, PlannedRuns, SweptAxis, WorkloadSection
 from nanochat.errors import quoted
 
 
@@ -47,7 +49,7 @@ class SweepSpec(Model):
     workload: WorkloadSpec
     axes: AxesSpec
     stages: tuple[StageSpec, ...] = Field(min_length=1, max_length=_MOST_STAGES)
-    label: LabelSpec = LabelSpec()
+    label: LabelSpec = Field(default_factory=LabelSpec, validate_default=True)
     resources: ResourcesSpec = ResourcesSpec()
     points_per_tile: int | Literal["auto"] = "auto"
     """Number of points that a slot takes at a time; auto: about 2 s of work, by measured time."""
@@ -70,6 +72,12 @@ class SweepSpec(Model):
         if len(name) > _LONGEST_NAME:
             raise ValueError(f"name may have {_LONGEST_NAME} letters; given {len(name)}")
         return name
+
+    @field_validator("label")
+    @classmethod
+    def _default_boundary(cls, label: LabelSpec, info: ValidationInfo) -> LabelSpec:
+        workload: WorkloadSection | None = info.data.get("workload")  # None if it is not valid
+        return label if workload is None else label.with_default(workload.default_boundary)
 
     @field_validator("points_per_tile")
     @classmethod
@@ -136,6 +144,12 @@ class SweepSpec(Model):
             frozenset(cells),
             grid_cells=plan.cells(0)[which],
         )
+
+    def label_rule(self, baseline: Baseline) -> LabelRule:
+        """Return the rule that labels the rows of a dataset with this baseline."""
+        label = self.label
+        first = self.workload.first_loss_is_baseline
+        return LabelRule(label.criterion, label.boundary, baseline, first)
 
     # Not a cached_property: pydantic's model_copy would copy its value beside changed fields.
     @property

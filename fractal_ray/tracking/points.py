@@ -7,6 +7,7 @@ import numpy as np
 import pyarrow as pa
 
 from fractal_ray.dataset.relabel import outcomes, ratios
+from fractal_ray.plane.label_rule import LabelRule
 from fractal_ray.plane.outcome import Outcome
 from fractal_ray.spec.sweep_spec import SweepSpec
 from fractal_ray.tracking.summary import drawn
@@ -18,14 +19,15 @@ _BUDGET = frozenset(
 
 
 def point_runs(
-    spec: SweepSpec, table: pa.Table, count: int
+    spec: SweepSpec, rule: LabelRule, table: pa.Table, count: int
 ) -> Iterator[tuple[dict[str, Any], list[tuple[int, dict[str, float]]], dict[str, Any]]]:
     """Yield configuration, ``(step, values)`` in order, and summary of `count` drawn points.
 
     Parameters
     ----------
     spec
-        Its label decides the outcomes of the runs.
+    rule
+        The rule that labels the runs.
     table
         All rows of `points/`.
     count
@@ -33,8 +35,7 @@ def point_runs(
     """
     longest = max(table.column("steps").to_pylist(), default=0)
     chosen = drawn(table, count)
-    criterion = spec.label.criterion
-    labels = zip(outcomes(chosen, criterion), ratios(chosen, criterion).tolist(), strict=True)
+    labels = zip(outcomes(chosen, rule), ratios(chosen, rule).tolist(), strict=True)
     for row, (outcome, ratio) in zip(chosen.to_pylist(), labels, strict=True):
         swept = {spec.axes.x.param: row["x"], spec.axes.y.param: row["y"]}
         columns = ("point_id", "stage", "frame", "level", "ix", "iy", "seed", "host", "device")
@@ -52,7 +53,7 @@ def point_runs(
             "converged": outcome is Outcome.TRAINED,
             "stable": stable,
             "trainable_loss0": row["first_loss"],
-            "trainable_mean_last_k": criterion.tail(np.asarray(row["losses"])),
+            "trainable_mean_last_k": rule.criterion.tail(np.asarray(row["losses"])),
             "trainable_ratio": ratio,
             "tokens_seen": row["tokens_seen"],
             "runtime_s": row["seconds"],

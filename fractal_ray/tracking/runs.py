@@ -16,15 +16,17 @@ import pyarrow as pa
 import wandb
 from PIL import Image
 
+from fractal_ray.dataset.baseline_file import read_baseline
 from fractal_ray.dataset.relabel import outcomes
 from fractal_ray.dataset.secrets import cleaned, without_secrets
 from fractal_ray.dataset.store import Store
-from fractal_ray.plane.outcome import Outcome
+from fractal_ray.plane.label_rule import LabelRule
+from fractal_ray.plane.outcome import split_counts, stored_counts
 from fractal_ray.spec.yaml_file import parse_spec
 from fractal_ray.tracking.artifact import add_dataset
 from fractal_ray.tracking.filling_map import map_picture
 from fractal_ray.tracking.points import point_runs
-from fractal_ray.tracking.summary import dataset_id, results_table, run_id
+from fractal_ray.tracking.summary import dataset_id, outcome_values, results_table, run_id
 from fractal_ray.tracking.target import SUMMARY, point_part
 
 IMAGE_SECONDS: Final = 60.0
@@ -97,7 +99,7 @@ class Runs:
     def _log_state(self, state: Mapping[str, Any], *, picture: bool) -> None:
         run = self._stage_run(state["stage"])
         values: dict[str, Any] = {f"sweep/{name}": state[name] for name in _COUNTS}
-        values |= {f"outcomes/{name}": count for name, count in state["outcomes"].items()}
+        values |= outcome_values(state["outcomes"], state["not_improved"])
         values["sweep/rate"] = state["rate"]
         if state["eta"] is not None:
             values["sweep/eta"] = state["eta"]
@@ -112,9 +114,12 @@ class Runs:
             self._open[stage] = self._start(stage, stage.partition(":")[2], {"stage": stage})
         return self._open[stage]
 
+    def _rule(self) -> LabelRule:
+        return self._spec.label_rule(read_baseline(self._store))
+
     def _log_missed(self, table: pa.Table) -> None:
         """Log stages that began and ended between two states, from their rows."""
-        row_outcomes = outcomes(table, self._spec.label.criterion)
+        row_outcomes = outcomes(table, self._rule())
         stages, times = table.column("stage").to_pylist(), table.column("created_at").to_pylist()
         new = {stage for stage, made in zip(stages, times, strict=True) if made >= self._since}
         failed = self._store.read_failures(skip_corrupt=True).column("stage").to_pylist()
@@ -122,7 +127,7 @@ class Runs:
             until = _index(stage)
             pairs = zip(stages, row_outcomes, strict=True)
             counts = Counter(outcome for name, outcome in pairs if _index(name) <= until)
-            values = {f"outcomes/{outcome.value}": counts[outcome] for outcome in Outcome}
+            values = outcome_values(stored_counts(counts), split_counts(counts))
             values["sweep/done"] = done = counts.total()
             values["sweep/failures"] = sum(_index(name) <= until for name in failed)
             self._stage_run(stage).log(values, step=done)
@@ -135,7 +140,9 @@ class Runs:
         self._log_missed(table)
         self.close(0)
         self._log_summary(table, summary, figure)
-        for config, history, summed in point_runs(self._spec, table, self._target["sampled"]):
+        for config, history, summed in point_runs(
+            self._spec, self._rule(), table, self._target["sampled"]
+        ):
             run = self._start(point_part(config["point_id"]), "point", config)
             first = run.step
             for step, values in history:
@@ -146,7 +153,8 @@ class Runs:
 
     def _log_summary(self, table: pa.Table, summary: Mapping[str, Any], figure: str | None) -> None:
         run = self._start(SUMMARY, "summary", {})
-        values: dict[str, Any] = {"results_table": wandb.Table(**results_table(self._spec, table))}
+        columns = results_table(self._spec, self._rule(), table)
+        values: dict[str, Any] = {"results_table": wandb.Table(**columns)}
         if figure is not None:
             with self._store.filesystem.open_input_stream(f"{self._store.root}/{figure}") as stream:
                 values["fractal/image"] = wandb.Image(Image.open(io.BytesIO(stream.read())))

@@ -5,6 +5,7 @@ Keys that fractal-llm has too have its names (features T21 and 1.5).
 
 import hashlib
 import json
+from collections.abc import Mapping
 from typing import Any, Final
 
 import numpy as np
@@ -16,6 +17,7 @@ from fractal_ray.dataset.relabel import outcomes, ratios
 from fractal_ray.dimension.published import fractal_llm
 from fractal_ray.engine.progress import Progress
 from fractal_ray.plane.boundary import UNKNOWN, Raster, labels
+from fractal_ray.plane.label_rule import LabelRule
 from fractal_ray.plane.outcome import Outcome
 from fractal_ray.spec.sweep_spec import SweepSpec
 
@@ -55,7 +57,7 @@ def summary_values(result: Analysis, raster: Raster, progress: Progress) -> dict
         "sweep/points": result.points,
         "sweep/gave_up": progress.gave_up,
         "sweep/spent": progress.spent,
-        **{f"outcomes/{name}": count for name, count in result.outcomes.items()},
+        **outcome_values(result.outcomes, result.not_improved),
     }
     if result.verdict != UNVERIFIED:  # reasons of an unverified frame tell how to verify it
         values["fractal/reasons"] = "; ".join(result.reasons)
@@ -74,6 +76,12 @@ def summary_values(result: Analysis, raster: Raster, progress: Progress) -> dict
     return values
 
 
+def outcome_values(stored: Mapping[str, int], split: Mapping[str, int]) -> dict[str, Any]:
+    """Return counts of outcomes under the names of W&B; parts of `not_improved` have their own."""
+    parts = {name: count for name, count in split.items() if name != "unknown"}
+    return {f"outcomes/{name}": count for name, count in {**stored, **parts}.items()}
+
+
 def drawn(table: pa.Table, count: int) -> pa.Table:
     """Draw `count` rows of a table: those with the smallest hashes of `point_id`.
 
@@ -85,12 +93,11 @@ def drawn(table: pa.Table, count: int) -> pa.Table:
     return table.take(pa.array(np.sort(np.argsort(ranks, kind="stable")[:count])))
 
 
-def results_table(spec: SweepSpec, table: pa.Table) -> dict[str, Any]:
+def results_table(spec: SweepSpec, rule: LabelRule, table: pa.Table) -> dict[str, Any]:
     """Return `columns` and `data` of the results table: all points, or `MOST_ROWS` drawn ones."""
     table = drawn(table, MOST_ROWS)
-    criterion = spec.label.criterion
     # Outcomes under the current label, which may differ from the label of the runs.
-    labelled = zip(outcomes(table, criterion), ratios(table, criterion).tolist(), strict=True)
+    labelled = zip(outcomes(table, rule), ratios(table, rule).tolist(), strict=True)
     rows = [
         [
             row["point_id"],

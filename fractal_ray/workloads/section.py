@@ -17,6 +17,9 @@ from fractal_ray.workloads.base import Repeat, RepeatRequest, Workload
 if TYPE_CHECKING:
     from fractal_ray.workloads.windows import WindowFit
 
+Boundary = Literal["trainable", "stable", "broken"]
+"""Names of the borders (`fractal_ray.plane.boundary`)."""
+
 
 class Model(BaseModel):
     """A part of a spec: without unknown keys, with finite numbers only, and immutable."""
@@ -158,6 +161,16 @@ class WorkloadSection(Model):
     def title(self) -> str:
         """Return a description of a run, for headings."""
         raise NotImplementedError
+
+    @property
+    def default_boundary(self) -> Boundary:
+        """Return `label.boundary` of a new sweep whose spec names none."""
+        return "broken"
+
+    @property
+    def first_loss_is_baseline(self) -> bool:
+        """Return True if all steps of a run have one batch, so that the first loss is untouched."""
+        return False
 
     @property
     def records_losses(self) -> bool:

@@ -26,7 +26,8 @@ def raw_spec(**changes: Any) -> dict[str, Any]:
         },
         "stages": [{"grid": {"points": 9}}],
     }
-    return {**raw, **changes}
+    label = {"boundary": "trainable", **changes.pop("label", {})}
+    return {**raw, "label": label, **changes}
 
 
 @pytest.fixture

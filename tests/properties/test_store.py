@@ -15,7 +15,7 @@ from fractal_ray.dataset.compaction import compact
 from fractal_ray.dataset.rows import Evaluation, Origin
 from fractal_ray.dataset.store import Store
 from fractal_ray.plane.axes import Point
-from fractal_ray.plane.outcome import Outcome, RunRecord
+from fractal_ray.plane.outcome import STORED, RunRecord
 
 floats = st.floats(width=32, allow_nan=True, allow_infinity=True)
 
@@ -42,7 +42,7 @@ def evaluations(draw: st.DrawFn) -> Evaluation:
         attempt=1,
         fingerprint="f",
     )
-    outcome = draw(st.sampled_from(list(Outcome)))
+    outcome = draw(st.sampled_from(STORED))
     step = draw(st.none() | st.integers(0, 100))
     return Evaluation(
         origin,

@@ -15,7 +15,7 @@ from fractal_ray.analysis.compare.result import Interval, Share
 from fractal_ray.dimension.intervals import half_width, resampled
 from fractal_ray.dimension.pair_counts import by_tile, tile_edges
 from fractal_ray.plane.boundary import OUTCOME_CODES, boundary_cells
-from fractal_ray.plane.outcome import Outcome
+from fractal_ray.plane.outcome import STORED
 
 FAR: Final = 3
 """Largest distance from the border, in cells, that is distinguished."""
@@ -43,11 +43,13 @@ def steps_to_border(node_labels: Labels) -> NDArray[np.int64]:
 
 
 def outcome_table(a: NDArray[np.int8], b: NDArray[np.int8]) -> tuple[tuple[int, ...], ...]:
-    """Count pairs of outcomes, given as (n,) codes: `a` down, `b` across, in `Outcome`'s order."""
-    kinds = len(Outcome)
-    codes = [OUTCOME_CODES[outcome] for outcome in Outcome]
-    counts = np.bincount(a.astype(np.int64) * kinds + b, minlength=kinds**2).reshape(kinds, kinds)
-    return tuple(tuple(row) for row in counts[np.ix_(codes, codes)].tolist())
+    """Count pairs of outcomes, given as (n,) codes: `a` down, `b` across, in `STORED`'s order."""
+    kinds = len(STORED)
+    order = np.zeros(max(OUTCOME_CODES.values()) + 1, dtype=np.int64)
+    for outcome, code in OUTCOME_CODES.items():
+        order[code] = STORED.index(outcome.stored)
+    counts = np.bincount(order[a] * kinds + order[b], minlength=kinds**2).reshape(kinds, kinds)
+    return tuple(tuple(row) for row in counts.tolist())
 
 
 def wilson(count: int, total: int) -> Share:

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from fractal_ray.dimension.result import Estimate
 from fractal_ray.plane.boundary import Raster
-from fractal_ray.plane.outcome import Outcome
+from fractal_ray.plane.outcome import STORED
 
 _CHECKS: Final = {
     "repeat": "run again",
@@ -168,7 +168,7 @@ class Comparison:
         del values["rasters"]
         return {
             **{name: _plain(value) for name, value in values.items()},
-            "outcome_names": [outcome.value for outcome in Outcome],
+            "outcome_names": [outcome.value for outcome in STORED],
         }
 
     @property
@@ -181,7 +181,7 @@ class Comparison:
         return [self.title, *self._settings(), *self._table(), *self._numbers()]
 
     def _repr_html_(self) -> str:
-        names = [outcome.value for outcome in Outcome]
+        names = [outcome.value for outcome in STORED]
         head = "".join(f"<th>B {name}</th>" for name in names)
         rows = "".join(
             f"<tr><th>A {name}</th>{''.join(f'<td>{count:,}</td>' for count in counts)}</tr>"
@@ -213,7 +213,7 @@ class Comparison:
         ]
 
     def _table(self) -> list[str]:
-        names = [outcome.value for outcome in Outcome]
+        names = [outcome.value for outcome in STORED]
         lines = [f"{'outcomes, A down, B across':28}" + "".join(f"{name:>14}" for name in names)]
         for name, counts in zip(names, self.outcomes, strict=True):
             lines.append(f"  {name:26}" + "".join(f"{count:14,}" for count in counts))

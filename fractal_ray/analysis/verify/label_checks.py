@@ -20,7 +20,8 @@ from fractal_ray.dataset.relabel import outcomes
 from fractal_ray.dataset.store import inside
 from fractal_ray.dimension.intervals import clopper_pearson
 from fractal_ray.plane.axes import Axis, Frame, Point
-from fractal_ray.plane.boundary import is_yes
+from fractal_ray.plane.boundary import label
+from fractal_ray.plane.label_rule import LabelRule
 from fractal_ray.plane.precision import Arithmetic, next_value
 from fractal_ray.plane.zoom import Zoom
 from fractal_ray.planners.listed import ListedPlanner
@@ -166,7 +167,7 @@ def read_flips(sweep: SweepData, lattice: SweepFrame, sample: Sample) -> list[La
     checks = []
     for runs in check_runs(sweep, lattice, sample):
         points = runs.points
-        labels = _labels_by_values(runs.data)
+        labels = _labels_by_values(runs.data, sweep.rule)
         lost = _lost(runs.data) - labels.keys()
         if not all(point in labels or point in lost for point in points):
             continue
@@ -178,10 +179,10 @@ def read_flips(sweep: SweepData, lattice: SweepFrame, sample: Sample) -> list[La
     return checks
 
 
-def _labels_by_values(sweep: SweepData) -> dict[Values, bool]:
-    table = sweep.table()
-    row_outcomes = outcomes(table, sweep.spec.label.criterion)
-    yes = [is_yes(outcome, sweep.spec.label.boundary) for outcome in row_outcomes]
+def _labels_by_values(checks: SweepData, rule: LabelRule) -> dict[Values, bool | None]:
+    """Return the labels of a check's runs under the rule of the sweep, with its baseline."""
+    table = checks.table()
+    yes = [label(outcome, rule.boundary) for outcome in outcomes(table, rule)]
     return dict(zip(_values(table), yes, strict=True))
 
 

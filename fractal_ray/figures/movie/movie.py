@@ -100,7 +100,7 @@ class Movie:
         if self._shade == "value":
             return value_map(raster, boundary)
         return rank_map(
-            curves.on_lattice(sweep.spec, lattice, self._table, raster, curves.measures)
+            curves.on_lattice(sweep.rule, lattice, self._table, raster, curves.measures)
         )
 
     def _meaning(self) -> tuple[str, str, str]:

@@ -7,7 +7,7 @@ from pydantic import Field, model_validator
 from fractal_ray.plane.outcome import Criterion
 from fractal_ray.workloads.base import Workload
 from fractal_ray.workloads.maps.known_sets import known_set
-from fractal_ray.workloads.section import PlannedRuns, WorkloadSection
+from fractal_ray.workloads.section import Boundary, PlannedRuns, WorkloadSection
 from nanochat.errors import quoted
 
 
@@ -30,6 +30,11 @@ class MapSpec(WorkloadSection):
         """Return a description of the set and its parameters."""
         parameters = ", ".join(f"{key} {value}" for key, value in self.parameters.items())
         return f"the set {self.set}" + (f" with {parameters}" if parameters else "")
+
+    @property
+    def default_boundary(self) -> Boundary:
+        """Return "trainable": without loss curves nothing is known about damage."""
+        return "trainable"
 
     @property
     def records_losses(self) -> bool:

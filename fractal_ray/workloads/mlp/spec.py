@@ -29,6 +29,11 @@ class MlpSpec(MlpSettings, WorkloadSection):
         data += f" in batches of {self.batch}" if self.batch else ""
         return f"{self.activation} network of width {self.width} on {data}, {self.steps} steps"
 
+    @property
+    def first_loss_is_baseline(self) -> bool:
+        """Return True for full batches."""
+        return self.batch is None
+
     def make(
         self,
         planned: PlannedRuns,

@@ -17,6 +17,7 @@ from fractal_ray.engine.budget import Budget
 from fractal_ray.engine.dispatcher import Dispatcher
 from fractal_ray.engine.dispatcher_spec import DispatcherSpec
 from fractal_ray.plane.axes import Axis, Frame
+from fractal_ray.plane.label_rule import LabelRule
 from fractal_ray.plane.outcome import Criterion
 from fractal_ray.plane.zoom import Zoom
 from fractal_ray.planners.grid import GridPlanner
@@ -54,7 +55,7 @@ def make(folder: Path, side: int = 3, clock: Clock | None = None, **changes: Any
         recipe=dict(Disc.recipe),
         x_param="unembedding_lr",
         y_param="matrix_lr",
-        criterion=Criterion(),
+        rule=LabelRule(Criterion(), "trainable"),
         **changes,
     )
     return Dispatcher(spec, clock or Clock())

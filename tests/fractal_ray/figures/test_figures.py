@@ -30,7 +30,7 @@ from fractal_ray.figures.scaling_plots import levels_figure, scaling_figure
 from fractal_ray.figures.single_maps import boundary_map, loss_map
 from fractal_ray.figures.tiles import Filled, draw_tiles, filled
 from fractal_ray.plane.boundary import Raster
-from fractal_ray.plane.outcome import Criterion, Outcome
+from fractal_ray.plane.outcome import STORED, Criterion, Outcome
 from fractal_ray.sweep import Sweep
 from tests.fractal_ray.figures.expected_rasters import (
     DATA,
@@ -329,7 +329,7 @@ class TestLines:
         x = np.log10(line.rows.column("x").to_numpy())
         assert (np.diff(x) > 0).all()
         np.testing.assert_allclose(line.positions, x, atol=1e-12)
-        assert [str(each) for each in line.shown] == line.rows.column("outcome").to_pylist()
+        assert [str(each.stored) for each in line.shown] == line.rows.column("outcome").to_pylist()
 
     def test_the_default_has_the_most_flips(self, first_map: Sweep) -> None:
         data = read_frame(first_map)
@@ -377,7 +377,7 @@ class TestLines:
         }.items():
             rows = rows.set_column(rows.column_names.index(name), name, values)
         three = replace(
-            line, positions=np.arange(3.0), shown=[*list(Outcome)[::2], Outcome.NOT_IMPROVED],
+            line, positions=np.arange(3.0), shown=[*STORED[::2], Outcome.NOT_IMPROVED],
             rows=rows, border=np.array([0.5]),
         )  # fmt: skip
         figure = curves_figure(three, Criterion(1), title="", boundary="trainable")

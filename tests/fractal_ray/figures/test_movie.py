@@ -163,15 +163,16 @@ class TestCurves:
             "steps": pa.array([len(curve) for curve in self.CURVES]),
             "diverged_step": pa.array([None, None, 2, 0], pa.int64()),
             "outcome": outcomes,
+            **{name: pa.nulls(4, pa.float64()) for name in ("x", "y", "val_loss")},
         }
         return pa.table({**columns, **changes})
 
-    def _spec(self) -> Any:
-        return _sweep(Path("unused"), label={"window": 2}).spec
+    def _rule(self) -> Any:
+        return _sweep(Path("unused"), label={"window": 2}).rule
 
     def test_steps_after_which_the_outcome_stays(self) -> None:
         """Compare with the criterion applied to every beginning of a curve."""
-        found = curves.settled(self._spec(), self._table())
+        found = curves.settled(self._rule(), self._table())
         criterion = Criterion(window=2)
         for curve, settled in zip(self.CURVES[:2], found[:2], strict=True):
             shown = [criterion.outcome(curve[:stop], None) for stop in range(1, 7)]
@@ -194,14 +195,14 @@ class TestCurves:
                 "outcome": ["not_improved"] * 3,
             }
         )
-        found = curves.settled(_sweep(Path("unused"), label={"window": window}).spec, table)
+        found = curves.settled(_sweep(Path("unused"), label={"window": window}).rule, table)
         for curve, settled in zip(rows, found, strict=True):
             shown = [Criterion(window).outcome(curve[:stop], None) for stop in range(1, 9)]
             last = max((i for i in range(8) if shown[i] != shown[-1]), default=-1)
             assert settled == last + 2
 
     def test_the_sign_of_a_measure_is_the_label(self) -> None:
-        found = curves.measures(self._spec(), self._table())
+        found = curves.measures(self._rule(), self._table())
         assert found[0] == pytest.approx(-(1 + 0.5 + 1.5 + 3 * 0.5))
         assert found[1] == pytest.approx(1 + 2 + 4 / 1.5)
         assert found[2] == pytest.approx(1 + 2 / 9 + 4 * 2e-6)
@@ -209,18 +210,18 @@ class TestCurves:
 
     def test_parts_of_curves_are_refused(self) -> None:
         with pytest.raises(SweepError, match="kept_losses"):
-            curves.measures(self._spec(), self._table(steps=pa.array([9, 6, 2, 0])))
+            curves.measures(self._rule(), self._table(steps=pa.array([9, 6, 2, 0])))
         empty = pa.array([[]] * 4, pa.list_(pa.float32()))
         with pytest.raises(SweepError, match="have none"):
-            curves.settled(self._spec(), self._table(losses=empty))
+            curves.settled(self._rule(), self._table(losses=empty))
 
     def test_on_a_lattice_every_run_is_at_its_node(self, make_sweep: Callable[..., Sweep]) -> None:
         sweep = make_sweep()
         sweep.run(engine="local")
         table, raster = sweep.table(), sweep.raster()
-        found = curves.on_lattice(sweep.spec, sweep.frame(), table, raster, curves.measures)
+        found = curves.on_lattice(sweep.rule, sweep.frame(), table, raster, curves.measures)
         np.testing.assert_array_equal(found < 0, labels(raster, "trainable") == 1)
-        rows = curves.measures(sweep.spec, table)
+        rows = curves.measures(sweep.rule, table)
         for row in (0, 17, 80):
             ix, iy = (table.column(name)[row].as_py() for name in ("ix", "iy"))
             assert found[iy, ix] == rows[row]

@@ -10,6 +10,7 @@ from fractal_ray.plane.boundary import (
     NOT_DIVERGED,
     NOT_TRAINED,
     OUTCOME_CODES,
+    POSSIBLE,
     Raster,
     boundary_cells,
     labels,
@@ -39,8 +40,10 @@ def cells(rows: list[list[int]]):
 
 
 def test_every_outcome_has_its_own_code() -> None:
-    assert OUTCOME_CODES == {Outcome.TRAINED: 0, Outcome.NOT_IMPROVED: 1, Outcome.DIVERGED: 2}
+    stored = {Outcome.TRAINED: 0, Outcome.NOT_IMPROVED: 1, Outcome.DIVERGED: 2}
+    assert {**OUTCOME_CODES, **stored} == OUTCOME_CODES
     assert set(OUTCOME_CODES) == set(Outcome)
+    assert len(set(POSSIBLE)) == max(POSSIBLE) + 1
 
 
 @pytest.mark.parametrize(

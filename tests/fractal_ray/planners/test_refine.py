@@ -17,6 +17,7 @@ from fractal_ray.engine.dispatcher_spec import DispatcherSpec
 from fractal_ray.engine.progress import Progress
 from fractal_ray.plane.axes import Axis, Frame, Point
 from fractal_ray.plane.boundary import boundary_cells
+from fractal_ray.plane.label_rule import LabelRule
 from fractal_ray.plane.outcome import Criterion, Outcome
 from fractal_ray.planners.base import Planner
 from fractal_ray.planners.grid import GridPlanner
@@ -287,7 +288,7 @@ def test_through_the_dispatcher_a_grid_and_its_refinement_share_their_points(
         recipe=dict(Disc.recipe),
         x_param="unembedding_lr",
         y_param="matrix_lr",
-        criterion=Criterion(),
+        rule=LabelRule(Criterion(), "trainable"),
     )
     _work(Dispatcher(spec))
     again = _work(Dispatcher(spec))

@@ -332,15 +332,10 @@ class TestMaps:
         assert np.bincount(shown, minlength=5)[2:].min() > 15
 
     def test_outcomes_have_the_codes_that_the_page_knows(self) -> None:
-        assert [outcome.value for outcome in OUTCOME_CODES] == [
-            "trained",
-            "not_improved",
-            "diverged",
-        ]
-        assert list(OUTCOME_CODES.values()) == [0, 1, 2]
         script = Path(maps.__file__).with_name("page.js").read_text(encoding="utf-8")
         names = ", ".join(json.dumps(CODE_NAMES[code]) for code in range(len(CODE_NAMES)))
         assert f"const OUTCOMES = [{names}];" in script
+        assert set(OUTCOME_CODES.values()) < set(range(len(CODE_NAMES)))
         codes = f"INFERRED = {maps.INFERRED}, MISSING = {maps.MISSING}, FAILED = {maps.FAILED};"
         assert codes in script
         assert maps.INFERRED + len(CODE_NAMES) == maps.MISSING

@@ -9,7 +9,7 @@ import pytest
 
 from fractal_ray.plane.axes import Axis, Frame, Point
 from fractal_ray.plane.boundary import is_yes
-from fractal_ray.plane.outcome import Outcome
+from fractal_ray.plane.outcome import STORED, Outcome
 from fractal_ray.planners.base import Planner
 from fractal_ray.planners.bisect import BisectPlanner, segments_in
 from fractal_ray.planners.grid import GridPlanner
@@ -182,4 +182,4 @@ def test_a_planner_without_end_is_stopped(monkeypatch: pytest.MonkeyPatch) -> No
 
 def test_outcomes_of_the_disc() -> None:
     frame = Frame(0, Axis("x", "linear", 0.0, 1.0), Axis("y", "linear", 0.0, 1.0), 10, 10)
-    assert {disc_in(frame)(point) for point in frame.points()} == set(Outcome)
+    assert {disc_in(frame)(point) for point in frame.points()} == set(STORED)

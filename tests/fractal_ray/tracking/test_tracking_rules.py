@@ -258,7 +258,7 @@ def test_a_table_has_no_more_rows_than_a_chart_shows(
     sweep.run("local")
     assert MOST_ROWS == 10_000
     monkeypatch.setattr("fractal_ray.tracking.summary.MOST_ROWS", 5)
-    assert len(results_table(sweep.spec, sweep.table())["data"]) == 5
+    assert len(results_table(sweep.spec, sweep.rule, sweep.table())["data"]) == 5
 
 
 def test_ratio_and_outcome_are_those_of_the_label_in_force(make_sweep: MakeSweep) -> None:
@@ -267,7 +267,7 @@ def test_ratio_and_outcome_are_those_of_the_label_in_force(make_sweep: MakeSweep
     strict = make_sweep(label={"threshold": 0.7, "window": 5})
     given, other = (
         [dict(zip(t["columns"], row, strict=True)) for row in t["data"]]
-        for t in (results_table(s.spec, sweep.table()) for s in (sweep, strict))
+        for t in (results_table(s.spec, s.rule, sweep.table()) for s in (sweep, strict))
     )
     assert sum(row["converged"] for row in other) < sum(row["converged"] for row in given)
     assert all(row["converged"] == (row["trainable_ratio"] < 0.7) for row in other if row["stable"])
@@ -281,7 +281,7 @@ def test_losses_of_rows_that_keep_only_some_have_their_steps(make_sweep: MakeSwe
         if row["outcome"] != "diverged":
             row["losses"] = row["losses"][:1] + row["losses"][-4:]
     table = pa.Table.from_pylist(rows, schema=sweep.table().schema)
-    for config, history, _ in point_runs(sweep.spec, table, 81):
+    for config, history, _ in point_runs(sweep.spec, sweep.rule, table, 81):
         steps = [step for step, _ in history]
         (row,) = [row for row in rows if row["point_id"] == config["point_id"]]
         last = [27, 28, 29, 30]

@@ -20,7 +20,8 @@ from fractal_ray.figures.maps import three_panel
 from fractal_ray.plane.axes import Axis, Frame, Point
 from fractal_ray.plane.boundary import BOUNDARIES
 from fractal_ray.plane.identity import PointIdentity
-from fractal_ray.plane.outcome import Criterion, Outcome
+from fractal_ray.plane.label_rule import LabelRule
+from fractal_ray.plane.outcome import STORED, Criterion, Outcome
 from fractal_ray.plane.zoom import Zoom
 from fractal_ray.planners.grid import GridPlanner
 from fractal_ray.planners.program import Program
@@ -46,7 +47,7 @@ def run_map(workload: MapWorkload, folder: Path, frame: Frame = PLANE) -> Any:
         recipe=dict(workload.recipe),
         x_param="x",
         y_param="y",
-        criterion=Criterion(),
+        rule=LabelRule(Criterion(), "trainable"),
     )
     run_local(Dispatcher(spec), workload, prepared, device="cpu", view=lambda progress: None)
     return Store(str(folder)).read()
@@ -75,12 +76,12 @@ def test_no_window_or_threshold_changes_an_answer(name: str, tmp_path: Path) -> 
     table = run_map(MapWorkload(name), tmp_path)
     stored = [Outcome(text) for text in column(table, "outcome")]
     for criterion in (Criterion(1, 1e-9), Criterion(1000, 1e9)):
-        assert outcomes(table, criterion) == stored
+        assert outcomes(table, LabelRule(criterion, "trainable")) == stored
 
 
 def test_newton_fills_all_three_outcomes(tmp_path: Path) -> None:
     table = run_map(MapWorkload("newton"), tmp_path)
-    assert set(column(table, "outcome")) == {outcome.value for outcome in Outcome}
+    assert set(column(table, "outcome")) == {outcome.value for outcome in STORED}
 
 
 def test_logarithmic_axes_are_values_of_the_same_plane(tmp_path: Path) -> None:

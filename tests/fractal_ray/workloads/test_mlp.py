@@ -17,7 +17,8 @@ from fractal_ray.dataset.rows import Evaluation, Origin, points_table
 from fractal_ray.engine.workload_of import workload_of
 from fractal_ray.errors import SweepError
 from fractal_ray.plane.axes import Point
-from fractal_ray.plane.outcome import Criterion, Outcome, RunRecord
+from fractal_ray.plane.label_rule import LabelRule
+from fractal_ray.plane.outcome import STORED, Criterion, Outcome, RunRecord
 from fractal_ray.spec.yaml_file import load_spec, parse_spec
 from fractal_ray.sweep import Sweep
 from fractal_ray.workloads.mlp import workload as mlp
@@ -299,7 +300,7 @@ def test_the_sign_of_the_measure_is_the_label() -> None:
     spec = MlpSpec(width=4, examples=6, steps=50)
     runner = opened(spec)
     records = list(runner.evaluate(points(*10 ** rng.uniform(-2, 4, (2, 300)))))
-    assert {record.outcome for record in records} == set(Outcome)
+    assert {record.outcome for record in records} == set(STORED)
     for record in records:
         assert (record.outcome is Outcome.TRAINED) == (measure(record.losses, 50) < 0)
 
@@ -328,7 +329,9 @@ def test_rows_that_keep_few_losses_are_labelled_alike() -> None:
     whole, cut = (list(opened(one).evaluate(where)) for one in (spec, few))
     assert {record.losses.size for record in cut} == {1, 21}
     for criterion in (Criterion(), Criterion(5, 0.7)):
-        assert outcomes(table(cut), criterion) == outcomes(table(whole), criterion)
+        rule = LabelRule(criterion, "trainable", first_loss_is_baseline=True)
+        few, all_losses = ([each.stored for each in outcomes(table(r), rule)] for r in (cut, whole))
+        assert few == all_losses
     for a, b in zip(whole, cut, strict=True):
         assert (a.steps, a.diverged_step, a.first_loss) == (b.steps, b.diverged_step, b.first_loss)
         assert a.best_loss == b.best_loss
