@@ -91,6 +91,8 @@ def _what(spec: "SweepSpec") -> list[str]:
         lines.append(f"  {side}: {axis.param}, {axis.scale} from {axis.min!r} to {axis.max!r}")
     if note := note_on_repeats(spec):
         lines.append(f"  {note}")
+    if cost := spec.workload.validation_cost:
+        lines.append(f"  {cost}")
     window = window_note(spec)
     notes = [*idle_seeds(spec), *([window] if window else [])]
     return [*lines, *(f"  note: {line}" for line in notes)]

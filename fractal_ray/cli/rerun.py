@@ -41,6 +41,15 @@ def rerun(
             f"losses: up to {repeat.deviation:.2g} (relative) off those of the dataset"
             " (another device, or other software?)"
         )
+    now, before = repeat.val_loss, repeat.val_loss_before
+    if now is not None:
+        if before is None:
+            comparison = "the dataset has none for this point"
+        elif now == before:
+            comparison = "that of the dataset, to the bit"
+        else:
+            comparison = f"in the dataset {before:.6f}"
+        print(f"validation loss: {now:.6f}, {comparison}")
     if repeat.result is not None:
         print(f"result: {repeat.result}")
     if repeat.model is not None:

@@ -66,6 +66,39 @@ def own_header(
     }
 
 
+def data_facts(store: Store, facts: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the facts about the data for the header; those of the validation are kept.
+
+    Parameters
+    ----------
+    store
+        The dataset.
+    facts
+        `Prepared.data_facts` of this run.
+
+    Raises
+    ------
+    SweepError
+        Where the dataset has losses of other validation batches: these are not comparable.
+    """
+    before = (read_header(store) or {}).get("data", {}).get("validation")
+    now = facts.get("validation", before)
+    if before is not None and now != before:
+        raise SweepError(
+            f"{store.location} has validation losses of {_batches(before)}, and the spec names"
+            f" {_batches(now)}: they cannot be compared. Set workload.data.validation as it was,"
+            " leave it out, or take another name (--set name=...)"
+        )
+    return {**facts, **({} if now is None else {"validation": now})}
+
+
+def _batches(validation: Mapping[str, Any]) -> str:
+    return (
+        f"{validation.get('rows')} rows in {validation.get('batches')} batches (fingerprint"
+        f" {quoted(validation.get('fingerprint'))})"
+    )
+
+
 def check_fingerprint(store: Store, fingerprint: str) -> None:
     """Refuse to compare runs with a dataset of another fingerprint.
 

@@ -42,6 +42,8 @@ class Rerun:
         Folder with the model; None where the losses were not finite, or if it could not be written.
     exit_code : int
         Exit code of the command: not 0 if a file could not be written, or after Ctrl-C.
+    val_loss, val_loss_before : float or None
+        Loss on the validation batches now and in the dataset; None where it was not measured.
     """
 
     point_id: str
@@ -51,6 +53,8 @@ class Rerun:
     result: Path | None
     model: Path | None
     exit_code: int
+    val_loss: float | None = None
+    val_loss_before: float | None = None
 
 
 def find_row(table: pa.Table, point: str) -> dict[str, Any]:
@@ -141,7 +145,8 @@ def rerun(sweep: "SweepData", point: str, out: Path, say: Callable[[str], None])
     repeat = spec.workload.run_again(request)
     deviation = _deviation(np.asarray(repeat.losses, np.float32), row["losses"])
     files = (repeat.result, repeat.model, repeat.exit_code)
-    return Rerun(row["point_id"], row["x"], row["y"], deviation, *files)
+    val_losses = (_measured(repeat.val_loss), _measured(row.get("val_loss")))
+    return Rerun(row["point_id"], row["x"], row["y"], deviation, *files, *val_losses)
 
 
 def _check_inside(spec: "SweepSpec", table: pa.Table, point: str, row: dict[str, Any]) -> None:
@@ -170,6 +175,10 @@ def _check_identity(spec: "SweepSpec", row: dict[str, Any]) -> None:
             "the spec is not that of the dataset: its recipe or its axes give this point another"
             " id. Name the dataset's folder in place of the YAML, without --set"
         )
+
+
+def _measured(val_loss: float | None) -> float | None:
+    return None if val_loss is None or np.isnan(val_loss) else val_loss
 
 
 def _deviation(losses: np.ndarray, before: list[float]) -> float:

@@ -18,7 +18,7 @@ from fractal_ray.dataset.store import Store
 from fractal_ray.dataset.version import VERSION
 from fractal_ray.engine.baseline import add_baseline
 from fractal_ray.engine.budget import Budget
-from fractal_ray.engine.claim import check_fingerprint, own_header
+from fractal_ray.engine.claim import check_fingerprint, data_facts, own_header
 from fractal_ray.engine.dispatcher import Dispatcher
 from fractal_ray.engine.dispatcher_spec import DispatcherSpec
 from fractal_ray.engine.progress import Progress, View
@@ -120,8 +120,8 @@ def run_sweep(
     store = Store(location)
     begun = read_header(store) is not None
     header = own_header(spec, store, prepared.fingerprint, workload.recipe)
-    if prepared.data_facts:
-        header["data"] = dict(prepared.data_facts)
+    if facts := data_facts(store, prepared.data_facts):
+        header["data"] = facts
 
     def check_start() -> None:
         if isinstance(workload, StartChecked):

@@ -1,7 +1,7 @@
 """The section `axes` of a spec: the plane that a sweep covers."""
 
 import math
-from typing import Literal, Self
+from typing import Final, Literal, Self
 
 from pydantic import model_validator
 
@@ -10,6 +10,18 @@ from fractal_ray.workloads.section import Model
 from nanochat.errors import quoted
 
 Side = Literal["x", "y"]
+FIXED_COLUMNS: Final = frozenset(
+    {
+        *("point_id", "stage", "ix", "iy", "frame", "level", "fingerprint", "created_at"),
+        *("outcome", "reason", "diverged_step", "losses", "steps", "tokens_seen", "seconds"),
+        *("first_loss", "tail_loss", "ratio", "final_loss", "best_loss", "val_loss"),
+        *("deterministic", "side_by_side", "kernels", "host", "device", "attempt"),
+    }
+)
+"""Columns of all rows that no parameter may be named after.
+
+Not among them are `x`, `y` and `seed`, whose columns hold the values of such parameters.
+"""
 
 
 class AxisSpec(Model):
@@ -39,6 +51,16 @@ class AxesSpec(Model):
 
     x: AxisSpec
     y: AxisSpec
+
+    @model_validator(mode="after")
+    def _no_fixed_column(self) -> Self:
+        for side, axis in (("x", self.x), ("y", self.y)):
+            if axis.param in FIXED_COLUMNS:
+                raise ValueError(
+                    f"{side}.param: {quoted(axis.param)} is the name of a column of every dataset;"
+                    " give the parameter another name"
+                )
+        return self
 
     @model_validator(mode="after")
     def _different(self) -> Self:

@@ -3,6 +3,7 @@
 `fractal_ray.testing.check_workload` tests the contract.
 """
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -165,12 +166,15 @@ class Repeat:
         Folder with the model; None where the losses were not finite, or if it could not be written.
     exit_code
         Exit code of the command: not 0 if a file could not be written, or after Ctrl-C.
+    val_loss
+        Loss on the validation batches after the run; NaN as in `RunRecord`.
     """
 
     losses: list[float]
     result: Path | None
     model: Path | None
     exit_code: int = 0
+    val_loss: float = math.nan
 
 
 class Runner(Protocol):

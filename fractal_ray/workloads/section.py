@@ -282,6 +282,11 @@ class WorkloadSection(Model):
         return np.zeros((), np.int64)
 
     @property
+    def validation_cost(self) -> str | None:
+        """Return a line about the cost of the validation after each run; None without it."""
+        return None
+
+    @property
     def step_setting(self) -> str:
         """Return the key of the setting that decides the number of steps, for messages."""
         return "the number of steps"

@@ -9,7 +9,10 @@ from nanochat.errors import NanochatError
 
 
 def hold_out(
-    conversations: Iterable[Conversation], share: float
+    conversations: Iterable[Conversation],
+    share: float,
+    setting: str = "val_share",
+    other: str = "--val-data FILE",
 ) -> tuple[list[Conversation], list[Conversation]]:
     """Split conversations into those to train on and those held out.
 
@@ -20,6 +23,8 @@ def hold_out(
     ----------
     share
         Part that is held out; above 0 and below 1.
+    setting, other
+        Names of the setting and of the one to take instead, for the message.
 
     Raises
     ------
@@ -33,8 +38,8 @@ def hold_out(
         count = sum(map(len, sides))
         missing = "to train on" if sides[1] else "to hold out"
         raise NanochatError(
-            f"val_share {share:g} leaves none of {count:,} conversations {missing}; "
-            f"a {'smaller' if sides[1] else 'larger'} share, or --val-data FILE"
+            f"{setting} {share:g} leaves none of {count:,} conversations {missing}; "
+            f"a {'smaller' if sides[1] else 'larger'} share, or {other}"
         )
     return sides
 

@@ -3,6 +3,7 @@
 The loop follows fractal-llm's `finetune` command step for step.
 """
 
+import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -15,7 +16,8 @@ from numpy.typing import NDArray
 from nanochat.errors import NanochatError
 from nanochat.model.gpt import GPT
 from nanochat.model.torch_settings import isolated
-from nanochat.train.batches import Batches
+from nanochat.train.batches import Batch, Batches
+from nanochat.train.forward_loss import mean_losses
 from nanochat.train.kernels import PLAIN, Kernels
 from nanochat.train.loss_curves import LAG, Curves, LossReader
 from nanochat.train.optim.learning_rates import lr_factor
@@ -43,7 +45,10 @@ class FinetuneResult:
     tokens_seen
         Supervised tokens in the steps made.
     seconds
-        Wall time.
+        Wall time, that of the validation included.
+    val_loss
+        Mean loss of the validation batches in nats per supervised token, from the weights after the
+        last update; inf where it is not finite, NaN without validation or after a divergence.
     """
 
     losses: NDArray[np.float32]
@@ -53,6 +58,7 @@ class FinetuneResult:
     planned_steps: int
     tokens_seen: int
     seconds: float
+    val_loss: float = math.nan
 
 
 @dataclass(frozen=True)
@@ -134,6 +140,7 @@ def finetune_side_by_side(
     recipes: Sequence[Recipe],
     on_step: Callable[[StepReport], None] | None = None,
     lag: int | None = None,
+    validation: Sequence[Batch] = (),
 ) -> list[FinetuneResult]:
     """Train the copies of a stack together, each as it would be trained alone.
 
@@ -152,6 +159,8 @@ def finetune_side_by_side(
         Steps that are begun before the loss of one is looked at: 0 on a CPU, where it is there at
         once; `LAG` on other devices by default, which then never wait for it. What is recorded does
         not depend on it; weights after a divergence do.
+    validation
+        Batches on the device of the stepper, whose loss is computed after the last step.
 
     Returns
     -------
@@ -174,10 +183,18 @@ def finetune_side_by_side(
     start = time.perf_counter()
     total = planned_steps(batches, recipe)
     curves = Curves(len(recipes))
+    val_losses = [math.nan] * len(recipes)
     lag = (0 if stepper.device.type == "cpu" else LAG) if lag is None else lag
     with isolated(stepper.device, recipe.deterministic), _training(stepper.model, recipe):
         reader = LossReader(lag, stepper.device)
-        tokens = _steps(stepper, batches, recipes, total, curves, reader, on_step)
+        tokens, copies = _steps(stepper, batches, recipes, total, curves, reader, on_step)
+        trained = [copy for copy in copies if curves.diverged[copy] is None]
+        if validation and trained:
+            means = mean_losses(stepper.model, validation, getattr(torch, recipe.dtype)).tolist()
+            # With nothing trained the model is no stack, and all copies are one.
+            for place, copy in enumerate(copies):
+                mean = means[place if len(means) > 1 else 0]
+                val_losses[copy] = mean if math.isfinite(mean) else math.inf
     seconds = time.perf_counter() - start
     begun = sum(curves.begun(copy) for copy in range(len(recipes)))
     return [
@@ -189,6 +206,7 @@ def finetune_side_by_side(
             planned_steps=total,
             tokens_seen=sum(tokens[: len(curves.losses[copy])]),
             seconds=seconds * curves.begun(copy) / begun,
+            val_loss=math.nan if curves.diverged[copy] is not None else val_losses[copy],
         )
         for copy in range(len(recipes))
     ]
@@ -202,8 +220,16 @@ def _steps(
     curves: Curves,
     reader: LossReader,
     on_step: Callable[[StepReport], None] | None,
-) -> list[int]:
-    """Run steps until the budget is spent or all copies have diverged; returns their tokens."""
+) -> tuple[list[int], list[int]]:
+    """Run steps until the budget is spent or all copies have diverged.
+
+    Returns
+    -------
+    tokens : list of int
+        Supervised tokens of each step.
+    copies : list of int
+        Copies that the stepper holds at the end, in the order of their places.
+    """
     copies = list(range(len(recipes)))  # copies that are still trained
     parts = recipes[0].accumulation
     tokens: list[int] = []
@@ -224,13 +250,13 @@ def _steps(
             seen += tokens[-1] if alive else 0
             on_step(StepReport(step, total, curves.final[0], factor, seen))
         if not alive:
-            return tokens
+            return tokens, copies
         if not stepper.kernels.static and not reader.lag and len(alive) <= len(copies) // 2:
             stepper.keep(alive)
             copies = [copies[place] for place in alive]
     for read in reader.rest():
         curves.add(copies, read)
-    return tokens
+    return tokens, copies
 
 
 @contextmanager

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from fractal_ray.plane.baseline import Baseline, Sides
 from fractal_ray.workloads.nanochat.shared import Shared
+from fractal_ray.workloads.nanochat.validation import validation_batches
 from fractal_ray.workloads.section import SweptAxis
 from nanochat.errors import NanochatError
 from nanochat.train.recipe import Recipe
@@ -150,7 +151,7 @@ def _measure(
     import torch
 
     from nanochat.train.batches import make_batches
-    from nanochat.train.forward_loss import untouched_model
+    from nanochat.train.forward_loss import mean_losses, untouched_model
     from nanochat.train.untouched import Order, losses_of_batches, untouched_curve
 
     batches: dict[Any, Batches] = {}
@@ -163,13 +164,19 @@ def _measure(
     }
     model = untouched_model(shared.config, shared.weights, device)
     kind: torch.dtype = getattr(torch, dtype)
-    pace = _Pace(say, LONGEST_ON_CPU if device == "cpu" else None, seconds_of_first)
+    validation = validation_batches(
+        shared.validation, shared.pad_id, recipe.device_batch_size, device
+    )
+    longest = LONGEST_ON_CPU if device == "cpu" else None
+    pace = _Pace(say, longest, seconds_of_first, len(validation))
     try:
         losses = losses_of_batches(model, orders.values(), kind, known, pace)
     except _TooLongError as error:
         say(f"{error}; {_LATER}")
         return Baseline(sides)
-    return Baseline(sides, {key: untouched_curve(each, losses) for key, each in orders.items()})
+    curves = {key: untouched_curve(each, losses) for key, each in orders.items()}
+    val_loss = float(mean_losses(model, validation, kind)) if validation else None
+    return Baseline(sides, curves, val_loss)
 
 
 class _Pace:
@@ -183,10 +190,12 @@ class _Pace:
         Seconds that all batches may take; None for no limit.
     seconds
         Time of one batch, where it is known.
+    more
+        Number of batches that follow.
     """
 
-    def __init__(self, say: Say, longest: float | None, seconds: float | None) -> None:
-        self._say, self._longest, self._seconds = say, longest, seconds
+    def __init__(self, say: Say, longest: float | None, seconds: float | None, more: int) -> None:
+        self._say, self._longest, self._seconds, self._more = say, longest, seconds, more
         self._start = time.monotonic()
         self._second: float | None = None
         self._next_line = _SILENT
@@ -204,12 +213,12 @@ class _Pace:
             self._second = passed  # the first batch also warms up
         elif done > 1 and self._second is not None:
             self._seconds = (passed - self._second) / (done - 1)
-        all_seconds = passed + (self._seconds or 0.0) * (total - done)
+        all_seconds = passed + (self._seconds or 0.0) * (total + self._more - done)
         if self._longest is not None and all_seconds > self._longest:
             raise _TooLongError(
-                f"the losses of the untouched model on {total:,} batches would take about"
-                f" {all_seconds / 60:,.0f} min on this CPU (at most {self._longest / 60:.0f} min):"
-                " they are left out"
+                f"the losses of the untouched model on {total + self._more:,} batches would take"
+                f" about {all_seconds / 60:,.0f} min on this CPU (at most"
+                f" {self._longest / 60:.0f} min): they are left out"
             )
         if passed >= self._next_line:
             self._next_line = passed + _BETWEEN_LINES

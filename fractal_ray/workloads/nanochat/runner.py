@@ -10,6 +10,7 @@ from fractal_ray.plane.outcome import Circumstances, Criterion, RunRecord
 from fractal_ray.workloads.nanochat.baseline import order_sides
 from fractal_ray.workloads.nanochat.shared import Shared
 from fractal_ray.workloads.nanochat.stack_size import StackSize, most_copies
+from fractal_ray.workloads.nanochat.validation import validation_batches
 from fractal_ray.workloads.section import SweptAxis
 from nanochat.errors import NanochatError
 from nanochat.train.kernels import Kernels
@@ -86,6 +87,9 @@ class NanochatRunner:
         if copies > 1 or (device == "cpu" and kernels.stack(recipe.dtype) and not kernels.static):
             self.model.stack(copies, recipe.trainable_param_groups)
         self._stepper = Stepper(self.model, [recipe] * copies, kernels)
+        self._validation = validation_batches(
+            shared.validation, shared.pad_id, recipe.device_batch_size, device
+        )
         self._batches: dict[tuple[Any, ...], Batches] = {}
         self.device = torch.cuda.get_device_name() if device == "cuda" else "cpu"
 
@@ -132,7 +136,9 @@ class NanochatRunner:
             batches = self._batches_for(stacked[0])
         start = time.process_time()  # not wall time: other processes use the machine too
         try:
-            results = finetune_side_by_side(self._stepper, batches, stacked)
+            results = finetune_side_by_side(
+                self._stepper, batches, stacked, validation=self._validation
+            )
         except torch.OutOfMemoryError as error:
             if len(stacked) == 1:
                 raise
@@ -197,6 +203,7 @@ class NanochatRunner:
             steps=result.steps,
             tokens_seen=result.tokens_seen,
             seconds=result.seconds,
+            val_loss=result.val_loss,
             circumstances=Circumstances(
                 deterministic=self._recipe.deterministic,
                 side_by_side=together,

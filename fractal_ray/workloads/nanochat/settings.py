@@ -1,15 +1,60 @@
 """Settings of the workload `nanochat` in a spec: model, data, recipe and kernels."""
 
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
-from pydantic import Field, SerializerFunctionWrapHandler, field_validator, model_serializer
+from pydantic import (
+    Field,
+    SerializerFunctionWrapHandler,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
 
 from fractal_ray.plane.axes import Axis
 from fractal_ray.workloads.section import Model
 from nanochat.data.source import DataSource
+from nanochat.errors import quoted
 from nanochat.sources.load import ModelSource, check_source
 from nanochat.train.kernels import Kernels
 from nanochat.train.recipe import Recipe
+
+
+class ValidationSpec(Model):
+    """The section `validation`: conversations whose loss is computed after each run."""
+
+    split: str | None = None
+    """Another split of the data."""
+    file: str | None = None
+    """Other conversations, in the forms of `source`."""
+    share: float | None = Field(default=None, gt=0, lt=1)
+    """Share of the data that is held out, chosen by a hash of each conversation."""
+    batches: int = Field(default=8, ge=1)
+    """Number of batches of `device_batch_size` rows, always the first ones."""
+
+    @model_validator(mode="after")
+    def _one_origin(self) -> Self:
+        given = [name for name in ("split", "file", "share") if getattr(self, name) is not None]
+        if len(given) != 1:
+            raise ValueError(
+                f"takes one of split, file, share; given {' and '.join(given) or 'none of them'}"
+            )
+        return self
+
+    @property
+    def key(self) -> str:
+        """Return the key that names the conversations."""
+        return next(name for name in ("split", "file", "share") if getattr(self, name) is not None)
+
+    @property
+    def origin(self) -> str:
+        """Return a description of the conversations."""
+        if self.share is not None:
+            return f"{self.share:.3g} of the data, held out by hash"
+        return self.file if self.file is not None else f"split {self.split}"
+
+    @model_serializer(mode="wrap")
+    def _without_defaults(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return {key: value for key, value in dump(self).items() if value is not None}
 
 
 class DataSpec(Model):
@@ -24,12 +69,22 @@ class DataSpec(Model):
     """Number of conversations to use, from the first; all of them by default."""
     skip_bad_rows: int = Field(default=0, ge=0)
     """Number of bad rows that may be left out; by default the first bad row is an error."""
+    validation: ValidationSpec | None = None
+    """Conversations whose loss is computed after each run; none by default."""
+
+    @model_validator(mode="after")
+    def _another_split(self) -> Self:
+        if self.validation is not None and self.validation.split == self.split:
+            raise ValueError(
+                f"validation.split {quoted(self.split)} is trained on; name another split"
+            )
+        return self
 
     @model_serializer(mode="wrap")
     def _without_defaults(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        # A sweep.json written before this field existed must still equal its spec.
+        # A sweep.json written before these fields existed must still equal its spec.
         fields = dump(self)
-        return {k: v for k, v in fields.items() if k != "skip_bad_rows" or v}
+        return {k: v for k, v in fields.items() if k not in ("skip_bad_rows", "validation") or v}
 
     def to_source(self) -> DataSource:
         """Return this section as nanochat's data source."""

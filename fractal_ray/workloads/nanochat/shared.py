@@ -22,3 +22,5 @@ class Shared:
     weights: dict[str, NDArray[np.float32]]
     examples: "Examples"
     pad_id: int
+    validation: "Examples | None" = None
+    """Examples of the validation batches; None without validation."""

@@ -4,6 +4,7 @@ import dataclasses
 import os
 import re
 from collections.abc import Container, Iterable, Mapping
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -20,6 +21,7 @@ from fractal_ray.workloads.section import (
     Rates,
     WorkloadSection,
 )
+from nanochat.data.source import DataSource
 from nanochat.errors import nearest_name, quoted
 from nanochat.sources.load import local_tokenizer
 from nanochat.train.recipe import DERIVED, PARTS, Recipe
@@ -224,6 +226,7 @@ class NanochatSpec(NanochatSettings, WorkloadSection):
             "workload.model": self.model,
             "workload.tokenizer_artifact": self.tokenizer_artifact,
             "workload.data.source": self.data.source,
+            "workload.data.validation.file": self.data.validation and self.data.validation.file,
         }
         for key, source in sources.items():
             # preset:, hf: and wandb: are not paths, and neither is the data set of the package.
@@ -239,6 +242,7 @@ class NanochatSpec(NanochatSettings, WorkloadSection):
             "workload.model": self.to_source().local_files(),
             "workload.tokenizer_artifact": local_tokenizer(self.tokenizer_artifact or ""),
             "workload.data.source": self.data.to_source().local_files(),
+            "workload.data.validation.file": self._validation_files(),
         }
         named = {key for key, _ in self.files()}
         return [
@@ -249,6 +253,27 @@ class NanochatSpec(NanochatSettings, WorkloadSection):
         """Refuse a model, tokenizer or data that can be on no machine, as the name `gpt2`."""
         self.to_source().check_place()
         self.data.to_source().check_place()
+        if self.data.validation is not None and self.data.validation.file is not None:
+            DataSource(self.data.validation.file, "validation").check_place()
+
+    def _validation_files(self) -> list[Path]:
+        validation = self.data.validation
+        if validation is None or validation.file is None:
+            return []
+        return DataSource(validation.file, "validation").local_files()
+
+    @property
+    def validation_cost(self) -> str | None:
+        """Return a line about the validation after each run; None without validation."""
+        if (validation := self.data.validation) is None:
+            return None
+        recipe = self.fixed_recipe
+        steps = validation.batches / (3 * recipe.accumulation)
+        return (
+            f"validation: {validation.batches:,} batches of {recipe.device_batch_size:,} rows"
+            f" ({validation.origin}) after each run, about the time of {max(1, round(steps)):,}"
+            f" training step{'s' if round(steps) > 1 else ''}"
+        )
 
     def rates(self, values: Mapping[str, float], steps: int) -> Rates:
         """Return the learning rates of a run by step, under the keys of a single fine-tune.

@@ -25,6 +25,7 @@ from fractal_ray.workloads.nanochat.idle import batches_beyond
 from fractal_ray.workloads.nanochat.settings import NanochatSettings
 from fractal_ray.workloads.nanochat.shared import Shared
 from fractal_ray.workloads.nanochat.steps import planned_steps, tokens_of_step
+from fractal_ray.workloads.nanochat.validation import load_data
 from fractal_ray.workloads.section import PlannedRuns
 from fractal_ray.workloads.windows import WindowFit
 from nanochat.errors import Note
@@ -106,11 +107,13 @@ class NanochatWorkload:
     def prepare(self) -> Prepared:
         """Read the checkpoint and tokenise the conversations."""
         checkpoint, tokenizer = self._spec.to_source().load()
-        source = self._spec.data.to_source()
-        skipped = source.new_record()
-        examples = source.examples(tokenizer, self.budget, skipped)
-        if skipped.count:
-            warnings.warn(f"{source.name}: {'; '.join(skipped.lines())}", Note, stacklevel=2)
+        data = load_data(
+            self._spec.data,
+            tokenizer,
+            self.budget,
+            self._recipe.device_batch_size,
+            checkpoint.config.reach,
+        )
         # float32 for files of any dtype: numpy has no bfloat16, and upcasting loses nothing.
         weights = {key: value.float().numpy() for key, value in checkpoint.state.items()}
         pad_id = tokenizer.special["<|assistant_end|>"]
@@ -118,13 +121,13 @@ class NanochatWorkload:
             {
                 "model": checkpoint.fingerprint,
                 "tokenizer": tokenizer.fingerprint,
-                "data": examples.fingerprint,
+                "data": data.training.fingerprint,
             }
         )
         return Prepared(
             fingerprint,
-            Shared(checkpoint.config, weights, examples, pad_id),
-            data_facts={"skipped_rows": skipped.record()} if skipped.count else {},
+            Shared(checkpoint.config, weights, data.training, pad_id, data.validation),
+            data_facts=data.facts,
         )
 
     def check_start(self, shared: Shared, *, new: bool) -> None:

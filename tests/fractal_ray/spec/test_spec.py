@@ -6,8 +6,10 @@ from typing import Any
 
 import pytest
 
+from fractal_ray.dataset.rows import PARTITION, POINTS_SCHEMA
 from fractal_ray.errors import SweepError
 from fractal_ray.plane.axes import Axis
+from fractal_ray.spec.axes import FIXED_COLUMNS
 from fractal_ray.spec.yaml_file import load_spec, parse_spec
 from fractal_ray.spec.yaml_loader import parse_yaml
 from fractal_ray.workloads.nanochat.spec import NanochatSpec
@@ -279,3 +281,10 @@ def test_kernels_are_named_in_a_spec() -> None:
 def test_kernels_that_do_not_go_together_are_refused(raw: dict[str, Any], says: str) -> None:
     with pytest.raises(SweepError, match=re.escape(says)):
         parse_spec(raw)
+
+
+def test_no_parameter_has_the_name_of_a_fixed_column() -> None:
+    columns = {*POINTS_SCHEMA.names, *PARTITION.names}
+    assert columns - {"x", "y", "seed"} == FIXED_COLUMNS
+    with pytest.raises(SweepError, match=r"axes: x\.param: 'val_loss' is the name of a column"):
+        parse_spec(raw_spec(axes=axes(param="val_loss")))
