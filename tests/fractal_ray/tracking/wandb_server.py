@@ -16,6 +16,7 @@ _BEGIN = {
             "teams": {"edges": []},
         }
     },
+    "ServerFeaturesQuery": {"serverInfo": {"features": []}},  # a request of wandb 0.30
     "RunResumeStatus": {"model": {**_PROJECT, "bucket": None}},
 }
 
