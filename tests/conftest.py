@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -20,11 +21,16 @@ TEMPORARY = pytest.StashKey[str]()
 def pytest_configure(config: pytest.Config) -> None:
     """Give the session a folder for temporary files, before any module of a test is imported.
 
+    Ctrl-C is taken as in a terminal: what a script starts in the background ignores SIGINT, as do
+    all processes started from there, and tests that send it would wait in vain.
+
     Processes that tests kill leave their temporary files, and so does wandb in a process of xdist.
     pytest and Ray keep their own places: Ray's paths must be short, because of its sockets.
     """
     if "PYTEST_XDIST_WORKER" in os.environ:
-        return  # the variables are inherited
+        return  # all of this is inherited
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     system = tempfile.gettempdir()
     os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", system)
     os.environ.setdefault("RAY_TMPDIR", "/tmp" if sys.platform == "darwin" else system)
