@@ -64,8 +64,8 @@ def export_tokenizer(tokenizer: Tokenizer, folder: Path, longest: int) -> None:
 
     Its chat template renders conversations as `Tokenizer.render_conversation` does. One thing is
     not alike: transformers reads the names of special tokens in a text as these tokens, unless it
-    is called with ``split_special_tokens=True`` (``sanitize_control_tokens=True`` where it renders
-    a conversation); `Tokenizer.encode` never does.
+    is called with ``split_special_tokens=True`` (``sanitize_control_tokens=True``, from version
+    5.20 on, where it renders a conversation); `Tokenizer.encode` never does.
 
     Parameters
     ----------
