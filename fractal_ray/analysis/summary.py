@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Final
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from fractal_ray.analysis.frame_data import FrameData, read_frame
@@ -223,6 +224,7 @@ def analyze_frame(
         warnings=(
             *notes_on_zooms(spec, read_zooms(sweep.store())),
             *notes_on_baseline(rule, counts),
+            *notes_on_window(data.table, spec.label.window),
             *sweep.left_out(),
         ),
         audit=data.replayed.audit if data.replayed else None,
@@ -256,6 +258,29 @@ def notes_on_baseline(rule: LabelRule, counts: Mapping[Outcome, int]) -> list[st
     note = (
         "too_slow and degraded are judged by the first loss of each run, with a rise of"
         f" {rise:g}, because the untouched model has not been evaluated"
+    )
+    return [note]
+
+
+def notes_on_window(table: pa.Table, window: int) -> list[str]:
+    """Return a note where a label window is more than half of the steps of stored runs.
+
+    Parameters
+    ----------
+    table
+        Rows with the columns `outcome`, `losses` and `steps`.
+    window
+        `label.window`.
+    """
+    ended = np.array(table.column("outcome").to_pylist()) != Outcome.DIVERGED.value
+    has_losses = np.diff(table.column("losses").combine_chunks().offsets.to_numpy()) > 0
+    steps = table.column("steps").to_numpy()[ended & has_losses]
+    count = int((2 * window > steps).sum())
+    if not count:
+        return []
+    note = (
+        f"label.window {window} is more than half of the steps of {count:,} of the {steps.size:,}"
+        " runs with finite losses; a curve that is shorter is averaged whole"
     )
     return [note]
 

@@ -29,7 +29,7 @@ def to_parquet(table: pa.Table, metadata: dict[bytes, bytes]) -> pa.Buffer:
 
 def _is_empty(column: pa.ChunkedArray) -> bool:
     """Return True if a column of numbers has no value but null and NaN."""
-    return not np.isfinite(column.to_numpy()).any()
+    return bool(np.isnan(column.to_numpy()).all())
 
 
 def part_name(data: pa.Buffer, *, generation: int = 0, written_at: int | None = None) -> str:

@@ -299,11 +299,15 @@ def _said(name: str, copy: Copy, texts: list[str]) -> Said:
 
 
 def _recorded(analysis: Any) -> Any:
-    """Leave out of the JSON of `analyze` the parts of `not_improved`, which came later."""
+    """Leave out of the JSON of `analyze` the keys and notes that came later."""
     if not isinstance(analysis, dict):
         return analysis
-    warnings = [w for w in analysis["warnings"] if not w.startswith("too_slow and degraded")]
-    return {**{k: v for k, v in analysis.items() if k != "not_improved"}, "warnings": warnings}
+    later = ("too_slow and degraded", "label.window")
+    warnings = [w for w in analysis["warnings"] if not w.startswith(later)]
+    return {
+        **{k: v for k, v in analysis.items() if k not in ("not_improved", "parts_left_out")},
+        "warnings": warnings,
+    }
 
 
 def without_probes(spec: str | Path) -> list[str]:
