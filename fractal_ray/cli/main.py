@@ -72,6 +72,7 @@ def main() -> None:
     from nanochat.cli.closed_pipe import fail_if_output_is_lost, survive_closed_pipes
     from nanochat.cli.escapes import escaped
     from nanochat.cli.notes import print_any_text, show_tracebacks_escaped, show_warnings_plainly
+    from nanochat.cli.stop_signals import stop_signals
     from nanochat.cli.torchrun import refuse_torchrun
 
     print_any_text()
@@ -83,7 +84,7 @@ def main() -> None:
             " ".join(["fractal-ray", *sys.argv[1:2]]),
             ": a sweep uses all GPUs of this machine, or of the Ray cluster it joins",
         )
-        with fail_if_output_is_lost():
+        with stop_signals(), fail_if_output_is_lost():
             app()
     except SweepError as error:
         print(escaped(f"error: {error}"), file=sys.stderr)

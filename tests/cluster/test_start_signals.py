@@ -1,0 +1,74 @@
+"""SIGTERM and SIGINT while a command loads its libraries and starts Ray: nothing is left."""
+
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+_LOADING = 2.0
+"""Seconds in which Python is still loading, so that the signal itself may end it."""
+_STAGES = "stages=[{grid: {points: 257}}]"  # longer than the last moment
+
+
+@pytest.fixture
+def short() -> Iterator[Path]:
+    """Make a folder with a short path for Ray's sockets."""
+    with tempfile.TemporaryDirectory(prefix="s", dir="/tmp") as folder:
+        yield Path(folder)
+
+
+def session(leader: int) -> list[psutil.Process]:
+    """List the processes of a session."""
+    members = []
+    for process in psutil.process_iter():
+        try:
+            if os.getsid(process.pid) == leader and process.status() != psutil.STATUS_ZOMBIE:
+                members.append(process)
+        except (psutil.Error, OSError):
+            continue
+    return members
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=["SIGTERM", "SIGINT"])
+@pytest.mark.parametrize("moment", [0.2, 0.6, 1.2, 2.0, 3.2, 5.0, 8.0])
+def test_a_signal_during_the_start_leaves_nothing(short: Path, number: int, moment: float) -> None:
+    temporary, errors = short / "t", short / "errors"
+    temporary.mkdir()
+    command = [sys.executable, "-m", "fractal_ray", "run", "sweeps/weierstrass.yaml"]
+    command += ["--set", _STAGES, "--set", "points_per_tile=2", "--num-cpus", "2"]
+    names = {"RAY_TMPDIR": str(temporary), "TMPDIR": str(temporary)}
+    with errors.open("wb") as file:
+        process = subprocess.Popen(
+            [*command, "--storage", str(short)],
+            env={**os.environ, **names},
+            stdout=file,
+            stderr=file,
+            start_new_session=True,
+        )
+    time.sleep(moment)
+    assert process.poll() is None, "the sweep is over before the signal"
+    below = psutil.Process(process.pid).children(recursive=True)
+    process.send_signal(number)
+    code = process.wait(timeout=90)
+    deadline = time.monotonic() + 10
+    while (left := [*session(process.pid), *psutil.wait_procs(below, 0)[1]]) and (
+        time.monotonic() < deadline
+    ):
+        time.sleep(0.2)
+    for each in left:
+        each.kill()
+    assert left == []
+    assert list(temporary.iterdir()) == []
+    text = errors.read_text()
+    if moment < _LOADING and code == -number:
+        return
+    assert code == 130, text
+    assert "Traceback" not in text
