@@ -54,7 +54,10 @@ class Picture:
 
 GALLERY = (
     Picture("panels", FIRST_MAP),
-    Picture("panels", FIRST_MAP, "--colors safe", "All maps with red have these colours too."),
+    Picture(
+        "panels", FIRST_MAP, "--colors fractal-llm",
+        "The colours of fractal-llm. Those above differ in every common form of colour blindness.",
+    ),
     Picture(
         "panels", PART, "--fill",
         "A sweep that was stopped. Without `--fill` its missing points are hatched; with it they"

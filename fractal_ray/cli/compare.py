@@ -7,7 +7,6 @@ from typing import Annotated
 import typer
 
 from fractal_ray.cli.options import (
-    Colors,
     ColorsOption,
     JsonOption,
     SetOption,
@@ -46,7 +45,7 @@ def compare(
             help="Draw A, B and where they differ (.png, .svg, .pdf).",
         ),
     ] = None,
-    colors: ColorsOption = Colors.SOURCE,
+    colors: ColorsOption = "safe",
     settings: SetOption = [],  # noqa: B006 - typer copies it
     as_json: JsonOption = False,
     skip_corrupt: SkipOption = False,
@@ -67,5 +66,5 @@ def compare(
         from fractal_ray.figures.canvas import save
         from fractal_ray.figures.difference import difference_figure
 
-        path = save(difference_figure(comparison, colors=colors.value), output)
+        path = save(difference_figure(comparison, colors=colors), output)
         print(f"figure: {path}", file=sys.stderr if as_json else sys.stdout)

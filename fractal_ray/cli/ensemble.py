@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from fractal_ray.cli.options import (
-    Colors,
     ColorsOption,
     FrameOption,
     JsonOption,
@@ -33,7 +32,7 @@ def ensemble(
             help="Draw the share of seeds whose label is yes (.png, .svg, .pdf).",
         ),
     ] = None,
-    colors: ColorsOption = Colors.SOURCE,
+    colors: ColorsOption = "safe",
     as_json: JsonOption = False,
     skip_corrupt: SkipOption = False,
 ) -> None:
@@ -71,7 +70,7 @@ def ensemble(
         print("\n".join(combined.lines()))
     if out is not None:
         title = f"{combined.seeds} seeds"
-        drawn = share_map(first, combined.yes_share, title=title, colors=colors.value)
+        drawn = share_map(first, combined.yes_share, title=title, colors=colors)
         path = save(drawn, out)
         if not as_json:
             print(f"figure: {path}")

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from fractal_ray.cli.options import (
-    Colors,
     ColorsOption,
     QuietOption,
     SetOption,
@@ -65,7 +64,7 @@ def movie(
             " as arXiv 2402.06184 colours it."
         ),
     ] = Shade.LABEL,
-    colors: ColorsOption = Colors.SOURCE,
+    colors: ColorsOption = "safe",
     hold: Annotated[
         int, typer.Option(min=0, help="Number of pictures during which a frame stands still.")
     ] = 12,
@@ -103,7 +102,7 @@ def movie(
         frame,
         timing=Timing(hold, zoom, crossfade, fps, pad, width),
         shade=shade.value,
-        colors=colors.value,
+        colors=colors,
         title=title_of(sweep, 0),
     )
     if frame is None and len(film.others) > 1 and not quiet:

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from fractal_ray.plane.palette import COLORS, FORMER_COLORS, Colors, color_scheme, former_name
+
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as MatplotlibFigure
 
@@ -24,11 +26,17 @@ class Engine(StrEnum):
     LOCAL = "local"
 
 
-class Colors(StrEnum):
-    """Colour scheme of a map."""
+def _color_scheme(name: str) -> Colors:
+    """Return the colour scheme of an option's value; print a note on a former name."""
+    from fractal_ray.errors import SweepError
 
-    SOURCE = "source"
-    SAFE = "safe"
+    if name in FORMER_COLORS:
+        print(f"note: {former_name(name)}", file=sys.stderr)
+        return FORMER_COLORS[name]
+    try:
+        return color_scheme(name)
+    except SweepError as error:
+        raise typer.BadParameter(str(error)) from None
 
 
 EngineOption = Annotated[
@@ -73,9 +81,10 @@ FrameOption = Annotated[
 ColorsOption = Annotated[
     Colors,
     typer.Option(
-        help="source: the colours of the publication or program that a figure comes from; safe:"
-        " orange to purple. Like those of all other figures, the safe colours differ in every"
-        " common form of colour blindness."
+        metavar="|".join(COLORS),
+        parser=_color_scheme,
+        help="safe: blue, orange and vermilion, which differ in every common form of colour"
+        " blindness; fractal-llm: the reds, blues and greens of fractal-llm.",
     ),
 ]
 SkipOption = Annotated[

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from fractal_ray.cli.options import (
-    Colors,
     ColorsOption,
     FrameOption,
     SetOption,
@@ -45,7 +44,7 @@ def plot(
             + "; all: every figure that the dataset has the data for.",
         ),
     ] = "panels",
-    colors: ColorsOption = Colors.SOURCE,
+    colors: ColorsOption = "safe",
     fill: Annotated[
         bool,
         typer.Option(
@@ -95,7 +94,7 @@ def plot(
     sweep = open_sweep(sweep_path, settings, storage, skip_corrupt=skip_corrupt)
     options = {
         "frame": frame,
-        "colors": colors.value,
+        "colors": colors,
         "fill": fill,
         "line": line,
         "force": force,

@@ -14,8 +14,8 @@ from rich.text import Text
 
 from fractal_ray.engine.progress import Progress
 from fractal_ray.plane.boundary import OUTCOME_CODES
-from fractal_ray.plane.outcome import Outcome, counts_text
-from fractal_ray.plane.palette import OUTCOME_COLORS
+from fractal_ray.plane.outcome import SPLIT, Outcome, counts_text
+from fractal_ray.plane.palette import OUTCOME_COLORS, OUTCOME_NAMES
 from nanochat.cli.escapes import escaped
 
 # By code of a map; unknown points are dim.
@@ -158,9 +158,9 @@ def _parts(count: int, most: int) -> list[slice]:
 
 def _counts(progress: Progress) -> Text:
     text = Text()
-    for name, count in progress.outcomes.items():
-        text.append("■ ", style=_COLOURS[OUTCOME_CODES[Outcome(name)]])
-        text.append(f"{name} {count}   ")
+    for outcome, count in _split(progress).items():
+        text.append("■ ", style=_COLOURS[OUTCOME_CODES[outcome]])
+        text.append(f"{OUTCOME_NAMES[outcome]} {count}   ")
     text.append(f"failures {progress.failures}", style="bold red" if progress.failures else "")
     if progress.gave_up:
         text.append(f" ({progress.gave_up} points given up)", style="bold red")
@@ -169,6 +169,20 @@ def _counts(progress: Progress) -> Text:
     if counts := beside(progress).removesuffix(", "):
         text.append(f"   {counts}", style="dim")
     return text
+
+
+def _split(progress: Progress) -> dict[Outcome, int]:
+    """Return the number of runs by outcome: trained, the parts of `not_improved`, diverged.
+
+    The stored outcomes are always listed, parts and runs of unknown part only where there are some.
+    """
+    parts = {part: progress.not_improved.get(part, 0) for part in SPLIT}
+    unknown = progress.outcomes.get(Outcome.NOT_IMPROVED, 0) - sum(parts.values())
+    counts = {Outcome.TRAINED: progress.outcomes.get(Outcome.TRAINED, 0)}
+    counts |= {part: count for part, count in parts.items() if count}
+    if unknown or len(counts) == 1:
+        counts[Outcome.NOT_IMPROVED] = unknown
+    return {**counts, Outcome.DIVERGED: progress.outcomes.get(Outcome.DIVERGED, 0)}
 
 
 def map_text(rows: list[list[int]]) -> Text:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final, Literal
 
 from fractal_ray.errors import SweepError, nearest
+from fractal_ray.plane.palette import Colors, color_scheme
 from nanochat.errors import quoted
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ KINDS: Final = {
     "heatmap": "label and loss as one number, alone",
     "loss": "log10(final loss + 0.1) of every run",
     "stability": "which points diverged",
-    "outcomes": "the three outcomes, with the boundary cells outlined",
+    "outcomes": "the outcomes, with the boundary cells outlined",
     "boundary": "the boundary cells",
     "measured": "nodes that were run and nodes that were inferred",
     "zooms": "the places of the frames of zooms, by default in the first frame",
@@ -56,8 +57,6 @@ _AGAINST: Final[dict[str, Literal["zoom", "steps", "threshold"]]] = {
     "against-threshold": "threshold",
 }
 
-Colors = Literal["source", "safe"]
-
 
 def title_of(sweep: "SweepData", frame: int | None = None) -> str:
     """Return the heading of a figure: sweep, workload, and the frame unless it is the first."""
@@ -83,7 +82,7 @@ def draw(
     kind: str,
     *,
     frame: int | None = None,
-    colors: Colors = "source",
+    colors: Colors = "safe",
     fill: bool = False,
     line: str | None = None,
     force: bool = False,
@@ -99,9 +98,8 @@ def draw(
         Number of the frame; None: the last, or for "zooms" the first. "against-zoom" shows all
         frames.
     colors
-        "source": the colours of the publication or program that a figure comes from; "safe":
-        colours that differ in every common form of colour blindness, as those of all other figures
-        do.
+        "safe": colours that differ in every common form of colour blindness; "fractal-llm": the
+        reds, blues and greens of fractal-llm and, for "rank", the colours of arXiv 2402.06184.
     fill
         For maps: paint points without an outcome in the colour of the nearest point with one. They
         carry dots, and heading and legend give their number. Labels, counts and dimensions ignore
@@ -130,7 +128,8 @@ def draw(
     for option, (is_set, kinds) in takes.items():
         if is_set and kind not in kinds:
             raise SweepError(f"{option} is of the figures {', '.join(kinds)}, not of {kind!r}")
-    scene = _Scene(sweep, frame_of(sweep, kind, frame), colors, fill, line, force)
+    scheme = color_scheme(colors)
+    scene = _Scene(sweep, frame_of(sweep, kind, frame), scheme, fill, line, force)
     return _draw(scene, kind)
 
 
@@ -138,7 +137,7 @@ def draw_all(
     sweep: "SweepData",
     *,
     frame: int | None = None,
-    colors: Colors = "source",
+    colors: Colors = "safe",
     fill: bool = False,
     line: str | None = None,
     force: bool = False,
@@ -153,7 +152,7 @@ def draw_all(
         For a frame or a line that does not exist.
     """
     sweep.frame(frame)
-    scene = _Scene(sweep, frame, colors, fill, line, force)
+    scene = _Scene(sweep, frame, color_scheme(colors), fill, line, force)
     if line is not None:
         from fractal_ray.figures.profile import line_of
 

@@ -6,38 +6,40 @@ says so.
 """
 
 from collections.abc import Iterable
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 import matplotlib
 import numpy as np
-from matplotlib.colors import Colormap, ListedColormap
+from matplotlib.colors import Colormap, LinearSegmentedColormap, ListedColormap
 from numpy.typing import NDArray
 
 from fractal_ray.figures.style import VALUE_COLORS
 from fractal_ray.plane.boundary import Raster, labels
-from fractal_ray.plane.palette import MEASURED_COLORS
+from fractal_ray.plane.palette import MEASURED_COLORS, Colors
 
 Shade = Literal["label", "value", "rank"]
 Palette = Literal["label", "value", "rank", "stability"]
-Colors = Literal["source", "safe"]
+
+_NO, _PALE_NO, _YES, _PALE_YES = (MEASURED_COLORS[code] for code in (1, 0, 3, 2))
+NO_TO_YES: Final = LinearSegmentedColormap.from_list(
+    "no_to_yes", [_NO, _PALE_NO, "#FFFFFF", _PALE_YES, _YES], N=1024
+)
+"""Vermilion (no) over white to blue (yes), the colours of the labels, for numbers between them."""
 
 
-def colormap(shade: Palette, colors: Colors = "source") -> Colormap:
+def colormap(shade: Palette, colors: Colors = "safe") -> Colormap:
     """Return the colour map of the numbers from -1 to 1.
 
-    "source": red to blue for labels, red to green for stability (features V2), fractal-llm's
+    "safe": vermilion and blue of Okabe and Ito for labels and stability, and between them over
+    white for numbers. These differ in every common form of colour blindness.
+    "fractal-llm": red to blue for labels, red to green for stability (features V2), fractal-llm's
     twelve stops for values (V1), and Spectral for ranks (the notebook of Sohl-Dickstein 2024,
-    arXiv 2402.06184).
-    "safe": vermilion and blue of Okabe and Ito for labels, else ColorBrewer's orange over white to
-    purple. These differ in every common form of colour blindness. Labels have two colours and none
-    between.
+    arXiv 2402.06184). Labels have two colours and none between.
     """
-    if shade in ("label", "stability"):
-        no_and_yes = ListedColormap([MEASURED_COLORS[1], MEASURED_COLORS[3]])
-        source = matplotlib.colormaps["RdBu" if shade == "label" else "RdYlGn"].resampled(2)
-        return no_and_yes if colors == "safe" else source
     if colors == "safe":
-        return matplotlib.colormaps["PuOr"]
+        return ListedColormap([_NO, _YES]) if shade in ("label", "stability") else NO_TO_YES
+    if shade in ("label", "stability"):
+        return matplotlib.colormaps["RdBu" if shade == "label" else "RdYlGn"].resampled(2)
     return VALUE_COLORS if shade == "value" else matplotlib.colormaps["Spectral"]
 
 

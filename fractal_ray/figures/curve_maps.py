@@ -8,7 +8,7 @@ from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 from numpy.typing import NDArray
 
 from fractal_ray.figures.canvas import new_figure
-from fractal_ray.figures.coloring import Colors, colormap, rank_map
+from fractal_ray.figures.coloring import colormap, rank_map
 from fractal_ray.figures.style import shared_style
 from fractal_ray.figures.tiles import (
     draw_tiles,
@@ -18,7 +18,7 @@ from fractal_ray.figures.tiles import (
     set_frame,
 )
 from fractal_ray.plane.boundary import Raster, boundary_cells, labels
-from fractal_ray.plane.palette import NO
+from fractal_ray.plane.palette import NO, YES, Colors
 
 
 def rank_figure(
@@ -27,7 +27,7 @@ def rank_figure(
     *,
     title: str,
     boundary: str = "trainable",
-    colors: Colors = "source",
+    colors: Colors = "safe",
 ) -> Figure:
     """Draw the speed of convergence or divergence of runs, by rank, 9 x 7 in (features V8).
 
@@ -52,7 +52,7 @@ def rank_figure(
         look = colormap("rank", colors)
         tiles = draw_tiles(axes, raster, rank_map(measure), known, cmap=look, vmin=-1, vmax=1)
         bar = figure.colorbar(tiles, ax=axes, shrink=0.8)
-        ends = [f"{NO[boundary]}\nslowest", "fastest", "fastest", f"{boundary}\nslowest"]
+        ends = [f"{NO[boundary]}\nslowest", "fastest", "fastest", f"{YES[boundary]}\nslowest"]
         bar.set_ticks([-1, -0.25, 0.25, 1], labels=ends)
         _legend(figure, raster)
         return figure

@@ -10,19 +10,18 @@ from matplotlib.figure import Figure
 
 from fractal_ray.analysis.compare.result import Comparison
 from fractal_ray.figures.canvas import color_patch, new_figure
-from fractal_ray.figures.coloring import Colors, colormap
+from fractal_ray.figures.coloring import colormap
 from fractal_ray.figures.panels import label_panel, legend_below
 from fractal_ray.figures.style import BLANK_COLOR, shared_style
 from fractal_ray.figures.tiles import draw_tiles, missing_patch, set_frame
 from fractal_ray.plane.boundary import UNKNOWN, labels
-from fractal_ray.plane.outcome import Outcome
-from fractal_ray.plane.palette import NO, OUTCOME_COLORS
+from fractal_ray.plane.palette import MEASURED_COLORS, NO, YES, Colors
 
 _SAME: Final = ("#FFFFFF", BLANK_COLOR)
-_FLIPS: Final = (OUTCOME_COLORS[Outcome.DIVERGED], OUTCOME_COLORS[Outcome.TRAINED])
+_FLIPS: Final = (MEASURED_COLORS[1], MEASURED_COLORS[3])
 
 
-def difference_figure(comparison: Comparison, *, colors: Colors = "source") -> Figure:
+def difference_figure(comparison: Comparison, *, colors: Colors = "safe") -> Figure:
     """Draw the labels of A, those of B, and the flips by direction, 18 x 6 in.
 
     Parameters
@@ -30,8 +29,9 @@ def difference_figure(comparison: Comparison, *, colors: Colors = "source") -> F
     comparison
         The comparison.
     colors
-        Colours of the labels, as in `fractal_ray.figures.coloring.colormap`. Flips are vermilion
-        (yes in A alone) and blue (yes in B alone) in either case, on white and grey.
+        Colours of the labels, as in `fractal_ray.figures.coloring.colormap`. Flips have the
+        safe colour of their label in B in either case (vermilion: yes in A alone), on white and
+        grey.
     """
     boundary = comparison.label["boundary"]
     with shared_style():
@@ -63,8 +63,8 @@ def _flips_panel(axes: Axes, comparison: Comparison, boundary: str) -> None:
     norm = BoundaryNorm(np.arange(len(colors) + 1) - 0.5, len(colors))
     draw_tiles(axes, common, kind, both, cmap=ListedColormap(colors), norm=norm)
     axes.set_title("Difference")
-    names = [f"both {NO[boundary]}", f"both {boundary}", f"{boundary} in A alone"]
-    names.append(f"{boundary} in B alone")
+    names = [f"both {NO[boundary]}", f"both {YES[boundary]}", f"{YES[boundary]} in A alone"]
+    names.append(f"{YES[boundary]} in B alone")
     handles = [
         color_patch(f"{name} ({np.count_nonzero(both & (kind == code)):,})", color)
         for code, (name, color) in enumerate(zip(names, colors, strict=True))

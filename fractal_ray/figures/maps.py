@@ -7,13 +7,13 @@ from matplotlib.patches import Patch
 from numpy.typing import NDArray
 
 from fractal_ray.figures.canvas import color_patch, new_figure
-from fractal_ray.figures.coloring import Colors, colormap
+from fractal_ray.figures.coloring import NO_TO_YES, colormap
 from fractal_ray.figures.panels import draw_either, label_panel, loss_panel, value_panel
 from fractal_ray.figures.style import shared_style
 from fractal_ray.figures.tiles import draw_tiles, missing_patch, outline_cells, set_frame
 from fractal_ray.plane.boundary import OUTCOME_CODES, UNKNOWN, Raster, boundary_cells, labels
 from fractal_ray.plane.outcome import STORED
-from fractal_ray.plane.palette import CODE_COLORS, CODE_NAMES, MEASURED_COLORS, NO
+from fractal_ray.plane.palette import CODE_COLORS, CODE_NAMES, MEASURED_COLORS, NO, YES, Colors
 
 
 def three_panel(
@@ -22,7 +22,7 @@ def three_panel(
     title: str,
     label: str = "trainable",
     note: str = "",
-    colors: Colors = "source",
+    colors: Colors = "safe",
 ) -> Figure:
     """Draw value map, final loss and label side by side, 18 x 6 in (features V1).
 
@@ -33,7 +33,7 @@ def three_panel(
     title
         Heading of the figure.
     label
-        Boundary that decides yes and no: "trainable" or "stable".
+        Boundary that decides yes and no, as in `fractal_ray.plane.boundary.labels`.
     note
         Second line of the heading, such as the dimension with its smooth range.
     colors
@@ -54,7 +54,7 @@ def four_panel(
     title: str,
     label: str = "trainable",
     note: str = "",
-    colors: Colors = "source",
+    colors: Colors = "safe",
 ) -> Figure:
     """Draw the three panels and stability beside them, 24 x 6 in (features V2).
 
@@ -76,7 +76,7 @@ def four_panel(
 def outcome_map(
     raster: Raster, *, title: str, boundary: str = "trainable", note: str = ""
 ) -> Figure:
-    """Draw the three outcomes, the missing points and the boundary cells, 9 x 7 in.
+    """Draw the outcomes, the missing points and the boundary cells, 9 x 7 in.
 
     Nodes that were not run and may have either of two outcomes are pale.
 
@@ -130,7 +130,7 @@ def measured_map(
     # In the order of the names and of the colours.
     kind = np.where(answer == 1, 2, 0) + raster.measured
     names = [f"{NO[boundary]}, inferred", f"{NO[boundary]}, run"]
-    names += [f"{boundary}, inferred", f"{boundary}, run"]
+    names += [f"{YES[boundary]}, inferred", f"{YES[boundary]}, run"]
     with shared_style():
         figure = new_figure((9, 7), title, note)
         axes = figure.subplots()
@@ -149,7 +149,7 @@ def measured_map(
 
 
 def share_map(
-    raster: Raster, share: NDArray[np.float64], *, title: str, colors: Colors = "source"
+    raster: Raster, share: NDArray[np.float64], *, title: str, colors: Colors = "safe"
 ) -> Figure:
     """Draw the share of seeds whose label is yes, 8 x 6 in.
 
@@ -162,9 +162,9 @@ def share_map(
     title
         Heading.
     colors
-        "source": red over white to blue; "safe": orange over white to purple.
+        "safe": vermilion over white to blue; "fractal-llm": red over white to blue.
     """
-    look = "PuOr" if colors == "safe" else "RdBu"
+    look = NO_TO_YES if colors == "safe" else "RdBu"
     with shared_style():
         figure = new_figure((8, 6), title)
         axes = figure.subplots()

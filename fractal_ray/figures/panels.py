@@ -12,11 +12,11 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from fractal_ray.figures.canvas import color_patch
-from fractal_ray.figures.coloring import Colors, colormap, value_map
+from fractal_ray.figures.coloring import colormap, value_map
 from fractal_ray.figures.style import BLANK_COLOR
 from fractal_ray.figures.tiles import draw_tiles, inferred_patch, missing_patch, set_frame
 from fractal_ray.plane.boundary import UNKNOWN, Raster, labels
-from fractal_ray.plane.palette import NO
+from fractal_ray.plane.palette import NO, UNLABELLED, YES, Colors
 
 
 def value_panel(figure: Figure, axes: Axes, raster: Raster, boundary: str, colors: Colors) -> None:
@@ -26,7 +26,7 @@ def value_panel(figure: Figure, axes: Axes, raster: Raster, boundary: str, color
     either = draw_either(axes, raster, boundary)
     known = labels(raster, boundary) != UNKNOWN
     tiles = draw_tiles(axes, raster, values, known, cmap=look, vmin=-1, vmax=1)
-    axes.set_title(f"{boundary.capitalize()} and how well")
+    axes.set_title(f"{YES[boundary].capitalize()} and how well")
     meaning = f"0.3 (highest loss) to 1 (lowest)\n-1: {NO[boundary]}"
     bar = figure.colorbar(tiles, ax=axes, shrink=0.8, label=meaning)
     bar.set_ticks([-1, 0, 0.3, 1], labels=["-1", "0", "0.3", "1"])
@@ -38,7 +38,7 @@ def loss_panel(figure: Figure, axes: Axes, raster: Raster, boundary: str) -> Non
     """Draw the final loss of the runs whose label is yes."""
     answer = labels(raster, boundary)
     set_frame(axes, raster)
-    axes.set_title(f"Final loss of {boundary} points")
+    axes.set_title(f"Final loss of {YES[boundary]} points")
     blank = raster.known & ~((answer == 1) & np.isfinite(raster.loss))
     with_loss = raster.known & ~blank
     draw_tiles(axes, raster, np.zeros(answer.shape), blank, cmap=ListedColormap([BLANK_COLOR]))
@@ -49,7 +49,7 @@ def loss_panel(figure: Figure, axes: Axes, raster: Raster, boundary: str) -> Non
         tiles = draw_tiles(axes, raster, loss, with_loss, **look)
         figure.colorbar(tiles, ax=axes, shrink=0.8, label="final loss")
     else:
-        reason = "no loss recorded" if (answer == 1).any() else f"no {boundary} point"
+        reason = "no loss recorded" if (answer == 1).any() else f"no {YES[boundary]} point"
         axes.text(0.5, 0.5, reason, transform=axes.transAxes, ha="center")
     unshown = NO[boundary] + (" or not run" if (blank & (answer != 0)).any() else "")
     grey = [color_patch(unshown, BLANK_COLOR)] if blank.any() else []
@@ -62,26 +62,30 @@ def label_panel(axes: Axes, raster: Raster, boundary: str, look: Colormap) -> No
     set_frame(axes, raster)
     either = draw_either(axes, raster, boundary)
     draw_tiles(axes, raster, answer, answer != UNKNOWN, cmap=look, vmin=0, vmax=1)
-    axes.set_title(f"{boundary.capitalize()} or not")
+    axes.set_title(f"{YES[boundary].capitalize()} or not")
     yes, no = int(np.count_nonzero(answer == 1)), int(np.count_nonzero(answer == 0))
     handles = [
-        color_patch(f"{boundary} ({yes:,})", look(1.0)),
+        color_patch(f"{YES[boundary]} ({yes:,})", look(1.0)),
         color_patch(f"{NO[boundary]} ({no:,})", look(0.0)),
     ]
     legend_below(axes, [*handles, *either, *missing_patch(raster)])
 
 
 def draw_either(axes: Axes, raster: Raster, boundary: str) -> list[Patch]:
-    """Paint inferred nodes that may have either label grey; return their legend entry, if any.
+    """Paint nodes with an outcome that has no label grey; return their legend entries, if any.
 
-    The refinement has followed the border of another label, and no run decides their label.
+    Inferred nodes may have either label where the refinement has followed the border of another
+    label. A run that was too short, or has no loss curve, shows nothing about the border `broken`.
     """
     either = raster.known & (labels(raster, boundary) == UNKNOWN)
     if not either.any():
         return []
     draw_tiles(axes, raster, either, either, cmap=ListedColormap([BLANK_COLOR]))
-    name = f"not run: {boundary} or {NO[boundary]} ({np.count_nonzero(either):,})"
-    return [color_patch(name, BLANK_COLOR)]
+    runs = np.count_nonzero(either & raster.measured)
+    others = np.count_nonzero(either) - runs
+    names = [f"not run: {YES[boundary]} or {NO[boundary]} ({others:,})"] if others else []
+    names += [f"{UNLABELLED} ({runs:,})"] if runs else []
+    return [color_patch(name, BLANK_COLOR) for name in names]
 
 
 def legend_below(axes: Axes, handles: Sequence[Artist]) -> None:

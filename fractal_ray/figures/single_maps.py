@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from fractal_ray.errors import SweepError
 from fractal_ray.figures.canvas import color_patch, new_figure
-from fractal_ray.figures.coloring import Colors, colormap, fill_inferred
+from fractal_ray.figures.coloring import colormap, fill_inferred
 from fractal_ray.figures.panels import draw_either, label_panel, legend_below, value_panel
 from fractal_ray.figures.style import BLANK_COLOR, shared_style
 from fractal_ray.figures.tiles import (
@@ -22,12 +22,13 @@ from fractal_ray.figures.tiles import (
     set_frame,
 )
 from fractal_ray.plane.boundary import UNKNOWN, Raster, boundary_cells, labels
+from fractal_ray.plane.palette import Colors
 
 LOSS_CAP: Final = 20.0
 """Largest loss of a map; losses above it are drawn as this value."""
 
 
-def heat_map(raster: Raster, *, title: str, boundary: str, colors: Colors = "source") -> Figure:
+def heat_map(raster: Raster, *, title: str, boundary: str, colors: Colors = "safe") -> Figure:
     """Draw label and loss as one number, -1 to 1.
 
     Parameters
@@ -47,7 +48,7 @@ def heat_map(raster: Raster, *, title: str, boundary: str, colors: Colors = "sou
         return figure
 
 
-def stability_map(raster: Raster, *, title: str, colors: Colors = "source") -> Figure:
+def stability_map(raster: Raster, *, title: str, colors: Colors = "safe") -> Figure:
     """Draw the points that diverged; parameters as in `heat_map`."""
     with shared_style():
         figure = new_figure((9, 7), title)

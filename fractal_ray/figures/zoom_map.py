@@ -110,7 +110,7 @@ class ZoomMap:
         if self._selector is not None:
             self._selector.disconnect_events()  # the box that it draws goes with the old map
         axes.clear()
-        label_panel(axes, current.raster, current.boundary, colormap("label", "safe"))
+        label_panel(axes, current.raster, current.boundary, colormap("label"))
         # The reference is needed: a selector without one stops answering.
         self._selector = RectangleSelector(axes, self.selected, useblit=True)
         self._say(current.title)

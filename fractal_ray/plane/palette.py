@@ -1,7 +1,9 @@
-"""Colours and names of outcomes, which figures, reports and screens share. Pure data."""
+"""Colours and names of outcomes and labels, which figures, reports and screens share."""
 
-from typing import Final
+import warnings
+from typing import Final, Literal
 
+from fractal_ray.errors import SweepError, nearest
 from fractal_ray.plane.boundary import (
     BROKEN,
     NOT_DIVERGED,
@@ -11,6 +13,14 @@ from fractal_ray.plane.boundary import (
     UNBROKEN,
 )
 from fractal_ray.plane.outcome import Outcome
+from nanochat.errors import quoted
+
+Colors = Literal["safe", "fractal-llm"]
+COLORS: Final[tuple[Colors, ...]] = ("safe", "fractal-llm")
+"""Colour schemes of maps: one that people with any common colour blindness can read, and the reds,
+blues and greens of fractal-llm."""
+FORMER_COLORS: Final[dict[str, Colors]] = {"source": "fractal-llm"}
+"""Former names of colour schemes, which are still read."""
 
 OUTCOME_COLORS: Final = {
     Outcome.TRAINED: "#0072B2",
@@ -18,7 +28,7 @@ OUTCOME_COLORS: Final = {
     Outcome.DIVERGED: "#D55E00",
     Outcome.TOO_SLOW: "#56B4E9",
     Outcome.DEGRADED: "#E69F00",
-    Outcome.TOO_SHORT: "#BBBBBB",
+    Outcome.TOO_SHORT: "#8C8C8C",
 }
 """Colours of outcomes, of Okabe and Ito, which people with any common colour blindness can
 distinguish: blues for runs that did no harm, orange and vermilion for those that broke the model,
@@ -37,8 +47,10 @@ OUTCOME_NAMES: Final = {
 YES: Final = {"trainable": "trainable", "stable": "stable", "broken": "unbroken"}
 NO: Final = {"trainable": "not trainable", "stable": "diverged", "broken": "broken"}
 """Names of points with the label yes, and with the label no, by boundary."""
+UNLABELLED: Final = "too short, or without a curve"
+"""Name of runs that have no label."""
 
-MEASURED_COLORS: Final = ("#F2C6A5", "#D55E00", "#B3D4E8", "#0072B2")
+MEASURED_COLORS: Final = ("#F0B59A", "#D55E00", "#B3D4E8", "#0072B2")
 """Colours of labels, pale where inferred: no, no by a run, yes, yes by a run."""
 
 _COLORS: Final = {
@@ -57,3 +69,27 @@ CODE_NAMES: Final = {
     for code, possible in POSSIBLE.items()
 }
 """Names of the codes in `Raster.outcome`."""
+
+
+def color_scheme(name: str) -> Colors:
+    """Return the colour scheme of a name; a former name is read with a DeprecationWarning.
+
+    Raises
+    ------
+    SweepError
+        If there is no such scheme.
+    """
+    for scheme in COLORS:
+        if name == scheme:
+            return scheme
+    if name in FORMER_COLORS:
+        warnings.warn(former_name(name), DeprecationWarning, stacklevel=3)
+        return FORMER_COLORS[name]
+    raise SweepError(
+        f"there are no colours {quoted(name)}{nearest(name, COLORS)}; there are {', '.join(COLORS)}"
+    )
+
+
+def former_name(name: str) -> str:
+    """Return the note on a former name of a colour scheme."""
+    return f"the colours {name!r} are now called {FORMER_COLORS[name]!r}; the old name still works"

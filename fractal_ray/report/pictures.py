@@ -16,7 +16,7 @@ from fractal_ray.figures.coloring import colormap, fill_inferred, listed, loss_c
 from fractal_ray.figures.style import BLANK_COLOR
 from fractal_ray.figures.tiles import edges, rulers
 from fractal_ray.plane.boundary import OUTCOME_CODES, UNKNOWN, Raster, labels
-from fractal_ray.plane.palette import CODE_COLORS, CODE_NAMES, MEASURED_COLORS, NO
+from fractal_ray.plane.palette import CODE_COLORS, CODE_NAMES, MEASURED_COLORS, NO, UNLABELLED, YES
 
 if TYPE_CHECKING:
     from matplotlib.colors import Colormap
@@ -146,16 +146,19 @@ def _label(draw: _Brush, boundary: str) -> View:
     raster = draw.raster
     answer = labels(raster, boundary)
     kind = np.where(answer == 1, 2, 0) + raster.measured
-    names = (f"{NO[boundary]}, inferred", NO[boundary], f"{boundary}, inferred", boundary)
-    counts = [int((raster.known & (kind == code)).sum()) for code in range(4)]
-    shares = np.where(raster.known, (kind + 0.5) / 4, np.nan)
+    yes, no = YES[boundary], NO[boundary]
+    kind = np.where(answer == UNKNOWN, 4 + raster.measured, kind)
+    names = (f"{no}, inferred", no, f"{yes}, inferred", yes, f"not run: {yes} or {no}", UNLABELLED)
+    colors = (*MEASURED_COLORS, BLANK_COLOR, BLANK_COLOR)
+    counts = [int((raster.known & (kind == code)).sum()) for code in range(len(names))]
+    shares = np.where(raster.known, (kind + 0.5) / len(names), np.nan)
     swatches = [
-        (f"{names[code]} ({counts[code]:,})", MEASURED_COLORS[code])
-        for code in (3, 2, 1, 0)
+        (f"{names[code]} ({counts[code]:,})", colors[code])
+        for code in (3, 2, 1, 0, 5, 4)
         if counts[code]
     ]
-    png = draw.png(shares, listed(MEASURED_COLORS))
-    return View("label", f"{boundary} or not", png, (*swatches, *draw.others()))
+    png = draw.png(shares, listed(colors))
+    return View("label", f"{yes} or not", png, (*swatches, *draw.others()))
 
 
 def _outcome(draw: _Brush) -> View:
@@ -175,7 +178,7 @@ def _value(draw: _Brush, boundary: str) -> View:
     colors = colormap("value")
     shares = (value_map(draw.raster, boundary) + 1) / 2
     scale = Gradient(_stops(colors), f"-1: {NO[boundary]}", "0.3 (highest loss) to 1 (lowest)")
-    title, swatches = f"{boundary} and how well", (*draw.borrowed(), *draw.others())
+    title, swatches = f"{YES[boundary]} and how well", (*draw.borrowed(), *draw.others())
     return View("value", title, draw.png(shares, colors), swatches, scale)
 
 

@@ -17,7 +17,7 @@ from fractal_ray.analysis.verify.sheet import (
 from fractal_ray.analysis.verify.smooth_range import NO_BOUNDARY, SMOOTH
 from fractal_ray.dataset.secrets import without_keys
 from fractal_ray.dimension.result import Estimate
-from fractal_ray.plane.palette import NO
+from fractal_ray.plane.palette import NO, YES
 from fractal_ray.report.facts import Facts
 
 _VERDICT_SENTENCES: Final = {
@@ -49,9 +49,9 @@ def finding(facts: Facts) -> str:
     whole, boundary = facts.frames[0].analysis, facts.sweep.spec.label.boundary
     share = whole.yes_ratio or 0.0
     if whole.unknown_nodes:
-        sentence = f"Of the nodes with a known label {share:.1%} are {boundary}"
+        sentence = f"Of the nodes with a known label {share:.1%} are {YES[boundary]}"
     else:
-        sentence = f"{share:.1%} of the axes' plane is {boundary}, the rest is {NO[boundary]}"
+        sentence = f"{share:.1%} of the axes' plane is {YES[boundary]}, the rest is {NO[boundary]}"
     return f"{sentence}; {_border(facts)}. Verdict: {facts.main.analysis.verdict}."
 
 

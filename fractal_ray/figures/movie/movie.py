@@ -11,12 +11,12 @@ from fractal_ray.analysis.frame_data import read_frame
 from fractal_ray.analysis.sweep_data import SweepData
 from fractal_ray.errors import SweepError
 from fractal_ray.figures import curves
-from fractal_ray.figures.coloring import Colors, Shade, colormap, label_map, rank_map, value_map
+from fractal_ray.figures.coloring import Shade, colormap, label_map, rank_map, value_map
 from fractal_ray.figures.movie.camera import Timing, boxes_of, length, views
 from fractal_ray.figures.movie.captions import Captions
 from fractal_ray.figures.movie.pictures import Painter
 from fractal_ray.figures.nesting import chain, innermost, magnification, no_zooms
-from fractal_ray.plane.palette import NO
+from fractal_ray.plane.palette import NO, YES, Colors
 from fractal_ray.spec.frames import SweepFrame
 
 
@@ -51,7 +51,7 @@ class Movie:
         *,
         timing: Timing,
         shade: Shade = "label",
-        colors: Colors = "source",
+        colors: Colors = "safe",
         title: str = "",
     ) -> None:
         timing.check()
@@ -110,7 +110,7 @@ class Movie:
         how = {"label": "", "value": darkest, "rank": "; palest: fastest"}
         filled = any(lattice.refinement is not None for lattice in self.chain)
         note = "; not run: as nearest run" if filled and self._shade != "label" else ""
-        return NO[boundary], boundary, how[self._shade] + note
+        return NO[boundary], YES[boundary], how[self._shade] + note
 
 
 def _has_rows(lattice: SweepFrame, table: pa.Table) -> bool:

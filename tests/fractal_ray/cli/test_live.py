@@ -59,6 +59,16 @@ def test_screen_says_everything() -> None:
         assert part in text
 
 
+def test_the_parts_of_not_improved_have_squares_of_their_own() -> None:
+    assert "■ trained 30   ■ not improved 20   ■ diverged 10" in shown(HALF_WAY)
+    split = {"too_slow": 12, "degraded": 5, "too_short": 0, "unknown": 0}
+    text = shown(replace(HALF_WAY, not_improved=split), width=160)
+    assert "■ too slow 12   ■ degraded 5   ■ not improved 3   ■ diverged 10" in text
+    text = shown(replace(HALF_WAY, not_improved={**split, "too_short": 3}), width=160)
+    assert "■ degraded 5   ■ too short 3   ■ diverged 10" in text
+    assert "not improved" not in text
+
+
 def test_control_characters_from_outside_are_escaped() -> None:
     attack = "\x1b[1A\x1b]52;c;WA==\x07"
     state = replace(HALF_WAY, trouble=attack, stage=attack, x_param=attack, y_param=attack)

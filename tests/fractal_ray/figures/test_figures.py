@@ -134,11 +134,22 @@ class TestEveryKind:
                 for axes in figure.axes
                 if axes.images
             ]
-            for figure in (draw(first_map, kind, colors=each) for each in ("source", "safe"))
+            for figure in (draw(first_map, kind, colors=each) for each in ("fractal-llm", "safe"))
         )
         alike = [np.allclose(a, b) for a, b in zip(one, other, strict=True)]
         # Losses are viridis in both.
         assert sum(alike) == (kind in ("panels", "panels4"))
+
+
+class TestColors:
+    def test_former_name(self, first_map: Sweep) -> None:
+        with pytest.warns(DeprecationWarning, match="'source' are now called 'fractal-llm'"):
+            figure = first_map.figure("stability", colors="source")
+        assert figure.axes[0].images[-1].get_cmap().name.startswith("RdYlGn")
+
+    def test_unknown_name(self, first_map: Sweep) -> None:
+        with pytest.raises(SweepError, match=r"no colours 'saf'; did you mean 'safe'"):
+            first_map.figure("stability", colors="saf")
 
 
 class TestRefusals:

@@ -4,7 +4,7 @@ import threading
 from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
-from typing import Literal
+from typing import Final, Literal, get_args
 
 import matplotlib
 import numpy as np
@@ -15,7 +15,14 @@ from matplotlib.image import AxesImage
 
 from fractal_ray.errors import SweepError
 from fractal_ray.figures.canvas import save
-from fractal_ray.figures.coloring import colormap, fill_inferred, rank_map, value_map
+from fractal_ray.figures.coloring import (
+    NO_TO_YES,
+    Palette,
+    colormap,
+    fill_inferred,
+    rank_map,
+    value_map,
+)
 from fractal_ray.figures.curve_maps import rank_figure, settled_map
 from fractal_ray.figures.maps import measured_map, outcome_map, share_map, three_panel
 from fractal_ray.figures.ruler import ruler, tick_units
@@ -24,10 +31,14 @@ from fractal_ray.figures.style import VALUE_COLORS, shared_style
 from fractal_ray.figures.tiles import edges
 from fractal_ray.figures.zoom_boxes import zoom_boxes
 from fractal_ray.plane.axes import Axis, Frame
-from fractal_ray.plane.boundary import Raster
+from fractal_ray.plane.boundary import BOUNDARIES, Raster
 from fractal_ray.plane.cut_axis import coordinate_at, cut
+from fractal_ray.plane.outcome import Outcome
+from fractal_ray.plane.palette import MEASURED_COLORS, NO, OUTCOME_COLORS, YES
 from fractal_ray.plane.zoom import zoom_in
 from fractal_ray.spec.frames import SweepFrame
+
+THEIRS: Final = "fractal-llm"
 
 
 @pytest.fixture
@@ -82,7 +93,7 @@ def test_value_map_without_losses_keeps_the_labels(raster: Raster) -> None:
     ("position", "color"),
     [(0.0, "#8b0000"), (0.5, "#ffffff"), (0.75, "#87ceeb"), (1.0, "#00008b")],
 )
-def test_value_colors_have_the_stops_of_the_source(position: float, color: str) -> None:
+def test_value_colors_have_the_stops_of_fractal_llm(position: float, color: str) -> None:
     red, green, blue, _ = VALUE_COLORS(position)
     expected = [int(color[i : i + 2], 16) for i in (1, 3, 5)]
     assert np.abs(np.array([red, green, blue]) * 255 - expected).max() <= 2
@@ -95,7 +106,7 @@ def test_three_panels(raster: Raster) -> None:
     assert figure.get_suptitle() == "frame 0\nD = 1.1"
     np.testing.assert_array_equal(image(left).get_array(), np.ma.masked_invalid(value_map(raster)))
     assert image(left).get_clim() == (-1, 1)
-    assert image(left).get_cmap().name == VALUE_COLORS.name
+    assert image(left).get_cmap() == NO_TO_YES
     shown = np.ma.getmaskarray(image(centre).get_array())
     assert (~shown).tolist() == [[True, True, False], [False, False, True]]
     assert image(centre).get_clim() == (1, 3)
@@ -300,14 +311,37 @@ def test_an_outcome_map_says_what_may_be_either() -> None:
     assert (shown[0], shown[3]) == ("#0072b2", "#d55e00")
 
 
-def test_safe_colors_are_others(raster: Raster) -> None:
-    safe, source = (three_panel(raster, title="", colors=each) for each in ("safe", "source"))
+def test_safe_colors_are_the_default(raster: Raster) -> None:
+    safe, theirs = three_panel(raster, title=""), three_panel(raster, title="", colors=THEIRS)
     for panel in (0, 2):
-        assert image(safe.axes[panel]).get_cmap() != image(source.axes[panel]).get_cmap()
-    assert to_hex(colormap("label", "safe")(1.0)) == to_hex("#0072B2")
+        assert image(safe.axes[panel]).get_cmap() != image(theirs.axes[panel]).get_cmap()
     share = np.array([[0.0, 0.5, 1.0], [np.nan, 1.0, 1.0]])
-    for colors, name in (("source", "RdBu"), ("safe", "PuOr")):
+    for colors, name in ((THEIRS, "RdBu"), ("safe", "no_to_yes")):
         assert image(share_map(raster, share, title="", colors=colors).axes[0]).cmap.name == name
+
+
+@pytest.mark.parametrize("shade", get_args(Palette))
+def test_no_and_yes_have_one_colour_each_in_every_map(shade: Palette) -> None:
+    """Labels, stability, values, ranks and shares of seeds, and the outcomes that mean them."""
+    ends = [to_hex(colormap(shade)(end)).upper() for end in (0.0, 1.0)]
+    assert ends == [MEASURED_COLORS[1], MEASURED_COLORS[3]]
+    assert ends == [OUTCOME_COLORS[Outcome.DIVERGED], OUTCOME_COLORS[Outcome.TRAINED]]
+
+
+@pytest.mark.parametrize("boundary", BOUNDARIES)
+def test_the_legend_names_the_label_and_not_the_border(boundary: str) -> None:
+    outcome = np.array([[0, 5, 6, 2, 7]], dtype=np.int8)
+    raster = Raster(
+        outcome, np.full((1, 5), np.nan), np.arange(5.0), np.arange(1.0),
+        "x", "y", "linear", "linear",
+    )  # fmt: skip
+    axes = three_panel(raster, title="", label=boundary).axes[2]
+    legend = axes.get_legend()
+    assert legend is not None
+    names = [text.get_text() for text in legend.get_texts()]
+    numbers = {"trainable": (1, 4), "stable": (4, 1), "broken": (2, 2)}[boundary]
+    assert names[:2] == [f"{YES[boundary]} ({numbers[0]})", f"{NO[boundary]} ({numbers[1]})"]
+    assert names[2:] == (["too short, or without a curve (1)"] if boundary == "broken" else [])
 
 
 def test_rank_and_settled_maps_show_what_they_are_given(raster: Raster) -> None:

@@ -24,6 +24,9 @@ from fractal_ray.dataset.store import Store
 from fractal_ray.dimension.result import Estimate
 from fractal_ray.engine.progress import Progress
 from fractal_ray.errors import SweepError
+from fractal_ray.plane.boundary import OUTCOME_CODES
+from fractal_ray.plane.outcome import SPLIT, Outcome
+from fractal_ray.plane.palette import OUTCOME_COLORS
 from fractal_ray.spec.yaml_file import parse_spec
 from fractal_ray.sweep import Sweep
 from fractal_ray.tracking import runs as tracking_runs
@@ -402,6 +405,13 @@ def test_the_map_is_the_right_way_up() -> None:
         vermilion,
         yellow,
     ]
+
+
+def test_the_map_shows_the_parts_of_not_improved() -> None:
+    parts = [Outcome.TRAINED, *SPLIT, Outcome.DIVERGED]
+    picture = map_picture([[OUTCOME_CODES[part] for part in parts]])
+    colors = ["#%02x%02x%02x" % tuple(picture[0, 96 * k]) for k in range(5)]  # noqa: UP031
+    assert colors == [OUTCOME_COLORS[part].lower() for part in parts]
 
 
 class Recorder:
