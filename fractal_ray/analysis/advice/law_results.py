@@ -4,9 +4,10 @@ Positions are real values of the axes, not logarithms. Intervals are 95 % interv
 `results.plain` turns each into data for JSON.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
+from fractal_ray.analysis.advice.censored_line import CensoredLine
 from fractal_ray.analysis.advice.results import Interval
 
 
@@ -69,6 +70,8 @@ class PowerLaw:
     seed_noise
         Standard deviation of log10 critical between seeds, or None where it is not known; the
         residuals are then not checked.
+    line
+        The fitted line in log10 of both, for `predict`; not part of the JSON.
     """
 
     a: Interval
@@ -80,6 +83,7 @@ class PowerLaw:
     safe_factor: float
     supported_factor: float
     seed_noise: float | None
+    line: CensoredLine = field(repr=False, compare=False)
 
 
 @dataclass(frozen=True)

@@ -86,6 +86,8 @@ class BestPoint:
         (ny, nx), True at the nodes of the set; not part of the JSON.
     smooth
         (ny, nx) smoothed losses of the candidates, NaN elsewhere; not part of the JSON.
+    basin
+        The `Basin` around the best with its fits, for `safe_region`; not part of the JSON.
     """
 
     node: Node
@@ -106,6 +108,7 @@ class BestPoint:
     flags: tuple[str, ...]
     nodes: NDArray[np.bool_] = field(repr=False, compare=False)
     smooth: NDArray[np.float64] = field(repr=False, compare=False)
+    basin: Any = field(repr=False, compare=False)
 
 
 @dataclass(frozen=True)
@@ -317,13 +320,13 @@ class ReEstimate:
 
 
 def plain(result: Any) -> Any:
-    """Return a result as dicts, lists, texts and numbers, without arrays; NaN becomes None.
+    """Return a result as dicts, lists, texts and numbers, without the fields that are not shown.
 
-    Infinite values become None too, since JSON has neither.
+    NaN and infinite values become None, since JSON has neither.
     """
     if dataclasses.is_dataclass(result) and not isinstance(result, type):
-        fields = ((each.name, getattr(result, each.name)) for each in dataclasses.fields(result))
-        return {name: plain(value) for name, value in fields if not isinstance(value, np.ndarray)}
+        names = [each.name for each in dataclasses.fields(result) if each.repr]
+        return {name: plain(getattr(result, name)) for name in names}
     if isinstance(result, dict):
         return {key: plain(value) for key, value in result.items()}
     if isinstance(result, list | tuple):

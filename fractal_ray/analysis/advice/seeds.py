@@ -1,0 +1,117 @@
+"""Labels, shares and losses of nodes that were run with several seeds."""
+
+from typing import Final, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fractal_ray.analysis.advice.results import Interval, Noise, ReEstimate, SeedLabel
+
+RISK: Final = 0.5
+"""Share of broken seeds from which a node counts as broken."""
+_LEVEL: Final = 1.959963984540054
+"""97.5 % quantile of the normal distribution."""
+
+
+def label_of_seeds(broken: int, seeds: int, risk: float = RISK) -> SeedLabel:
+    """Return the label of a node: broken (0) where the share of broken seeds is at least `risk`.
+
+    Parameters
+    ----------
+    broken, seeds
+        Numbers of broken seeds and of seeds whose label is known. Without seeds the label is -1.
+    """
+    if not seeds:
+        return SeedLabel(0, 0, None, None, None, -1)
+    low, high = wilson_interval(np.array([broken]), np.array([seeds]))
+    label: Literal[1, 0] = 0 if broken >= risk * seeds else 1
+    return SeedLabel(broken, seeds, broken / seeds, float(low[0]), float(high[0]), label)
+
+
+def wilson_interval(
+    successes: NDArray[np.int64], trials: NDArray[np.int64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return Wilson's 95 % interval (J. Am. Stat. Assoc. 22, 209 (1927)); NaN without trials."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        share = successes / trials
+        z = _LEVEL**2 / trials
+        middle = (share + z / 2) / (1 + z)
+        half = np.sqrt(z * (share * (1 - share) + z / 4)) / (1 + z)
+    # Rounding must not move an end past 0 or 1 where no seed, or each seed, is broken.
+    low = np.where(successes == 0, np.minimum(middle - half, 0.0), middle - half)
+    high = np.where(successes == trials, np.maximum(middle + half, 1.0), middle + half)
+    return np.clip(low, 0.0, 1.0), np.clip(high, 0.0, 1.0)
+
+
+def share_map(labels: NDArray[np.int8]) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Return the share of broken seeds of each node, and the number of seeds with a label.
+
+    Parameters
+    ----------
+    labels
+        (seeds, ny, nx): 1 unbroken, 0 broken, -1 unknown.
+
+    Returns
+    -------
+    Two arrays (ny, nx). The share is NaN where no seed has a label.
+    """
+    seeds = (labels >= 0).sum(axis=0)
+    broken = (labels == 0).sum(axis=0)
+    share = np.where(seeds > 0, broken / np.maximum(seeds, 1), np.nan)
+    return share, seeds
+
+
+def labels_at_risk(labels: NDArray[np.int8], risk: float = RISK) -> NDArray[np.int8]:
+    """Return the label of each node over its seeds, (ny, nx): 1, 0 or -1 without seeds."""
+    share, seeds = share_map(labels)
+    return np.where(seeds == 0, -1, np.where(share >= risk, 0, 1)).astype(np.int8)
+
+
+def re_estimate(losses: NDArray[np.float64], chose: NDArray[np.bool_]) -> ReEstimate:
+    """Return the loss of a node from the seeds that did not choose it.
+
+    The seeds that chose the node as the best have a loss that is too low on average, because the
+    smallest of many noisy losses was taken.
+
+    Parameters
+    ----------
+    losses
+        (seeds,) losses of the node. Seeds without a finite loss are left out.
+    chose
+        True at the seeds whose losses led to the choice of this node.
+    """
+    finite = np.isfinite(losses)
+    own = losses[finite & chose]
+    others = losses[finite & ~chose]
+    chosen = float(own.mean()) if own.size else np.nan
+    if not others.size:
+        return ReEstimate(None, None, 0, chosen)
+    mean = float(others.mean())
+    if others.size == 1:
+        return ReEstimate(Interval(mean, -np.inf, np.inf), None, 1, chosen)
+    from scipy.special import stdtrit  # takes a while to import
+
+    error = float(others.std(ddof=1) / np.sqrt(others.size))
+    half = float(stdtrit(others.size - 1, 0.975)) * error
+    return ReEstimate(Interval(mean, mean - half, mean + half), error, int(others.size), chosen)
+
+
+def noise_of_seeds(losses: NDArray[np.float64]) -> Noise | None:
+    """Return the noise of one run, pooled over nodes that were run with several seeds.
+
+    Parameters
+    ----------
+    losses
+        (nodes, seeds) losses; NaN where a node has no run with a seed, or no finite loss.
+
+    Returns
+    -------
+    None if no node has two finite losses.
+    """
+    counts = np.isfinite(losses).sum(axis=1)
+    several = losses[counts >= 2]
+    freedom = int((counts[counts >= 2] - 1).sum())
+    if not freedom:
+        return None
+    squares = (several - np.nanmean(several, axis=1, keepdims=True)) ** 2
+    return Noise(float(np.sqrt(np.nansum(squares) / freedom)), float(freedom), "seeds")
