@@ -262,9 +262,21 @@ def _inside(surface: Surface, regions: Regions, nodes: Mask) -> Inside:
     region = regions.filled(nodes)
 
     def inside(u: Array, v: Array) -> Mask:
-        return region[np.ix_(nearest(surface.v, v), nearest(surface.u, u))].T
+        # A place midway between nodes belongs to both, so that a reflection changes nothing.
+        ties = [
+            region[np.ix_(nearest(surface.v, v + dv), nearest(surface.u, u + du))].T
+            for du in _either_side(surface.u)
+            for dv in _either_side(surface.v)
+        ]
+        return np.any(ties, axis=0)
 
     return inside
+
+
+def _either_side(axis: Array) -> tuple[float, float]:
+    """Return two steps that are far smaller than those of an axis, one to each side."""
+    step = 1e-9 * float(np.diff(axis).min())
+    return -step, step
 
 
 def nearest(axis: Array, places: Array) -> NDArray[np.int64]:

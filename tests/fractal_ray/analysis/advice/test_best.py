@@ -6,7 +6,7 @@ The table of coverage over all forms and lattices is printed by
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -110,8 +110,8 @@ def test_table_of_coverage(name: str, capsys: pytest.CaptureFixture[str]) -> Non
     with capsys.disabled():
         print(f"\n{name:34s} held {np.round(held, 2)}  width ratio {np.round(ratios, 2)}", end="")
     assert (held >= 0.9).all()
-    if known is not VALLEY:
-        assert (ratios <= 2.5).all()
+    if known.form is bowl:
+        assert (ratios <= 2).all()
 
 
 def test_the_best_is_a_set_around_the_optimum_and_no_lucky_run() -> None:
@@ -204,6 +204,7 @@ def test_results_are_plain_and_repeatable() -> None:
 
 @settings(max_examples=8, deadline=None)
 @given(st.integers(0, 2**31), st.sampled_from(["swap", "reflect x", "reflect y", "shift"]))
+@example(25022104, "reflect y")  # places midway between nodes
 def test_the_best_follows_swaps_reflections_and_added_constants(seed: int, change: str) -> None:
     surface = VALLEY.surface(12, 11, 0.05, seed)
     best = find_best(surface)
