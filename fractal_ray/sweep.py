@@ -7,7 +7,7 @@ sweep.points
 """
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from pandas import DataFrame
 
+    from fractal_ray.analysis.advice.advice import Advice
     from fractal_ray.analysis.verify.label_checks import Sample
     from fractal_ray.analysis.verify.sheet import Sheet
     from fractal_ray.figures.notebook import Dimension, Map
@@ -221,6 +222,21 @@ class Sweep(SweepData):
         closer = Sweep(spec, self.given_workload)
         closer.run(**options)
         return closer
+
+    def advice(self, frame: int | None = None, at: Sequence[float] = ()) -> "Advice":
+        """Return what works best in a frame, the safe region, and the distance to the cliff.
+
+        Parameters
+        ----------
+        frame
+            Number of the frame; None for frame 0, or the first one.
+        at
+            Amounts of data for which the critical value is predicted, where an axis changes them.
+        """
+        from fractal_ray.analysis.advice.advise import advise
+        from fractal_ray.analysis.frame_data import read_frame
+
+        return advise(read_frame(self, min(self.frames) if frame is None else frame), at)
 
     @property
     def points(self) -> "DataFrame":

@@ -262,6 +262,7 @@ def files_of_analyze(folder: Path) -> list[str]:
     Commit a032d52, before files moved into rooms, has 33 by this definition. 25 was asked for and
     is not reached: 13 of the files read and check the spec, each with one section of it, 6 plan the
     refinement again, each with one algorithm, and 3 split the outcomes of runs that did not train.
+    The advice, its first lines, is counted by itself.
     """
     shutil.copytree(ROOT / "tests/golden/datasets/nanochat", folder)
     done = subprocess.run(
@@ -340,8 +341,10 @@ def test_few_files_on_the_way_of_analyze(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     files = files_of_analyze(tmp_path / "nanochat")
-    show(capsys, "files on the way of analyze", len(files), "<= 43; 25 is asked for")
-    assert len(files) <= 43, files
+    advice = [each for each in files if each.startswith("analysis/advice/")]
+    show(capsys, "files on the way of analyze", len(files), "<= 43 without advice; 25 is asked for")
+    assert advice
+    assert len(files) - len(advice) <= 43, files
 
 
 @pytest.mark.parametrize("package", PACKAGES)

@@ -12,6 +12,7 @@ from fractal_ray.cli.options import (
     SkipOption,
     StorageOption,
     SweepArgument,
+    advice_lines,
     open_data,
 )
 from fractal_ray.dataset.plain_json import to_json
@@ -67,7 +68,10 @@ def analyze(
         _series(sweep, against, frame, force=force, as_json=as_json)
         return
     result, _ = measure(sweep, frame=frame, force=force, published=published)
-    print(to_json(result.to_dict()) if as_json else "\n".join(result.lines()))
+    if as_json:
+        print(to_json(result.to_dict()))
+        return
+    print("\n".join([*advice_lines(sweep, frame), *result.lines()]))
 
 
 def _series(

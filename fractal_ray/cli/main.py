@@ -1,8 +1,8 @@
 """The command line of ``fractal-ray``.
 
 Exit codes: 0 done, 1 the sweep could not be completed or its results not be printed, 2 a mistake in
-the command or its input, 130 stopped by Ctrl-C. Importing `fractal_ray.cli` loads typer only; each
-command imports its other modules at use.
+the command or its input, 3 no advice can be given, 130 stopped by Ctrl-C. Importing
+`fractal_ray.cli` loads typer only; each command imports its other modules at use.
 """
 
 import sys
@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from fractal_ray.cli import jobs
+from fractal_ray.cli.advise import advise
 from fractal_ray.cli.analyze import analyze
 from fractal_ray.cli.compact import compact
 from fractal_ray.cli.compare import compare
@@ -41,6 +42,7 @@ for command in (
     run,
     submit,
     status,
+    advise,
     analyze,
     verify,
     compare,

@@ -1,6 +1,7 @@
 """Arguments and helper functions that several commands share."""
 
 import json
+import shlex
 import sys
 import tempfile
 from enum import StrEnum
@@ -151,3 +152,29 @@ def keep_figure(sweep: "Sweep", drawn: "MatplotlibFigure", name: str, dpi: int =
     with tempfile.TemporaryDirectory() as folder:
         data = save(drawn, Path(folder) / name, dpi=dpi).read_bytes()
     return sweep.store().write_file(f"figures/{name}", data)
+
+
+_MOST_NODES = 1 << 18
+"""Largest number of nodes of a frame whose advice is part of `run` and `analyze`."""
+
+
+def advice_lines(sweep: "SweepData", frame: int | None) -> list[str]:
+    """Return the advice on a frame as lines; none for workloads without losses.
+
+    Parameters
+    ----------
+    sweep
+    frame
+        Number of the frame; None for the first one.
+    """
+    if not sweep.spec.workload.records_losses:
+        return []
+    number = min(sweep.frames) if frame is None else frame
+    lattice = sweep.frame(number)
+    nodes = (lattice.frame.cells_x << lattice.level) * (lattice.frame.cells_y << lattice.level)
+    if nodes > _MOST_NODES:
+        return [f"best    fractal-ray advise {shlex.quote(sweep.location)} (it takes a while)"]
+    from fractal_ray.analysis.advice.advise import advise
+    from fractal_ray.analysis.frame_data import read_frame
+
+    return advise(read_frame(sweep, number)).lines()

@@ -1,23 +1,29 @@
 """``fractal-ray rerun``: one point run again, with its model."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from fractal_ray.cli.options import SetOption, StorageOption, SweepArgument, open_sweep
 from nanochat.cli.output_options import check_folder
 
+if TYPE_CHECKING:
+    from fractal_ray.sweep import Sweep
+
 
 def rerun(
     sweep_path: SweepArgument,
     point: Annotated[
-        str,
+        str | None,
         typer.Option(
             help="The point: its id, the first digits of its id, or X,Y for the nearest point.",
             show_default=False,
         ),
-    ],
+    ] = None,
+    best: Annotated[
+        bool, typer.Option("--best", help="Take the best point, as `advise` names it.")
+    ] = False,
     out: Annotated[
         Path,
         typer.Option(
@@ -29,8 +35,12 @@ def rerun(
 ) -> None:
     """Run one point again, keep its model, and compare its losses with the dataset's."""
     from fractal_ray.engine.rerun import rerun as run_again
+    from fractal_ray.errors import SweepError
 
-    repeat = run_again(open_sweep(sweep_path, settings, storage), point, out, print)
+    if best == (point is not None):
+        raise SweepError("rerun takes a point: either --best, or --point with an id or X,Y")
+    sweep = open_sweep(sweep_path, settings, storage)
+    repeat = run_again(sweep, point or _best(sweep), out, print)
     print(f"point: {repeat.point_id} at x = {repeat.x!r}, y = {repeat.y!r}")
     if repeat.deviation == 0:
         print("losses: those of the dataset, to the bit")
@@ -55,3 +65,14 @@ def rerun(
     if repeat.model is not None:
         print(f"model: {repeat.model}")
     raise typer.Exit(repeat.exit_code)
+
+
+def _best(sweep: "Sweep") -> str:
+    """Return the place of the best point as ``X,Y``."""
+    from fractal_ray.analysis.advice.results import Refusal
+    from fractal_ray.errors import SweepError
+
+    best = sweep.advice().best
+    if isinstance(best, Refusal):
+        raise SweepError(f"--best: there is no best point: {best.reason}")
+    return f"{best.x!r},{best.y!r}"

@@ -18,6 +18,7 @@ from fractal_ray.cli.options import (
     SkipOption,
     SpecArgument,
     StorageOption,
+    advice_lines,
     keep_figure,
     note_on_repeats,
     open_sweep,
@@ -150,6 +151,8 @@ def _report(
     else:
         print("" if figure is None else f"figure:  {figure}\n", end="")
         print(f"dataset: {sweep.location}", flush=True)
+        lines = later.run("advise on the settings", advice_lines, sweep, None)
+        print("\n".join(lines or []), flush=True)
     picture = None if figure is None else f"figures/{name}"
     later.run("send the result to W&B", tracker.end, result, raster, progress, picture)
 

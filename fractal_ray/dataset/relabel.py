@@ -54,14 +54,18 @@ def ratios(table: pa.Table, rule: LabelRule) -> NDArray[np.float64]:
     return np.fromiter(rows, dtype=np.float64, count=table.num_rows)
 
 
-def _rows(table: pa.Table) -> Iterator[_Row]:
+def curves(table: pa.Table) -> Iterator[NDArray[np.float32]]:
+    """Yield the loss curve of each row, float32."""
     losses = table.column("losses").combine_chunks()
     offsets = losses.offsets.to_numpy()
     flat = losses.values.to_numpy(zero_copy_only=False)
+    return (flat[start:end] for start, end in itertools.pairwise(offsets))
+
+
+def _rows(table: pa.Table) -> Iterator[_Row]:
     stored = (_BY_TEXT[text] for text in table.column("outcome").to_pylist())
-    curves = (flat[start:end] for start, end in itertools.pairwise(offsets))
     places = (table.column(name).to_numpy().tolist() for name in ("x", "y"))
-    return zip(stored, curves, *places, _val_losses(table).tolist(), strict=True)
+    return zip(stored, curves(table), *places, _val_losses(table).tolist(), strict=True)
 
 
 def _val_losses(table: pa.Table) -> NDArray[np.float64]:

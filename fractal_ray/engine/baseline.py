@@ -3,7 +3,11 @@
 from collections.abc import Callable
 
 from fractal_ray.dataset.baseline_file import BASELINE, write_baseline
+from fractal_ray.dataset.driver_lease import hold_lease
+from fractal_ray.dataset.header import read_header
 from fractal_ray.dataset.store import Store
+from fractal_ray.engine.claim import check_fingerprint
+from fractal_ray.errors import SweepError
 from fractal_ray.spec.sweep_spec import SweepSpec
 from fractal_ray.workloads.base import Baselined, Prepared, Workload
 
@@ -40,3 +44,38 @@ def add_baseline(
         return False
     write_baseline(store, baseline)
     return True
+
+
+def evaluate_untouched(
+    spec: SweepSpec, location: str, workload: Workload, say: Callable[[str], None]
+) -> None:
+    """Add the losses of the untouched model to a dataset that was made without them.
+
+    Parameters
+    ----------
+    spec, location, workload
+        The sweep, its dataset, and the workload that loads the model.
+    say
+        Called with a line of text before a long step.
+
+    Raises
+    ------
+    SweepError
+        If there is no dataset, it was made with another model or other data, another driver holds
+        it, or the workload has no untouched model.
+    """
+    store = Store(location)
+    if read_header(store) is None:
+        raise SweepError(f"{location} holds no sweep yet; `fractal-ray run` measures the baseline")
+    if not isinstance(workload, Baselined):
+        raise SweepError(
+            f"--baseline evaluates a model, and a workload {spec.workload.kind_name()} has none to"
+            " load; its first losses are used"
+        )
+    if spec.workload.loading_note:
+        say(spec.workload.loading_note)
+    prepared = workload.prepare()
+    check_fingerprint(store, prepared.fingerprint)
+    with hold_lease(store):
+        if not add_baseline(spec, store, workload, prepared, say):
+            say(f"{location} has the losses of the untouched model already, or none could be had")

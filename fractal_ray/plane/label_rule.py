@@ -80,7 +80,7 @@ class LabelRule:
             return Outcome.TRAINED
         if losses.size == 1:
             return Outcome.TOO_SHORT
-        untouched, rise = self._untouched(losses, x, y)
+        untouched, rise = self.untouched(losses, x, y)
         limit = untouched[: losses.size] + rise * np.abs(untouched[: losses.size])
         return Outcome.DEGRADED if bool(np.any(losses > limit)) else Outcome.TOO_SLOW
 
@@ -112,7 +112,7 @@ class LabelRule:
             return outcome.stored
         return outcome if label(outcome, self.boundary) is not None else None
 
-    def _untouched(
+    def untouched(
         self, losses: NDArray[np.float32], x: float, y: float
     ) -> tuple[NDArray[np.float64], float]:
         """Return the losses of the untouched model by step, and the rise of a degraded run."""

@@ -173,6 +173,24 @@ class WorkloadSection(Model):
         return False
 
     @property
+    def is_deterministic_in_order(self) -> bool:
+        """Return True if no seed changes a run, so that another seed would give the same runs."""
+        return True
+
+    def changes_data(self, param: str) -> bool:
+        """Return True if a swept parameter changes the data that a run sees."""
+        return False
+
+    def effective_rates(
+        self, values: Mapping[str, float], header: Mapping[str, Any]
+    ) -> dict[str, float]:
+        """Return the rates that the optimizer applies, by swept parameter; {} if not known.
+
+        `header` is `sweep.json`, which holds the width of the model.
+        """
+        return {}
+
+    @property
     def records_losses(self) -> bool:
         """Return True if a run trains and records losses."""
         return True

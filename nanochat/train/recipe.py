@@ -15,6 +15,8 @@ DERIVED = -1.0
 """Value of a group's learning rate that says: derive it from `learning_rate`."""
 
 GROUPS = ("embedding", "matrix", "unembedding")
+REFERENCE_WIDTH = 768
+"""Width of the model at which the rates of AdamW are nominal."""
 PARTS = ("attention", "mlp")
 """Of `matrix`: what may have a rate of its own."""
 DTYPES = ("bfloat16", "float16", "float32")

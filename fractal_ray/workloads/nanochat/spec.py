@@ -5,7 +5,7 @@ import os
 import re
 from collections.abc import Container, Iterable, Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -24,7 +24,10 @@ from fractal_ray.workloads.section import (
 from nanochat.data.source import DataSource
 from nanochat.errors import nearest_name, quoted
 from nanochat.sources.load import local_tokenizer
-from nanochat.train.recipe import DERIVED, PARTS, Recipe
+from nanochat.train.recipe import DERIVED, PARTS, REFERENCE_WIDTH, Recipe
+
+_DATA_AXES = ("num_tokens", "num_iterations", "device_batch_size", "target_examples_per_step")
+_ADAMW = ("embedding_lr", "unembedding_lr")
 
 
 class NanochatSpec(NanochatSettings, WorkloadSection):
@@ -131,6 +134,29 @@ class NanochatSpec(NanochatSettings, WorkloadSection):
             origin = f"workload.data.limit leaves {limit:,} rows"
             lines += batches_beyond(self.recipe, sides, largest, limit, origin)
         return lines
+
+    @property
+    def is_deterministic_in_order(self) -> bool:
+        """Return True if the data stay in file order and runs repeat to the bit."""
+        return not self.fixed_recipe.shuffle and self.deterministic
+
+    def changes_data(self, param: str) -> bool:
+        """Return True for the number of tokens or steps, and the size of a step."""
+        return param in _DATA_AXES
+
+    def effective_rates(
+        self, values: Mapping[str, float], header: Mapping[str, Any]
+    ) -> dict[str, float]:
+        """Return the swept rates, with those of AdamW scaled by the width of the model."""
+        width = (header.get("data") or {}).get("width")
+        if type(width) is not int or width < 1 or not set(values) & set(_ADAMW):
+            return {}
+        scale = (width / REFERENCE_WIDTH) ** -0.5
+        return {
+            name: value * scale if name in _ADAMW else value
+            for name, value in values.items()
+            if name.endswith("_lr")
+        }
 
     def idle_seeds(self) -> list[str]:
         """Return a line for a seed in the recipe while the data stay in file order."""

@@ -7,9 +7,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from nanochat.train.optim.muon import Muon
-from nanochat.train.recipe import Recipe
-
-REFERENCE_WIDTH = 768  # width at which the AdamW rates were tuned
+from nanochat.train.recipe import REFERENCE_WIDTH, Recipe
 
 
 def effective_lrs(recipe: Recipe, width: int) -> dict[str, float]:

@@ -1,0 +1,258 @@
+"""The advice on a frame, as data and as lines of text: best, safe, cliff, seeds, next, limits."""
+
+import math
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from fractal_ray.analysis.advice.law_results import Column, PowerLaw, Prediction
+from fractal_ray.analysis.advice.results import (
+    BestPoint,
+    Cliff,
+    Margin,
+    Refusal,
+    SafeRegion,
+    Sensitivity,
+    plain,
+)
+from fractal_ray.analysis.advice.surface import Surface
+
+_SHOWN = 2.0
+"""Percentage of the safe region that the line `safe` shows."""
+
+
+@dataclass(frozen=True)
+class Law:
+    """The critical value of one axis against the amount of data on the other axis.
+
+    Parameters
+    ----------
+    amount, rate
+        Names of the axis that changes the data, and of the other one.
+    columns
+        Best, good range and critical bracket for each amount.
+    fit
+        The power law, or the reason for which there is none.
+    predictions
+        Critical and safe value at the requested amounts.
+    """
+
+    amount: str
+    rate: str
+    columns: tuple[Column, ...]
+    fit: PowerLaw | Refusal
+    predictions: tuple[Prediction, ...] = ()
+
+
+@dataclass(frozen=True)
+class Advice:
+    """The advice that the runs of one frame allow.
+
+    Parameters
+    ----------
+    name, location, frame
+        The sweep, its dataset and the number of the frame.
+    metric
+        The loss that runs are compared by.
+    baseline
+        Origin of the losses of the untouched model (`LabelRule.source`).
+    untouched
+        Loss of the untouched model at the best, in nats per token; None where it is not known.
+    best
+        The best point, or the reason for which there is none. Where one axis changes the data and
+        no validation loss was measured it is refused, because losses of its columns cannot be
+        compared.
+    safe
+        Regions within 1, 2 and 5 % of the best; empty without a best.
+    cliff
+        Margins from the best to the border `broken`, or the reason for which there are none.
+    sensitivities
+        Of x and of y.
+    law
+        Only where one axis changes the data.
+    deterministic
+        True if nothing in the runs is random: another seed would give the same runs.
+    effective
+        Rates that the optimizer applies at the best, where they differ from the nominal ones.
+    recipe
+        The values to paste: swept parameters at the best.
+    keeps_model
+        True if a point can be run again to keep its model.
+    notes
+        Sentences on what cannot be said and why.
+    surface
+    """
+
+    name: str
+    location: str
+    frame: int
+    metric: str
+    baseline: str
+    untouched: float | None
+    best: BestPoint | Refusal
+    safe: tuple[SafeRegion, ...]
+    cliff: Cliff | Refusal
+    sensitivities: tuple[Sensitivity, ...]
+    law: Law | None
+    deterministic: bool
+    effective: dict[str, float]
+    recipe: dict[str, float]
+    keeps_model: bool
+    notes: tuple[str, ...]
+    surface: Surface
+
+    @property
+    def given(self) -> bool:
+        """Return True if there is a best point, or columns with a best of their own."""
+        of_columns = self.law is not None and any(c.best_loss is not None for c in self.law.columns)
+        return isinstance(self.best, BestPoint) or of_columns
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain data for JSON: `best`, `safe`, `cliff`, `seeds`, `next`, and details."""
+        best = plain(self.best)
+        if isinstance(self.best, BestPoint):
+            best |= {"untouched": plain(self.untouched), "effective": self.effective}
+        return {
+            "name": self.name,
+            "frame": self.frame,
+            "metric": self.metric,
+            "baseline": self.baseline,
+            "axes": {"x": self.surface.x_name, "y": self.surface.y_name},
+            "best": best,
+            "safe": [plain(region) for region in self.safe],
+            "cliff": plain(self.cliff),
+            "sensitivities": [plain(each) for each in self.sensitivities],
+            "law": plain(self.law),
+            "seeds": {"deterministic": self.deterministic, "checked": 1},
+            "recipe": self.recipe,
+            "next": next_commands(self),
+            "notes": list(self.notes),
+        }
+
+    def lines(self) -> list[str]:
+        """Return the advice as lines of text."""
+        return lines_of(self)
+
+
+def lines_of(advice: Advice) -> list[str]:
+    """Return the advice as lines, each with its key first."""
+    surface = advice.surface
+    lines = []
+    if isinstance(best := advice.best, BestPoint):
+        effective = ""
+        if advice.effective:
+            values = ", ".join(_number(value) for value in advice.effective.values())
+            effective = f"   (effective {values})"
+        change = f"{best.loss:.4g}"
+        if advice.untouched is not None:
+            change = f"{advice.untouched:.4g} -> {change}"
+        lines.append(
+            f"best    {surface.x_name} {_number(best.x)}  {surface.y_name} {_number(best.y)}"
+            f"      loss {change}{effective}"
+        )
+        region = next(each for each in advice.safe if each.percent == _SHOWN)
+        within = "one standard error" if region.below_noise else f"{region.percent:g} %"
+        lines.append(
+            f"safe    {_range(region.x_range)} x {_range(region.y_range)}"
+            f"      within {within} of the best, {region.runs} run{'s' * (region.runs != 1)}"
+        )
+    else:
+        lines.append(f"best    none: {best.reason}")
+    lines.append(f"cliff   {_cliff(advice.cliff, surface.x_name, surface.y_name)}")
+    if advice.law is not None:
+        lines += law_lines(advice.law)
+    if advice.deterministic:
+        lines.append("seeds   runs are deterministic, the data order is fixed")
+    else:
+        lines.append("seeds   not checked: one seed")
+    lines.append(f"next    {'   |   '.join(next_commands(advice))}")
+    return [*lines, *(f"note    {note}" for note in advice.notes)]
+
+
+def next_commands(advice: Advice) -> list[str]:
+    """Return the commands that a user may run next."""
+    place = shlex.quote(advice.location)
+    can_rerun = advice.keeps_model and isinstance(advice.best, BestPoint)
+    best = [f"fractal-ray rerun {place} --best"] if can_rerun else []
+    return [*best, f"fractal-ray report {place}"]
+
+
+def law_lines(law: Law) -> list[str]:
+    """Return the columns of an axis that changes the data, and the power law, as lines."""
+    lines = [f"columns {law.amount}: best {law.rate}, loss, breaks between"]
+    lines += [f"        {_column(column)}" for column in law.columns]
+    if isinstance(law.fit, Refusal):
+        return [*lines, f"law     none: {law.fit.reason}"]
+    fit = law.fit
+    lines.append(
+        f"law     critical {law.rate} = {_number(10**fit.a.value)} x {law.amount}^{fit.b.value:.3g}"
+        f" (exponent {fit.b.low:.3g} to {fit.b.high:.3g}, 95 %); safe by rule of thumb:"
+        f" {fit.safe_factor:g} x critical, supported by the runs: {fit.supported_factor:.2g} x"
+    )
+    for each in law.predictions:
+        beyond = f", {each.extrapolated:.1f} decades beyond the runs" if each.extrapolated else ""
+        lines.append(
+            f"at      {law.amount} {_number(each.amount)}: critical {_number(each.critical.value)}"
+            f" ({_number(each.run[0])} to {_number(each.run[1])}, 95 %), safe"
+            f" {_number(each.safe.value)}{beyond}"
+        )
+    return lines
+
+
+def _column(column: Column) -> str:
+    if column.best_node_value is None or column.best_loss is None:
+        best = "nothing trained"
+    else:
+        best = f"{_number(column.best_node_value)}, {column.best_loss:.4g}"
+    ends = (column.last_unbroken, column.first_broken)
+    if column.at_rim == "unbroken":
+        border = "does not break"
+    elif column.at_rim:
+        border = f"no bracket ({column.at_rim})"
+    else:
+        border = " and ".join("?" if end is None else _number(end) for end in ends)
+    return f"{_number(column.amount)}: {best}, {border}"
+
+
+def _cliff(cliff: Cliff | Refusal, x_name: str, y_name: str) -> str:
+    if isinstance(cliff, Refusal):
+        return f"none: {cliff.reason}"
+    if not cliff.broken:
+        return "no run is broken: the axes end before the cliff"
+    texts = []
+    for name, sides in ((x_name, ("+x", "-x")), (y_name, ("+y", "-y"))):
+        margins = [each for each in cliff.margins if each.direction in sides]
+        broken = [each for each in margins if each.first_broken is not None]
+        texts += [f"{name} {_margin(each)}" for each in broken]
+        if not broken:
+            ends = ", ".join(
+                f"{'up' if each.direction[0] == '+' else 'down'} to {_number(each.grid_end)}"
+                for each in margins
+            )
+            texts.append(f"{name} does not break {ends} (grid ends)")
+    return "; ".join(texts)
+
+
+def _margin(margin: Margin) -> str:
+    assert margin.first_broken is not None
+    last = "?" if margin.last_unbroken is None else _number(margin.last_unbroken)
+    unit = "x" if margin.scale == "log" else ""
+    ends = [end for end in (margin.low, margin.high) if end is not None]
+    away = " to ".join(f"{end:.3g}{unit}" for end in ends)
+    single = ", a single run" if margin.isolated else ""
+    return f"breaks between {last} and {_number(margin.first_broken)}, {away} away{single}"
+
+
+def _range(ends: Sequence[float]) -> str:
+    return f"{_number(ends[0])} .. {_number(ends[1])}"
+
+
+def _number(value: float) -> str:
+    """Return a number with two digits behind its first, as users type it."""
+    if value == 0 or not math.isfinite(value):
+        return f"{value:g}"
+    if 1e-2 <= abs(value) < 1e5:
+        return f"{value:.3g}" if abs(value) < 1000 else f"{value:.0f}"
+    mantissa, exponent = f"{value:.2e}".split("e")
+    return f"{float(mantissa):g}e{int(exponent)}"

@@ -1,0 +1,168 @@
+"""The computation of the advice on a frame from its runs."""
+
+from collections.abc import Sequence
+from typing import Final
+
+import numpy as np
+
+from fractal_ray.analysis.advice.advice import Advice, Law
+from fractal_ray.analysis.advice.best import find_best
+from fractal_ray.analysis.advice.cliff import find_cliff
+from fractal_ray.analysis.advice.contour import safe_region
+from fractal_ray.analysis.advice.frame_surface import FrameSurface, surface_of
+from fractal_ray.analysis.advice.power_law import columns_of, fit_power_law, predict
+from fractal_ray.analysis.advice.results import BestPoint, Cliff, Refusal, SafeRegion, Sensitivity
+from fractal_ray.analysis.advice.sensitivity import sensitivities
+from fractal_ray.analysis.advice.surface import Surface
+from fractal_ray.analysis.frame_data import FrameData
+from fractal_ray.errors import SweepError
+from fractal_ray.spec.sweep_spec import SweepSpec
+
+PERCENTS: Final = (1.0, 2.0, 5.0)
+"""Percentages of the best loss that bound the safe regions."""
+
+
+def advise(data: FrameData, at: Sequence[float] = ()) -> Advice:
+    """Advise on a frame from its runs.
+
+    Parameters
+    ----------
+    data
+        The frame.
+    at
+        Amounts of data for which the critical value is predicted.
+
+    Raises
+    ------
+    SweepError
+        If amounts are given and no axis changes the data.
+    """
+    sweep, spec = data.sweep, data.sweep.spec
+    measured = surface_of(data)
+    surface = measured.surface
+    law = _law(spec, surface, at)
+    best: BestPoint | Refusal
+    if law is not None and measured.metric != "validation loss":
+        best = Refusal(
+            "data_axis",
+            f"{law.amount} changes the data of a run, so its losses are not comparable across"
+            f" columns; the best of each column is in the table (workload.data.validation makes"
+            " them comparable)",
+        )
+    elif not np.isfinite(surface.loss).any():
+        best = Refusal("no_losses", "the runs have no losses, so only the border is known")
+    else:
+        best = find_best(surface)
+    safe: tuple[SafeRegion, ...] = ()
+    cliff: Cliff | Refusal = Refusal("no_best", "without a best point there is no margin to it")
+    effective: dict[str, float] = {}
+    recipe: dict[str, float] = {}
+    untouched = None
+    spread: tuple[Sensitivity, ...] = ()
+    if isinstance(best, BestPoint):
+        safe = tuple(safe_region(surface, best, percent) for percent in PERCENTS)
+        cliff = find_cliff(surface, best.node)
+        spread = sensitivities(surface, best)
+        recipe = {surface.x_name: best.x, surface.y_name: best.y}
+        effective = spec.workload.effective_rates(recipe, sweep.header() or {})
+        untouched = _untouched(surface, best)
+    return Advice(
+        name=spec.name,
+        location=sweep.location,
+        frame=data.lattice.frame.id,
+        metric=measured.metric,
+        baseline=sweep.rule.source,
+        untouched=untouched,
+        best=best,
+        safe=safe,
+        cliff=cliff,
+        sensitivities=spread,
+        law=law,
+        deterministic=spec.workload.is_deterministic_in_order,
+        effective=effective,
+        recipe=recipe,
+        keeps_model=_keeps_model(spec),
+        notes=tuple(_notes(data, measured, best)),
+        surface=surface,
+    )
+
+
+def _law(spec: SweepSpec, surface: Surface, at: Sequence[float]) -> Law | None:
+    sides = [
+        side
+        for side, name in (("x", surface.x_name), ("y", surface.y_name))
+        if spec.workload.changes_data(name)
+    ]
+    if len(sides) != 1:
+        if at:
+            raise SweepError(
+                "--at predicts a critical value along an axis that changes the data (num_tokens,"
+                f" num_iterations, device_batch_size); this sweep has {surface.x_name} and"
+                f" {surface.y_name}"
+            )
+        return None
+    side = "x" if sides[0] == "x" else "y"
+    names = (surface.x_name, surface.y_name)
+    amount, rate = names if side == "x" else names[::-1]
+    columns = columns_of(surface, side)
+    fit = fit_power_law(columns)
+    predictions = () if isinstance(fit, Refusal) else tuple(predict(fit, each) for each in at)
+    return Law(amount, rate, columns, fit, predictions)
+
+
+def _keeps_model(spec: SweepSpec) -> bool:
+    try:
+        spec.workload.check_keeps_model()
+    except SweepError:
+        return False
+    return True
+
+
+def _untouched(surface: Surface, best: BestPoint) -> float | None:
+    if surface.untouched is None or isinstance(surface.untouched, float | int):
+        return surface.untouched
+    return float(surface.untouched[best.node])
+
+
+def _notes(data: FrameData, measured: FrameSurface, best: BestPoint | Refusal) -> list[str]:
+    """Return sentences on what limits the advice."""
+    sweep, spec, surface = data.sweep, data.sweep.spec, measured.surface
+    notes = []
+    if isinstance(best, BestPoint):
+        if "rim" in best.flags:
+            notes.append(
+                f"the best touches the rim of the frame ({', '.join(best.rim)}): a better point may"
+                " lie beyond; widen the axes"
+            )
+        notes += [
+            f"another region is as good: {surface.x_name} {region.x:.3g},"
+            f" {surface.y_name} {region.y:.3g}, loss {region.loss:.4g}, {region.runs} runs"
+            for region in best.other_regions
+        ]
+        if best.failures_beside:
+            notes.append(f"{best.failures_beside} points beside the best failed or show nothing")
+        if "too_few_nodes" in best.flags:
+            notes.append("too few runs around the best for an interval of its place")
+        if "no_inner_node" in best.flags:
+            notes.append("each run that trained has a neighbour that did not")
+    if data.replayed is None:
+        notes.append(f"the frame is not finished; go on: {sweep.run_command}")
+    if measured.lacking:
+        notes.append(
+            f"{measured.lacking} runs have no validation loss, so the last losses are compared"
+        )
+    if sweep.rule.source == "stand-in" and spec.workload.records_losses:
+        notes.append(
+            "the untouched model has not been evaluated: the first loss of each run stands in for"
+            " it, with a rise of 10 %; fractal-ray advise SWEEP --baseline evaluates it"
+        )
+    if len(sweep.frames) > 1:
+        notes.append(
+            f"this is frame {data.lattice.frame.id} of {len(sweep.frames)}; --frame chooses another"
+        )
+    if spec.label.boundary != "broken":
+        notes.append(
+            f"the sweep followed the border '{spec.label.boundary}', so runs beside the cliff may"
+            " lie further apart"
+        )
+    return notes

@@ -1,0 +1,136 @@
+"""The surface of a frame: losses, states and labels of its nodes, from the rows of a dataset."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fractal_ray.analysis.advice.surface import State, Surface
+from fractal_ray.analysis.frame_data import FrameData
+from fractal_ray.dataset.relabel import curves, outcomes
+from fractal_ray.plane.boundary import labels
+from fractal_ray.plane.label_rule import LabelRule
+from fractal_ray.plane.outcome import Outcome
+
+_STATES = {
+    Outcome.TRAINED: State.TRAINED,
+    Outcome.TOO_SLOW: State.TOO_SLOW,
+    Outcome.DEGRADED: State.DEGRADED,
+    Outcome.DIVERGED: State.DIVERGED,
+    Outcome.TOO_SHORT: State.UNKNOWN,
+    Outcome.NOT_IMPROVED: State.UNKNOWN,
+}
+
+
+@dataclass(frozen=True)
+class FrameSurface:
+    """The surface of a frame, with the name of its loss.
+
+    Parameters
+    ----------
+    surface
+    metric
+        "validation loss", or "mean of the last N losses".
+    lacking
+        Number of finished runs without a validation loss, if some runs have one; else 0.
+    steps
+        (ny, nx) steps of each run, 0 where there is no run.
+    """
+
+    surface: Surface
+    metric: str
+    lacking: int
+    steps: NDArray[np.int64]
+
+
+def surface_of(data: FrameData) -> FrameSurface:
+    """Return the losses and labels on the finest lattice of a frame.
+
+    The labels are those of the border `broken`, whatever border the sweep followed.
+
+    Parameters
+    ----------
+    data
+        The frame under the spec's label.
+    """
+    raster, table, rule = data.raster, data.table, data.sweep.rule
+    row_outcomes = outcomes(table, rule)
+    finished = np.array([outcome is not Outcome.DIVERGED for outcome in row_outcomes], dtype=bool)
+    val_loss = table.column("val_loss").to_numpy()
+    lacking = int(np.count_nonzero(finished & ~np.isfinite(val_loss)))
+    on_validation = lacking == 0 and bool(finished.any())
+    tails, references = _tails(data, rule)
+    row_loss = val_loss if on_validation else tails
+    ix, iy = _addresses(data)
+    on_lattice = (ix >= 0) & (iy >= 0)
+    shape = raster.outcome.shape
+    loss, state = np.full(shape, np.nan), np.full(shape, State.NOT_RUN, dtype=np.int8)
+    untouched, steps = np.full(shape, np.nan), np.zeros(shape, dtype=np.int64)
+    row_steps = table.column("steps").to_numpy()
+    for row in np.flatnonzero(on_lattice):
+        at = iy[row], ix[row]
+        if not raster.measured[at]:
+            continue  # a run of another frame, which this frame's stages did not choose
+        state[at] = _STATES[row_outcomes[row]]
+        loss[at] = row_loss[row] if np.isfinite(row_loss[row]) else np.nan
+        untouched[at], steps[at] = references[row], row_steps[row]
+    _mark_failed(data, state)
+    if on_validation:
+        value = rule.baseline.val_loss
+        reference = None if value is None else float(value)
+    else:
+        reference = untouched if np.isfinite(untouched).any() else None
+    surface = Surface(
+        loss=loss,
+        state=state,
+        broken=labels(raster, "broken"),
+        measured=state_is_measured(state),
+        x=raster.x,
+        y=raster.y,
+        x_name=raster.x_name,
+        y_name=raster.y_name,
+        x_scale="log" if raster.x_scale == "log" else "linear",
+        y_scale="log" if raster.y_scale == "log" else "linear",
+        untouched=reference,
+    )
+    window = rule.criterion.window
+    metric = "validation loss" if on_validation else f"mean of the last {window} losses"
+    some = 0 < lacking < int(finished.sum())
+    return FrameSurface(surface, metric, lacking if some else 0, steps)
+
+
+def state_is_measured(state: NDArray[np.int8]) -> NDArray[np.bool_]:
+    """Return True where a run has ended with an outcome."""
+    return (state != State.NOT_RUN) & (state != State.FAILED)
+
+
+def _tails(data: FrameData, rule: LabelRule) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return, by row, the mean of the last losses, and that of the untouched model on these."""
+    rows = data.table.num_rows
+    tails, references = np.full(rows, np.nan), np.full(rows, np.nan)
+    places = (data.table.column(name).to_numpy().tolist() for name in ("x", "y"))
+    for row, (curve, x, y) in enumerate(zip(curves(data.table), *places, strict=True)):
+        if curve.size:
+            tails[row] = rule.criterion.tail(curve)
+            untouched = rule.untouched(curve, x, y)[0][: curve.size]
+            references[row] = rule.criterion.tail(untouched)
+    return tails, references
+
+
+def _addresses(data: FrameData) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    frame, level = data.lattice.frame, data.lattice.level
+    ix = frame.x.addresses(data.table.column("x").to_numpy(), frame.cells_x << level)
+    iy = frame.y.addresses(data.table.column("y").to_numpy(), frame.cells_y << level)
+    return ix, iy
+
+
+def _mark_failed(data: FrameData, state: NDArray[np.int8]) -> None:
+    """Enter the points that have only failures."""
+    failures = data.sweep.store().read_failures(skip_corrupt=True)
+    frame, level = data.lattice.frame, data.lattice.level
+    ix = frame.x.addresses(failures.column("x").to_numpy(), frame.cells_x << level)
+    iy = frame.y.addresses(failures.column("y").to_numpy(), frame.cells_y << level)
+    on_lattice = (ix >= 0) & (iy >= 0)
+    for at in zip(iy[on_lattice], ix[on_lattice], strict=True):
+        if state[at] == State.NOT_RUN:
+            state[at] = State.FAILED
