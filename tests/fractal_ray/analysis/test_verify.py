@@ -664,7 +664,10 @@ def test_runs_in_another_dtype_are_held_against_the_dataset_that_is_verified(
     """Compare with the verified dataset, not with one that lies under the spec's own name."""
     spec = Sweep.open(
         "sweeps/paper/tanh.yaml",
-        (f"storage={tmp_path}/spec", "stages=[{grid: {points: 5}}]", "workload.steps=4"),
+        (
+            *(f"storage={tmp_path}/spec", "stages=[{grid: {points: 5}}]"),
+            *("workload.steps=4", "label.window=2"),
+        ),
     ).spec
     sweep = Sweep(spec, location=f"{tmp_path}/moved")
     sweep.run(engine="local")
