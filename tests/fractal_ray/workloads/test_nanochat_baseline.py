@@ -50,7 +50,9 @@ def losses(baseline: Baseline) -> list[float]:
 
 
 def quiet(text: str) -> None:
-    raise AssertionError(text)
+    """Fail at every line except progress, which a busy machine prints after two seconds."""
+    if not text.startswith("untouched model: loss of "):
+        raise AssertionError(text)
 
 
 @pytest.mark.parametrize(
