@@ -24,6 +24,7 @@ SWEEPS = (
 )
 
 FIRST_MAP, BORDER = "notebooks/data/first-map", "notebooks/data/border"
+LR_TOKENS = "notebooks/data/lr-tokens"
 TANH_MAP, PART = "results/gallery-tanh", "results/gallery-part"
 
 
@@ -76,6 +77,15 @@ GALLERY = (
     Picture(
         "curves", FIRST_MAP, "",
         "The row with the most flips; `--line x=VALUE`, `y=VALUE` or `transect=N` choose another.",
+    ),
+    Picture(
+        "advice", FIRST_MAP, "",
+        "Best point, runs within 1, 2 and 5 % of it, and the margins to the cliff; below, the row"
+        " and the column through the best.",
+    ),
+    Picture(
+        "critical", LR_TOKENS, "",
+        "Bars go from the last unbroken to the first broken run of a column.",
     ),
     Picture("levels", BORDER, "--frame 0"),
     Picture(

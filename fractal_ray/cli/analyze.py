@@ -12,7 +12,7 @@ from fractal_ray.cli.options import (
     SkipOption,
     StorageOption,
     SweepArgument,
-    advice_lines,
+    advice_of,
     open_data,
 )
 from fractal_ray.dataset.plain_json import to_json
@@ -71,7 +71,8 @@ def analyze(
     if as_json:
         print(to_json(result.to_dict()))
         return
-    print("\n".join([*advice_lines(sweep, frame), *result.lines()]))
+    advice = advice_of(sweep, frame)
+    print("\n".join([*(advice.lines() if advice else []), *result.lines()]))
 
 
 def _series(

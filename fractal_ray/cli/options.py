@@ -1,7 +1,6 @@
 """Arguments and helper functions that several commands share."""
 
 import json
-import shlex
 import sys
 import tempfile
 from enum import StrEnum
@@ -10,11 +9,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fractal_ray.plane.palette import COLORS, FORMER_COLORS, Colors, color_scheme, former_name
+from fractal_ray.plane.color_schemes import COLORS, FORMER_COLORS, Colors, color_scheme, former_name
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as MatplotlibFigure
 
+    from fractal_ray.analysis.advice.advice import Advice
     from fractal_ray.analysis.sweep_data import SweepData
     from fractal_ray.spec.sweep_spec import SweepSpec
     from fractal_ray.sweep import Sweep
@@ -158,8 +158,8 @@ _MOST_NODES = 1 << 18
 """Largest number of nodes of a frame whose advice is part of `run` and `analyze`."""
 
 
-def advice_lines(sweep: "SweepData", frame: int | None) -> list[str]:
-    """Return the advice on a frame as lines; none for workloads without losses.
+def advice_of(sweep: "SweepData", frame: int | None) -> "Advice | None":
+    """Return the advice on a frame; None for workloads without losses, and for huge lattices.
 
     Parameters
     ----------
@@ -167,14 +167,12 @@ def advice_lines(sweep: "SweepData", frame: int | None) -> list[str]:
     frame
         Number of the frame; None for the first one.
     """
-    if not sweep.spec.workload.records_losses:
-        return []
     number = min(sweep.frames) if frame is None else frame
     lattice = sweep.frame(number)
     nodes = (lattice.frame.cells_x << lattice.level) * (lattice.frame.cells_y << lattice.level)
-    if nodes > _MOST_NODES:
-        return [f"best    fractal-ray advise {shlex.quote(sweep.location)} (it takes a while)"]
+    if not sweep.spec.workload.records_losses or nodes > _MOST_NODES:
+        return None
     from fractal_ray.analysis.advice.advise import advise
     from fractal_ray.analysis.frame_data import read_frame
 
-    return advise(read_frame(sweep, number)).lines()
+    return advise(read_frame(sweep, number))

@@ -18,7 +18,7 @@ from fractal_ray.cli.options import (
     SkipOption,
     SpecArgument,
     StorageOption,
-    advice_lines,
+    advice_of,
     keep_figure,
     note_on_repeats,
     open_sweep,
@@ -27,6 +27,7 @@ from fractal_ray.cli.progress import watched
 from fractal_ray.figures.catalog import title_of
 
 if TYPE_CHECKING:
+    from fractal_ray.analysis.advice.advice import Advice
     from fractal_ray.analysis.summary import Analysis
     from fractal_ray.engine.progress import Progress
     from fractal_ray.plane.boundary import Raster
@@ -145,22 +146,28 @@ def _report(
     if not as_json:
         print("\n".join(result.lines()), flush=True)
     name = f"{sweep.spec.name}.png"
-    figure = later.run("draw the map", _draw, sweep, raster, name)
+    advice = later.run("advise on the settings", advice_of, sweep, None)
+    marked = advice if advice and advice.frame == result.frame else None
+    figure = later.run("draw the map", _draw, sweep, raster, name, marked)
     if as_json:
         _print_json(sweep, result, progress, figure)
     else:
         print("" if figure is None else f"figure:  {figure}\n", end="")
         print(f"dataset: {sweep.location}", flush=True)
-        lines = later.run("advise on the settings", advice_lines, sweep, None)
-        print("\n".join(lines or []), flush=True)
+        if advice is not None:
+            print("\n".join(advice.lines()), flush=True)
     picture = None if figure is None else f"figures/{name}"
     later.run("send the result to W&B", tracker.end, result, raster, progress, picture)
 
 
-def _draw(sweep: "Sweep", raster: "Raster", name: str) -> str:
+def _draw(sweep: "Sweep", raster: "Raster", name: str, advice: "Advice | None") -> str:
+    """Draw the map with the best point and the safe region of an advice; return its path."""
+    from fractal_ray.figures.advice import mark_advice
     from fractal_ray.figures.maps import three_panel
 
     drawn = three_panel(raster, title=title_of(sweep), label=sweep.spec.label.boundary)
+    if advice is not None:
+        mark_advice(drawn, raster, advice)
     return keep_figure(sweep, drawn, name)
 
 

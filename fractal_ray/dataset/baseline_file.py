@@ -42,6 +42,7 @@ def write_baseline(store: Store, baseline: Baseline) -> None:
         "schema_version": _VERSION,
         "sides": list(baseline.sides),
         "val_loss": baseline.val_loss,
+        "width": baseline.width,
         "orders": [
             {"values": list(values), "losses": [float(loss) for loss in curve]}
             for values, curve in baseline.curves.items()
@@ -56,13 +57,16 @@ def _checked(content: Any) -> Baseline:
         raise ValueError(f"sides are {quoted(sides)}")
     if val_loss is not None and not _is_number(val_loss):
         raise ValueError(f"val_loss is {quoted(val_loss)}")
+    width = content.get("width")
+    if width is not None and (type(width) is not int or width < 1):
+        raise ValueError(f"width is {quoted(width)}")
     curves = {}
     for order in content["orders"]:
         values, losses = order["values"], order["losses"]
         if len(values) != len(sides) or not all(map(_is_number, [*values, *losses])):
             raise ValueError(f"an order of batches is {quoted(order)}")
         curves[tuple(map(float, values))] = np.array(losses, dtype=np.float32)
-    return Baseline(tuple(sides), curves, val_loss)
+    return Baseline(tuple(sides), curves, val_loss, width)
 
 
 def _is_number(value: Any) -> bool:

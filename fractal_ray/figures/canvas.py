@@ -12,9 +12,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
+from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
+from matplotlib.ticker import FuncFormatter, NullFormatter
 
 from fractal_ray.errors import SweepError
 from fractal_ray.figures.style import shared_style
@@ -33,6 +35,16 @@ def new_figure(inches: tuple[float, float], title: str, note: str = "") -> Figur
     FigureCanvasAgg(figure)
     figure.suptitle(f"{title}\n{note}" if note else title)
     return figure
+
+
+def set_scales(axes: Axes, x_scale: str, y_scale: str) -> None:
+    """Set the scales of both axes, with plain numbers at the ticks of a log axis."""
+    axes.set_xscale(x_scale)
+    axes.set_yscale(y_scale)
+    for axis, scale in ((axes.xaxis, x_scale), (axes.yaxis, y_scale)):
+        if scale == "log":
+            axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+            axis.set_minor_formatter(NullFormatter())
 
 
 def color_patch(name: str, color: Any) -> Patch:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final, Literal
 
 from fractal_ray.errors import SweepError, nearest
-from fractal_ray.plane.palette import Colors, color_scheme
+from fractal_ray.plane.color_schemes import Colors, color_scheme
 from nanochat.errors import quoted
 
 if TYPE_CHECKING:
@@ -35,6 +35,8 @@ KINDS: Final = {
     "rank": "how fast runs converge or diverge, as arXiv 2402.06184 colours it",
     "convergence": "after how many steps the outcome no longer changes",
     "curves": "loss curves along a line across the frame",
+    "advice": "the best point, the safe region and the margins to the cliff, with slices",
+    "critical": "the critical rate against the amount of data, with the power law",
     "levels": "boundary cells over the levels of a refinement",
     "scaling": "the counts of each estimator at each scale; with a verification sheet its fit",
     "against-zoom": "the dimension of every frame",
@@ -50,6 +52,9 @@ FILLABLE: Final = (
 
 FINE: Final = ("heatmap", "loss", "stability", "boundary", "scaling")
 """Kinds of figures that fractal-llm writes with 300 pixels per inch."""
+
+_FIRST_FRAME: Final = ("zooms", "advice", "critical")
+"""Kinds that draw the first frame by default, not the last."""
 
 _AGAINST: Final[dict[str, Literal["zoom", "steps", "threshold"]]] = {
     "against-zoom": "zoom",
@@ -69,7 +74,7 @@ def frame_of(sweep: "SweepData", kind: str, frame: int | None = None) -> int | N
     """Return the frame that a kind draws for the frame of a user; None means the last, or all."""
     if kind == "against-zoom":
         return None
-    return min(sweep.frames) if kind == "zooms" and frame is None else frame
+    return min(sweep.frames) if kind in _FIRST_FRAME and frame is None else frame
 
 
 def dpi_of(kind: str) -> int:
@@ -95,8 +100,8 @@ def draw(
     kind
         One of `KINDS`.
     frame
-        Number of the frame; None: the last, or for "zooms" the first. "against-zoom" shows all
-        frames.
+        Number of the frame; None: the last, or for "zooms", "advice" and "critical" the first.
+        "against-zoom" shows all frames.
     colors
         "safe": colours that differ in every common form of colour blindness; "fractal-llm": the
         reds, blues and greens of fractal-llm and, for "rank", the colours of arXiv 2402.06184.
@@ -248,6 +253,8 @@ def _draw(scene: _Scene, kind: str) -> "Figure":
             return curves_figure(line, spec.label.criterion, title=title, boundary=boundary)
         case "levels":
             return _levels(scene)
+        case "advice" | "critical":
+            return _advice(scene, kind)
         case _:
             return _scaling(scene)
 
@@ -268,6 +275,15 @@ def _zooms(scene: _Scene) -> "Figure":
         raise no_zooms(scene.sweep)
     number, boundary = scene.data.lattice.frame.id, scene.sweep.spec.label.boundary
     return zoom_boxes(scene.raster, lattices, number, title=scene.title, boundary=boundary)
+
+
+def _advice(scene: _Scene, kind: str) -> "Figure":
+    from fractal_ray.analysis.advice.advise import advise
+    from fractal_ray.figures.advice import advice_figure
+    from fractal_ray.figures.critical import critical_figure
+
+    figure = advice_figure if kind == "advice" else critical_figure
+    return figure(advise(scene.data), title=scene.title)
 
 
 def _levels(scene: _Scene) -> "Figure":

@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from fractal_ray.figures.style import VALUE_COLORS
 from fractal_ray.plane.boundary import Raster, labels
-from fractal_ray.plane.palette import MEASURED_COLORS, Colors
+from fractal_ray.plane.color_schemes import Colors
+from fractal_ray.plane.palette import MEASURED_COLORS
 
 Shade = Literal["label", "value", "rank"]
 Palette = Literal["label", "value", "rank", "stability"]

@@ -18,7 +18,8 @@ from fractal_ray.figures.tiles import (
     set_frame,
 )
 from fractal_ray.plane.boundary import Raster, boundary_cells, labels
-from fractal_ray.plane.palette import NO, YES, Colors
+from fractal_ray.plane.color_schemes import Colors
+from fractal_ray.plane.palette import NO, YES
 
 
 def rank_figure(

@@ -15,7 +15,8 @@ from fractal_ray.figures.panels import label_panel, legend_below
 from fractal_ray.figures.style import BLANK_COLOR, shared_style
 from fractal_ray.figures.tiles import draw_tiles, missing_patch, set_frame
 from fractal_ray.plane.boundary import UNKNOWN, labels
-from fractal_ray.plane.palette import MEASURED_COLORS, NO, YES, Colors
+from fractal_ray.plane.color_schemes import Colors
+from fractal_ray.plane.palette import MEASURED_COLORS, NO, YES
 
 _SAME: Final = ("#FFFFFF", BLANK_COLOR)
 _FLIPS: Final = (MEASURED_COLORS[1], MEASURED_COLORS[3])

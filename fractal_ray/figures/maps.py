@@ -12,8 +12,9 @@ from fractal_ray.figures.panels import draw_either, label_panel, loss_panel, val
 from fractal_ray.figures.style import shared_style
 from fractal_ray.figures.tiles import draw_tiles, missing_patch, outline_cells, set_frame
 from fractal_ray.plane.boundary import OUTCOME_CODES, UNKNOWN, Raster, boundary_cells, labels
+from fractal_ray.plane.color_schemes import Colors
 from fractal_ray.plane.outcome import STORED
-from fractal_ray.plane.palette import CODE_COLORS, CODE_NAMES, MEASURED_COLORS, NO, YES, Colors
+from fractal_ray.plane.palette import CODE_COLORS, CODE_NAMES, MEASURED_COLORS, NO, YES
 
 
 def three_panel(

@@ -16,7 +16,8 @@ from fractal_ray.figures.coloring import colormap, value_map
 from fractal_ray.figures.style import BLANK_COLOR
 from fractal_ray.figures.tiles import draw_tiles, inferred_patch, missing_patch, set_frame
 from fractal_ray.plane.boundary import UNKNOWN, Raster, labels
-from fractal_ray.plane.palette import NO, UNLABELLED, YES, Colors
+from fractal_ray.plane.color_schemes import Colors
+from fractal_ray.plane.palette import NO, UNLABELLED, YES
 
 
 def value_panel(figure: Figure, axes: Axes, raster: Raster, boundary: str, colors: Colors) -> None:

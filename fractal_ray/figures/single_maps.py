@@ -22,7 +22,7 @@ from fractal_ray.figures.tiles import (
     set_frame,
 )
 from fractal_ray.plane.boundary import UNKNOWN, Raster, boundary_cells, labels
-from fractal_ray.plane.palette import Colors
+from fractal_ray.plane.color_schemes import Colors
 
 LOSS_CAP: Final = 20.0
 """Largest loss of a map; losses above it are drawn as this value."""

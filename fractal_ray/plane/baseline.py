@@ -30,11 +30,14 @@ class Baseline:
         on the batch of each step, as many as the longest run with this order has.
     val_loss
         Loss of the untouched model on the validation batches; None without validation.
+    width
+        Width of the model, by which its rates are scaled; None where it is not known.
     """
 
     sides: Sides = ()
     curves: Mapping[tuple[float, ...], Curve] = field(default_factory=dict)
     val_loss: float | None = None
+    width: int | None = None
 
     def curve(self, x: float, y: float) -> Curve | None:
         """Return the losses on the batches of a point, by step; None if they are not known."""

@@ -5,13 +5,14 @@ from typing import Any, Final
 
 import pyarrow as pa
 
+from fractal_ray.analysis.advice.advise import advise
 from fractal_ray.analysis.frame_data import FrameData, read_frame
 from fractal_ray.analysis.status import Status, failure_groups, read_frames, read_status
 from fractal_ray.analysis.summary import Analysis, analyze_frame
 from fractal_ray.analysis.sweep_data import SweepData
 from fractal_ray.analysis.verify.kept_sheet import read_sheet
 from fractal_ray.dataset.frames_file import FILE
-from fractal_ray.dataset.secrets import without_secrets
+from fractal_ray.dataset.secrets import without_keys, without_secrets
 from fractal_ray.errors import SweepError
 from fractal_ray.plane.label_rule import LabelRule
 from fractal_ray.spec.frames import SweepFrame
@@ -67,6 +68,8 @@ class Facts:
         as after `Sweep.zoom`; None if the stages alone lead to the frames.
     left_out
         Number of damaged parts that were left out.
+    advice
+        Lines of the advice on the first frame, without keys; none for workloads without losses.
     """
 
     sweep: SweepData
@@ -81,6 +84,7 @@ class Facts:
     listed: dict[int, dict[str, Any]]
     frames_file: str | None
     left_out: int
+    advice: tuple[str, ...] = ()
 
     @property
     def location(self) -> str:
@@ -145,6 +149,7 @@ def read_facts(sweep: SweepData) -> Facts:
 def _read(sweep: SweepData, header: dict[str, Any]) -> Facts:
     store = sweep.store()
     table = sweep.table()
+    frames = tuple(_frame(sweep, number, table) for number in sweep.frames)
     return Facts(
         sweep=sweep,
         rule=sweep.rule,
@@ -154,11 +159,18 @@ def _read(sweep: SweepData, header: dict[str, Any]) -> Facts:
         status=read_status(sweep),
         groups=failure_groups(sweep),
         writers=store.facts(),
-        frames=tuple(_frame(sweep, number, table) for number in sweep.frames),
+        frames=frames,
         listed={each["frame"]: each for each in read_frames(sweep)},
         frames_file=store.read_text(FILE) if _cut_by_hand(sweep) else None,
         left_out=len(sweep.damaged_parts()),
+        advice=_advice(sweep, frames[0].data),
     )
+
+
+def _advice(sweep: SweepData, data: FrameData) -> tuple[str, ...]:
+    if not sweep.spec.workload.records_losses:
+        return ()
+    return tuple(map(without_keys, advise(data).lines()))
 
 
 def _cut_by_hand(sweep: SweepData) -> bool:

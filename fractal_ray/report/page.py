@@ -44,6 +44,7 @@ def render(facts: Facts) -> str:
     )
     return environment.get_template("page.html").render(
         head=sections.head(facts),
+        advice=facts.advice,
         tree=sections.tree(facts),
         frames=[frame["number"] for frame in frames],
         map_notes=map_notes,

@@ -11,6 +11,8 @@ from typing import Any, Final
 import numpy as np
 import pyarrow as pa
 
+from fractal_ray.analysis.advice.advice import Advice
+from fractal_ray.analysis.advice.results import BestPoint, Cliff
 from fractal_ray.analysis.summary import Analysis
 from fractal_ray.analysis.verify.sheet import UNVERIFIED
 from fractal_ray.dataset.relabel import outcomes, ratios
@@ -73,6 +75,26 @@ def summary_values(result: Analysis, raster: Raster, progress: Progress) -> dict
     values["fractal/stability_unknown_nodes"] = int((stable == UNKNOWN).sum())
     if (trainable != UNKNOWN).all():
         values["fractal/boundary_pixels"] = fractal_llm(trainable == 1).boundary_pixels
+    return values
+
+
+def advice_values(advice: Advice) -> dict[str, Any]:
+    """Return the best point, the safe region within 2 % and the margins under ``advice/``."""
+    best, surface = advice.best, advice.surface
+    if not isinstance(best, BestPoint):
+        return {}
+    safe = next(region for region in advice.safe if region.percent == 2.0)
+    values: dict[str, Any] = {
+        "advice/loss": best.loss,
+        "advice/metric": advice.metric,
+        f"advice/best_{surface.x_name}": best.x,
+        f"advice/best_{surface.y_name}": best.y,
+    }
+    for name, ends in ((surface.x_name, safe.x_range), (surface.y_name, safe.y_range)):
+        values[f"advice/safe_{name}_low"], values[f"advice/safe_{name}_high"] = ends
+    for margin in advice.cliff.margins if isinstance(advice.cliff, Cliff) else ():
+        if margin.low is not None and margin.first_broken is not None:
+            values[f"advice/margin_{margin.direction}"] = margin.low
     return values
 
 

@@ -29,6 +29,7 @@ from fractal_ray.tracking.base import Tracker
 from fractal_ray.tracking.target import Target
 
 if TYPE_CHECKING:
+    from fractal_ray.analysis.advice.advice import Advice
     from fractal_ray.analysis.summary import Analysis
     from fractal_ray.plane.boundary import Raster
 
@@ -137,9 +138,11 @@ class WandbTracker(Tracker):
     def _end(
         self, result: "Analysis", raster: "Raster", progress: Progress, figure: str | None
     ) -> None:
-        from fractal_ray.tracking.summary import summary_values
+        from fractal_ray.tracking.summary import advice_values, summary_values
 
         summary = summary_values(result, raster, progress)
+        if self._sweep.spec.workload.records_losses:
+            summary |= advice_values(_advice(self._sweep))
         self._start()
         megabytes = _size(Path(self._sweep.store().root)) / 1e6
         seconds = END_SECONDS + megabytes + RUN_SECONDS * self._target.sampled
@@ -218,3 +221,10 @@ class WandbTracker(Tracker):
 def _size(folder: Path) -> int:
     """Return the bytes of a local folder's files; 0 for a remote folder, which is not copied."""
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+
+
+def _advice(sweep: "SweepData") -> "Advice":
+    from fractal_ray.analysis.advice.advise import advise
+    from fractal_ray.analysis.frame_data import read_frame
+
+    return advise(read_frame(sweep, min(sweep.frames)))

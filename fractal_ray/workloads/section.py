@@ -181,12 +181,10 @@ class WorkloadSection(Model):
         """Return True if a swept parameter changes the data that a run sees."""
         return False
 
-    def effective_rates(
-        self, values: Mapping[str, float], header: Mapping[str, Any]
-    ) -> dict[str, float]:
+    def effective_rates(self, values: Mapping[str, float], width: int | None) -> dict[str, float]:
         """Return the rates that the optimizer applies, by swept parameter; {} if not known.
 
-        `header` is `sweep.json`, which holds the width of the model.
+        `width` is that of the model.
         """
         return {}
 

@@ -1,6 +1,6 @@
 """Make the datasets of the notebooks again.
 
-    OMP_NUM_THREADS=1 python notebooks/data/make.py           # all four: a quarter of an hour
+    OMP_NUM_THREADS=1 python notebooks/data/make.py           # all five: a quarter of an hour
     OMP_NUM_THREADS=1 python notebooks/data/make.py border    # seconds
 
 Run from the root of the repository. What is there is kept and finished; delete a folder to begin
@@ -20,7 +20,13 @@ from fractal_ray.analysis.verify.kept_sheet import gather, keep, sample_of
 from fractal_ray.sweep import Sweep
 
 HERE = Path("notebooks/data")
-VERIFIED = {"first-map": False, "border": True, "constant": True, "annealed": True}
+VERIFIED = {
+    "first-map": False,
+    "lr-tokens": False,
+    "border": True,
+    "constant": True,
+    "annealed": True,
+}
 HOST = "example"
 
 

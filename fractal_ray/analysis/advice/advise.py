@@ -64,7 +64,7 @@ def advise(data: FrameData, at: Sequence[float] = ()) -> Advice:
         cliff = find_cliff(surface, best.node)
         spread = sensitivities(surface, best)
         recipe = {surface.x_name: best.x, surface.y_name: best.y}
-        effective = spec.workload.effective_rates(recipe, sweep.header() or {})
+        effective = spec.workload.effective_rates(recipe, sweep.rule.baseline.width)
         untouched = _untouched(surface, best)
     return Advice(
         name=spec.name,

@@ -16,7 +16,8 @@ from fractal_ray.figures.movie.camera import Timing, boxes_of, length, views
 from fractal_ray.figures.movie.captions import Captions
 from fractal_ray.figures.movie.pictures import Painter
 from fractal_ray.figures.nesting import chain, innermost, magnification, no_zooms
-from fractal_ray.plane.palette import NO, YES, Colors
+from fractal_ray.plane.color_schemes import Colors
+from fractal_ray.plane.palette import NO, YES
 from fractal_ray.spec.frames import SweepFrame
 
 

@@ -176,7 +176,7 @@ def _measure(
         return Baseline(sides)
     curves = {key: untouched_curve(each, losses) for key, each in orders.items()}
     val_loss = float(mean_losses(model, validation, kind)) if validation else None
-    return Baseline(sides, curves, val_loss)
+    return Baseline(sides, curves, val_loss, shared.config.n_embd)
 
 
 class _Pace:

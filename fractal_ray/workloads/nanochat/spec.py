@@ -5,7 +5,7 @@ import os
 import re
 from collections.abc import Container, Iterable, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -144,12 +144,9 @@ class NanochatSpec(NanochatSettings, WorkloadSection):
         """Return True for the number of tokens or steps, and the size of a step."""
         return param in _DATA_AXES
 
-    def effective_rates(
-        self, values: Mapping[str, float], header: Mapping[str, Any]
-    ) -> dict[str, float]:
+    def effective_rates(self, values: Mapping[str, float], width: int | None) -> dict[str, float]:
         """Return the swept rates, with those of AdamW scaled by the width of the model."""
-        width = (header.get("data") or {}).get("width")
-        if type(width) is not int or width < 1 or not set(values) & set(_ADAMW):
+        if width is None or not set(values) & set(_ADAMW):
             return {}
         scale = (width / REFERENCE_WIDTH) ** -0.5
         return {

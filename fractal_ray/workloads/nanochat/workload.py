@@ -127,7 +127,7 @@ class NanochatWorkload:
         return Prepared(
             fingerprint,
             Shared(checkpoint.config, weights, data.training, pad_id, data.validation),
-            data_facts={"width": checkpoint.config.n_embd, **data.facts},
+            data_facts=data.facts,
         )
 
     def check_start(self, shared: Shared, *, new: bool) -> None:

@@ -24,9 +24,10 @@ def test_it_holds_the_same_bits(
 ) -> None:
     store = Store(str(tmp_path_factory.mktemp("dataset")))
     given_one = {k: np.array(v, dtype=np.float32) for k, v in curves.items()}
-    write_baseline(store, Baseline(("x",), given_one, val_loss))
+    write_baseline(store, Baseline(("x",), given_one, val_loss, 48))
     found = read_baseline(store)
-    assert (found.sides, found.val_loss, found.curves.keys()) == (("x",), val_loss, curves.keys())
+    assert (found.sides, found.val_loss, found.width) == (("x",), val_loss, 48)
+    assert found.curves.keys() == curves.keys()
     for values, curve in given_one.items():
         assert found.curves[values].tobytes() == curve.tobytes()
 

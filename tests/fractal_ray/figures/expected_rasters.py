@@ -23,7 +23,10 @@ DATA = Path(__file__).parents[3] / "notebooks" / "data"
 
 WIDTH = 200  # pixels
 BLOCK = 10  # pixels of a side of the compared blocks
-DIAGRAMS = ("curves", "levels", "scaling", "against-zoom", "against-steps", "against-threshold")
+DIAGRAMS = (
+    *("curves", "critical", "levels", "scaling"),
+    *("against-zoom", "against-steps", "against-threshold"),
+)
 """Thin lines on white: a panel that is missing makes little difference."""
 
 OF_BORDER = ("boundary", "zooms", "levels", "scaling", "against-zoom")
@@ -37,7 +40,8 @@ def tolerance(kind: str) -> float:
 
 def example(kind: str) -> Figure:
     """Draw a figure of a shipped dataset."""
-    sweep = Sweep.open(DATA / ("border" if kind in OF_BORDER else "first-map"))
+    of_tokens = "lr-tokens" if kind == "critical" else "first-map"
+    sweep = Sweep.open(DATA / ("border" if kind in OF_BORDER else of_tokens))
     return draw(sweep, kind, force=kind in FORCED)
 
 

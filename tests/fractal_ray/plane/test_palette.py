@@ -9,13 +9,8 @@ import pytest
 from numpy.typing import NDArray
 
 from fractal_ray.errors import SweepError
-from fractal_ray.plane.palette import (
-    CODE_COLORS,
-    COLORS,
-    MEASURED_COLORS,
-    OUTCOME_COLORS,
-    color_scheme,
-)
+from fractal_ray.plane.color_schemes import COLORS, color_scheme
+from fractal_ray.plane.palette import CODE_COLORS, MEASURED_COLORS, OUTCOME_COLORS
 
 # Machado, Oliveira and Fernandes 2009, severity 1.0, for linear RGB.
 SIGHT: Final = {

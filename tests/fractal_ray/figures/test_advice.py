@@ -1,0 +1,79 @@
+"""Figures of the advice: what they mark, and what they refuse."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from fractal_ray.analysis.advice.results import BestPoint
+from fractal_ray.errors import SweepError
+from fractal_ray.figures.advice import advice_figure, mark_advice
+from fractal_ray.figures.catalog import draw
+from fractal_ray.figures.critical import critical_figure
+from fractal_ray.figures.maps import three_panel
+from fractal_ray.sweep import Sweep, load
+
+ROOT = Path(__file__).parents[3]
+DATA = ROOT / "notebooks" / "data"
+
+
+@pytest.fixture(scope="module")
+def first_map() -> Sweep:
+    return load(DATA / "first-map")
+
+
+@pytest.fixture(scope="module")
+def lr_tokens() -> Sweep:
+    return load(DATA / "lr-tokens")
+
+
+def test_the_best_and_its_regions_stand_at_real_values(first_map: Sweep) -> None:
+    advice = first_map.advice()
+    assert isinstance(advice.best, BestPoint)
+    figure = advice_figure(advice, title="title")
+    around, row, column = (axes for axes in figure.axes if axes.get_xlabel())
+    assert (around.get_xscale(), around.get_xlabel()) == ("log", "unembedding_lr")
+    stars = [line for line in around.lines if line.get_marker() == "*"]
+    assert [(float(s.get_xdata()[0]), float(s.get_ydata()[0])) for s in stars] == [
+        (advice.best.x, advice.best.y)
+    ]
+    texts = [text.get_text() for text in figure.legends[0].get_texts()]
+    for region in advice.safe:
+        assert f"within {region.percent:g} % ({region.runs:,} runs)" in texts
+    arrows = [text.get_text() for text in around.texts if text.get_text()]
+    assert arrows == ["8.66x to 10.7x"]
+    assert row.get_xlabel() == "unembedding_lr"
+    assert column.get_xlabel() == "matrix_lr"
+
+
+def test_the_map_of_run_marks_the_best(first_map: Sweep) -> None:
+    advice, raster = first_map.advice(), first_map.raster()
+    figure = three_panel(raster, title="title", label="trainable")
+    mark_advice(figure, raster, advice)
+    assert isinstance(advice.best, BestPoint)
+    (star,) = [line for line in figure.axes[0].lines if line.get_marker() == "*"]
+    assert float(star.get_xdata()[0]) == pytest.approx(np.log10(advice.best.x))
+    assert "within 2 %" in figure.axes[0].get_legend().get_texts()[0].get_text()
+
+
+def test_without_a_best_point_the_reason_is_named() -> None:
+    known_set = load(ROOT / "tests/golden/datasets/map")
+    with pytest.raises(SweepError, match="no losses"):
+        draw(known_set, "advice")
+
+
+def test_critical_shows_the_bracket_of_each_column(lr_tokens: Sweep) -> None:
+    advice = lr_tokens.advice()
+    assert advice.law is not None
+    figure = critical_figure(advice, title="title")
+    axes = figure.axes[0]
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("num_tokens", "learning_rate")
+    bars = [line for line in axes.lines if line.get_marker() == "_"]
+    ends = [tuple(map(float, line.get_ydata())) for line in bars]
+    closed = [column for column in advice.law.columns if not column.at_rim]
+    assert ends == [(column.last_unbroken, column.first_broken) for column in closed]
+
+
+def test_critical_refuses_a_sweep_of_two_rates(first_map: Sweep) -> None:
+    with pytest.raises(SweepError, match="no axis of this sweep changes the data"):
+        critical_figure(first_map.advice(), title="title")
