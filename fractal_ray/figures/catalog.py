@@ -74,7 +74,10 @@ def frame_of(sweep: "SweepData", kind: str, frame: int | None = None) -> int | N
     """Return the frame that a kind draws for the frame of a user; None means the last, or all."""
     if kind == "against-zoom":
         return None
-    return min(sweep.frames) if kind in _FIRST_FRAME and frame is None else frame
+    if frame is not None or kind not in _FIRST_FRAME:
+        return frame
+    frames = sweep.frames
+    return min(frames) if kind == "zooms" or len(frames) > 1 else None
 
 
 def dpi_of(kind: str) -> int:

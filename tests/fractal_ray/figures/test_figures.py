@@ -495,7 +495,7 @@ class TestCommand:
         done = self.run(DATA / "first-map", "--figure", "all", "--dpi", "20", "--out", tmp_path)
         assert done.exit_code == 0
         refused = re.findall(r"^no (\S+): ", done.stderr, flags=re.M)
-        assert refused == ["zooms", "against-steps", "against-threshold"]
+        assert refused == ["zooms", "critical", "against-steps", "against-threshold"]
         names = {path.name for path in tmp_path.iterdir()}
         assert names == {f"first-map-{kind}.png" for kind in KINDS if kind not in refused}
         assert len(done.stdout.split()) == len(names)
