@@ -39,7 +39,8 @@ def test_a_misspelt_dataset_is_answered_with_the_dataset() -> None:
 
 
 def test_a_folder_above_lists_its_sweeps(tmp_path: Path) -> None:
-    names = ", ".join(f"{DATA}/{name}" for name in ("annealed", "border", "constant", "first-map"))
+    sweeps = ("annealed", "border", "constant", "first-map", "lr-tokens")
+    names = ", ".join(f"{DATA}/{name}" for name in sweeps)
     with pytest.raises(SweepError, match=f"holds several sweeps, not one; take one of {names}$"):
         SweepData.open(DATA)
     (tmp_path / "only").mkdir()
