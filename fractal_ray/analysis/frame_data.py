@@ -143,7 +143,7 @@ def fill_frame(
             ix, iy, _ = replayed.field.labels()
             planned[iy, ix] = True
         else:
-            lost_x, lost_y, _ = _addresses(frame, cells_x, cells_y, failures)
+            lost_x, lost_y, _ = addresses_of(frame, cells_x, cells_y, failures)
             planned[lost_y, lost_x] = True
         raster = _infer(raster, frame, level, spec.label.boundary, planned)
     return FrameData(sweep, lattice, table, raster, replayed)
@@ -154,7 +154,7 @@ def _raster_of(
 ) -> Raster:
     """Return the raster of the rows that lie on a lattice."""
     x, y = np.asarray(frame.x.values(cells_x)), np.asarray(frame.y.values(cells_y))
-    ix, iy, on_lattice = _addresses(frame, cells_x, cells_y, table)
+    ix, iy, on_lattice = addresses_of(frame, cells_x, cells_y, table)
     codes = np.array([OUTCOME_CODES[each] for each in row_outcomes], dtype=np.int8)
     outcome = np.full((y.size, x.size), UNKNOWN, dtype=np.int8)
     loss = np.full((y.size, x.size), np.nan)
@@ -174,7 +174,7 @@ def _raster_of(
     )
 
 
-def _addresses(
+def addresses_of(
     frame: Frame, cells_x: int, cells_y: int, table: pa.Table
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.bool_]]:
     """Return the x and y addresses of the rows on the lattice, and a mask of these rows."""

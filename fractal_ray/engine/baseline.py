@@ -1,6 +1,9 @@
 """The losses of the untouched model of a dataset: measured once, kept beside the rows."""
 
 from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
 
 from fractal_ray.dataset.baseline_file import BASELINE, write_baseline
 from fractal_ray.dataset.driver_lease import hold_lease
@@ -40,6 +43,13 @@ def add_baseline(
         return False
     device = "cuda" if spec.resources.gpu else "cpu"
     baseline = workload.baseline(prepared.shared, device, say)
+    finite = {key: curve for key, curve in baseline.curves.items() if np.isfinite(curve).all()}
+    if len(finite) < len(baseline.curves):
+        say(
+            "the untouched model has losses that are not finite; runs on these batches are judged"
+            " by their first loss"
+        )
+        baseline = replace(baseline, curves=finite)
     if not baseline.curves and baseline.val_loss is None:
         return False
     write_baseline(store, baseline)

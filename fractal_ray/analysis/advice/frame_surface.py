@@ -3,10 +3,11 @@
 from dataclasses import dataclass
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from fractal_ray.analysis.advice.surface import State, Surface
-from fractal_ray.analysis.frame_data import FrameData
+from fractal_ray.analysis.frame_data import FrameData, addresses_of
 from fractal_ray.dataset.relabel import curves, outcomes
 from fractal_ray.plane.boundary import labels
 from fractal_ray.plane.label_rule import LabelRule
@@ -61,14 +62,12 @@ def surface_of(data: FrameData) -> FrameSurface:
     on_validation = lacking == 0 and bool(finished.any())
     tails, references = _tails(data, rule)
     row_loss = val_loss if on_validation else tails
-    ix, iy = _addresses(data)
-    on_lattice = (ix >= 0) & (iy >= 0)
+    ix, iy, on_lattice = _addresses(data, table)
     shape = raster.outcome.shape
     loss, state = np.full(shape, np.nan), np.full(shape, State.NOT_RUN, dtype=np.int8)
     untouched, steps = np.full(shape, np.nan), np.zeros(shape, dtype=np.int64)
     row_steps = table.column("steps").to_numpy()
-    for row in np.flatnonzero(on_lattice):
-        at = iy[row], ix[row]
+    for at, row in zip(zip(iy, ix, strict=True), np.flatnonzero(on_lattice), strict=True):
         if not raster.measured[at]:
             continue  # a run of another frame, which this frame's stages did not choose
         state[at] = _STATES[row_outcomes[row]]
@@ -117,20 +116,17 @@ def _tails(data: FrameData, rule: LabelRule) -> tuple[NDArray[np.float64], NDArr
     return tails, references
 
 
-def _addresses(data: FrameData) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    frame, level = data.lattice.frame, data.lattice.level
-    ix = frame.x.addresses(data.table.column("x").to_numpy(), frame.cells_x << level)
-    iy = frame.y.addresses(data.table.column("y").to_numpy(), frame.cells_y << level)
-    return ix, iy
-
-
 def _mark_failed(data: FrameData, state: NDArray[np.int8]) -> None:
     """Enter the points that have only failures."""
     failures = data.sweep.store().read_failures(skip_corrupt=True)
-    frame, level = data.lattice.frame, data.lattice.level
-    ix = frame.x.addresses(failures.column("x").to_numpy(), frame.cells_x << level)
-    iy = frame.y.addresses(failures.column("y").to_numpy(), frame.cells_y << level)
-    on_lattice = (ix >= 0) & (iy >= 0)
-    for at in zip(iy[on_lattice], ix[on_lattice], strict=True):
+    ix, iy, _ = _addresses(data, failures)
+    for at in zip(iy, ix, strict=True):
         if state[at] == State.NOT_RUN:
             state[at] = State.FAILED
+
+
+def _addresses(
+    data: FrameData, table: pa.Table
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.bool_]]:
+    frame, level = data.lattice.frame, data.lattice.level
+    return addresses_of(frame, frame.cells_x << level, frame.cells_y << level, table)
