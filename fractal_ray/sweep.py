@@ -129,6 +129,9 @@ class Sweep(SweepData):
         """Return the workload that runs the points: the object given, or the one of the spec."""
         return self.given_workload or workload_of(self.spec)
 
+    def _workload_for(self, spec: SweepSpec) -> Workload:
+        return Sweep(spec, self.given_workload).workload()
+
     def run_checks(
         self, frame: int | None, sample: "Sample", engine: EngineName = "ray", **options: Any
     ) -> list[Progress]:
@@ -145,20 +148,10 @@ class Sweep(SweepData):
         engine, options
             As in `run`.
         """
-        from fractal_ray.analysis.verify.label_checks import check_runs
+        from fractal_ray.engine.side_runs import run_checks
 
         how = RunOptions(engine=engine, keep_going=True, **options)
-        return [
-            run_sweep(
-                runs.data.spec,
-                runs.data.location,
-                Sweep(runs.data.spec, self.given_workload).workload(),
-                how,
-                program=runs.program,
-                compared_with=self.location,
-            )
-            for runs in check_runs(self, self.frame(frame), sample)
-        ]
+        return run_checks(self, frame, sample, how, self._workload_for)
 
     def verify(
         self,
@@ -237,6 +230,40 @@ class Sweep(SweepData):
         from fractal_ray.analysis.frame_data import read_frame
 
         return advise(read_frame(self, min(self.frames) if frame is None else frame), at)
+
+    def run_seeds(
+        self, seeds: int = 3, frame: int | None = None, engine: EngineName = "ray", **options: Any
+    ) -> list[tuple[str, Progress]]:
+        """Run what the advice rests on with several seeds; `advice` reads these runs.
+
+        They are the best point, its neighbours and both sides of each cliff. Runs that there are
+        already are not run again. Points that fail are missing.
+
+        Parameters
+        ----------
+        seeds
+            Number of seeds, from that of the sweep on. Where its own runs depend on a seed, they
+            are those of the first one.
+        frame
+            Number of the frame; None for frame 0, or the first one.
+        engine, options
+            As in `run`; a budget counts the runs of all seeds.
+
+        Returns
+        -------
+        list
+            For each seed with runs that were lacking, its dataset and the state at the end.
+
+        Raises
+        ------
+        SweepError
+            If the runs have no seed, the frame is not finished, or there is no advice on it.
+        """
+        from fractal_ray.engine.side_runs import run_seeds
+
+        how = {"skip_corrupt": self.skip_corrupt, "keep_going": True, **options}
+        number = min(self.frames) if frame is None else frame
+        return run_seeds(self, number, seeds, RunOptions(engine, **how), self._workload_for)
 
     @property
     def points(self) -> "DataFrame":

@@ -25,7 +25,7 @@ from fractal_ray.spec.nearby import no_sweep_in
 from fractal_ray.spec.sweep_spec import SweepSpec
 from fractal_ray.spec.yaml_file import load_spec, parse_spec
 from fractal_ray.spec.yaml_loader import parse_yaml
-from fractal_ray.workloads.base import Workload
+from fractal_ray.workloads.base import Seeding, Workload
 from fractal_ray.workloads.section import WorkloadSection
 from nanochat.errors import user_path
 
@@ -173,6 +173,21 @@ class SweepData:
         runs the points.
         """
         return self._with_runs(self.spec.workload.in_deterministic_mode())
+
+    @property
+    def seeding(self) -> Seeding | None:
+        """Return the seed of these runs; None if they can have no other one."""
+        axes = self.spec.axes
+        if self.given_workload is not None or "seed" in (axes.x.param, axes.y.param):
+            return None
+        return self.spec.workload.seeding
+
+    def with_seed(self, seed: int) -> SweepSpec:
+        """Return the spec of these runs with another seed; itself if they have this seed."""
+        workload = self.spec.workload.with_seed(seed)
+        if workload is self.spec.workload:
+            return self.spec
+        return self.spec.model_copy(update={"workload": workload})
 
     def _with_runs(self, workload: WorkloadSection | None) -> SweepSpec | None:
         """Return the spec with another workload section; None if there is no such section."""

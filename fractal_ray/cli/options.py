@@ -53,6 +53,17 @@ AddressOption = Annotated[
 CpusOption = Annotated[
     int | None, typer.Option(min=1, help="CPUs of a new Ray; default: all of this machine.")
 ]
+BudgetPointsOption = Annotated[
+    int | None,
+    typer.Option(min=1, help="Stop cleanly when the dataset holds this number of points."),
+]
+BudgetHoursOption = Annotated[
+    float | None,
+    typer.Option(
+        help="Stop cleanly when the finished points have taken this number of GPU-hours of"
+        " training, over all runs of this sweep."
+    ),
+]
 QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")]
 SpecArgument = Annotated[str, typer.Argument(help="The sweep's YAML.", show_default=False)]
 SweepArgument = Annotated[

@@ -46,6 +46,33 @@ def watched(sweep: "Sweep", *, quiet: bool, as_json: bool) -> Iterator[dict[str,
         raise typer.Exit(INTERRUPTED) from None
 
 
+def note_rest(spent: str, gave_up: int, location: str) -> None:
+    """Print why points are missing: the budget, or failures; nothing where none are.
+
+    Parameters
+    ----------
+    spent
+        The budget at which the run stopped; "" if it did not.
+    gave_up
+        Number of points that failed again and again.
+    location
+        The dataset with their errors.
+    """
+    if spent:
+        print(
+            f"stopped at the budget of {spent}; the same command with a larger one, or with none,"
+            " goes on",
+            file=sys.stderr,
+        )
+    if gave_up:
+        print(
+            f"{gave_up} points failed again and again and are unknown on the map;"
+            f" see why: fractal-ray status --errors {shlex.quote(location)};"
+            " the same command tries them again",
+            file=sys.stderr,
+        )
+
+
 @contextmanager
 def _view(title: str, *, hide: bool) -> Iterator[Any]:
     """Choose the view of the progress: a screen, plain lines, or nothing."""

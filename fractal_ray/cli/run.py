@@ -9,6 +9,8 @@ import typer
 
 from fractal_ray.cli.options import (
     AddressOption,
+    BudgetHoursOption,
+    BudgetPointsOption,
     CpusOption,
     Engine,
     EngineOption,
@@ -23,7 +25,7 @@ from fractal_ray.cli.options import (
     note_on_repeats,
     open_sweep,
 )
-from fractal_ray.cli.progress import watched
+from fractal_ray.cli.progress import note_rest, watched
 from fractal_ray.figures.catalog import title_of
 
 if TYPE_CHECKING:
@@ -41,17 +43,8 @@ def run(
     engine: EngineOption = Engine.RAY,
     address: AddressOption = None,
     num_cpus: CpusOption = None,
-    budget_points: Annotated[
-        int | None,
-        typer.Option(min=1, help="Stop cleanly when the dataset holds this number of points."),
-    ] = None,
-    budget_gpu_hours: Annotated[
-        float | None,
-        typer.Option(
-            help="Stop cleanly when the finished points have taken this number of GPU-hours of"
-            " training, over all runs of this sweep."
-        ),
-    ] = None,
+    budget_points: BudgetPointsOption = None,
+    budget_gpu_hours: BudgetHoursOption = None,
     settings: SetOption = [],  # noqa: B006 - typer copies it
     storage: StorageOption = None,
     quiet: QuietOption = False,
@@ -103,19 +96,7 @@ def run(
             )
         later = LaterSteps(_note)
         _report(sweep, progress, tracker, later, as_json=as_json)
-    if progress.spent:
-        print(
-            f"stopped at the budget of {progress.spent}; the same command with a larger one, or"
-            " with none, goes on",
-            file=sys.stderr,
-        )
-    if progress.gave_up:
-        print(
-            f"{progress.gave_up} points failed again and again and are unknown on the map;"
-            f" see why: fractal-ray status --errors {shlex.quote(sweep.location)};"
-            " the same command tries them again",
-            file=sys.stderr,
-        )
+    note_rest(progress.spent, progress.gave_up, sweep.location)
     raise typer.Exit(later.exit_code or (1 if progress.gave_up else 0))
 
 

@@ -18,6 +18,8 @@ _SPEC_KINDS = {"name": str, "workload": dict, "axes": dict, "stages": list, "lab
 
 HEADER: Final = "sweep.json"
 """Name of the file."""
+ORIGIN: Final = "sweep_fingerprint"
+"""Key of the fingerprint of the sweep to which runs with other seeds belong."""
 
 
 def read_header(store: Store) -> dict[str, Any] | None:

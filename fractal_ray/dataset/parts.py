@@ -42,7 +42,7 @@ _ATTEMPTS = 3
 _OUTCOMES = frozenset(Outcome)
 _LARGEST_ADDRESS = 2**62
 _LATEST = 253_402_300_800 * 10**6  # microseconds from 1970 to the year 10000
-_STAGE = re.compile(r"(\d+|verify):.*", re.DOTALL)
+_STAGE = re.compile(r"(\d+|verify|advise):.*", re.DOTALL)
 METADATA_KEY: Final = b"fractal_ray"
 """Key of the facts of a sweep in the schema of a part."""
 IDENTITY: Final = ("fingerprint", "axes", "recipe")

@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 
 DRAWS: Final = 400
 """Number of bootstrap draws: the spread of 400 draws is known to 4 %."""
+_QUANTILE: Final = 1.959963984540054
+"""97.5 % quantile of the normal distribution."""
 
 
 def resampled(
@@ -78,6 +80,21 @@ def clopper_pearson(successes: int, trials: int) -> tuple[float | None, float | 
     low = float(beta.ppf(0.025, successes, failures + 1)) if successes else 0.0
     high = float(beta.ppf(0.975, successes + 1, failures)) if failures else 1.0
     return low, high
+
+
+def wilson_interval(
+    successes: NDArray[np.int64], trials: NDArray[np.int64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return Wilson's 95 % interval (J. Am. Stat. Assoc. 22, 209 (1927)); NaN without trials."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        share = successes / trials
+        z = _QUANTILE**2 / trials
+        middle = (share + z / 2) / (1 + z)
+        half = np.sqrt(z * (share * (1 - share) + z / 4)) / (1 + z)
+    # Rounding must not move an end past 0 or 1 where no trial, or each of them, is a success.
+    low = np.where(successes == 0, np.minimum(middle - half, 0.0), middle - half)
+    high = np.where(successes == trials, np.maximum(middle + half, 1.0), middle + half)
+    return np.clip(low, 0.0, 1.0), np.clip(high, 0.0, 1.0)
 
 
 def half_width(errors: list[float], blocks: int) -> float:

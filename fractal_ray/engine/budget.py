@@ -19,11 +19,15 @@ class Budget:
         reached are finished and kept, so a sweep may exceed it by one tile for each slot.
     gpu
         Number of GPUs that a slot takes.
+    other_points, other_seconds
+        Runs in other datasets that count too, and their time.
     """
 
     points: int | None = None
     gpu_hours: float | None = None
     gpu: float = 0.0
+    other_points: int = 0
+    other_seconds: float = 0.0
 
     def check(self) -> None:
         """Refuse limits that make no sense.
@@ -55,9 +59,10 @@ class Budget:
         seconds
             Training time so far, over all slots.
         """
-        if self.gpu_hours is not None and seconds * self.gpu >= 3600 * self.gpu_hours:
+        hours = (seconds + self.other_seconds) * self.gpu / 3600
+        if self.gpu_hours is not None and hours >= self.gpu_hours:
             return 0
-        return None if self.points is None else max(0, self.points - points)
+        return None if self.points is None else max(0, self.points - points - self.other_points)
 
     def text(self) -> str:
         """Return the limits as text."""

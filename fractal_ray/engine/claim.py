@@ -9,12 +9,13 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from fractal_ray.dataset.frames_file import FILE, read_zooms
-from fractal_ray.dataset.header import HEADER, read_header
+from fractal_ray.dataset.header import HEADER, ORIGIN, read_header
 from fractal_ray.dataset.store import Store
 from fractal_ray.errors import SweepError
 from fractal_ray.plane.axes import stage_of
 from fractal_ray.plane.zoom import Zoom
 from fractal_ray.spec.sweep_spec import SweepSpec
+from fractal_ray.workloads.base import Workload
 from nanochat.errors import quoted
 
 _OTHER: Final = "the model, the data or the arithmetic of this version differ"
@@ -114,6 +115,35 @@ def check_fingerprint(store: Store, fingerprint: str) -> None:
             f" {quoted(theirs)} there, {quoted(fingerprint)} here). Run the sweep again"
             " under another name (--set name=...), or use the version that made it"
         )
+
+
+def check_same_origin(store: Store, fingerprint: str, reseeded: Workload | None) -> None:
+    """Refuse to compare runs with a dataset of another model, other data or other arithmetic.
+
+    Parameters
+    ----------
+    store
+        The dataset.
+    fingerprint
+        Fingerprint of the runs.
+    reseeded
+        The workload of the dataset, if the runs have another seed. Their fingerprint may cover the
+        seed; then that of this workload is compared.
+
+    Raises
+    ------
+    SweepError
+        Where the dataset has another fingerprint.
+    """
+    if reseeded is not None and (read_header(store) or {}).get("fingerprint") != fingerprint:
+        fingerprint = reseeded.prepare().fingerprint
+    check_fingerprint(store, fingerprint)
+
+
+def origin_of(store: Store) -> dict[str, Any]:
+    """Return the key of a header that names the sweep to which runs with other seeds belong."""
+    header = read_header(store) or {}
+    return {ORIGIN: header["fingerprint"]} if "fingerprint" in header else {}
 
 
 def _differences(theirs: dict[str, Any], ours: dict[str, Any], at: str = "") -> list[str]:

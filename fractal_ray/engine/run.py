@@ -18,7 +18,7 @@ from fractal_ray.dataset.store import Store
 from fractal_ray.dataset.version import VERSION
 from fractal_ray.engine.baseline import add_baseline
 from fractal_ray.engine.budget import Budget
-from fractal_ray.engine.claim import check_fingerprint, data_facts, own_header
+from fractal_ray.engine.claim import check_same_origin, data_facts, origin_of, own_header
 from fractal_ray.engine.dispatcher import Dispatcher
 from fractal_ray.engine.dispatcher_spec import DispatcherSpec
 from fractal_ray.engine.progress import Progress, View
@@ -83,6 +83,7 @@ def run_sweep(
     *,
     program: ProgramMaker | None = None,
     compared_with: str | None = None,
+    reseeded: Workload | None = None,
 ) -> Progress:
     """Run every point that a dataset does not hold yet.
 
@@ -99,6 +100,9 @@ def run_sweep(
     compared_with
         Location of a dataset whose runs these will be compared with: refused where it has another
         fingerprint.
+    reseeded
+        The workload of that dataset, if these runs have another seed: their fingerprint may cover
+        it, and their batches need losses of the untouched model of their own.
 
     Returns
     -------
@@ -116,10 +120,12 @@ def run_sweep(
         options.say(f"{spec.workload.loading_note} ...")
     prepared = workload.prepare()
     if compared_with is not None:
-        check_fingerprint(Store(compared_with), prepared.fingerprint)
+        check_same_origin(Store(compared_with), prepared.fingerprint, reseeded)
     store = Store(location)
     begun = read_header(store) is not None
     header = own_header(spec, store, prepared.fingerprint, workload.recipe)
+    if compared_with is not None and reseeded is not None:
+        header |= origin_of(Store(compared_with))
     if facts := data_facts(store, prepared.data_facts):
         header["data"] = facts
 
@@ -154,7 +160,8 @@ def run_sweep(
             options.view(complete)
             return complete
         # Checks are judged by the baseline of the dataset that they are compared with.
-        if compared_with is None and add_baseline(spec, store, workload, prepared, options.say):
+        own_batches = compared_with is None or reseeded is not None
+        if own_batches and add_baseline(spec, store, workload, prepared, options.say):
             rule = spec.label_rule(read_baseline(store))
             dispatcher_spec = replace(dispatcher_spec, rule=rule)
             dispatcher = Dispatcher(dispatcher_spec)

@@ -14,7 +14,7 @@ from fractal_ray.analysis.advice.results import BestPoint, Cliff, Margin
 from fractal_ray.analysis.advice.surface import State, Surface
 from fractal_ray.errors import SweepError
 from fractal_ray.figures.canvas import color_patch, new_figure, set_scales
-from fractal_ray.figures.coloring import listed
+from fractal_ray.figures.coloring import NO_TO_YES, listed
 from fractal_ray.figures.style import BLANK_COLOR, shared_style
 from fractal_ray.figures.tiles import edges, rulers
 from fractal_ray.plane.boundary import Raster
@@ -35,6 +35,12 @@ _BEST: Final[dict[str, object]] = {
     "marker": "*",
     "markersize": 16,
     "markerfacecolor": "#F0E442",
+    "markeredgecolor": "black",
+    "linestyle": "none",
+}
+_SEEDS: Final[dict[str, object]] = {
+    "marker": "o",
+    "markersize": 9,
     "markeredgecolor": "black",
     "linestyle": "none",
 }
@@ -120,8 +126,27 @@ def _map(figure: Figure, axes: Axes, advice: Advice, best: BestPoint) -> None:
         handles.append(Line2D([], [], color="black", marker=">", label="margin to the cliff"))
     axes.plot(best.x, best.y, **_BEST)  # pyright: ignore[reportArgumentType]
     handles.append(Line2D([], [], label="best", **_BEST))  # pyright: ignore[reportArgumentType]
+    handles += _shares(axes, advice)
     _scales(axes, surface)
     figure.legend(handles=handles, loc="outside right upper")
+
+
+def _shares(axes: Axes, advice: Advice) -> list[Line2D]:
+    """Mark the nodes with several seeds by their share of broken seeds; return the legend entry."""
+    nodes = [each for each in advice.seeds.nodes if each.label.seeds > 1]
+    for node in nodes:
+        broken, seeds = node.label.broken, node.label.seeds
+        look = {**_SEEDS, "markerfacecolor": NO_TO_YES(1 - broken / seeds)}
+        at_best = "best" in node.roles
+        axes.plot(node.x, node.y, zorder=1.9 if at_best else 3, **look)  # pyright: ignore[reportArgumentType]
+        box = {"facecolor": "white", "alpha": 0.8, "edgecolor": "none", "pad": 0.8}
+        below = {"xytext": (0, -14), "textcoords": "offset points", "ha": "center"}
+        axes.annotate(f"{broken}/{seeds}", (node.x, node.y), fontsize=7, bbox=box, **below)
+    if not nodes:
+        return []
+    name = f"broken of {advice.seeds.checked} seeds"
+    look = {**_SEEDS, "markerfacecolor": NO_TO_YES(0.5)}
+    return [Line2D([], [], label=name, **look)]  # pyright: ignore[reportArgumentType]
 
 
 def _scales(axes: Axes, surface: Surface) -> None:

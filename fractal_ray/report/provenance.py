@@ -8,12 +8,13 @@ from typing import Any
 
 import yaml
 
+from fractal_ray.analysis.advice.readable import duration
 from fractal_ray.dataset.frames_file import FILE
 from fractal_ray.dataset.secrets import cleaned
 from fractal_ray.dataset.version import VERSION
 from fractal_ray.report import costs
 from fractal_ray.report.facts import Facts
-from fractal_ray.report.sentences import day, duration
+from fractal_ray.report.sentences import day
 
 
 def cost(facts: Facts) -> dict[str, Any]:

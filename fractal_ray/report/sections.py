@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from fractal_ray.analysis.advice.readable import duration
 from fractal_ray.analysis.status import frame_line
 from fractal_ray.analysis.verify.kept_sheet import verify_command
 from fractal_ray.dataset.secrets import without_keys
@@ -36,7 +37,7 @@ def head(facts: Facts) -> dict[str, Any]:
             ("runs", f"{facts.table.num_rows:,}"),
             *((name.replace("_", " "), f"{n:,}") for name, n in status.outcomes.items()),
             ("failures", f"{status.failures:,}"),
-            (activity, words.duration(status.seconds)),
+            (activity, duration(status.seconds)),
         ],
         "notes": notes + _warnings(facts),
     }

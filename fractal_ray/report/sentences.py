@@ -169,11 +169,3 @@ def estimate_of(kept: dict[str, Any] | None) -> Estimate | None:
 def day(written: str | None) -> str:
     """Format an ISO date in UTC, as rows and headers hold it."""
     return "never" if written is None else f"{datetime.fromisoformat(written):%Y-%m-%d %H:%M} UTC"
-
-
-def duration(seconds: float) -> str:
-    """Format a number of seconds in the largest suitable unit."""
-    for size, unit in ((86_400.0, "days"), (3600.0, "h"), (60.0, "min")):
-        if seconds >= 2 * size:
-            return f"{seconds / size:,.1f} {unit}"
-    return f"{seconds:,.2g} s" if seconds < 10 else f"{seconds:,.0f} s"

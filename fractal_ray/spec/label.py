@@ -20,11 +20,14 @@ class LabelSpec(Model):
     reference: Literal["first_loss", "same_batches", "held_out"] = "first_loss"
     """Loss that the last losses of a run are compared with."""
 
+    risk: float = Field(default=0.5, gt=0, le=1)
+    """Share of broken seeds from which a point that was run with several seeds is broken."""
+
     @model_serializer(mode="wrap")
     def _without_defaults(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
         # A sweep.json written before these fields existed must still equal its spec.
         fields, defaults = dump(self), type(self).model_fields
-        added = ("rise", "reference")
+        added = ("rise", "reference", "risk")
         return {k: v for k, v in fields.items() if k not in added or v != defaults[k].default}
 
     @property

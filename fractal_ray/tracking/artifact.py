@@ -12,11 +12,11 @@ from fractal_ray.dataset.secrets import cleaned, without_secrets
 from fractal_ray.dataset.store import Store
 from nanochat.files.links import files_below, leads_out
 
-_FOLDERS: Final = ("points", "failures", "verify", "figures")
+_FOLDERS: Final = ("points", "failures", "verify", "seeds", "figures")
 
 
 def add_dataset(artifact: Any, store: Store, *, copied: bool) -> list[str]:
-    """Put the dataset, its figures and its verification sheets into an artifact.
+    """Put the dataset, its figures, sheets and runs with other seeds into an artifact.
 
     Parameters
     ----------
@@ -42,14 +42,24 @@ def add_dataset(artifact: Any, store: Store, *, copied: bool) -> list[str]:
         return []
     how: Any = {"skip_cache": True, "policy": "mutable" if copied else "immutable"}
     root = Path(store.root)
-    header = read_header(store)
-    if header is not None:
-        with artifact.new_file(HEADER) as file:
-            file.write(json.dumps(cleaned(header), indent=2) + "\n")
+    if (root / HEADER).is_file():
+        _add_header(artifact, HEADER, store)
     paths = [root / FILE] if (root / FILE).is_file() else []
     paths += [path for name in _FOLDERS for path in files_below(root / name)]
     out = {path for path in paths if leads_out(path, root)}
     for path in paths:
-        if path not in out:
-            artifact.add_file(str(path), name=path.relative_to(root).as_posix(), **how)
+        name = path.relative_to(root).as_posix()
+        if path in out:
+            continue
+        if path.name == HEADER:  # of checks and other seeds
+            _add_header(artifact, name, Store(str(path.parent)))
+        else:
+            artifact.add_file(str(path), name=name, **how)
     return sorted(path.relative_to(root).as_posix() for path in out)
+
+
+def _add_header(artifact: Any, name: str, store: Store) -> None:
+    """Add the `sweep.json` of a dataset without the keys that a storage URI may hold."""
+    if (header := read_header(store)) is not None:
+        with artifact.new_file(name) as file:
+            file.write(json.dumps(cleaned(header), indent=2) + "\n")

@@ -5,6 +5,7 @@ Keys that fractal-llm has too have its names (features T21 and 1.5).
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -79,7 +80,7 @@ def summary_values(result: Analysis, raster: Raster, progress: Progress) -> dict
 
 
 def advice_values(advice: Advice) -> dict[str, Any]:
-    """Return the best point, the safe region within 2 % and the margins under ``advice/``."""
+    """Return best point, safe region within 2 %, margins and seeds under ``advice/``."""
     best, surface = advice.best, advice.surface
     if not isinstance(best, BestPoint):
         return {}
@@ -95,6 +96,12 @@ def advice_values(advice: Advice) -> dict[str, Any]:
     for margin in advice.cliff.margins if isinstance(advice.cliff, Cliff) else ():
         if margin.low is not None and margin.first_broken is not None:
             values[f"advice/margin_{margin.direction}"] = margin.low
+    values["advice/seeds"] = advice.seeds.checked
+    if (again := advice.seeds.best) is not None and again.loss is not None:
+        values["advice/seeds_loss"] = again.loss.value
+        if math.isfinite(again.loss.low):
+            values["advice/seeds_loss_low"] = again.loss.low
+            values["advice/seeds_loss_high"] = again.loss.high
     return values
 
 

@@ -45,6 +45,22 @@ class Prepared:
 
 
 @dataclass(frozen=True)
+class Seeding:
+    """The seed of the runs of a sweep.
+
+    Parameters
+    ----------
+    seed
+        The first seed to take where a point is run with several.
+    changes
+        What another seed gives a run, such as "shuffled data".
+    """
+
+    seed: int
+    changes: str
+
+
+@dataclass(frozen=True)
 class Footprint:
     """The use of a card by one worker, in bytes and in time.
 

@@ -12,7 +12,7 @@ from fractal_ray.errors import SweepError
 from fractal_ray.plane.axes import Axis
 from fractal_ray.plane.outcome import Criterion
 from fractal_ray.plane.precision import Arithmetic
-from fractal_ray.workloads.base import Repeat, RepeatRequest, Workload
+from fractal_ray.workloads.base import Repeat, RepeatRequest, Seeding, Workload
 
 if TYPE_CHECKING:
     from fractal_ray.workloads.windows import WindowFit
@@ -173,9 +173,13 @@ class WorkloadSection(Model):
         return False
 
     @property
-    def is_deterministic_in_order(self) -> bool:
-        """Return True if no seed changes a run, so that another seed would give the same runs."""
-        return True
+    def seeding(self) -> Seeding | None:
+        """Return the seed of the runs; None if no seed can change a run."""
+        return None
+
+    def with_seed(self, seed: int) -> Self:
+        """Return this section with runs that depend on a seed; itself if they do already."""
+        return self
 
     def changes_data(self, param: str) -> bool:
         """Return True if a swept parameter changes the data that a run sees."""
@@ -268,9 +272,8 @@ class WorkloadSection(Model):
             The message names the number and the reason.
         """
         raise ValueError(
-            f"resources.points_per_trial is {points}, and a workload {self.kind_name()}"
-            " computes all points of a tile at once; leave it out (points_per_tile sets"
-            " their number)"
+            f"resources.points_per_trial is {points}, and a workload {self.kind_name()} computes"
+            " all points of a tile at once; leave it out (points_per_tile sets their number)"
         )
 
     def is_integer(self, param: str) -> bool:
@@ -330,12 +333,7 @@ class WorkloadSection(Model):
     def token_bound(self, params: Container[str]) -> str | None:
         """Return the reason for which `tokens_per_run` is an upper bound; None for a budget.
 
-        A bound counts every token of a row, with a label or without.
-
-        Parameters
-        ----------
-        params
-            Swept parameters.
+        A bound counts every token of a row, with a label or without. `params` are those swept.
         """
         return None
 

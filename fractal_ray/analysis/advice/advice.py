@@ -1,12 +1,12 @@
 """The advice on a frame, as data and as lines of text: best, safe, cliff, seeds, next, limits."""
 
-import math
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from fractal_ray.analysis.advice.law_results import Column, PowerLaw, Prediction
+from fractal_ray.analysis.advice.readable import number
 from fractal_ray.analysis.advice.results import (
     BestPoint,
     Cliff,
@@ -16,6 +16,8 @@ from fractal_ray.analysis.advice.results import (
     Sensitivity,
     plain,
 )
+from fractal_ray.analysis.advice.seed_results import SeedCheck
+from fractal_ray.analysis.advice.seed_text import seeds_text
 from fractal_ray.analysis.advice.surface import Surface
 
 _SHOWN = 2.0
@@ -71,8 +73,8 @@ class Advice:
         Of x and of y.
     law
         Only where one axis changes the data.
-    deterministic
-        True if nothing in the runs is random: another seed would give the same runs.
+    seeds
+        The check by runs with several seeds.
     effective
         Rates that the optimizer applies at the best, where they differ from the nominal ones.
     recipe
@@ -95,7 +97,7 @@ class Advice:
     cliff: Cliff | Refusal
     sensitivities: tuple[Sensitivity, ...]
     law: Law | None
-    deterministic: bool
+    seeds: SeedCheck
     effective: dict[str, float]
     recipe: dict[str, float]
     keeps_model: bool
@@ -124,7 +126,7 @@ class Advice:
             "cliff": plain(self.cliff),
             "sensitivities": [plain(each) for each in self.sensitivities],
             "law": plain(self.law),
-            "seeds": {"deterministic": self.deterministic, "checked": 1},
+            "seeds": {"checked": self.seeds.checked, **plain(self.seeds)},
             "recipe": self.recipe,
             "next": next_commands(self),
             "notes": list(self.notes),
@@ -142,13 +144,13 @@ def lines_of(advice: Advice) -> list[str]:
     if isinstance(best := advice.best, BestPoint):
         effective = ""
         if advice.effective:
-            values = ", ".join(_number(value) for value in advice.effective.values())
+            values = ", ".join(number(value) for value in advice.effective.values())
             effective = f"   (effective {values})"
         change = f"{best.loss:.4g}"
         if advice.untouched is not None:
             change = f"{advice.untouched:.4g} -> {change}"
         lines.append(
-            f"best    {surface.x_name} {_number(best.x)}  {surface.y_name} {_number(best.y)}"
+            f"best    {surface.x_name} {number(best.x)}  {surface.y_name} {number(best.y)}"
             f"      loss {change}{effective}"
         )
         region = next(each for each in advice.safe if each.percent == _SHOWN)
@@ -159,13 +161,10 @@ def lines_of(advice: Advice) -> list[str]:
         )
     else:
         lines.append(f"best    none: {best.reason}")
-    lines.append(f"cliff   {_cliff(advice.cliff, surface.x_name, surface.y_name)}")
+    lines.append(f"cliff   {_cliff(advice)}")
     if advice.law is not None:
         lines += law_lines(advice.law)
-    if advice.deterministic:
-        lines.append("seeds   runs are deterministic, the data order is fixed")
-    else:
-        lines.append("seeds   not checked: one seed")
+    lines.append(f"seeds   {seeds_text(advice.seeds, surface, best)}")
     lines.append(f"next    {'   |   '.join(next_commands(advice))}")
     return [*lines, *(f"note    {note}" for note in advice.notes)]
 
@@ -186,16 +185,16 @@ def law_lines(law: Law) -> list[str]:
         return [*lines, f"law     none: {law.fit.reason}"]
     fit = law.fit
     lines.append(
-        f"law     critical {law.rate} = {_number(10**fit.a.value)} x {law.amount}^{fit.b.value:.3g}"
+        f"law     critical {law.rate} = {number(10**fit.a.value)} x {law.amount}^{fit.b.value:.3g}"
         f" (exponent {fit.b.low:.3g} to {fit.b.high:.3g}, 95 %); safe by rule of thumb:"
         f" {fit.safe_factor:g} x critical, supported by the runs: {fit.supported_factor:.2g} x"
     )
     for each in law.predictions:
         beyond = f", {each.extrapolated:.1f} decades beyond the runs" if each.extrapolated else ""
         lines.append(
-            f"at      {law.amount} {_number(each.amount)}: critical {_number(each.critical.value)}"
-            f" ({_number(each.run[0])} to {_number(each.run[1])}, 95 %), safe"
-            f" {_number(each.safe.value)}{beyond}"
+            f"at      {law.amount} {number(each.amount)}: critical {number(each.critical.value)}"
+            f" ({number(each.run[0])} to {number(each.run[1])}, 95 %), safe"
+            f" {number(each.safe.value)}{beyond}"
         )
     return lines
 
@@ -204,55 +203,61 @@ def _column(column: Column) -> str:
     if column.best_node_value is None or column.best_loss is None:
         best = "nothing trained"
     else:
-        best = f"{_number(column.best_node_value)}, {column.best_loss:.4g}"
+        best = f"{number(column.best_node_value)}, {column.best_loss:.4g}"
     ends = (column.last_unbroken, column.first_broken)
     if column.at_rim == "unbroken":
         border = "does not break"
     elif column.at_rim:
         border = f"no bracket ({column.at_rim})"
     else:
-        border = " and ".join("?" if end is None else _number(end) for end in ends)
-    return f"{_number(column.amount)}: {best}, {border}"
+        border = " and ".join("?" if end is None else number(end) for end in ends)
+    return f"{number(column.amount)}: {best}, {border}"
 
 
-def _cliff(cliff: Cliff | Refusal, x_name: str, y_name: str) -> str:
+def _cliff(advice: Advice) -> str:
+    cliff, surface = advice.cliff, advice.surface
+    moved = {each.direction: each for each in advice.seeds.moved}
     if isinstance(cliff, Refusal):
         return f"none: {cliff.reason}"
-    if not cliff.broken:
+    if not cliff.broken and not moved:
         return "no run is broken: the axes end before the cliff"
     texts = []
-    for name, sides in ((x_name, ("+x", "-x")), (y_name, ("+y", "-y"))):
+    for name, sides in ((surface.x_name, ("+x", "-x")), (surface.y_name, ("+y", "-y"))):
         margins = [each for each in cliff.margins if each.direction in sides]
         broken = [each for each in margins if each.first_broken is not None]
-        texts += [f"{name} {_margin(each)}" for each in broken]
+        texts += [f"{name} {_margin(each)}{_by_seeds(moved, each)}" for each in broken]
         if not broken:
             ends = ", ".join(
-                f"{'up' if each.direction[0] == '+' else 'down'} to {_number(each.grid_end)}"
+                f"{'up' if each.direction[0] == '+' else 'down'} to {number(each.grid_end)}"
                 for each in margins
             )
-            texts.append(f"{name} does not break {ends} (grid ends)")
+            before = "".join(_by_seeds(moved, each) for each in margins)
+            texts.append(f"{name} does not break {ends} (grid ends){before}")
     return "; ".join(texts)
 
 
+def _by_seeds(moved: Mapping[str, Margin], margin: Margin) -> str:
+    """Return the bracket of single runs where the seeds have moved it."""
+    single = moved.get(margin.direction)
+    if single is None:
+        return ""
+    return f" (by the seeds; by single runs it {_bracket(single)})"
+
+
+def _bracket(margin: Margin) -> str:
+    if margin.first_broken is None:
+        return "does not break"
+    last = "?" if margin.last_unbroken is None else number(margin.last_unbroken)
+    return f"breaks between {last} and {number(margin.first_broken)}"
+
+
 def _margin(margin: Margin) -> str:
-    assert margin.first_broken is not None
-    last = "?" if margin.last_unbroken is None else _number(margin.last_unbroken)
     unit = "x" if margin.scale == "log" else ""
     ends = [end for end in (margin.low, margin.high) if end is not None]
     away = " to ".join(f"{end:.3g}{unit}" for end in ends)
     single = ", a single run" if margin.isolated else ""
-    return f"breaks between {last} and {_number(margin.first_broken)}, {away} away{single}"
+    return f"{_bracket(margin)}, {away} away{single}"
 
 
 def _range(ends: Sequence[float]) -> str:
-    return f"{_number(ends[0])} .. {_number(ends[1])}"
-
-
-def _number(value: float) -> str:
-    """Return a number with two digits behind its first, as users type it."""
-    if value == 0 or not math.isfinite(value):
-        return f"{value:g}"
-    if 1e-2 <= abs(value) < 1e5:
-        return f"{value:.3g}" if abs(value) < 1000 else f"{value:.0f}"
-    mantissa, exponent = f"{value:.2e}".split("e")
-    return f"{float(mantissa):g}e{int(exponent)}"
+    return f"{number(ends[0])} .. {number(ends[1])}"

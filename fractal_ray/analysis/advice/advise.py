@@ -1,6 +1,7 @@
 """The computation of the advice on a frame from its runs."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
@@ -12,6 +13,19 @@ from fractal_ray.analysis.advice.contour import safe_region
 from fractal_ray.analysis.advice.frame_surface import FrameSurface, surface_of
 from fractal_ray.analysis.advice.power_law import columns_of, fit_power_law, predict
 from fractal_ray.analysis.advice.results import BestPoint, Cliff, Refusal, SafeRegion, Sensitivity
+from fractal_ray.analysis.advice.seed_check import (
+    NO_SPREAD,
+    Between,
+    critical_noise,
+    loss_noise,
+    moved_margins,
+    relabelled,
+    seed_labels,
+    summarize,
+)
+from fractal_ray.analysis.advice.seed_nodes import Roles, checked_nodes, joined
+from fractal_ray.analysis.advice.seed_results import SeedCheck
+from fractal_ray.analysis.advice.seed_runs import SeedRuns, lacking_runs, read_seeds
 from fractal_ray.analysis.advice.sensitivity import sensitivities
 from fractal_ray.analysis.advice.surface import Surface
 from fractal_ray.analysis.frame_data import FrameData
@@ -40,28 +54,15 @@ def advise(data: FrameData, at: Sequence[float] = ()) -> Advice:
     sweep, spec = data.sweep, data.sweep.spec
     measured = surface_of(data)
     surface = measured.surface
-    law = _law(spec, surface, at)
-    best: BestPoint | Refusal
-    if law is not None and measured.metric != "validation loss":
-        best = Refusal(
-            "data_axis",
-            f"{law.amount} changes the data of a run, so its losses are not comparable across"
-            f" columns; the best of each column is in the table (workload.data.validation makes"
-            " them comparable)",
-        )
-    elif not np.isfinite(surface.loss).any():
-        best = Refusal("no_losses", "the runs have no losses, so only the border is known")
-    else:
-        best = find_best(surface)
+    result, check = _checked(data, measured, _judge(spec, measured, surface, at), at)
+    best, cliff = result.best, result.cliff
     safe: tuple[SafeRegion, ...] = ()
-    cliff: Cliff | Refusal = Refusal("no_best", "without a best point there is no margin to it")
     effective: dict[str, float] = {}
     recipe: dict[str, float] = {}
     untouched = None
     spread: tuple[Sensitivity, ...] = ()
     if isinstance(best, BestPoint):
         safe = tuple(safe_region(surface, best, percent) for percent in PERCENTS)
-        cliff = find_cliff(surface, best.node)
         spread = sensitivities(surface, best)
         recipe = {surface.x_name: best.x, surface.y_name: best.y}
         effective = spec.workload.effective_rates(recipe, sweep.rule.baseline.width)
@@ -77,17 +78,101 @@ def advise(data: FrameData, at: Sequence[float] = ()) -> Advice:
         safe=safe,
         cliff=cliff,
         sensitivities=spread,
-        law=law,
-        deterministic=spec.workload.is_deterministic_in_order,
+        law=result.law,
+        seeds=check,
         effective=effective,
         recipe=recipe,
         keeps_model=_keeps_model(spec),
-        notes=tuple(_notes(data, measured, best)),
+        notes=(*_notes(data, measured, best), *check.left_out),
         surface=surface,
     )
 
 
-def _law(spec: SweepSpec, surface: Surface, at: Sequence[float]) -> Law | None:
+@dataclass(frozen=True)
+class _Judgement:
+    """The best, the cliff and the law by one set of labels."""
+
+    best: BestPoint | Refusal
+    cliff: Cliff | Refusal
+    law: Law | None
+
+    def nodes(self, surface: Surface) -> Roles:
+        """Return the nodes that seeds check."""
+        if self.law is None:
+            return checked_nodes(surface, self.best, self.cliff)
+        return checked_nodes(surface, self.best, self.cliff, self.law.columns, self.law.amount)
+
+
+def _judge(
+    spec: SweepSpec,
+    measured: FrameSurface,
+    surface: Surface,
+    at: Sequence[float],
+    between: Between = NO_SPREAD,
+) -> _Judgement:
+    """Return the best, the cliff and the law of a surface, with what seeds say about its runs."""
+    law = _law(spec, surface, at, between)
+    best: BestPoint | Refusal
+    if law is not None and not measured.on_validation:
+        best = Refusal(
+            "data_axis",
+            f"{law.amount} changes the data of a run, so its losses are not comparable across"
+            f" columns; the best of each column is in the table (workload.data.validation makes"
+            " them comparable)",
+        )
+    elif not np.isfinite(surface.loss).any():
+        best = Refusal("no_losses", "the runs have no losses, so only the border is known")
+    else:
+        best = find_best(surface, between.noise, between.node)
+    cliff: Cliff | Refusal = Refusal("no_best", "without a best point there is no margin to it")
+    if isinstance(best, BestPoint):
+        cliff = find_cliff(surface, best.node)
+    return _Judgement(best, cliff, law)
+
+
+def seed_runs(data: FrameData, count: int) -> list[SeedRuns]:
+    """Return the runs that the advice on a frame lacks for a number of seeds, by seed.
+
+    Raises
+    ------
+    SweepError
+        If the runs have no seed, the frame is not finished, or there is no advice on it.
+    """
+    check = advise(data).seeds
+    if check.reason:
+        raise SweepError(f"{data.sweep.location}: no seeds to run: {check.reason}")
+    if data.replayed is None:
+        raise SweepError(
+            f"frame {data.lattice.frame.id} of {data.sweep.location} is not finished; run it first:"
+            f" {data.sweep.run_command}"
+        )
+    nodes = [each.node for each in check.nodes]
+    return lacking_runs(data, nodes, read_seeds(data, surface_of(data)), count)
+
+
+def _checked(
+    data: FrameData, measured: FrameSurface, single: _Judgement, at: Sequence[float]
+) -> tuple[_Judgement, SeedCheck]:
+    """Return the judgement by all seeds, and the check of the one by single runs."""
+    spec, surface = data.sweep.spec, measured.surface
+    rows = read_seeds(data, measured)
+    labels = seed_labels(rows, spec.label.risk)
+    result, nodes, between = single, single.nodes(surface), NO_SPREAD
+    if rows.runs:
+        columns, amount = (single.law.columns, single.law.amount) if single.law else ((), "")
+        between = Between(
+            loss_noise(rows, nodes),
+            single.best.node if isinstance(single.best, BestPoint) else None,
+            critical_noise(surface, rows, columns, amount),
+        )
+        result = _judge(spec, measured, relabelled(surface, labels), at, between)
+        nodes = joined(nodes, result.nodes(surface))
+    check = summarize(data, measured, result.best, nodes, rows, labels)
+    moved = moved_margins(single.cliff, result.cliff)
+    return result, replace(check, noise=between.noise, critical_noise=between.critical, moved=moved)
+
+
+def _law(spec: SweepSpec, surface: Surface, at: Sequence[float], between: Between) -> Law | None:
     sides = [
         side
         for side, name in (("x", surface.x_name), ("y", surface.y_name))
@@ -104,8 +189,8 @@ def _law(spec: SweepSpec, surface: Surface, at: Sequence[float]) -> Law | None:
     side = "x" if sides[0] == "x" else "y"
     names = (surface.x_name, surface.y_name)
     amount, rate = names if side == "x" else names[::-1]
-    columns = columns_of(surface, side)
-    fit = fit_power_law(columns)
+    columns = columns_of(surface, side, between.noise)
+    fit = fit_power_law(columns, between.critical)
     predictions = () if isinstance(fit, Refusal) else tuple(predict(fit, each) for each in at)
     return Law(amount, rate, columns, fit, predictions)
 

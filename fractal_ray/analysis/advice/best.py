@@ -19,6 +19,7 @@ from fractal_ray.analysis.advice.results import (
     BestPoint,
     GoodRegion,
     Interval,
+    Node,
     Noise,
     Refusal,
 )
@@ -28,7 +29,9 @@ SAME_LOSS = 0.02
 """Share of the best loss within which a separate region counts as good too."""
 
 
-def find_best(surface: Surface, noise: Noise | None = None) -> BestPoint | Refusal:
+def find_best(
+    surface: Surface, noise: Noise | None = None, node: Node | None = None
+) -> BestPoint | Refusal:
     """Return the best of a surface: a set of nodes, the optimum, and intervals for both.
 
     Parameters
@@ -39,6 +42,9 @@ def find_best(surface: Surface, noise: Noise | None = None) -> BestPoint | Refus
         Noise of one run from seeds (`seeds.noise_of_seeds`). Without it the noise is that of
         neighbours: the residual of the smooth fit. Runs that share a seed can share an error, which
         neighbours do not show.
+    node
+        Node that stands for the best, if it is one of the best region: the node at which seeds were
+        run. None for the node with the smallest smoothed loss.
     """
     trained = surface.trained
     if not trained.any():
@@ -53,13 +59,15 @@ def find_best(surface: Surface, noise: Noise | None = None) -> BestPoint | Refus
     nodes = inner if inner.any() else trained
     basins = _basins(surface, regions, nodes, noise)
     best = basins[0]
-    node = int(np.nanargmin(best.smooth))
+    place = int(np.nanargmin(best.smooth))
+    if node is not None and best.nodes[node]:
+        place = node[0] * surface.x.size + node[1]
     error = _standard_error(best)
-    within = best.nodes & (best.smooth <= best.smooth.flat[node] + error)
-    within = regions.around(within, node)
+    within = best.nodes & (best.smooth <= best.smooth.flat[place] + error)
+    within = regions.around(within, place)
     others = _other_regions(surface, regions, basins, within, error)
     failed = _failures_beside(surface, within)
-    iy, ix = divmod(node, surface.x.size)
+    iy, ix = divmod(place, surface.x.size)
     location = best.chosen.location if best.chosen else None
     rim = _rim(surface, best, within)
     flags = (

@@ -13,7 +13,9 @@ from fractal_ray.plane.boundary import labels
 from fractal_ray.plane.label_rule import LabelRule
 from fractal_ray.plane.outcome import Outcome
 
-_STATES = {
+ON_VALIDATION = "validation loss"
+"""Name of the loss on the validation batches."""
+STATES = {
     Outcome.TRAINED: State.TRAINED,
     Outcome.TOO_SLOW: State.TOO_SLOW,
     Outcome.DEGRADED: State.DEGRADED,
@@ -34,14 +36,20 @@ class FrameSurface:
         "validation loss", or "mean of the last N losses".
     lacking
         Number of finished runs without a validation loss, if some runs have one; else 0.
-    steps
-        (ny, nx) steps of each run, 0 where there is no run.
+    steps, seconds
+        (ny, nx) steps and time of each run, 0 where there is no run.
     """
 
     surface: Surface
     metric: str
     lacking: int
     steps: NDArray[np.int64]
+    seconds: NDArray[np.float64]
+
+    @property
+    def on_validation(self) -> bool:
+        """Return True if the losses are those on the validation batches."""
+        return self.metric == ON_VALIDATION
 
 
 def surface_of(data: FrameData) -> FrameSurface:
@@ -60,19 +68,21 @@ def surface_of(data: FrameData) -> FrameSurface:
     val_loss = table.column("val_loss").to_numpy()
     lacking = int(np.count_nonzero(finished & ~np.isfinite(val_loss)))
     on_validation = lacking == 0 and bool(finished.any())
-    tails, references = _tails(data, rule)
+    tails, references = tails_of(table, rule)
     row_loss = val_loss if on_validation else tails
     ix, iy, on_lattice = _addresses(data, table)
     shape = raster.outcome.shape
     loss, state = np.full(shape, np.nan), np.full(shape, State.NOT_RUN, dtype=np.int8)
     untouched, steps = np.full(shape, np.nan), np.zeros(shape, dtype=np.int64)
-    row_steps = table.column("steps").to_numpy()
+    seconds = np.zeros(shape)
+    row_steps, row_seconds = (table.column(name).to_numpy() for name in ("steps", "seconds"))
     for at, row in zip(zip(iy, ix, strict=True), np.flatnonzero(on_lattice), strict=True):
         if not raster.measured[at]:
             continue  # a run of another frame, which this frame's stages did not choose
-        state[at] = _STATES[row_outcomes[row]]
+        state[at] = STATES[row_outcomes[row]]
         loss[at] = row_loss[row] if np.isfinite(row_loss[row]) else np.nan
-        untouched[at], steps[at] = references[row], row_steps[row]
+        untouched[at] = references[row]
+        steps[at], seconds[at] = row_steps[row], row_seconds[row]
     _mark_failed(data, state)
     if on_validation:
         value = rule.baseline.val_loss
@@ -93,9 +103,9 @@ def surface_of(data: FrameData) -> FrameSurface:
         untouched=reference,
     )
     window = rule.criterion.window
-    metric = "validation loss" if on_validation else f"mean of the last {window} losses"
+    metric = ON_VALIDATION if on_validation else f"mean of the last {window} losses"
     some = 0 < lacking < int(finished.sum())
-    return FrameSurface(surface, metric, lacking if some else 0, steps)
+    return FrameSurface(surface, metric, lacking if some else 0, steps, seconds)
 
 
 def state_is_measured(state: NDArray[np.int8]) -> NDArray[np.bool_]:
@@ -103,12 +113,12 @@ def state_is_measured(state: NDArray[np.int8]) -> NDArray[np.bool_]:
     return (state != State.NOT_RUN) & (state != State.FAILED)
 
 
-def _tails(data: FrameData, rule: LabelRule) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def tails_of(table: pa.Table, rule: LabelRule) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return, by row, the mean of the last losses, and that of the untouched model on these."""
-    rows = data.table.num_rows
+    rows = table.num_rows
     tails, references = np.full(rows, np.nan), np.full(rows, np.nan)
-    places = (data.table.column(name).to_numpy().tolist() for name in ("x", "y"))
-    for row, (curve, x, y) in enumerate(zip(curves(data.table), *places, strict=True)):
+    places = (table.column(name).to_numpy().tolist() for name in ("x", "y"))
+    for row, (curve, x, y) in enumerate(zip(curves(table), *places, strict=True)):
         if curve.size:
             tails[row] = rule.criterion.tail(curve)
             untouched = rule.untouched(curve, x, y)[0][: curve.size]

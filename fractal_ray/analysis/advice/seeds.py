@@ -6,11 +6,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fractal_ray.analysis.advice.results import Interval, Noise, ReEstimate, SeedLabel
+from fractal_ray.dimension.intervals import wilson_interval
 
 RISK: Final = 0.5
 """Share of broken seeds from which a node counts as broken."""
-_LEVEL: Final = 1.959963984540054
-"""97.5 % quantile of the normal distribution."""
 
 
 def label_of_seeds(broken: int, seeds: int, risk: float = RISK) -> SeedLabel:
@@ -26,21 +25,6 @@ def label_of_seeds(broken: int, seeds: int, risk: float = RISK) -> SeedLabel:
     low, high = wilson_interval(np.array([broken]), np.array([seeds]))
     label: Literal[1, 0] = 0 if broken >= risk * seeds else 1
     return SeedLabel(broken, seeds, broken / seeds, float(low[0]), float(high[0]), label)
-
-
-def wilson_interval(
-    successes: NDArray[np.int64], trials: NDArray[np.int64]
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return Wilson's 95 % interval (J. Am. Stat. Assoc. 22, 209 (1927)); NaN without trials."""
-    with np.errstate(divide="ignore", invalid="ignore"):
-        share = successes / trials
-        z = _LEVEL**2 / trials
-        middle = (share + z / 2) / (1 + z)
-        half = np.sqrt(z * (share * (1 - share) + z / 4)) / (1 + z)
-    # Rounding must not move an end past 0 or 1 where no seed, or each seed, is broken.
-    low = np.where(successes == 0, np.minimum(middle - half, 0.0), middle - half)
-    high = np.where(successes == trials, np.maximum(middle + half, 1.0), middle + half)
-    return np.clip(low, 0.0, 1.0), np.clip(high, 0.0, 1.0)
 
 
 def share_map(labels: NDArray[np.int8]) -> tuple[NDArray[np.float64], NDArray[np.int64]]:

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fractal_ray.analysis.compare.result import Interval, Share
-from fractal_ray.dimension.intervals import half_width, resampled
+from fractal_ray.dimension.intervals import half_width, resampled, wilson_interval
 from fractal_ray.dimension.pair_counts import by_tile, tile_edges
 from fractal_ray.plane.boundary import OUTCOME_CODES, boundary_cells
 from fractal_ray.plane.outcome import STORED
@@ -56,10 +56,8 @@ def wilson(count: int, total: int) -> Share:
     """Return a share with Wilson's interval."""
     if not total:
         return Share(0, 0, None, None)
-    from scipy.stats import binomtest  # takes a while to import
-
-    within = binomtest(count, total).proportion_ci(method="wilson")
-    return Share(count, total, float(within.low), float(within.high))
+    low, high = wilson_interval(np.array([count]), np.array([total]))
+    return Share(count, total, float(low[0]), float(high[0]))
 
 
 def correlation(a: NDArray[np.int8], b: NDArray[np.int8]) -> float | None:

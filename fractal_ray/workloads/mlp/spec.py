@@ -10,7 +10,7 @@ from fractal_ray.errors import nearest
 from fractal_ray.plane.axes import Axis
 from fractal_ray.plane.outcome import Criterion
 from fractal_ray.plane.precision import Arithmetic
-from fractal_ray.workloads.base import Workload
+from fractal_ray.workloads.base import Seeding, Workload
 from fractal_ray.workloads.mlp.settings import MlpSettings
 from fractal_ray.workloads.section import PlannedRuns, WorkloadSection
 from nanochat.errors import quoted
@@ -33,6 +33,17 @@ class MlpSpec(MlpSettings, WorkloadSection):
     def first_loss_is_baseline(self) -> bool:
         """Return True for full batches."""
         return self.batch is None
+
+    @property
+    def seeding(self) -> Seeding | None:
+        """Return the seed of weights and examples; None where a file has them."""
+        if isinstance(self.draw, str):
+            return None
+        return Seeding(self.draw, "weights and examples of their own")
+
+    def with_seed(self, seed: int) -> "MlpSpec":
+        """Return the network with weights and examples of a seed."""
+        return self if seed == self.draw else self.model_copy(update={"draw": seed})
 
     def make(
         self,

@@ -14,7 +14,7 @@ from fractal_ray.errors import nearest
 from fractal_ray.plane.axes import Axis
 from fractal_ray.plane.outcome import Criterion
 from fractal_ray.plane.precision import Arithmetic
-from fractal_ray.workloads.base import Repeat, RepeatRequest, Workload
+from fractal_ray.workloads.base import Repeat, RepeatRequest, Seeding, Workload
 from fractal_ray.workloads.nanochat.settings import NanochatSettings
 from fractal_ray.workloads.section import (
     PlannedRuns,
@@ -136,9 +136,17 @@ class NanochatSpec(NanochatSettings, WorkloadSection):
         return lines
 
     @property
-    def is_deterministic_in_order(self) -> bool:
-        """Return True if the data stay in file order and runs repeat to the bit."""
-        return not self.fixed_recipe.shuffle and self.deterministic
+    def seeding(self) -> Seeding:
+        """Return the seed of the order of the data, which `with_seed` shuffles."""
+        return Seeding(self.fixed_recipe.seed, "shuffled data")
+
+    def with_seed(self, seed: int) -> "NanochatSpec":
+        """Return these fine-tunes on data that a seed shuffles; itself if it does already."""
+        if self.fixed_recipe.shuffle and seed == self.fixed_recipe.seed:
+            return self
+        recipe = {**self.recipe, "seed": seed, "shuffle": True}
+        Recipe.from_mapping(recipe)
+        return self.model_copy(update={"recipe": recipe})
 
     def changes_data(self, param: str) -> bool:
         """Return True for the number of tokens or steps, and the size of a step."""

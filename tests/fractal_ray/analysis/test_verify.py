@@ -673,10 +673,10 @@ def test_runs_in_another_dtype_are_held_against_the_dataset_that_is_verified(
     sweep.run(engine="local")
     compared = []
 
-    def check(store: Store, fingerprint: str) -> None:
+    def check(store: Store, *_: Any) -> None:
         compared.append(store.location)
 
-    monkeypatch.setattr("fractal_ray.engine.run.check_fingerprint", check)
+    monkeypatch.setattr("fractal_ray.engine.run.check_same_origin", check)
     sample = sample_of(read_frame(sweep), 2)
     sweep.run_checks(0, sample, engine="local")
     assert set(compared) == {sweep.location}

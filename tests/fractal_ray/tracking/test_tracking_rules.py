@@ -4,6 +4,7 @@ import itertools
 import json
 import os
 import random
+import shutil
 import sys
 from collections.abc import Callable
 from dataclasses import asdict, replace
@@ -44,6 +45,8 @@ from fractal_ray.tracking.summary import (
 )
 from fractal_ray.tracking.target import find_target
 from tests.fractal_ray.conftest import raw_spec
+
+KEYS = "s3://KEY:SECRET@bucket/sweeps"
 
 MakeSweep = Callable[..., Sweep]
 
@@ -352,13 +355,13 @@ def test_a_copy_of_a_dataset_does_not_tell_the_keys_of_its_storage(
     sweep.run("local")
     header = sweep.header()
     assert header is not None
-    header["spec"]["storage"] = "s3://KEY:SECRET@bucket/sweeps"
+    header["spec"]["storage"] = KEYS
     write_header(sweep.store(), header)
     added: dict[str, Path] = {}
 
     class Artifact:
         def new_file(self, name: str) -> IO[str]:
-            added[name] = tmp_path / f"new-{name}"
+            added[name] = tmp_path / f"new-{name.replace('/', '-')}"
             return added[name].open("w")
 
         def add_file(self, path: str, name: str, **how: Any) -> None:
@@ -371,7 +374,16 @@ def test_a_copy_of_a_dataset_does_not_tell_the_keys_of_its_storage(
     assert given["spec"].pop("storage") == "s3://bucket/sweeps"
     del header["spec"]["storage"]
     assert given == header
-    root, sent = Path(sweep.store().root), set(added)
+    root = Path(sweep.store().root)
+    for place in ("verify/frame-0/repeat", "seeds/seed-8"):
+        shutil.copytree(root, root / place, ignore=shutil.ignore_patterns("seeds", "verify"))
+        write_header(
+            Store(str(root / place)), {**header, "spec": {**header["spec"], "storage": KEYS}}
+        )
+    assert add_dataset(Artifact(), sweep.store(), copied=False) == []
+    assert {"verify/frame-0/repeat/sweep.json", "seeds/seed-8/sweep.json"} < set(added)
+    assert not [name for name, path in added.items() if b"SECRET" in path.read_bytes()]
+    sent = set(added)
     (tmp_path / "credentials").write_text("SECRET")
     (root / "figures").mkdir()
     (root / "figures" / "map.png").symlink_to(tmp_path / "credentials")

@@ -12,8 +12,8 @@ from fractal_ray.analysis.advice.seeds import (
     noise_of_seeds,
     re_estimate,
     share_map,
-    wilson_interval,
 )
+from fractal_ray.dimension.intervals import wilson_interval
 
 
 def test_a_node_is_broken_from_the_risk_on() -> None:
