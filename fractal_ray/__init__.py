@@ -24,9 +24,11 @@ if TYPE_CHECKING:
     from fractal_ray.planners.base import Planner
     from fractal_ray.sweep import Sweep, load
     from fractal_ray.workloads.base import Prepared, Runner, Workload
+    from fractal_ray.workloads.function.recording import Diverged, record
 
 __all__ = [
     "Axis",
+    "Diverged",
     "Frame",
     "Planner",
     "Point",
@@ -39,10 +41,12 @@ __all__ = [
     "Workload",
     "__version__",
     "load",
+    "record",
 ]
 
 _MODULES: Final = {
     "Axis": "fractal_ray.plane.axes",
+    "Diverged": "fractal_ray.workloads.function.recording",
     "Frame": "fractal_ray.plane.axes",
     "Planner": "fractal_ray.planners.base",
     "Point": "fractal_ray.plane.axes",
@@ -54,6 +58,7 @@ _MODULES: Final = {
     "SweepStoppedError": "fractal_ray.errors",
     "Workload": "fractal_ray.workloads.base",
     "load": "fractal_ray.sweep",
+    "record": "fractal_ray.workloads.function.recording",
 }
 """Module that defines each public name."""
 

@@ -234,7 +234,8 @@ def _spec_with(
     stages = [*raw["stages"][:stage_count], {"zoom": stage}]
     stages += [{"refine": {"levels": levels}}] if levels else []
     changed = {**raw, "stages": stages, "name": name, "storage": storage}
-    return parse_spec(changed, origin=f"the zoom of {spec.name}")
+    folder = spec.workload.folder
+    return parse_spec(changed, origin=f"the zoom of {spec.name}", folder=folder)
 
 
 def _begin(

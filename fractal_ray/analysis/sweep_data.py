@@ -78,7 +78,8 @@ class SweepData:
         if header is None:
             missing = f"{path} holds no sweep: there is no {HEADER} in it"
             raise SweepError(missing if remote else no_sweep_in(Path(path)))
-        spec = parse_spec(header["spec"], overrides, origin=f"{path}/{HEADER}")
+        folder = str(Path(path) / header["folder"]) if not remote and "folder" in header else ""
+        spec = parse_spec(header["spec"], overrides, origin=f"{path}/{HEADER}", folder=folder)
         location = str(path) if remote else str(Path(path).absolute())
         return cls(spec, location=location, skip_corrupt=skip_corrupt, opened_with=opened_with)
 

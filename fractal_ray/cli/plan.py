@@ -94,7 +94,7 @@ def _what(spec: "SweepSpec") -> list[str]:
     if cost := spec.workload.validation_cost:
         lines.append(f"  {cost}")
     window = window_note(spec)
-    notes = [*idle_seeds(spec), *([window] if window else [])]
+    notes = [*idle_seeds(spec), *([window] if window else []), *spec.workload.plan_notes()]
     return [*lines, *(f"  note: {line}" for line in notes)]
 
 

@@ -9,7 +9,12 @@ import pyarrow.parquet as pq
 
 from fractal_ray.dataset import part_damage
 from fractal_ray.dataset import parts as part_files
-from fractal_ray.dataset.rows import FAILURES_SCHEMA, IF_MEASURED, POINTS_SCHEMA
+from fractal_ray.dataset.rows import (
+    FAILURES_SCHEMA,
+    POINTS_SCHEMA,
+    is_measured,
+    with_columns,
+)
 from fractal_ray.dataset.store import Store
 
 _DROP_REPEATED = {
@@ -40,8 +45,10 @@ def compact(store: Store, smaller_than: int | None = None) -> None:
             part for part in store.listed(kind) if smaller_than is None or part.size < smaller_than
         )
         intact = [part for part in listed if part_damage.is_readable(filesystem, part)]
-        foreign = part_files.foreign_parts(filesystem, intact, store.rules(kind))
+        rules = store.rules(kind)
+        foreign = part_files.foreign_parts(filesystem, intact, rules)
         own = [part.path for part in intact if part.path not in foreign]
+        schema = with_columns(schema, part_files.metric_columns(filesystem, intact, rules))
         older = _lacking_columns(filesystem, own, schema)
         for folder, readable in _by_folder(own).items():
             if len(readable) > 1 or older.intersection(readable):
@@ -73,5 +80,5 @@ def _lacking_columns(
     Columns of values that not every sweep measures are needed in all parts only if one has them.
     """
     columns = {part: {*pq.read_schema(part, filesystem=filesystem).names} for part in parts}
-    needed = set(schema.names).difference(IF_MEASURED).union(*columns.values())
+    needed = {name for name in schema.names if not is_measured(name)}.union(*columns.values())
     return {part for part, names in columns.items() if not needed <= names}

@@ -13,7 +13,14 @@ from fractal_ray.dataset.version import VERSION
 from fractal_ray.errors import reading
 from nanochat.errors import quoted
 
-_KINDS = {"created_at": str, "fingerprint": str, "recipe": dict, "axes": dict, "data": dict}
+_KINDS = {
+    "created_at": str,
+    "fingerprint": str,
+    "folder": str,
+    "recipe": dict,
+    "axes": dict,
+    "data": dict,
+}
 _SPEC_KINDS = {"name": str, "workload": dict, "axes": dict, "stages": list, "label": dict}
 
 HEADER: Final = "sweep.json"

@@ -8,16 +8,16 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from fractal_ray.dataset.parts import DIGEST_BYTES
-from fractal_ray.dataset.rows import IF_MEASURED
+from fractal_ray.dataset.rows import is_measured
 
 
 def to_parquet(table: pa.Table, metadata: dict[bytes, bytes]) -> pa.Buffer:
     """Return the bytes of a part, with checksums of its pages for other readers.
 
-    The column `val_loss` is left out where no row has a value.
+    `val_loss` and the metrics are left out where no row has a value.
     """
     sink = pa.BufferOutputStream()
-    unused = [name for name in IF_MEASURED if name in table.column_names and _is_empty(table[name])]
+    unused = [name for name in table.column_names if is_measured(name) and _is_empty(table[name])]
     pq.write_table(
         table.drop_columns(unused).replace_schema_metadata(metadata),
         sink,

@@ -19,7 +19,14 @@ import pyarrow.dataset as ds
 import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
-from fractal_ray.dataset.rows import BEFORE_COLUMNS, NULLABLE_COLUMNS, OPTIONAL_COLUMNS, PARTITION
+from fractal_ray.dataset.rows import (
+    BEFORE_COLUMNS,
+    METRIC,
+    NULLABLE_COLUMNS,
+    OPTIONAL_COLUMNS,
+    PARTITION,
+    with_columns,
+)
 from fractal_ray.errors import SweepError
 from fractal_ray.plane.outcome import Outcome
 from nanochat.errors import quoted, shortened, user_path
@@ -30,8 +37,9 @@ _WITH_DIGEST: Final = re.compile(r"part-\d{20}(?:-g\d+)?-([0-9a-f]{32})\.parquet
 _CHUNK: Final = 1 << 20
 _READERS: Final = 8
 _PLACE: Final = re.compile(r"/frame=\d{1,9}/level=\d{1,4}/[^/]+$")
-_OWN: Final[set[tuple[str, str, int, int, str]]] = set()
-"""Parts whose schema was compared: file system, path, size, time, and the facts of the sweep."""
+_OWN: Final[dict[tuple[str, str, int, int, str], frozenset[str]]] = {}
+"""Columns of metrics of the parts whose schema was compared, by file system, path, size, time, and
+the facts of the sweep."""
 _INTACT: Final[set[tuple[str, str, int, int]]] = set()
 """Parts whose bytes were compared with their digests: file system, path, size and time."""
 
@@ -156,9 +164,12 @@ def read_own_parts(
     """
     paths = [part.path for part in parts]
     refuse(filesystem, foreign_parts(filesystem, parts, rules), len(parts))
-    table = read_parts(filesystem, paths, rules.schema, columns)
+    metrics = metric_columns(filesystem, parts, rules)
+    metrics.update(name for name in columns or () if name.startswith(METRIC))
+    schema = with_columns(rules.schema, metrics) if metrics else rules.schema
+    table = read_parts(filesystem, paths, schema, columns)
     if row_problem(table):
-        tables = ((part, read_parts(filesystem, [part], rules.schema, columns)) for part in paths)
+        tables = ((part, read_parts(filesystem, [part], schema, columns)) for part in paths)
         refuse(filesystem, {part: row_problem(rows) for part, rows in tables}, len(parts))
     return table
 
@@ -192,8 +203,16 @@ def foreign_parts(
             if others := {*rows["fingerprint"].to_pylist()} - {rules.identity["fingerprint"]}:
                 reasons[part.path] = difference("fingerprint", min(map(str, others)), rules)
                 continue
-        _OWN.add(key)
+        _OWN[key] = frozenset(name for name in schema.names if name.startswith(METRIC))
     return reasons
+
+
+def metric_columns(
+    filesystem: pafs.FileSystem, parts: Sequence[pafs.FileInfo], rules: Rules
+) -> set[str]:
+    """Return the columns of metrics that own parts have; `foreign_parts` has read their schemas."""
+    facts = json.dumps(rules.identity, sort_keys=True)
+    return {name for part in parts for name in _OWN.get((*_key(filesystem, part), facts), ())}
 
 
 def refuse(filesystem: pafs.FileSystem, reasons: Mapping[str, str], total: int) -> None:
@@ -240,15 +259,6 @@ def read_parts(
     return with_defaults(dataset.to_table(columns=columns))
 
 
-def identity_of(header: str | None) -> dict[str, Any]:
-    """Return the facts of the text of `sweep.json` that name its data: `IDENTITY`."""
-    try:
-        facts = json.loads(header or "{}")
-    except (ValueError, RecursionError):  # readers of the whole file name its damage
-        return {}
-    return {name: facts[name] for name in IDENTITY if isinstance(facts, dict) and name in facts}
-
-
 def row_problem(table: pa.Table) -> str:
     """Return the first reason why columns of a table cannot be read as rows; "" without one.
 
@@ -256,7 +266,8 @@ def row_problem(table: pa.Table) -> str:
     """
     for name in table.column_names:
         column = table.column(name)
-        if column.null_count and name not in NULLABLE_COLUMNS:
+        nullable = name in NULLABLE_COLUMNS or name.startswith(METRIC)
+        if column.null_count and not nullable:
             return f"its column {name} has {column.null_count} empty values"
         if not len(column):
             continue

@@ -4,8 +4,10 @@ docs/storage.md explains each column.
 """
 
 import itertools
+import math
 import operator
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -82,7 +84,10 @@ BEFORE_COLUMNS: Mapping[str, int | str] = {"side_by_side": 1, "kernels": "", "ru
 `val_loss`, which was not measured.
 """
 IF_MEASURED = ("val_loss",)
-"""Columns that parts have only where a row has a value."""
+"""Columns that parts have only where a row has a value; so have those of metrics."""
+METRIC = "metric_"
+"""Start of the name of a column that holds a metric of a function."""
+_METRIC_NAME = re.compile(r"\w{1,80}", re.ASCII)
 OPTIONAL_COLUMNS = frozenset({"deterministic", *IF_MEASURED, *BEFORE_COLUMNS})
 """Columns that parts of older versions lack."""
 NULLABLE_COLUMNS = OPTIONAL_COLUMNS | {
@@ -144,6 +149,17 @@ class Failure:
     run: str = ""
 
 
+def is_measured(column: str) -> bool:
+    """Return True for a column that parts have only where a row has a value."""
+    return column in IF_MEASURED or column.startswith(METRIC)
+
+
+def with_columns(schema: pa.Schema, names: Iterable[str]) -> pa.Schema:
+    """Return a schema with columns of metrics appended, in the order of their names."""
+    more = sorted({name for name in names if name.startswith(METRIC)} - {*schema.names})
+    return pa.schema([*schema, *(pa.field(name, pa.float64()) for name in more)])
+
+
 def unwritable_records(records: Sequence[Any]) -> dict[int, str]:
     """Return the reasons why records of a workload cannot be rows, by the indices of the records.
 
@@ -163,7 +179,16 @@ def _is_usual(record: Any) -> bool:
         return False
     losses = record.losses
     numbers = record.steps | record.tokens_seen | record.side_by_side | (record.diverged_step or 0)
-    return losses.dtype is _FLOAT32 and losses.ndim == 1 and numbers >> _BITS == 0
+    if losses.dtype is not _FLOAT32 or losses.ndim != 1 or numbers >> _BITS:
+        return False
+    return not record.metrics or _has_usual_metrics(record)
+
+
+def _has_usual_metrics(record: RunRecord) -> bool:
+    return all(
+        type(value) is float and type(name) is str and _METRIC_NAME.fullmatch(name) is not None
+        for name, value in record.metrics.items()
+    )
 
 
 def _refusal(records: Sequence[Any]) -> str | None:
@@ -173,6 +198,8 @@ def _refusal(records: Sequence[Any]) -> str | None:
         table = pa.table(_record_columns(records), schema=_RECORD_SCHEMA)
     except Exception as error:  # a workload may return anything
         return f"{type(error).__name__}: {error}"
+    if not all(map(_has_usual_metrics, records)):
+        return "its metrics are not floats by name"
     for name in table.column_names:
         if table.column(name).null_count and name not in NULLABLE_COLUMNS:
             return f"its {name} is empty"
@@ -209,9 +236,19 @@ def _where(rows: Sequence[Evaluation] | Sequence[Failure]) -> dict[str, list[Any
 
 
 def points_table(rows: list[Evaluation]) -> pa.Table:
-    """Return evaluations as a table of `POINTS_SCHEMA`."""
-    columns = _where(rows) | _record_columns([row.record for row in rows])
-    return pa.table(columns, schema=POINTS_SCHEMA)
+    """Return evaluations as a table of `POINTS_SCHEMA`, with the columns of their metrics."""
+    records = [row.record for row in rows]
+    metrics = _metric_columns(records)
+    columns = _where(rows) | _record_columns(records) | metrics
+    return pa.table(columns, schema=with_columns(POINTS_SCHEMA, metrics))
+
+
+def _metric_columns(records: Sequence[RunRecord]) -> dict[str, list[float]]:
+    names = sorted({name for record in records for name in record.metrics})
+    return {
+        f"{METRIC}{name}": [record.metrics.get(name, math.nan) for record in records]
+        for name in names
+    }
 
 
 def _record_columns(records: Sequence[RunRecord]) -> dict[str, Any]:

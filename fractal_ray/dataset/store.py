@@ -27,6 +27,7 @@ from fractal_ray.dataset.rows import (
     Failure,
     failures_table,
     points_table,
+    with_columns,
 )
 from fractal_ray.errors import StorageError, SweepError, reading
 from nanochat.errors import shortened, user_path
@@ -87,14 +88,14 @@ class Store:
         Parameters
         ----------
         table
-            Rows with the columns of `POINTS_SCHEMA`.
+            Rows with the columns of `POINTS_SCHEMA`, and of metrics.
         frame, level
             Place of the part.
         facts
             Facts of the other dataset, for the schema of the part. The name of the part depends
             on its bytes alone, so an interrupted copy can be repeated.
         """
-        rows = table.select(POINTS_SCHEMA.names)
+        rows = table.select(with_columns(POINTS_SCHEMA, table.column_names).names)
         data = to_parquet(
             rows, {part_files.METADATA_KEY: json.dumps(facts, sort_keys=True).encode()}
         )
@@ -348,9 +349,7 @@ class Store:
 
     def rules(self, kind: str) -> part_files.Rules:
         """Return the facts that the parts of a kind share."""
-        return part_files.Rules(
-            _SCHEMAS[kind], part_files.identity_of(self.read_text("sweep.json"))
-        )
+        return part_files.Rules(_SCHEMAS[kind], _identity_of(self.read_text("sweep.json")))
 
     def read_parts(
         self, parts: list[str], schema: pa.Schema, columns: list[str] | None = None
@@ -382,3 +381,16 @@ def _storage_faults(location: str) -> Iterator[None]:
         )
         failure.errno = error.errno
         raise failure from error
+
+
+def _identity_of(header: str | None) -> dict[str, Any]:
+    """Return the facts of the text of `sweep.json` that name its data: `IDENTITY`."""
+    try:
+        facts = json.loads(header or "{}")
+    except (ValueError, RecursionError):  # readers of the whole file name its damage
+        return {}
+    return {
+        name: facts[name]
+        for name in part_files.IDENTITY
+        if isinstance(facts, dict) and name in facts
+    }

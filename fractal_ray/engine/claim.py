@@ -4,25 +4,34 @@ The facts are those of ``sweep.json`` (`dataset/header.py`) and ``frames.json``
 (`dataset/frames_file.py`).
 """
 
+import os
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from types import MappingProxyType
 from typing import Any, Final
 
 from fractal_ray.dataset.frames_file import FILE, read_zooms
 from fractal_ray.dataset.header import HEADER, ORIGIN, read_header
+from fractal_ray.dataset.sources_file import Texts, changes, read_sources
 from fractal_ray.dataset.store import Store
 from fractal_ray.errors import SweepError
 from fractal_ray.plane.axes import stage_of
 from fractal_ray.plane.zoom import Zoom
 from fractal_ray.spec.sweep_spec import SweepSpec
-from fractal_ray.workloads.base import Workload
+from fractal_ray.workloads.base import Prepared, Workload
 from nanochat.errors import quoted
 
+NO_SOURCES: Final[Texts] = MappingProxyType({})
+"""Texts of a workload whose fingerprint covers none."""
 _OTHER: Final = "the model, the data or the arithmetic of this version differ"
 
 
 def own_header(
-    spec: SweepSpec, store: Store, fingerprint: str, recipe: Mapping[str, Any]
+    spec: SweepSpec,
+    store: Store,
+    fingerprint: str,
+    recipe: Mapping[str, Any],
+    sources: Texts = NO_SOURCES,
 ) -> dict[str, Any]:
     """Return the header to write before a run.
 
@@ -32,6 +41,8 @@ def own_header(
         The sweep to run and its dataset.
     fingerprint, recipe
         Fingerprint and recipe of the workload.
+    sources
+        Texts that the fingerprint covers, to name those that have changed.
 
     Raises
     ------
@@ -51,6 +62,8 @@ def own_header(
             " checked; restore that file, or take another name or --storage"
         )
     differences = _differences(theirs, ours) if theirs else []
+    if differences and theirs and theirs.get("fingerprint") != fingerprint:
+        differences += changes(read_sources(store), sources)
     if differences:
         raise SweepError(
             f"{store.location} holds the data of another sweep; nothing was changed.\n"
@@ -64,7 +77,15 @@ def own_header(
         "created_at": theirs.get("created_at", _now()) if theirs else _now(),
         **ours,
         "spec": spec.model_dump(mode="json"),
+        **_folder_of(spec, store),
     }
+
+
+def _folder_of(spec: SweepSpec, store: Store) -> dict[str, str]:
+    """Return the folder of the spec, relative to the dataset, if paths in the spec need it."""
+    if store.is_remote or not spec.workload.folder:
+        return {}
+    return {"folder": os.path.relpath(spec.workload.folder, store.root)}
 
 
 def data_facts(store: Store, facts: Mapping[str, Any]) -> dict[str, Any]:
@@ -100,7 +121,7 @@ def _batches(validation: Mapping[str, Any]) -> str:
     )
 
 
-def check_fingerprint(store: Store, fingerprint: str) -> None:
+def check_fingerprint(store: Store, fingerprint: str, sources: Texts = NO_SOURCES) -> None:
     """Refuse to compare runs with a dataset of another fingerprint.
 
     Raises
@@ -110,22 +131,23 @@ def check_fingerprint(store: Store, fingerprint: str) -> None:
     """
     theirs = (read_header(store) or {}).get("fingerprint", fingerprint)
     if theirs != fingerprint:
+        changed = "".join(f"\n  {line}" for line in changes(read_sources(store), sources))
         raise SweepError(
             f"{store.location} cannot be compared with runs of now: {_OTHER} (fingerprint"
             f" {quoted(theirs)} there, {quoted(fingerprint)} here). Run the sweep again"
-            " under another name (--set name=...), or use the version that made it"
+            f" under another name (--set name=...), or use the version that made it{changed}"
         )
 
 
-def check_same_origin(store: Store, fingerprint: str, reseeded: Workload | None) -> None:
+def check_same_origin(store: Store, prepared: Prepared, reseeded: Workload | None) -> None:
     """Refuse to compare runs with a dataset of another model, other data or other arithmetic.
 
     Parameters
     ----------
     store
         The dataset.
-    fingerprint
-        Fingerprint of the runs.
+    prepared
+        Fingerprint of the runs, and the texts that it covers.
     reseeded
         The workload of the dataset, if the runs have another seed. Their fingerprint may cover the
         seed; then that of this workload is compared.
@@ -135,9 +157,10 @@ def check_same_origin(store: Store, fingerprint: str, reseeded: Workload | None)
     SweepError
         Where the dataset has another fingerprint.
     """
-    if reseeded is not None and (read_header(store) or {}).get("fingerprint") != fingerprint:
-        fingerprint = reseeded.prepare().fingerprint
-    check_fingerprint(store, fingerprint)
+    theirs = (read_header(store) or {}).get("fingerprint")
+    if reseeded is not None and theirs != prepared.fingerprint:
+        prepared = reseeded.prepare()
+    check_fingerprint(store, prepared.fingerprint, prepared.sources)
 
 
 def origin_of(store: Store) -> dict[str, Any]:

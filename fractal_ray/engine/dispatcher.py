@@ -140,6 +140,10 @@ class Dispatcher:
         """Note that the worker of a slot has loaded the workload."""
         self._workers.mark_ready(slot)
 
+    def renew(self, slot: int) -> None:
+        """Renew the lease of a slot whose run makes progress."""
+        self._workers.renew(slot)
+
     def retire(self, slot: int) -> None:
         """Note that the worker of a slot holds no tile and will be replaced by a new process."""
         self._workers.leaving(slot)
@@ -204,10 +208,7 @@ class Dispatcher:
             handle = self._workers.handle(slot)
             lease, _ = self._workers.mark_gone(slot)
             self._workers.leaving(slot)
-            why = (
-                f"the worker was silent for {patience:,.0f} s (resources.lease_seconds sets how"
-                " long it may be)"
-            )
+            why = f"the worker was silent for {patience:,.0f} s ({self._spec.lease_note})"
             self._trouble = f"slot {slot} is replaced: {why}"
             if handle is not None:
                 self._hung.append(handle)

@@ -41,6 +41,8 @@ class DispatcherSpec:
     skip_corrupt: bool = False
     lease_seconds: float | None = None
     """Seconds for which a worker may hold a tile; None: by measured time (`engine/workers.py`)."""
+    lease_note: str = "resources.lease_seconds sets how long it may be"
+    """Advice in the message about a worker that was silent for too long."""
     keep_going: bool = False
     """True to leave out points that fail with one error at each attempt, instead of stopping."""
     homogeneous: bool = False

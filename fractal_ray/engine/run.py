@@ -14,6 +14,7 @@ from fractal_ray.dataset.baseline_file import read_baseline
 from fractal_ray.dataset.damage import set_aside, set_aside_line
 from fractal_ray.dataset.driver_lease import Claim, hold_lease
 from fractal_ray.dataset.header import read_header, write_header
+from fractal_ray.dataset.sources_file import write_sources
 from fractal_ray.dataset.store import Store
 from fractal_ray.dataset.version import VERSION
 from fractal_ray.engine.baseline import add_baseline
@@ -120,10 +121,10 @@ def run_sweep(
         options.say(f"{spec.workload.loading_note} ...")
     prepared = workload.prepare()
     if compared_with is not None:
-        check_same_origin(Store(compared_with), prepared.fingerprint, reseeded)
+        check_same_origin(Store(compared_with), prepared, reseeded)
     store = Store(location)
     begun = read_header(store) is not None
-    header = own_header(spec, store, prepared.fingerprint, workload.recipe)
+    header = own_header(spec, store, prepared.fingerprint, workload.recipe, prepared.sources)
     if compared_with is not None and reseeded is not None:
         header |= origin_of(Store(compared_with))
     if facts := data_facts(store, prepared.data_facts):
@@ -156,6 +157,7 @@ def run_sweep(
         if begun and complete is None:
             check_start()
         write_header(store, header)
+        write_sources(store, prepared.sources)
         if complete is not None:  # no cluster is started, and no model is loaded
             options.view(complete)
             return complete
@@ -236,6 +238,7 @@ def _dispatcher_spec(
         skip_corrupt=options.skip_corrupt,
         keep_going=options.keep_going,
         lease_seconds=None if lease == "auto" else lease,
+        lease_note=spec.workload.lease_note,
         homogeneous=spec.resources.homogeneous,
         storage_patience=spec.resources.storage_patience,
         budget=options.budget,

@@ -120,6 +120,12 @@ class Workers:
         waits = slot not in self.open
         self.leases[slot] = Lease(tile, points, self._clock(), alone, waits)
 
+    def renew(self, slot: int) -> None:
+        """Begin the lease of a slot anew: its worker has shown that it makes progress."""
+        lease = self.leases.get(slot)
+        if lease is not None and not lease.waits:
+            lease.since = self._clock()
+
     def waits(self, slot: int) -> bool:
         """Return True if a slot holds a tile, but its worker has not loaded the workload."""
         lease = self.leases.get(slot)

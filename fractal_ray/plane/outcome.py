@@ -8,6 +8,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from types import MappingProxyType
 from typing import Final, Literal
 
 import numpy as np
@@ -147,10 +148,11 @@ class RunRecord:
 
     `losses` holds the finite losses in order, float32. `val_loss` is the loss on the validation
     batches after the run, in nats per token; NaN without validation or after a divergence.
-    `final_loss` is the last loss seen, the non-finite one included. `seconds` is the time inside
-    the training loop: where points advance together on a device, each one's share of it, since
-    budgets and costs add them up. `deterministic`, `side_by_side` and `kernels` are those of
-    `Circumstances`.
+    `metrics` are other measurements after the run, by name; rows hold them in columns
+    `metric_NAME`. `final_loss` is the last loss seen, the non-finite one included. `seconds` is the
+    time inside the training loop: where points advance together on a device, each one's share of
+    it, since budgets and costs add them up. `deterministic`, `side_by_side` and `kernels` are those
+    of `Circumstances`.
 
     Examples
     --------
@@ -184,6 +186,7 @@ class RunRecord:
     deterministic: bool | None = None
     side_by_side: int = 1
     kernels: str = ""
+    metrics: Mapping[str, float] = field(default_factory=dict)
 
     @classmethod
     def from_curve(
@@ -198,10 +201,13 @@ class RunRecord:
         seconds: float,
         circumstances: Circumstances = PLAIN,
         val_loss: float = math.nan,
+        metrics: Mapping[str, float] = MappingProxyType({}),
+        reason: str = "",
     ) -> "RunRecord":
         """Summarise a loss curve under `criterion`."""
         outcome = criterion.outcome(losses, diverged_step)
-        reason = f"non-finite loss at step {diverged_step}" if diverged_step is not None else ""
+        if diverged_step is not None and not reason:
+            reason = f"non-finite loss at step {diverged_step}"
         return cls(
             outcome=outcome,
             reason=reason,
@@ -219,4 +225,5 @@ class RunRecord:
             deterministic=circumstances.deterministic,
             side_by_side=circumstances.side_by_side,
             kernels=circumstances.kernels,
+            metrics=dict(metrics),
         )

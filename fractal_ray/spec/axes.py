@@ -1,27 +1,15 @@
 """The section `axes` of a spec: the plane that a sweep covers."""
 
 import math
-from typing import Final, Literal, Self
+from typing import Any, Literal, Self
 
-from pydantic import model_validator
+from pydantic import SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from fractal_ray.plane.axes import Scale
-from fractal_ray.workloads.section import Model
+from fractal_ray.workloads.model import FIXED_COLUMNS, Model
 from nanochat.errors import quoted
 
 Side = Literal["x", "y"]
-FIXED_COLUMNS: Final = frozenset(
-    {
-        *("point_id", "stage", "ix", "iy", "frame", "level", "fingerprint", "created_at"),
-        *("outcome", "reason", "diverged_step", "losses", "steps", "tokens_seen", "seconds"),
-        *("first_loss", "tail_loss", "ratio", "final_loss", "best_loss", "val_loss"),
-        *("deterministic", "side_by_side", "kernels", "host", "device", "attempt"),
-    }
-)
-"""Columns of all rows that no parameter may be named after.
-
-Not among them are `x`, `y` and `seed`, whose columns hold the values of such parameters.
-"""
 
 
 class AxisSpec(Model):
@@ -31,6 +19,13 @@ class AxisSpec(Model):
     scale: Scale = "log"
     min: float
     max: float
+    type: Literal["float", "int"] | None = None
+    """`int` rounds values to whole numbers; only for workloads whose parameters have no types."""
+
+    @model_serializer(mode="wrap")
+    def _without_type(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        # A sweep.json written before this key existed must still equal its spec.
+        return {k: v for k, v in dump(self).items() if k != "type" or v is not None}
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:

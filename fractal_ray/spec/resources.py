@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import ByteSize, Field, ValidationInfo, field_validator, model_validator
 
-from fractal_ray.workloads.section import Model
+from fractal_ray.workloads.model import Model
 
 WHOLE_CARD = 1.0
 MOST_TOGETHER = 256

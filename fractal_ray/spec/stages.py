@@ -13,7 +13,7 @@ from pydantic import (
     model_validator,
 )
 
-from fractal_ray.workloads.section import Model
+from fractal_ray.workloads.model import Model
 from nanochat.errors import quoted
 
 

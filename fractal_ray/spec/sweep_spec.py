@@ -21,7 +21,8 @@ from fractal_ray.spec.resources import ResourcesSpec
 from fractal_ray.spec.stages import GridStage, RefineStage, StageSpec
 from fractal_ray.spec.tracking import TrackingSpec
 from fractal_ray.spec.workloads import WorkloadSpec
-from fractal_ray.workloads.section import Model, PlannedRuns, SweptAxis, WorkloadSection
+from fractal_ray.workloads.model import Model
+from fractal_ray.workloads.section import PlannedRuns, SweptAxis, WorkloadSection
 from nanochat.errors import quoted
 
 
@@ -102,6 +103,7 @@ class SweepSpec(Model):
                 " leave it out"
             )
         self._check_points_per_trial()
+        self._check_types()
         check_sizes(self.plan)  # before any values are listed
         self.workload.check(self.planned_runs)
         check_lattices(self.plan, self.arithmetics, allow_unresolved=self.allow_unresolved)
@@ -122,6 +124,14 @@ class SweepSpec(Model):
                 f"resources.points_per_trial is {points}, and with trials: points every trial has"
                 " one point; leave it out, or take trials: slots"
             )
+
+    def _check_types(self) -> None:
+        for side, axis in (("x", self.axes.x), ("y", self.axes.y)):
+            if axis.type is not None and not self.workload.has_typed_axes:
+                raise ValueError(
+                    f"axes.{side}.type: a parameter of the workload"
+                    f" {self.workload.kind_name()} has a type of its own; leave the key out"
+                )
 
     @property
     def planned_runs(self) -> PlannedRuns:
@@ -159,7 +169,7 @@ class SweepSpec(Model):
         return StagePlan(self.stages, axes)
 
     def _lattice_axis(self, axis: AxisSpec) -> Axis:
-        integer = self.workload.is_integer(axis.param)
+        integer = axis.type == "int" or self.workload.is_integer(axis.param)
         return Axis(axis.param, axis.scale, axis.min, axis.max, integer)
 
     @property

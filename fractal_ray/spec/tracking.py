@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator
 
-from fractal_ray.workloads.section import Model
+from fractal_ray.workloads.model import Model
 from nanochat.errors import quoted
 
 MOST_POINT_RUNS = 1000

@@ -25,9 +25,4 @@ def window_note(spec: SweepSpec) -> str | None:
     if not spec.workload.records_losses:
         return None
     fit = spec.workload.window_fit(spec.planned_runs)
-    if fit is not None:
-        return fit.note()
-    return (
-        f"label.window {spec.label.window} is compared with the number of steps when run has read"
-        f" the data ({spec.workload.step_setting} decides it)"
-    )
+    return fit.note() if fit is not None else spec.workload.window_note(spec.label.window)

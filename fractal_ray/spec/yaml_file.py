@@ -16,7 +16,7 @@ from fractal_ray.spec.nearby import no_spec_at
 from fractal_ray.spec.sweep_spec import SweepSpec
 from fractal_ray.spec.workloads import KINDS
 from fractal_ray.spec.yaml_loader import DEEPEST, LONGEST_TEXT, parse_yaml
-from fractal_ray.workloads.section import Model
+from fractal_ray.workloads.model import Model
 from nanochat.errors import quoted, shortened
 from nanochat.files.git_lfs import is_pointer, pointer_message
 
@@ -52,13 +52,26 @@ def load_spec(path: str | Path, overrides: Iterable[str] = ()) -> SweepSpec:
         raise SweepError(f"{file} is not valid YAML: {shortened(error)}") from error
     if not isinstance(raw, dict):
         raise SweepError(f"{file} must hold a mapping (name, workload, axes, stages, ...)")
-    return parse_spec(raw, overrides, origin=str(file))
+    return parse_spec(raw, overrides, origin=str(file), folder=str(file.parent))
 
 
 def parse_spec(
-    raw: Mapping[str, Any], overrides: Iterable[str] = (), *, origin: str = "spec"
+    raw: Mapping[str, Any],
+    overrides: Iterable[str] = (),
+    *,
+    origin: str = "spec",
+    folder: str = "",
 ) -> SweepSpec:
     """Apply overrides to a mapping and validate it.
+
+    Parameters
+    ----------
+    raw, overrides
+        The mapping, and changes as in `load_spec`.
+    origin
+        Name of the mapping in messages.
+    folder
+        Folder that paths of a workload `function` are relative to; "" for the current one.
 
     Raises
     ------
@@ -70,7 +83,7 @@ def parse_spec(
         for override in overrides:
             _apply(changed, override)
         try:
-            return SweepSpec.model_validate(changed)
+            return SweepSpec.model_validate(changed, context={"folder": folder})
         except ValidationError as error:
             # pydantic also counts a list as empty when none of its items is valid.
             problems = [p for p in error.errors() if not (p["type"] == "too_short" and p["input"])]

@@ -29,6 +29,9 @@ class Prepared:
         it.
     data_facts
         Facts about the data as plain JSON, kept in `sweep.json` under `data`.
+    sources
+        Digest and text of what the fingerprint covers, by name, kept in `sources.json`: a refused
+        resume shows the differences.
 
     Examples
     --------
@@ -42,6 +45,7 @@ class Prepared:
     fingerprint: str
     shared: Any
     data_facts: Mapping[str, Any] = field(default_factory=dict)
+    sources: Mapping[str, Mapping[str, str | None]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -218,6 +222,15 @@ class Runner(Protocol):
         yielded before stay valid, and the exception never becomes an outcome.
         """
         ...
+
+
+@runtime_checkable
+class ReportsProgress(Protocol):
+    """The contract of a runner that reports progress within a point."""
+
+    on_progress: Callable[[], None]
+    """Function to call whenever a run makes progress. The engine sets it: the lease of the tile
+    then begins anew."""
 
 
 class Workload(Protocol):

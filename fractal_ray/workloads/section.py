@@ -1,56 +1,24 @@
-"""The base class of all parts of a spec, and of the section of every kind of workload."""
+"""The base class of the section of every kind of workload in a spec."""
 
 from collections.abc import Callable, Container, Iterable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, Self, get_args, get_origin
+from typing import TYPE_CHECKING, Literal, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from pydantic import BaseModel, ConfigDict, ValidationInfo, field_validator
 
 from fractal_ray.errors import SweepError
 from fractal_ray.plane.axes import Axis
 from fractal_ray.plane.outcome import Criterion
 from fractal_ray.plane.precision import Arithmetic
 from fractal_ray.workloads.base import Repeat, RepeatRequest, Seeding, Workload
+from fractal_ray.workloads.model import Model
 
 if TYPE_CHECKING:
     from fractal_ray.workloads.windows import WindowFit
 
 Boundary = Literal["trainable", "stable", "broken"]
 """Names of the borders (`fractal_ray.plane.boundary`)."""
-
-
-class Model(BaseModel):
-    """A part of a spec: without unknown keys, with finite numbers only, and immutable."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-    @field_validator("*", mode="before")
-    @classmethod
-    def _no_boolean_for_a_number(cls, value: Any, info: ValidationInfo) -> Any:
-        # pydantic reads true as 1; YAML reads on and yes as true.
-        annotation = cls.model_fields[str(info.field_name)].annotation
-        types = _types_in(annotation)
-        values = value if isinstance(value, list | tuple) else [value]
-        values = list(value.values()) if isinstance(value, Mapping) else values
-        if (
-            bool not in types
-            and types & {int, float}
-            and any(v is True or v is False for v in values)
-        ):
-            raise ValueError(
-                "takes a number, not true or false (YAML reads on, off, yes and no as these)"
-            )
-        return value
-
-
-def _types_in(annotation: Any) -> set[Any]:
-    """Return the types that an annotation names, those of its arguments and literals included."""
-    if get_origin(annotation) is Literal:
-        return {type(each) for each in get_args(annotation)}
-    parts = [_types_in(each) for each in get_args(annotation)]
-    return {annotation}.union(*parts) if isinstance(annotation, type) else set().union(*parts)
 
 
 @dataclass(frozen=True)
@@ -276,6 +244,21 @@ class WorkloadSection(Model):
             " all points of a tile at once; leave it out (points_per_tile sets their number)"
         )
 
+    @property
+    def has_typed_axes(self) -> bool:
+        """Return True if the section does not know which parameters take whole numbers."""
+        return False
+
+    @property
+    def lease_note(self) -> str:
+        """Return the settings that keep a long tile from counting as hung."""
+        return "resources.lease_seconds sets how long it may be"
+
+    @property
+    def folder(self) -> str:
+        """Return the folder that paths in the section are relative to; "" for the current one."""
+        return ""
+
     def is_integer(self, param: str) -> bool:
         """Return True if a swept parameter takes whole numbers only."""
         return False
@@ -330,6 +313,17 @@ class WorkloadSection(Model):
         steps = self.planned_steps(planned.grid_values())
         return None if steps is None else planned.window_fit(steps, self.step_setting)
 
+    def window_note(self, window: int) -> str:
+        """Return a line about a label window where the number of steps is not known yet."""
+        return (
+            f"label.window {window} is compared with the number of steps when run has read the"
+            f" data ({self.step_setting} decides it)"
+        )
+
+    def plan_notes(self) -> list[str]:
+        """Return lines for `plan` about runs of this kind."""
+        return []
+
     def token_bound(self, params: Container[str]) -> str | None:
         """Return the reason for which `tokens_per_run` is an upper bound; None for a budget.
 
@@ -382,7 +376,10 @@ class WorkloadSection(Model):
         SweepError
             The message names the kind.
         """
-        raise SweepError(f"a {self.kind_name()} keeps no model; only nanochat points are run again")
+        raise SweepError(
+            f"a {self.kind_name()} keeps no model; only points of nanochat and of functions are run"
+            " again"
+        )
 
     def run_again(self, request: RepeatRequest) -> Repeat:
         """Run one point again and keep its model.

@@ -13,6 +13,7 @@ from fractal_ray.dataset.version import VERSION
 
 NAMES = [
     "Axis",
+    "Diverged",
     "Frame",
     "Planner",
     "Point",
@@ -25,6 +26,7 @@ NAMES = [
     "Workload",
     "__version__",
     "load",
+    "record",
 ]
 HEAVY = {"torch", "ray", "wandb", "matplotlib", "pandas", "pyarrow", "numpy", "pydantic"}
 REPOSITORY = Path(__file__).parents[2]

@@ -118,6 +118,10 @@ class RemoteDispatcher:
     def opened(self, slot: int) -> None:
         ray.get(self._actor.opened.remote(slot))
 
+    def renew(self, slot: int) -> None:
+        """Renew a lease without waiting for the answer."""
+        self._actor.renew.remote(slot)
+
     def retire(self, slot: int) -> None:
         ray.get(self._actor.retire.remote(slot))
 

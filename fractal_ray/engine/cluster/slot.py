@@ -23,9 +23,10 @@ from fractal_ray.engine.base import (
 )
 from fractal_ray.engine.cluster.remote_dispatcher import RemoteDispatcher
 from fractal_ray.plane.axes import Point
-from fractal_ray.workloads.base import Runner, Workload
+from fractal_ray.workloads.base import ReportsProgress, Runner, Workload
 
 _WAIT_SECONDS = 0.05
+_RENEW_SECONDS = 1.0
 _OVER = {"done": True, "sweep_over": True, "points": 0, "tile_seconds": 0.0}
 
 
@@ -53,7 +54,8 @@ class Slot(tune.Trainable):
         """
         os.environ.update(dispatcher.keys())
         self._dispatcher, self._device = dispatcher, device
-        self._open = lambda: workload.open(shared, device)
+        self._open = lambda: self._with_progress(workload.open(shared, device))
+        self._renewed = 0.0
         self._tiles_left = tiles_per_worker
         self._result: TileResult | None = None
         self._runner: Runner | None = None
@@ -65,6 +67,18 @@ class Slot(tune.Trainable):
             self._unopened = describe(error)
         else:
             self._dispatcher.opened(self._slot)
+
+    def _with_progress(self, runner: Runner) -> Runner:
+        """Let a runner that reports progress renew the lease of its tile."""
+        if isinstance(runner, ReportsProgress):
+            runner.on_progress = self._renew
+        return runner
+
+    def _renew(self) -> None:
+        now = time.monotonic()
+        if now - self._renewed > _RENEW_SECONDS:
+            self._renewed = now
+            self._dispatcher.renew(self._slot)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         """Take another trial's configuration and keep the workload (`trials: points`)."""

@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field, field_validator
 
-from fractal_ray.workloads.section import Model
+from fractal_ray.workloads.model import Model
 
 
 class MlpSettings(Model):

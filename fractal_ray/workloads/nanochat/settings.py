@@ -11,7 +11,7 @@ from pydantic import (
 )
 
 from fractal_ray.plane.axes import Axis
-from fractal_ray.workloads.section import Model
+from fractal_ray.workloads.model import Model
 from nanochat.data.source import DataSource
 from nanochat.errors import quoted
 from nanochat.sources.load import ModelSource, check_source

@@ -47,6 +47,8 @@ def test_texts_with_half_a_surrogate_pair_are_written_escaped() -> None:
         ({"losses": np.ones((2, 2))}, "dimension"),
         ({"losses": None}, "NoneType"),
         ({"outcome": "trained"}, "'value'"),
+        ({"metrics": {"acc": "high"}}, "its metrics are not floats by name"),
+        ({"metrics": {"top 1": 0.5}}, "its metrics are not floats by name"),
     ],
 )
 def test_a_record_that_no_row_can_hold_is_found(values: dict[str, Any], reason: str) -> None:

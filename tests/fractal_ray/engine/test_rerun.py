@@ -159,7 +159,7 @@ def test_values_rounded_at_an_end_are_inside(swept, tmp_path):
 
 def test_a_map_keeps_no_model(tmp_path):
     sweep = Sweep.open("sweeps/weierstrass.yaml", [f"storage={tmp_path}"])
-    with pytest.raises(SweepError, match="only nanochat points are run again"):
+    with pytest.raises(SweepError, match="only points of nanochat and of functions"):
         rerun(sweep, "0,0", tmp_path, lambda line: None)
 
 
