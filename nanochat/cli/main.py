@@ -23,6 +23,7 @@ from nanochat.cli.pretrain import pretrain_command
 from nanochat.cli.probe_batch_size import probe_batch_size_command
 from nanochat.cli.repro_check import repro_check_command
 from nanochat.cli.size import size_command
+from nanochat.cli.stop_signals import stop_signals
 from nanochat.cli.suggestions import SuggestingGroup
 from nanochat.cli.torchrun import refuse_torchrun
 from nanochat.cli.upload import upload_command
@@ -72,7 +73,7 @@ def main() -> None:
             " ".join(["nanochat", *sys.argv[1:2]]),
             ", or once for each GPU with CUDA_VISIBLE_DEVICES",
         )
-        with fail_if_output_is_lost():
+        with stop_signals(), fail_if_output_is_lost():
             command(normalise(sys.argv[1:], set(_flags(command)), _SEVERAL))
     except NanochatError as error:
         typer.echo(escaped(f"error: {error}"), err=True)

@@ -21,7 +21,6 @@ def stop_signals() -> Iterator[None]:
     A library that is being loaded may replace the exception by one of its own, which ends the
     command in the same way: with exit code `INTERRUPTED`, and without a traceback.
     """
-    _received.clear()
     with _handlers():
         try:
             yield
@@ -31,6 +30,19 @@ def stop_signals() -> Iterator[None]:
             raise
         except KeyboardInterrupt:
             sys.exit(INTERRUPTED)
+        finally:
+            _received.clear()
+            _forget_interrupted_text()
+
+
+def _forget_interrupted_text() -> None:
+    """Let Python end with the exit code of the command, and not by SIGINT.
+
+    Python notes a KeyboardInterrupt that leaves a text given to `exec` or `eval`, such as the
+    methods of a dataclass, and at its end kills itself by SIGINT, even if the exception was caught.
+    The next text without one clears the note.
+    """
+    exec("")
 
 
 def raise_if_stopped() -> None:
@@ -49,11 +61,12 @@ def _handlers() -> Iterator[None]:
         _received.append(number)
         raise KeyboardInterrupt
 
-    numbers = [signal.SIGTERM]
+    numbers = []
     # A process that a script starts in the background ignores SIGINT, and so do its children, a
     # Ray head and its jobs among them. `ray job stop` may send SIGINT.
     if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN or "RAY_JOB_STOP_SIGNAL" in os.environ:
         numbers.append(signal.SIGINT)
+    numbers.append(signal.SIGTERM)  # the last one: once it is handled, both are
     previous = {number: signal.signal(number, stop) for number in numbers}
     try:
         yield

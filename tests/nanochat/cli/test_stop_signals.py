@@ -3,7 +3,10 @@
 import contextlib
 import os
 import signal
+import subprocess
+import sys
 import threading
+from pathlib import Path
 
 import pytest
 
@@ -32,6 +35,41 @@ def test_an_interrupt_that_is_caught_comes_back_at_the_next_step(number: int) ->
             os.kill(os.getpid(), number)
         raise_if_stopped()
     assert ended.value.code == 130
+
+
+KILLS = "import os\nos.kill(os.getpid(), {})\n"
+IN_A_TEXT = """
+from nanochat.cli.stop_signals import stop_signals
+
+with stop_signals():
+    exec({text!r})
+"""
+
+
+def run_module(name: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    """Run ``python -m name`` in a folder whose modules come first."""
+    command = [sys.executable, "-m", name]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True)
+
+
+@pytest.mark.parametrize("number", NUMBERS)
+def test_an_interrupted_text_of_code_does_not_end_python_by_the_signal(
+    tmp_path: Path, number: int
+) -> None:
+    text = KILLS.format(int(number))
+    (tmp_path / "interrupted.py").write_text(IN_A_TEXT.format(text=text))
+    done = run_module("interrupted", tmp_path)
+    assert (done.returncode, done.stderr) == (130, "")
+
+
+@pytest.mark.parametrize("number", NUMBERS)
+@pytest.mark.parametrize("package", ["fractal_ray", "nanochat"])
+def test_a_signal_while_a_command_loads_its_modules(
+    tmp_path: Path, package: str, number: int
+) -> None:
+    (tmp_path / "typer.py").write_text(KILLS.format(int(number)))
+    done = run_module(package, tmp_path)
+    assert (done.returncode, done.stderr) == (130, "")
 
 
 def test_errors_without_a_signal_pass() -> None:
