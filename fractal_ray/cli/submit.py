@@ -38,7 +38,8 @@ def submit(
     include: Annotated[
         list[str],
         typer.Option(
-            help="Ship this file or folder too, although git does not track it. Repeatable."
+            help="Ship this file or folder too. Repeatable. Shipped in any case are fractal-ray,"
+            " the spec and the files that it names; in a git repository they must be tracked."
         ),
     ] = [],  # noqa: B006 - typer copies it
     env: Annotated[
@@ -71,7 +72,7 @@ def submit(
         typer.Option("--dry-run", help="Check everything that needs no cluster; send nothing."),
     ] = False,
 ) -> None:
-    """Run a sweep as a job on a Ray cluster: ship the files that git tracks, follow the log.
+    """Run a sweep as a job on a Ray cluster: ship the code, the spec and its files; follow the log.
 
     Exit code: that of the run. Ctrl-C leaves the job running.
 
@@ -129,7 +130,12 @@ def _prepared(
     sweep = load_spec(spec, overrides(options["settings"], options["storage"]))
     warnings = [*job_request.check_storage(sweep), *job_request.check_settings(sweep)]
     _say(f"warning: {line}" for line in warnings)
-    shipment = gather([*include])
+    shipment = gather(
+        [spec, *(path for _, path in job_request.relative_files(sweep))],
+        include,
+        data=sweep.workload.package_data(),
+        install=install,
+    )
     shipment.refuse_missing(spec, "spec")
     _say(f"warning: {line}" for line in job_request.check_paths(sweep, shipment))
     folder = job_request.job_folder(shipment)
@@ -165,6 +171,8 @@ def _at_root(context: typer.Context, shipment: "Shipment", sweep: "SweepSpec") -
             return shipment.name(value) or value
         return f"{value.partition('=')[0]}=VALUE" if name == "env" and "=" in value else str(value)
 
+    from fractal_ray.engine.jobs.request import relative_files
+
     words = ["fractal-ray", "submit", shipment.name(context.params["spec"]) or "."]
     for option in context.command.params:
         name = option.name or ""
@@ -179,9 +187,7 @@ def _at_root(context: typer.Context, shipment: "Shipment", sweep: "SweepSpec") -
                 words += [option.opts[0], text(name, item)]
     # Paths in the spec are relative to the folder of the command.
     moved = [
-        ("--set", f"{key}={json.dumps(shipment.name(path))}")
-        for key, path in sweep.workload.files()
-        if not path.startswith(("/", "~"))
+        ("--set", f"{key}={json.dumps(shipment.name(path))}") for key, path in relative_files(sweep)
     ]
     arguments = [*context.params["arguments"], *(word for pair in moved for word in pair)]
     words += ["--", *arguments] if arguments else []

@@ -347,6 +347,10 @@ class WorkloadSection(Model):
         """Return the key in the spec and the path of each single file that a folder must hold."""
         return ()
 
+    def package_data(self) -> Iterable[str]:
+        """Return the data files of the packages that runs read, by their paths in a job."""
+        return ()
+
     def check_inputs(self) -> None:
         """Refuse inputs that can be on no machine; nothing is read or downloaded.
 

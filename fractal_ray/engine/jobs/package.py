@@ -1,19 +1,23 @@
-"""The package of a job: the tracked files of a repository, in one zip file."""
+"""The package of a job: the code of a run, the spec and its files, in one zip file."""
 
 import os
 import shlex
 import subprocess
+import tomllib
 import zipfile
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
+from typing import Any
 
+from fractal_ray.engine.jobs.own_code import PACKAGES, installed_files, is_for_runs
 from fractal_ray.errors import SweepError
 
 # Equal files must give an equal package, which Ray then does not upload a second time.
 _TIME = (1980, 1, 1, 0, 0, 0)
 _CHUNK = 1 << 20
+_PROJECT = "pyproject.toml"
 _NAMED = 8  # links that a message names
 
 
@@ -27,17 +31,24 @@ class Shipment:
         Folder that becomes the working directory: the top of the git repository, or, outside of
         one, the current folder.
     sizes
-        Bytes of each file by its path below `root`, with forward slashes, in order.
+        Bytes of each file by its path in the job, with forward slashes, in order.
     untracked
         Files that git neither tracks nor ignores; they are not shipped.
     links
         The links among the files, which are shipped as the files that they lead to, with these.
+    installed
+        Files of installed packages by their path in the job; all others lie below `root`.
     """
 
     root: Path
     sizes: Mapping[str, int]
     untracked: tuple[str, ...]
     links: Mapping[str, str] = field(default_factory=dict)
+    installed: Mapping[str, Path] = field(default_factory=dict)
+
+    def source(self, name: str) -> Path:
+        """Return the file of this machine that is shipped under a path."""
+        return self.installed.get(name, self.root / name)
 
     def __contains__(self, name: str) -> bool:
         """Return True if a file, or a file below a folder, is shipped."""
@@ -82,13 +93,30 @@ class Shipment:
         return any((self.root / other).is_file() for other in below)
 
 
-def gather(include: Iterable[str] = ()) -> Shipment:
+def gather(
+    paths: Iterable[str],
+    include: Iterable[str] = (),
+    *,
+    data: Iterable[str] = (),
+    install: bool = False,
+) -> Shipment:
     """List the files that a job started from the current folder ships.
+
+    These are the packages `fractal_ray` and `nanochat` as far as runs need them, the given paths
+    and `pyproject.toml`. In a git repository only files that git tracks are shipped, in their
+    present state. The packages are those of the repository, or else the installed ones.
 
     Parameters
     ----------
+    paths
+        The spec, and the files and folders that it names.
     include
-        Files, and folders with all their files, shipped besides those that git tracks.
+        Files, and folders with all their files, shipped although git does not track them.
+    data
+        Data files of the packages that the sweep reads.
+    install
+        Ship what pip needs to install the project: its readme and licence, or, for a project other
+        than fractal-ray, all files that git tracks.
 
     Raises
     ------
@@ -99,24 +127,63 @@ def gather(include: Iterable[str] = ()) -> Shipment:
     here = Path.cwd()
     top = _git(here, "rev-parse", "--show-toplevel")
     root = here if top is None else Path(top.removesuffix("\n"))
-    tracked: list[str] = []
+    named = list(_below(root, paths))
     untracked: list[str] = []
-    if top is not None:
+    if top is None:
+        available = {name for path in named for name in _files_below(root, root / path)}
+    else:
         # Changed files are shipped in their present state, deleted ones are not.
         tracked = _names(root, "--cached", "--recurse-submodules")
         untracked = _names(root, "--others", "--exclude-standard")
-    files = {name for name in tracked if (root / name).is_file()}
+        available = {name for name in tracked if (root / name).is_file()}
     included = [*include]
-    files.update(_included(root, included))
+    more = set(_included(root, included))
+    own = [package for package in PACKAGES if f"{package}/__init__.py" in available]
+    wanted = [*named, *own, *([_PROJECT] if own else [])]
+    if install and _PROJECT in available:
+        wanted += _for_pip(root) if own else ["."]
+    chosen = {name for name in available if _is_below(name, wanted)}
+    data = frozenset(data)
+    files = more | {n for n in chosen if not _is_below(n, own) or is_for_runs(n, data)}
     ends = {name: _end(root, root / name) for name in sorted(files)}
     links = {name: end for name, end in ends.items() if end != name}
     _refuse_links_out(root, links, {_end(root, Path(path)) for path in included})
+    installed = installed_files([package for package in PACKAGES if package not in own], data)
+    sources = {**installed, **{name: root / name for name in files}}
     return Shipment(
         root,
-        {name: (root / name).stat().st_size for name in sorted(files)},
+        {name: sources[name].stat().st_size for name in sorted(sources)},
         tuple(name for name in untracked if name not in files),
         links,
+        {name: file for name, file in installed.items() if name not in files},
     )
+
+
+def _below(root: Path, paths: Iterable[str]) -> Iterator[str]:
+    """Yield paths as they are below the root; those outside of it are left out."""
+    for path in paths:
+        whole = Path(os.path.abspath(path))  # noqa: PTH100 - a link keeps its own name
+        if whole.is_relative_to(root):
+            yield whole.relative_to(root).as_posix()
+
+
+def _is_below(name: str, paths: Iterable[str]) -> bool:
+    """Return True for one of the paths, and for a file below one of them."""
+    return any(path in (".", name) or name.startswith(f"{path}/") for path in paths)
+
+
+def _for_pip(root: Path) -> list[str]:
+    """Return the files that `pyproject.toml` names as its readme and licence."""
+    try:
+        project: Any = tomllib.loads((root / _PROJECT).read_text(encoding="utf-8"))["project"]
+        readme = project.get("readme", [])
+        readme = readme.get("file", []) if isinstance(readme, dict) else readme
+        patterns = project.get("license-files", [])
+        licences = [file for pattern in patterns for file in root.glob(pattern)]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise SweepError(f"--install: {root / _PROJECT} cannot be read: {error}") from error
+    names = [readme] if isinstance(readme, str) else []
+    return [*names, *(file.relative_to(root).as_posix() for file in licences)]
 
 
 def _end(root: Path, path: Path) -> str:
@@ -215,7 +282,7 @@ def write_package(shipment: Shipment, path: Path, limit: int) -> int:
     with path.open("wb") as out, zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as package:
         for name in shipment.sizes:
             try:
-                _add(package, shipment.root / name, name, limit)
+                _add(package, shipment.source(name), name, limit)
             except (OSError, UnicodeEncodeError) as error:
                 raise SweepError(f"{name!r} cannot be shipped: {error}") from error
     size = path.stat().st_size
@@ -292,13 +359,13 @@ def describe(shipment: Shipment, size: int | None = None) -> list[str]:
     whole = sum(shipment.sizes.values())
     zipped = "" if size is None else f", {size_text(size)} as a zip file"
     count = _files(len(shipment.sizes))
-    lines = [f"package: {count} of {shipment.root}, {size_text(whole)}{zipped}; the largest:"]
+    lines = [f"package: {count}, {size_text(whole)}{zipped}; the largest:"]
     lines += [f"  {size_text(part):>10}  {path}" for path, part in offenders(shipment.sizes)]
     if links := [f"{name} -> {end}" for name, end in shipment.links.items()]:
         lines.append(f"shipped as the files that they lead to: {_first(links)}")
-    if left := shipment.untracked:
+    if left := [name for name in shipment.untracked if _is_below(name, PACKAGES)]:
         count = _files(len(left))
-        lines.append(f"not shipped: {count} that git does not track: {_first(left)}")
+        lines.append(f"not shipped: {count} of the code, which git does not track: {_first(left)}")
     return lines
 
 

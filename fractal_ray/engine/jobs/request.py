@@ -144,6 +144,11 @@ def check_settings(spec: SweepSpec) -> list[str]:
     return [f"{line}. The job refuses to begin such a dataset" for line in refused_lines(spec)]
 
 
+def relative_files(spec: SweepSpec) -> list[tuple[str, str]]:
+    """Return key and path of the files of a spec that a job takes along; others are the nodes'."""
+    return [(k, path) for k, path in spec.workload.files() if not path.startswith(("/", "~"))]
+
+
 def check_paths(spec: SweepSpec, shipment: Shipment) -> list[str]:
     """Refuse relative paths in the spec that are not shipped; absolute ones are the cluster's.
 
@@ -157,7 +162,7 @@ def check_paths(spec: SweepSpec, shipment: Shipment) -> list[str]:
     SweepError
         For the first path that is not shipped.
     """
-    relative = [(k, path) for k, path in spec.workload.files() if not path.startswith(("/", "~"))]
+    relative = relative_files(spec)
     for key, path in relative:
         shipment.refuse_missing(path, f"{key}:")
     keys = {key for key, _ in relative}

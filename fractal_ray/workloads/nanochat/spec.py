@@ -280,6 +280,14 @@ class NanochatSpec(NanochatSettings, WorkloadSection):
             (key, os.path.relpath(each)) for key in files if key in named for each in files[key]
         ]
 
+    def package_data(self) -> Iterable[str]:
+        """Return the conversations of the package where the model or the data need them."""
+        shipped = self.data.source == "stdlib_qa"
+        if shipped or self.model.startswith("preset:"):  # which is trained on them if need be
+            yield "nanochat/data/stdlib_qa/train.jsonl"
+        if shipped and (self.data.split != "train" or self.data.validation is not None):
+            yield "nanochat/data/stdlib_qa/validation.jsonl"
+
     def check_inputs(self) -> None:
         """Refuse a model, tokenizer or data that can be on no machine, as the name `gpt2`."""
         self.to_source().check_place()

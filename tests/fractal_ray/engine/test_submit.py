@@ -16,6 +16,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
+from unittest import mock
 
 import pytest
 import yaml
@@ -27,16 +28,21 @@ from ray.job_submission import JobStatus
 from fractal_ray.cli.main import main
 from fractal_ray.engine.jobs import client as job_client
 from fractal_ray.engine.jobs import keys as keys_of_jobs
+from fractal_ray.engine.jobs import package
 from fractal_ray.engine.jobs import submit as jobs
 from fractal_ray.engine.jobs.client import connect
 from fractal_ray.engine.jobs.keys import SEALED_KEYS, seal, take_keys, unseal
+from fractal_ray.engine.jobs.own_code import PACKAGES
 from fractal_ray.engine.jobs.package import Shipment, describe, gather, offenders, write_package
 from fractal_ray.engine.jobs.request import JobRequest, check_id, job_environment, passed_names
 from fractal_ray.errors import SweepError
+from fractal_ray.spec.yaml_file import load_spec
 from tests.fractal_ray.conftest import raw_spec
 
 KEPT = ("--storage", "s3://bucket/sweeps")
-GOLDEN = Path(__file__).parents[2] / "golden" / "nanochat_tiny"
+ROOT = Path(__file__).parents[3]
+GOLDEN = ROOT / "tests" / "golden" / "nanochat_tiny"
+DATASETS = ROOT / "tests" / "golden" / "datasets"
 GIT = ("-c", "user.name=a", "-c", "user.email=a@example.org", "-c", "core.autocrlf=false")
 
 
@@ -76,6 +82,24 @@ def submit(
     return call
 
 
+@pytest.fixture
+def packed(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Shipment]]:
+    """Return the list of all packages that `submit` writes."""
+    written: list[Shipment] = []
+
+    def record(shipment: Shipment, path: Path, limit: int) -> int:
+        written.append(shipment)
+        return write_package(shipment, path, limit)
+
+    monkeypatch.setattr(package, "write_package", record)
+    yield written
+
+
+def besides_code(shipment: Shipment) -> set[str]:
+    """Return the names of the shipped files that are not of the two packages."""
+    return {name for name in shipment.sizes if name.partition("/")[0] not in PACKAGES}
+
+
 names = st.lists(st.sampled_from("abc"), min_size=1, max_size=3).map("/".join)
 trees = st.dictionaries(names.map(lambda name: f"{name}.txt"), st.binary(max_size=50), max_size=8)
 
@@ -99,12 +123,13 @@ def test_a_package_is_the_tracked_files_as_they_are_here(
             (root / name).unlink()
             del expected[name]
 
-        shipment = gather()
+        with mock.patch("fractal_ray.engine.jobs.package.installed_files", return_value={}):
+            shipment, again = gather(["."]), gather(["."])
         assert shipment.root == root
         assert set(shipment.untracked) == set(untracked)
         first, second = root / ".git" / "1.zip", root / ".git" / "2.zip"
         assert write_package(shipment, first, 1 << 20) == first.stat().st_size
-        write_package(gather(), second, 1 << 20)
+        write_package(again, second, 1 << 20)
         assert first.read_bytes() == second.read_bytes()
         with zipfile.ZipFile(first) as package:
             assert {name: package.read(name) for name in package.namelist()} == expected
@@ -142,16 +167,14 @@ def test_a_large_package_is_refused_before_anything_is_sent(
     repository: Path, submit: Callable[..., tuple[int, str]]
 ) -> None:
     (repository / "weights.pt").write_bytes(os.urandom(3 << 20))
-    git(repository, "add", ".")
     # Nobody listens on port 1: a connection would be another message.
-    code, said = submit(
-        "specs/disc.yaml", "--limit", "2", "--address", "http://127.0.0.1:1", "--", *KEPT
-    )
+    command = ("specs/disc.yaml", "--include", "weights.pt")
+    code, said = submit(*command, "--limit", "2", "--address", "http://127.0.0.1:1", "--", *KEPT)
     assert code == 2
     assert "3.0 MiB  weights.pt" in said
     assert "larger than 2.0 MiB, nothing was sent" in said
     assert "git rm --cached" in said
-    code, said = submit("specs/disc.yaml", "--limit", "4", "--dry-run", "--", *KEPT)
+    code, said = submit(*command, "--limit", "5", "--dry-run", "--", *KEPT)
     assert code == 0, said
 
 
@@ -162,9 +185,6 @@ def test_untracked_files_stay_unless_included(
     code, said = submit("specs/new.yaml", "--dry-run", "--", *KEPT)
     assert code == 2
     assert "spec specs/new.yaml would not be shipped; git add specs/new.yaml" in said
-    code, said = submit("specs/disc.yaml", "--dry-run", "--", *KEPT)
-    assert code == 0
-    assert "not shipped: 1 file that git does not track: specs/new.yaml" in said
     code, said = submit("specs/new.yaml", "--dry-run", "--include", "specs", "--", *KEPT)
     assert code == 0
     assert "not shipped" not in said
@@ -187,11 +207,12 @@ def test_links_out_of_the_repository_are_refused_by_name(
     (outside / "deeper").symlink_to(repository.parent)
     notes, data = repository / "notes.txt", repository / "data"
     data.symlink_to(outside)
+    named = ("--set", "workload.model=notes.txt")
     for target in (outside / "credentials", repository / ".git" / "config"):
         notes.unlink(missing_ok=True)
         notes.symlink_to(target)
         git(repository, "add", "notes.txt")
-        code, said = submit("specs/disc.yaml", "--dry-run", "--", *KEPT)
+        code, said = submit("specs/disc.yaml", "--dry-run", "--", *KEPT, *named)
         assert (code, f"links lead out of {repository}:\n  notes.txt -> {target}" in said) == (
             2,
             True,
@@ -216,7 +237,7 @@ def test_links_inside_the_repository_are_shipped_as_their_content(repository: Pa
     Path("specs/same.yaml").symlink_to("disc.yaml")
     Path("all").symlink_to("specs")
     git(repository, "add", ".")
-    shipment = gather(["all"])
+    shipment = gather(["specs"], ["all"])
     assert shipment.links == {
         "all/disc.yaml": "specs/disc.yaml",
         "all/same.yaml": "specs/disc.yaml",
@@ -234,18 +255,84 @@ def test_links_inside_the_repository_are_shipped_as_their_content(repository: Pa
     )
 
 
-def test_outside_of_git_only_what_is_included_is_shipped(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, submit: Callable[..., tuple[int, str]]
+SPECS = sorted(path.relative_to(ROOT) for path in (ROOT / "sweeps").rglob("*.yaml"))
+MOST_BYTES = 3_000_000
+
+
+@pytest.mark.parametrize("spec", SPECS, ids=[path.stem for path in SPECS])
+def test_a_job_of_a_checkout_has_the_code_and_its_spec(
+    monkeypatch: pytest.MonkeyPatch, spec: Path
+) -> None:
+    monkeypatch.chdir(ROOT)
+    workload = load_spec(spec).workload
+    assert list(workload.files()) == []
+    shipment = gather([str(spec)], data=workload.package_data())
+    assert {str(spec)} <= besides_code(shipment) <= {str(spec), "pyproject.toml"}
+    assert sum(shipment.sizes.values()) <= MOST_BYTES
+    assert "fractal_ray/__main__.py" in shipment
+    conversations = "nanochat/data/stdlib_qa/train.jsonl" in shipment
+    assert conversations == ("stdlib_qa" in spec.read_text())
+
+
+def test_the_files_of_a_job_run_a_sweep_by_themselves(tmp_path: Path, repository: Path) -> None:
+    shipment = gather([])
+    write_package(shipment, tmp_path / "package.zip", 1 << 30)
+    job = tmp_path / "job"
+    with zipfile.ZipFile(tmp_path / "package.zip") as packed:
+        packed.extractall(job)
+    program = (
+        "import sys, fractal_ray, nanochat; print(fractal_ray.__file__, nanochat.__file__);"
+        "from fractal_ray.__main__ import main; main()"
+    )
+    words = ["run", str(DATASETS / "map.yaml"), "--engine", "local", "--storage", str(tmp_path)]
+    done = subprocess.run(
+        [sys.executable, "-c", program, *words],
+        cwd=job,
+        env={**os.environ, "PYTHONPATH": str(job)},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    places, *result = done.stdout.splitlines()
+    assert places.split() == [str(job / name / "__init__.py") for name in PACKAGES]
+    assert f"figure:  {tmp_path}/" in "\n".join(result)
+
+
+def test_pip_gets_the_files_that_a_project_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    shipment = gather(["sweeps/quickstart.yaml"], install=True)
+    expected = {"pyproject.toml", "README.md", "LICENSE", "sweeps/quickstart.yaml"}
+    assert besides_code(shipment) == expected
+
+
+def test_pip_gets_all_tracked_files_of_another_project(repository: Path) -> None:
+    Path("pyproject.toml").write_text("[project]")
+    Path("mine.py").write_text("")
+    git(repository, "add", ".")
+    assert besides_code(gather(["specs/disc.yaml"])) == {"specs/disc.yaml"}
+    expected = {"specs/disc.yaml", "pyproject.toml", "mine.py"}
+    assert besides_code(gather(["specs/disc.yaml"], install=True)) == expected
+
+
+def test_outside_of_git_the_spec_and_its_files_are_shipped(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    submit: Callable[..., tuple[int, str]],
+    packed: list[Shipment],
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
     Path("disc.yaml").write_text(yaml.safe_dump(raw_spec()))
-    code, said = submit("disc.yaml", "--dry-run", "--", *KEPT)
-    assert code == 2
-    assert "--include disc.yaml" in said
-    assert "git add" not in said
-    code, said = submit("disc.yaml", "--dry-run", "--include", "disc.yaml", "--", *KEPT)
-    assert (code, "package: 1 file of" in said) == (0, True)
+    for name in ("rows.jsonl", "other.txt"):
+        Path(name).write_text("x")
+    command = ("disc.yaml", "--dry-run")
+    named = ("--", *KEPT, "--set", "workload.data.source=rows.jsonl")
+    code, said = submit(*command, *named)
+    assert code == 0, said
+    assert besides_code(packed[-1]) == {"disc.yaml", "rows.jsonl"}
+    code, said = submit(*command, "--include", "other.txt", *named)
+    assert code == 0, said
+    assert besides_code(packed[-1]) == {"disc.yaml", "rows.jsonl", "other.txt"}
 
 
 def test_a_job_runs_in_the_folder_that_it_was_sent_from(
@@ -254,7 +341,6 @@ def test_a_job_runs_in_the_folder_that_it_was_sent_from(
     monkeypatch.chdir(repository / "specs")
     code, said = submit("disc.yaml", "--dry-run", "--", *KEPT, "--set", "name=a-b")
     assert code == 0
-    assert f"package: 1 file of {repository}" in said
     assert "command: cd specs && exec python -m fractal_ray run disc.yaml --storage" in said
 
 
