@@ -22,6 +22,7 @@ from fractal_ray.plane.boundary import is_yes
 from fractal_ray.plane.label_rule import LabelRule
 from fractal_ray.spec.frames import SweepFrame, sweep_frames
 from fractal_ray.spec.nearby import no_sweep_in
+from fractal_ray.spec.resources import ResourcesSpec
 from fractal_ray.spec.sweep_spec import SweepSpec
 from fractal_ray.spec.yaml_file import load_spec, parse_spec
 from fractal_ray.spec.yaml_loader import parse_yaml
@@ -200,9 +201,10 @@ class SweepData:
 def with_settings_of_dataset(spec: SweepSpec, location: str) -> SweepSpec:
     """Return the spec with settings of its dataset where the spec names none.
 
-    These are the probes of refinements, and the border: a dataset that was begun when they had
-    other defaults thus keeps its points.
+    These are the device, the probes of refinements, and the border: a dataset that was begun when
+    they had other defaults thus keeps its points.
     """
+    spec = with_device_of_dataset(spec, location)
     unnamed = [
         index
         for index, stage in enumerate(spec.stages)
@@ -223,6 +225,15 @@ def with_settings_of_dataset(spec: SweepSpec, location: str) -> SweepSpec:
             refine = refine.model_copy(update={"probes": theirs["probes"]})
             stages[index] = stages[index].model_copy(update={"refine": refine})
     return spec.model_copy(update={"stages": tuple(stages), "label": label})
+
+
+def with_device_of_dataset(spec: SweepSpec, location: str) -> SweepSpec:
+    """Return the spec with the cards a slot that its dataset was begun with, if it names none."""
+    header = read_header(Store(location)) if spec.resources.gpu is None else None
+    if header is None or (gpu := (header["spec"].get("resources") or {}).get("gpu")) is None:
+        return spec
+    resources = ResourcesSpec.model_validate({**spec.resources.model_dump(), "gpu": gpu})
+    return spec.model_copy(update={"resources": resources})
 
 
 def label_of(sweep: SweepData) -> functools.partial[bool]:

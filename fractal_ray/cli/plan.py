@@ -171,6 +171,8 @@ def _sum(spec: "SweepSpec", cost: "Cost", crossed: int | None) -> list[str]:
     gpu = spec.resources.cards
     hours = _gpu_hours(cost.slot_hours, gpu)
     what = f"{hours:,.1f} GPU-hours (slots of {gpu:g} GPU)" if gpu else f"{hours:,.1f} core-hours"
+    if spec.resources.gpu is None and spec.workload.takes_card:
+        what = f"{hours:,.1f} hours of slots (a card each where there are any, else a CPU)"
     speed = f"at {cost.tokens_per_second:,.0f} tokens/s a slot"
     if cost.bound:
         return [*lines, f"  estimate: at most {what} {speed}"]

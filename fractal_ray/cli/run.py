@@ -72,12 +72,16 @@ def run(
     take_keys()  # before other modules read the environment
     from fractal_ray.engine.budget import Budget
     from fractal_ray.spec.idle import check_new_dataset
+    from fractal_ray.spec.resources import WHOLE_CARD
     from fractal_ray.tracking import tracked
     from fractal_ray.tracking.base import both
     from nanochat.errors import LaterSteps
 
     sweep = open_sweep(spec, settings, storage, skip_corrupt=skip_corrupt, reads=False)
-    budget = Budget(budget_points, budget_gpu_hours, sweep.spec.resources.cards)
+    cards = sweep.spec.resources.cards
+    if sweep.spec.resources.gpu is None and sweep.spec.workload.takes_card:
+        cards = WHOLE_CARD  # if there are any, which the run finds out
+    budget = Budget(budget_points, budget_gpu_hours, cards)
     budget.check()
     check_new_dataset(sweep.spec, sweep.location)  # before W&B hears of the sweep
 

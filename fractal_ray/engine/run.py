@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final, Literal
 
+from fractal_ray.analysis.sweep_data import with_device_of_dataset
 from fractal_ray.dataset.baseline_file import read_baseline
 from fractal_ray.dataset.damage import set_aside, set_aside_line
 from fractal_ray.dataset.driver_lease import Claim, hold_lease
@@ -20,6 +21,7 @@ from fractal_ray.dataset.version import VERSION
 from fractal_ray.engine.baseline import add_baseline
 from fractal_ray.engine.budget import Budget
 from fractal_ray.engine.claim import check_same_origin, data_facts, origin_of, own_header
+from fractal_ray.engine.device_choice import Cards, local_cards, with_device
 from fractal_ray.engine.dispatcher import Dispatcher
 from fractal_ray.engine.dispatcher_spec import DispatcherSpec
 from fractal_ray.engine.progress import Progress, View
@@ -27,6 +29,7 @@ from fractal_ray.plane.label_rule import LabelRule
 from fractal_ray.plane.zoom import Zoom
 from fractal_ray.planners.program import Program
 from fractal_ray.spec.planning import make_program
+from fractal_ray.spec.resources import ResourcesSpec
 from fractal_ray.spec.sweep_spec import SweepSpec
 from fractal_ray.workloads.base import StartChecked, Workload
 from nanochat.errors import Note
@@ -117,6 +120,7 @@ def run_sweep(
     SweepStoppedError
         When the sweep cannot go on; all finished points are in the dataset.
     """
+    spec = with_device_of_dataset(spec, compared_with or location)
     if spec.workload.loading_note:
         options.say(f"{spec.workload.loading_note} ...")
     prepared = workload.prepare()
@@ -156,29 +160,44 @@ def run_sweep(
         complete = dispatcher.close() if dispatcher.is_complete() else None
         if begun and complete is None:
             check_start()
-        write_header(store, header)
-        write_sources(store, prepared.sources)
         if complete is not None:  # no cluster is started, and no model is loaded
+            write_header(store, header)
+            write_sources(store, prepared.sources)
             options.view(complete)
             return complete
-        # Checks are judged by the baseline of the dataset that they are compared with.
-        own_batches = compared_with is None or reseeded is not None
-        if own_batches and add_baseline(spec, store, workload, prepared, options.say):
-            rule = spec.label_rule(read_baseline(store))
-            dispatcher_spec = replace(dispatcher_spec, rule=rule)
-            dispatcher = Dispatcher(dispatcher_spec)
+
+        def begin(cards: Cards) -> tuple[DispatcherSpec, ResourcesSpec]:
+            """Choose the device, and write what stands beside the rows, before the first run."""
+            chosen = with_device(spec, workload, prepared, cards, options.say)
+            budget = options.budget
+            if budget.gpu_hours is not None:
+                budget = replace(budget, gpu=chosen.resources.cards)
+                budget.check()
+            header["spec"]["resources"]["gpu"] = chosen.resources.gpu
+            write_header(store, header)
+            write_sources(store, prepared.sources)
+            rule = dispatcher_spec.rule
+            # Checks are judged by the baseline of the dataset that they are compared with.
+            own_batches = compared_with is None or reseeded is not None
+            if own_batches and add_baseline(chosen, store, workload, prepared, options.say):
+                rule = spec.label_rule(read_baseline(store))
+            return replace(dispatcher_spec, rule=rule, budget=budget), chosen.resources
+
+        # The dispatcher of the run is made anew from the Parquet dataset: on a cluster it lives in
+        # another process, and has to come back in this way after a loss anyhow.
+        del dispatcher
         if options.engine == "local":
             from fractal_ray.engine.local import run_local
 
-            device = "cuda" if spec.resources.gpu else "cpu"
-            return run_local(dispatcher, workload, prepared, device=device, view=options.view)
-        # The actor on the cluster rebuilds the dispatcher from the Parquet dataset: it is another
-        # process, and it has to come back in this way after a loss anyhow.
-        del dispatcher
+            begun, resources = begin(local_cards(workload))
+            device = "cuda" if resources.gpu else "cpu"
+            return run_local(
+                Dispatcher(begun), workload, prepared, device=device, view=options.view
+            )
         from fractal_ray.engine.cluster.run import run_on_ray
 
         return run_on_ray(
-            dispatcher_spec,
+            begin,
             workload,
             prepared,
             spec.resources,

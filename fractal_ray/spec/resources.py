@@ -15,9 +15,9 @@ class ResourcesSpec(Model):
     """The section `resources`: the share of the cluster for one slot, and the number of slots."""
 
     cpu: float = Field(default=1.0, gt=0)
-    gpu: Annotated[float, Field(ge=0)] | Literal["auto"] = 0.0
+    gpu: Annotated[float, Field(ge=0)] | Literal["auto"] | None = None
     """GPUs of a slot. A fraction packs several slots on a card; auto: a probe measures how many
-    fit."""
+    fit; 0: the CPU. Unset: a whole card for `nanochat` where there are cards, else the CPU."""
     memory: ByteSize | None = Field(default=None, gt=0)
     """Memory of the node that is set aside for each slot: 8GiB, 500MB."""
     accelerator_type: str | None = None
@@ -40,12 +40,12 @@ class ResourcesSpec(Model):
 
     @property
     def cards(self) -> float:
-        """Return the GPUs of a slot; a whole one as long as its share is not yet measured."""
-        return WHOLE_CARD if self.gpu == "auto" else self.gpu
+        """Return the GPUs of a slot; a whole one before its share is measured, 0 if it is unset."""
+        return WHOLE_CARD if self.gpu == "auto" else self.gpu or 0.0
 
     @field_validator("gpu")
     @classmethod
-    def _whole_above_one(cls, gpu: float | str) -> float | str:
+    def _whole_above_one(cls, gpu: float | str | None) -> float | str | None:
         if isinstance(gpu, float) and gpu > 1 and gpu != int(gpu):
             raise ValueError(f"gpu above 1 must be a whole number; given {gpu:g}")
         return gpu

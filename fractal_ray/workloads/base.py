@@ -100,6 +100,15 @@ class Probed(Protocol):
 
 
 @runtime_checkable
+class CardByDefault(Protocol):
+    """The contract of a workload whose slots take a whole card each where there are cards."""
+
+    def parameters(self, shared: Any) -> int:
+        """Return the number of parameters of the model; `shared` is the data of `prepare`."""
+        ...
+
+
+@runtime_checkable
 class StartChecked(Protocol):
     """The contract of a workload whose runs all start from one state, which can be checked."""
 

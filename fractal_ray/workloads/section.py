@@ -59,7 +59,7 @@ class PlannedRuns:
     x, y
         The axes.
     gpu
-        `resources.gpu`.
+        `resources.gpu`; None if it is not set.
     window
         `label.window`, in steps.
     logged_points
@@ -68,7 +68,7 @@ class PlannedRuns:
 
     x: SweptAxis
     y: SweptAxis
-    gpu: float | Literal["auto"]
+    gpu: float | Literal["auto"] | None
     window: int
     logged_points: int
 
@@ -159,6 +159,16 @@ class WorkloadSection(Model):
         `width` is that of the model.
         """
         return {}
+
+    @property
+    def can_use_card(self) -> bool:
+        """Return True if a GPU can compute the runs."""
+        return True
+
+    @property
+    def takes_card(self) -> bool:
+        """Return True if slots take a card each, where there are any and the spec is silent."""
+        return False
 
     @property
     def records_losses(self) -> bool:

@@ -12,7 +12,7 @@ import ray
 from fractal_ray.errors import SweepError
 from fractal_ray.sweep import Sweep
 from tests.cluster.conftest import Nodes, contents
-from tests.cluster.workloads import Greedy, Measured, Unlike, Where
+from tests.cluster.workloads import FineTuned, Greedy, Measured, Unlike, Where
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
 Maker = Callable[..., Sweep]
@@ -71,6 +71,22 @@ def _wait_until_gone(node_id: str) -> None:
             return
         time.sleep(0.2)
     raise AssertionError("Ray does not notice")
+
+
+def test_fine_tunes_take_the_cards_of_a_cluster(nodes: Nodes, make_sweep: Maker) -> None:
+    nodes.add(num_cpus=1, num_gpus=0)
+    waits = make_sweep(FineTuned(), name="waits", resources={"slots": 3})
+    with pytest.raises(SweepError, match="slots is 3 where there is room for 1"):
+        waits.run("ray")
+    nodes.add(num_cpus=8, num_gpus=2)
+    sweep = make_sweep(FineTuned(), name="cards", points_per_tile=1)
+    slots: list[int] = []
+    sweep.run("ray", view=lambda progress: slots.append(progress.slots))
+    devices = set(sweep.table().column("device").to_pylist())
+    assert (devices, max(slots)) == ({"cuda"}, 2)
+    said: list[str] = []
+    make_sweep(Where(), name="idle").run("ray", say=said.append)
+    assert "2 cards idle; resources.gpu: 1 uses them" in said
 
 
 def test_auto_packs_what_a_probe_says_and_asks_once(

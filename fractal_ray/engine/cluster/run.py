@@ -16,6 +16,7 @@ from fractal_ray.engine.cluster.placement import (
 )
 from fractal_ray.engine.cluster.start import address_to_join, cluster
 from fractal_ray.engine.cluster.worker_keys import worker_keys
+from fractal_ray.engine.device_choice import Cards
 from fractal_ray.engine.dispatcher_spec import DispatcherSpec
 from fractal_ray.engine.progress import Progress, View
 from fractal_ray.errors import SweepError
@@ -24,7 +25,7 @@ from fractal_ray.workloads.base import Footprint, Prepared, Probed, Workload
 
 
 def run_on_ray(
-    spec: DispatcherSpec,
+    begin: Callable[[Cards], tuple[DispatcherSpec, ResourcesSpec]],
     workload: Workload,
     prepared: Prepared,
     resources: ResourcesSpec,
@@ -40,7 +41,10 @@ def run_on_ray(
 
     Parameters
     ----------
-    spec, workload, prepared, view, trials, tables
+    begin
+        Function that is called with the cards of the cluster before anything runs, and returns the
+        data of the dispatcher and the resources of a slot, with the device chosen.
+    workload, prepared, view, trials, tables
         As in `fractal_ray.engine.cluster.tune.run_ray_tune`.
     resources
         Resources in the spec of the sweep.
@@ -61,9 +65,11 @@ def run_on_ray(
     with cluster(address, num_cpus, say) as own:
         import ray
 
+        from fractal_ray.engine.cluster.cards import cluster_cards
         from fractal_ray.engine.cluster.room import slot_count
         from fractal_ray.engine.cluster.tune import run_ray_tune
 
+        spec, resources = begin(cluster_cards(resources, own=own))
         slot = _slot(spec, workload, prepared, resources, say)
         slots = slot_count(slot, resources.slots, ray.nodes(), own=own, say=say)
         return run_ray_tune(

@@ -26,6 +26,11 @@ class MapSpec(WorkloadSection):
         return self
 
     @property
+    def can_use_card(self) -> bool:
+        """Return False: sets are evaluated on CPUs."""
+        return False
+
+    @property
     def title(self) -> str:
         """Return a description of the set and its parameters."""
         parameters = ", ".join(f"{key} {value}" for key, value in self.parameters.items())

@@ -40,6 +40,11 @@ class NanochatSpec(NanochatSettings, WorkloadSection):
         return near and f"recipe.{near}"
 
     @property
+    def takes_card(self) -> bool:
+        """Return True: fine-tunes are for cards."""
+        return True
+
+    @property
     def deterministic(self) -> bool:
         """Return True if a repeated run gives equal bits."""
         return self.fixed_recipe.deterministic
@@ -176,7 +181,7 @@ class NanochatSpec(NanochatSettings, WorkloadSection):
     def _check_kernels(self, planned: PlannedRuns) -> None:
         if "cuda_graphs" not in self.kernels:
             return
-        if not planned.gpu:
+        if planned.gpu == 0:
             raise ValueError(
                 "workload.kernels: cuda_graphs records steps of a GPU, and resources.gpu is 0;"
                 " leave it out, or set resources.gpu"

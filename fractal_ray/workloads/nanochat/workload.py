@@ -173,6 +173,10 @@ class NanochatWorkload:
             self._fix_workspace()
         return measure_baseline(shared, self._recipe, self._axes, device, say, self._first_batch)
 
+    def parameters(self, shared: Shared) -> int:
+        """Return the number of parameters of the model."""
+        return sum(tensor.size for tensor in shared.weights.values())
+
     def window_fit(self, shared: Shared) -> WindowFit:
         """Compare the label window with the steps of the first grid."""
         steps = planned_steps(

@@ -102,6 +102,9 @@ def test_plan_says_that_tokens_are_an_upper_bound(tmp_path: Path) -> None:
     text = CliRunner().invoke(app, [*calls, *speed]).output
     assert "12 points to run, with at most 36,576 supervised tokens" in text
     assert "in all: 12 points; at most 36,576 supervised tokens\n    num_iterations sets" in text
+    slots = "0.1 hours of slots (a card each where there are any, else a CPU)"
+    assert f"estimate: at most {slots} at 100 tokens/s a slot\n" in text
+    text = CliRunner().invoke(app, [*calls, *speed, "--set", "resources.gpu=0"]).output
     assert "estimate: at most 0.1 core-hours at 100 tokens/s a slot\n" in text
     said = json.loads(CliRunner().invoke(app, [*calls, "--json"]).output)
     assert said["supervised_tokens"] == said["stages"][0]["supervised_tokens"] == 36_576
