@@ -258,6 +258,54 @@ def test_keys_reach_the_processes_of_a_sweep_and_no_file_or_list(
     assert not [text[:300] for text in seen if mark in text]
 
 
+ATTACK = """
+import os, sys
+from pathlib import Path
+
+os.setgroups([])
+os.setgid(65534)
+os.setuid(65534)
+names = sys.argv[4].split(",")
+attempts = {
+    "list": lambda: os.listdir(sys.argv[1]),
+    "read": lambda: Path(sys.argv[2]).read_text(),
+    "replace": lambda: os.rename(sys.argv[3], sys.argv[3] + "-old"),
+    "link": lambda: os.symlink("/etc/passwd", sys.argv[2] + "-link"),
+}
+for name in names:
+    try:
+        attempts[name]()
+    except PermissionError:
+        continue
+    print(name)
+"""
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can act as another user")
+def test_another_user_cannot_read_logs_or_replace_the_code_of_a_job(
+    sent: Command, head: dict[str, str], tmp_path: Path
+) -> None:
+    kept = ["--", "--storage", str(tmp_path / "kept"), "--engine", "local"]
+    done = sent("submit", "disc.yaml", "--id", "before", *kept)
+    assert done.returncode == 0, done.stdout + done.stderr
+    session = Path(head["RAY_AUTH_TOKEN_PATH"]).parent / "r" / "session_latest"
+    log = next(session.glob("logs/runtime_env_agent.log"))
+    package = next(session.glob("runtime_resources/working_dir_files/_ray_pkg_*/"))
+    assert session.resolve().stat().st_mode & 0o777 == 0o777
+
+    def attack(*attempts: str) -> str:
+        words = [sys.executable, "-c", ATTACK, *map(str, (session, log, package))]
+        done = subprocess.run([*words, ",".join(attempts)], cwd="/", capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    assert attack("list", "read", "replace", "link") == ""
+    private = session.parents[1]
+    private.chmod(0o711)  # without the private folder they could
+    assert attack("list", "read", "link").split() == ["list", "read", "link"]
+    private.chmod(0o700)
+
+
 @pytest.mark.slow
 def test_what_is_shipped_comes_first_and_its_exit_code_comes_back(
     sent: Command, monkeypatch: pytest.MonkeyPatch
@@ -279,7 +327,9 @@ sys.exit(3)
     done = sent("submit", "disc.yaml", "--id", "fails", "--", "--storage", "s3://a/it's here")
     assert done.returncode == 3, done.stdout + done.stderr
     files, arguments, length = json.loads(done.stdout.splitlines()[-1])
-    assert files == ["disc.yaml", "fractal_ray/__init__.py", "fractal_ray/__main__.py", "slow.yaml"]
+    own = [name for name in files if not name.startswith("nanochat/")]
+    assert own == ["disc.yaml", "fractal_ray/__init__.py", "fractal_ray/__main__.py"]
+    assert "nanochat/__init__.py" in files, "that of the installation"
     assert arguments == ["run", "disc.yaml", "--storage", "s3://a/it's here"]
     assert length == 0, "this package takes no keys, and Ray has none"
     assert "hush" not in done.stdout + done.stderr

@@ -55,6 +55,26 @@ def session_folder() -> Iterator[str]:
         os.close(lock)
 
 
+def note_on_open_folder(folder: Path) -> str | None:
+    """Return a warning if other users of this machine can write to a session folder of Ray.
+
+    They can if each folder on the way lets them through; Ray makes its own ones with mode 0777.
+    """
+    try:
+        closed = not folder.stat().st_mode & stat.S_IWOTH or any(
+            not parent.stat().st_mode & stat.S_IXOTH for parent in folder.resolve().parents
+        )
+    except OSError:  # that of another machine, or gone
+        return None
+    if closed:
+        return None
+    return (
+        f"warning: other users of this machine can write to {folder}, and so read the logs of this"
+        " Ray and change the code of its jobs; start Ray with --temp-dir below a folder of mode"
+        " 0700 (docs/cluster.md)"
+    )
+
+
 def _bases() -> list[Path]:
     paths = [os.environ.get("RAY_TMPDIR"), tempfile.gettempdir(), "/tmp", "/var/tmp"]
     return list(dict.fromkeys(Path(path).absolute() for path in paths if path))

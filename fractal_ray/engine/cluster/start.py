@@ -10,9 +10,10 @@ import socket
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
-from fractal_ray.engine.cluster.session_folder import session_folder
+from fractal_ray.engine.cluster.session_folder import note_on_open_folder, session_folder
 from fractal_ray.errors import SweepError
 from nanochat.errors import quoted
 
@@ -83,6 +84,8 @@ def cluster(
                 with _signals_held():
                     if folder is None:
                         _join(str(address))
+                        if warning := note_on_open_folder(_joined_session_folder()):
+                            say(warning)
                     else:
                         say(f"starting workers on Ray at {_start(num_cpus, folder)} ...")
                 yield folder is not None
@@ -120,6 +123,14 @@ def _join(address: str) -> None:
             "Start one with `ray start --head`, give another --address, or leave --address and"
             " RAY_ADDRESS out to start one on this machine."
         ) from error
+
+
+def _joined_session_folder() -> Path:
+    """Return the folder on this machine of the Ray that this process has joined."""
+    from ray._private.worker import _global_node
+
+    assert _global_node is not None
+    return Path(_global_node.get_session_dir_path())
 
 
 def _knock(address: str) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from fractal_ray.engine.cluster import session_folder as module
-from fractal_ray.engine.cluster.session_folder import session_folder
+from fractal_ray.engine.cluster.session_folder import note_on_open_folder, session_folder
 from fractal_ray.errors import SweepError
 
 _HOLD = """
@@ -112,3 +112,24 @@ def test_folders_of_other_users_stay(short: Path) -> None:
     with session_folder():
         pass
     assert other.exists()
+
+
+def test_a_folder_that_others_can_write_to_is_named(short: Path) -> None:
+    private = short / "private"
+    session = private / "session"
+    session.mkdir(parents=True)
+    for folder, mode, is_open in [
+        (session, 0o755, False),
+        (session, 0o777, False),  # nobody else gets into `short`
+        (short, 0o755, True),
+        (private, 0o700, False),
+        (private, 0o711, True),
+        (session, 0o1755, False),
+    ]:
+        folder.chmod(mode)
+        warning = note_on_open_folder(session)
+        assert bool(warning) == is_open, (folder, oct(mode))
+    assert note_on_open_folder(short / "nowhere") is None
+    session.chmod(0o777)
+    words = f"other users of this machine can write to {session}"
+    assert words in (note_on_open_folder(session) or "")
