@@ -13,15 +13,18 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
 from fractal_ray.analysis.frame_data import read_frame
 from fractal_ray.analysis.verify.kept_sheet import read_sheet, sheet_path
 from fractal_ray.dataset import driver_lease
+from fractal_ray.dataset.baseline_file import BASELINE, read_baseline, write_baseline
 from fractal_ray.dataset.frames_file import read_zooms
 from fractal_ray.engine.claim import own_header, refuse_other_zooms
 from fractal_ray.errors import SweepError
+from fractal_ray.plane.baseline import Baseline
 from fractal_ray.report.sentences import checks, day, estimate_of
 from fractal_ray.spec.yaml_file import load_spec, parse_spec
 from fractal_ray.spec.yaml_loader import parse_yaml
@@ -83,6 +86,8 @@ def readers(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Reader]:
     driver_file = trained / driver_lease.FILE
     with driver_lease.hold_lease(sweep.store()):
         pass
+    curves = {(1e-4,): np.linspace(2, 1, 9, dtype=np.float32), (1e-2,): np.ones(9, np.float32)}
+    write_baseline(sweep.store(), Baseline(("x",), curves, 1.5, 64))
     tokenizer = Tokenizer.train(["one two three", "two four"] * 20, 275)
     tokenizer.save(folder / "ours")
     export_tokenizer(tokenizer, folder / "theirs", 64)
@@ -111,6 +116,13 @@ def readers(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Reader]:
         day(header.get("created_at"))
         opened.is_of_this_spec()
         own_header(opened.spec, opened.store(), "other", {})
+
+    def read_the_baseline() -> None:
+        baseline = read_baseline(sweep.store())
+        rule = spec.label_rule(baseline)
+        f"{rule} {baseline.val_loss or 0:.2f} {baseline.width or 0:d}"
+        for values, losses in baseline.curves.items():
+            f"{[f'{value:g}' for value in values]} {losses.mean():.2f}"
 
     def read_frames() -> None:
         opened = Sweep.open(str(zooms))
@@ -158,6 +170,7 @@ def readers(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Reader]:
         "yaml": read_yaml,
         "set": read_setting,
         "sweep.json": of_file(trained / "sweep.json", read_header),
+        BASELINE: of_file(trained / BASELINE, read_the_baseline),
         "frames.json": of_file(zooms / "frames.json", read_frames),
         "sheet": of_file(Path(sheet_path(sweep, data.lattice.frame.id)), read_the_sheet),
         "parts": of_file(part, read_parts),
@@ -193,7 +206,7 @@ def attempt(readers: dict[str, Reader], count: int, seed: int) -> list[str]:
 
 
 def test_a_hundred_odd_inputs_are_read_or_refused_in_words(readers: dict[str, Reader]) -> None:
-    bugs = attempt(readers, 108, SEED)
+    bugs = attempt(readers, 9 * len(readers), SEED)
     assert not bugs, "\n\n".join(bugs)
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Container, Iterable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, Self
+from typing import TYPE_CHECKING, ClassVar, Literal, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -98,9 +98,8 @@ class PlannedRuns:
         from fractal_ray.workloads.windows import WindowFit
 
         varies = ((steps != steps[:, :1]).any(), (steps != steps[:1]).any())
-        changed_by = tuple(
-            swept.axis.param for swept, changes in zip(self.axes, varies, strict=True) if changes
-        )
+        changes = zip(self.axes, varies, strict=True)
+        changed_by = tuple(swept.axis.param for swept, changed in changes if changed)
         return WindowFit(self.window, steps, changed_by, setting)
 
 
@@ -114,6 +113,11 @@ class WorkloadSection(Model):
     The defaults describe a workload that computes in float64, gives equal bits when repeated, reads
     no files and keeps no model.
     """
+
+    can_use_card: ClassVar[bool] = True
+    """True if a GPU can compute the runs."""
+    takes_card: ClassVar[bool] = False
+    """True if slots take a card each, where there are any and the spec names no number."""
 
     @classmethod
     def kind_name(cls) -> str:
@@ -161,16 +165,6 @@ class WorkloadSection(Model):
         return {}
 
     @property
-    def can_use_card(self) -> bool:
-        """Return True if a GPU can compute the runs."""
-        return True
-
-    @property
-    def takes_card(self) -> bool:
-        """Return True if slots take a card each, where there are any and the spec is silent."""
-        return False
-
-    @property
     def records_losses(self) -> bool:
         """Return True if a run trains and records losses."""
         return True
@@ -208,10 +202,8 @@ class WorkloadSection(Model):
 
         Parameters
         ----------
-        planned
-            The axes and their lattices.
-        criterion
-            The rule that labels a loss curve.
+        planned, criterion
+            The axes with their lattices, and the rule that labels a loss curve.
         threads
             CPU threads of one worker.
         points_per_trial

@@ -1,6 +1,6 @@
 """The section `workload` of a spec of kind `map`."""
 
-from typing import Any, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -14,6 +14,8 @@ from nanochat.errors import quoted
 class MapSpec(WorkloadSection):
     """The section of the workload `map`, which takes labels from a known set without training."""
 
+    can_use_card: ClassVar[bool] = False
+
     kind: Literal["map"] = "map"
     set: str
     """One of `fractal_ray.workloads.maps.known_sets.SETS`."""
@@ -24,11 +26,6 @@ class MapSpec(WorkloadSection):
     def _known(self) -> Self:
         known_set(self.set, self.parameters)
         return self
-
-    @property
-    def can_use_card(self) -> bool:
-        """Return False: sets are evaluated on CPUs."""
-        return False
 
     @property
     def title(self) -> str:

@@ -5,7 +5,7 @@ import os
 import re
 from collections.abc import Container, Iterable, Mapping
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -33,16 +33,13 @@ _ADAMW = ("embedding_lr", "unembedding_lr")
 class NanochatSpec(NanochatSettings, WorkloadSection):
     """The section of the workload `nanochat`, which fine-tunes a checkpoint at every point."""
 
+    takes_card: ClassVar[bool] = True
+
     @classmethod
     def place_of(cls, name: str) -> str | None:
         """Return the key of the recipe that an unknown key of this section names, if any."""
         near = nearest_name(name, [field.name for field in dataclasses.fields(Recipe)])
         return near and f"recipe.{near}"
-
-    @property
-    def takes_card(self) -> bool:
-        """Return True: fine-tunes are for cards."""
-        return True
 
     @property
     def deterministic(self) -> bool:

@@ -48,11 +48,11 @@ class FineTune(Disc):
         return self
 
 
-def choose(workload: Workload, cards: Cards, **changes: Any) -> tuple[Any, list[str]]:
+def choose(work: Workload, cards: Cards, **changes: Any) -> tuple[Any, list[str]]:
     """Return the chosen `resources.gpu` and the lines that were said."""
     said: list[str] = []
     spec = parse_spec(raw_spec(**changes))
-    chosen = with_device(spec, workload, workload.prepare(), cards, said.append)
+    chosen = with_device(spec, work, work.prepare(), cards, said.append)
     return chosen.resources.gpu, said
 
 

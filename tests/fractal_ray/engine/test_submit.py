@@ -285,6 +285,7 @@ def test_the_files_of_a_job_run_a_sweep_by_themselves(tmp_path: Path, repository
         "from fractal_ray.__main__ import main; main()"
     )
     words = ["run", str(DATASETS / "map.yaml"), "--engine", "local", "--storage", str(tmp_path)]
+    words += ["--set", "stages=[{grid: {points: 9}}]"]
     done = subprocess.run(
         [sys.executable, "-c", program, *words],
         cwd=job,

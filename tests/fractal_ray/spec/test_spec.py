@@ -258,7 +258,7 @@ def test_kernels_are_named_in_a_spec() -> None:
     [
         (kernels_spec("full_logits", "compile"), "full_logits computes as nanochat 8f979a8"),
         (kernels_spec("fast"), "'full_logits', 'compile' or 'cuda_graphs'"),
-        (kernels_spec("cuda_graphs"), "resources.gpu is 0"),
+        (kernels_spec("cuda_graphs", resources={"gpu": 0}), "resources.gpu is 0"),
         (
             raw_spec(resources={"points_per_trial": 4}, points_per_tile=3),
             "points_per_trial is 4, and a tile has points_per_tile = 3",
