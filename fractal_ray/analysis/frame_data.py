@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from fractal_ray.analysis.replay import Replayed, answers_of, estimates, replay
 from fractal_ray.analysis.sweep_data import SweepData, label_of
-from fractal_ray.dataset.relabel import outcomes
+from fractal_ray.dataset.relabel import long_windows, outcomes
 from fractal_ray.dimension.recommend import Data
 from fractal_ray.dimension.result import Estimate
 from fractal_ray.plane.axes import Frame
@@ -30,7 +30,7 @@ from fractal_ray.plane.boundary import (
     Raster,
     labels,
 )
-from fractal_ray.plane.outcome import Outcome
+from fractal_ray.plane.outcome import Criterion, Outcome
 from fractal_ray.planners.inferred_labels import infer_labels
 from fractal_ray.planners.refine import RefinePlanner
 from fractal_ray.spec.frames import SweepFrame
@@ -134,7 +134,7 @@ def fill_frame(
     told = [rule.told(each) for each in row_outcomes]
     replayed = replay(spec, lattice, answers_of(table, told, failures))
     cells_x, cells_y = frame.cells_x << level, frame.cells_y << level
-    raster = _raster_of(frame, cells_x, cells_y, table, row_outcomes)
+    raster = _raster_of(frame, cells_x, cells_y, table, row_outcomes, spec.label.criterion)
     if level:
         planned = raster.known.copy()
         if replayed is not None:
@@ -150,7 +150,12 @@ def fill_frame(
 
 
 def _raster_of(
-    frame: Frame, cells_x: int, cells_y: int, table: pa.Table, row_outcomes: list[Outcome]
+    frame: Frame,
+    cells_x: int,
+    cells_y: int,
+    table: pa.Table,
+    row_outcomes: list[Outcome],
+    criterion: Criterion,
 ) -> Raster:
     """Return the raster of the rows that lie on a lattice."""
     x, y = np.asarray(frame.x.values(cells_x)), np.asarray(frame.y.values(cells_y))
@@ -160,6 +165,8 @@ def _raster_of(
     loss = np.full((y.size, x.size), np.nan)
     outcome[iy, ix] = codes[on_lattice]
     loss[iy, ix] = table.column("final_loss").to_numpy()[on_lattice]
+    long_window = np.zeros((y.size, x.size), dtype=np.bool_)
+    long_window[iy, ix] = long_windows(table, criterion)[on_lattice]
     # Addresses that share a value (an integer axis) share the run.
     rows, columns = frame.y.addresses(y, cells_y), frame.x.addresses(x, cells_x)
     return Raster(
@@ -171,6 +178,7 @@ def _raster_of(
         y_name=frame.y.param,
         x_scale=frame.x.scale,
         y_scale=frame.y.scale,
+        long_window=long_window[np.ix_(rows, columns)] if long_window.any() else None,
     )
 
 
@@ -193,6 +201,7 @@ def _infer(
         raster,
         outcome=np.where(planned, raster.outcome, UNKNOWN).astype(np.int8),
         loss=np.where(planned, raster.loss, np.nan),
+        long_window=None if raster.long_window is None else raster.long_window & planned,
     )
     filled = {each: _filled(raster, frame, level, each, planned) for each in BOUNDARIES}
     # A node whose refined label is unknown stays unknown: the frame is not finished there.

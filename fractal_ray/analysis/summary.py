@@ -17,7 +17,7 @@ from fractal_ray.analysis.sweep_data import SweepData
 from fractal_ray.analysis.verify.kept_sheet import read_sheet
 from fractal_ray.analysis.verify.sheet import UNVERIFIED
 from fractal_ray.dataset.frames_file import read_zooms
-from fractal_ray.dataset.relabel import outcomes
+from fractal_ray.dataset.relabel import ended_with_curve, long_windows, outcomes
 from fractal_ray.dimension.audit import AuditReport
 from fractal_ray.dimension.published import Published
 from fractal_ray.dimension.published import estimate as estimate_published
@@ -26,7 +26,14 @@ from fractal_ray.errors import SweepError
 from fractal_ray.plane.axes import stage_of
 from fractal_ray.plane.boundary import UNKNOWN, Raster, boundary_cells, labels
 from fractal_ray.plane.label_rule import STAND_IN_RISE, LabelRule
-from fractal_ray.plane.outcome import SPLIT, Outcome, counts_text, split_counts, stored_counts
+from fractal_ray.plane.outcome import (
+    SPLIT,
+    Criterion,
+    Outcome,
+    counts_text,
+    split_counts,
+    stored_counts,
+)
 from fractal_ray.plane.zoom import Zoom
 from fractal_ray.spec.sweep_spec import SweepSpec
 
@@ -224,7 +231,7 @@ def analyze_frame(
         warnings=(
             *notes_on_zooms(spec, read_zooms(sweep.store())),
             *notes_on_baseline(rule, counts),
-            *notes_on_window(data.table, spec.label.window),
+            *notes_on_window(data.table, spec.label.criterion),
             *sweep.left_out(),
         ),
         audit=data.replayed.audit if data.replayed else None,
@@ -262,25 +269,23 @@ def notes_on_baseline(rule: LabelRule, counts: Mapping[Outcome, int]) -> list[st
     return [note]
 
 
-def notes_on_window(table: pa.Table, window: int) -> list[str]:
+def notes_on_window(table: pa.Table, criterion: Criterion) -> list[str]:
     """Return a note where a label window is more than half of the steps of stored runs.
 
     Parameters
     ----------
     table
         Rows with the columns `outcome`, `losses` and `steps`.
-    window
-        `label.window`.
+    criterion
+        The rule of the labels.
     """
-    ended = np.array(table.column("outcome").to_pylist()) != Outcome.DIVERGED.value
-    has_losses = np.diff(table.column("losses").combine_chunks().offsets.to_numpy()) > 0
-    steps = table.column("steps").to_numpy()[ended & has_losses]
-    count = int((2 * window > steps).sum())
+    count = int(long_windows(table, criterion).sum())
     if not count:
         return []
+    runs = int(ended_with_curve(table).sum())
     note = (
-        f"label.window {window} is more than half of the steps of {count:,} of the {steps.size:,}"
-        " runs with finite losses; a curve that is shorter is averaged whole"
+        f"label.window {criterion.window} is more than half of the steps of {count:,} of the"
+        f" {runs:,} runs with finite losses; a curve that is shorter is averaged whole"
     )
     return [note]
 

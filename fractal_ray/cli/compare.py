@@ -56,15 +56,22 @@ def compare(
     """
     from fractal_ray.analysis.compare.sweeps import compare as measure
 
-    comparison = measure(
-        open_sweep(a, settings, None, skip_corrupt=skip_corrupt),
-        open_sweep(b, settings, None, skip_corrupt=skip_corrupt),
-        frame=frame,
-    )
+    sweeps = [open_sweep(each, settings, None, skip_corrupt=skip_corrupt) for each in (a, b)]
+    comparison = measure(*sweeps, frame=frame)
     print(to_json(comparison.to_dict()) if as_json else "\n".join(comparison.lines()))
     if output is not None:
         from fractal_ray.figures.canvas import save
         from fractal_ray.figures.difference import difference_figure
+        from fractal_ray.figures.notes import add_foot, notes_on
 
-        path = save(difference_figure(comparison, colors=colors), output)
+        figure = difference_figure(comparison, colors=colors)
+        add_foot(
+            figure,
+            [
+                f"{letter}: {note}"
+                for letter, sweep, raster in zip("AB", sweeps, comparison.rasters, strict=True)
+                for note in notes_on(sweep, raster)
+            ],
+        )
+        path = save(figure, output)
         print(f"figure: {path}", file=sys.stderr if as_json else sys.stdout)

@@ -42,6 +42,7 @@ def ensemble(
     from fractal_ray.errors import SweepError
     from fractal_ray.figures.canvas import save
     from fractal_ray.figures.maps import share_map
+    from fractal_ray.figures.notes import add_foot, notes_on
 
     opened = [open_sweep(path, [], None, skip_corrupt=skip_corrupt) for path in sweeps]
     if len(opened) < 2:
@@ -71,6 +72,7 @@ def ensemble(
     if out is not None:
         title = f"{combined.seeds} seeds"
         drawn = share_map(first, combined.yes_share, title=title, colors=colors)
+        add_foot(drawn, notes_on(opened[0], first))
         path = save(drawn, out)
         if not as_json:
             print(f"figure: {path}")

@@ -15,8 +15,10 @@ from fractal_ray.cli.options import (
 )
 
 if TYPE_CHECKING:
+    from fractal_ray.plane.axes import Axis
     from fractal_ray.spec.cost import Cost, StageCost
     from fractal_ray.spec.sweep_spec import SweepSpec
+    from fractal_ray.sweep import Sweep
 
 
 def plan(
@@ -44,7 +46,8 @@ def plan(
     except ValueError as error:
         raise SweepError(str(error)) from error
     check_new_dataset(sweep, inside(sweep.storage, sweep.name))
-    crossed = _boundary_cells_of_the_grid(sweep)
+    made = _dataset_of(sweep)
+    crossed = None if made is None else _boundary_cells_of_the_grid(made)
     cost = estimate_cost(sweep, tokens_per_second, crossed)
     if as_json:
         print(
@@ -76,7 +79,13 @@ def plan(
         return
     print(
         "\n".join(
-            [*_what(sweep), *_stages(cost, crossed), *_depths(sweep), *_sum(sweep, cost, crossed)]
+            [
+                *_what(sweep),
+                *_steps(made),
+                *_stages(cost, crossed),
+                *_depths(sweep),
+                *_sum(sweep, cost, crossed),
+            ]
         )
     )
 
@@ -88,14 +97,25 @@ def _what(spec: "SweepSpec") -> list[str]:
     lines = [f"{spec.name}: {spec.workload.title}"]
     for side in ("x", "y"):
         axis = spec.plan.axis(side)
-        lines.append(f"  {side}: {axis.param}, {axis.scale} from {axis.min!r} to {axis.max!r}")
+        ends = f"{axis.scale} from {axis.min!r} to {axis.max!r}"
+        lines.append(f"  {side}: {axis.param}, {ends}{_effective(spec, axis)}")
     if note := note_on_repeats(spec):
         lines.append(f"  {note}")
-    if cost := spec.workload.validation_cost:
-        lines.append(f"  {cost}")
+    lines += [f"  {line}" for line in spec.workload.notes_on_runs(spec.planned_runs)]
     window = window_note(spec)
     notes = [*idle_seeds(spec), *([window] if window else []), *spec.workload.plan_notes()]
     return [*lines, *(f"  note: {line}" for line in notes)]
+
+
+def _effective(spec: "SweepSpec", axis: "Axis") -> str:
+    """Return the rates of the optimizer at both ends of an axis, if it scales them."""
+    from fractal_ray.workloads.section import SCALING
+
+    ends = [spec.workload.effective_rates({axis.param: end}, None) for end in (axis.min, axis.max)]
+    if not ends[0]:
+        scaled = spec.workload.effective_rates({axis.param: 1.0}, 1)
+        return f" (nominal; effective: x {SCALING})" if scaled else ""
+    return " (effective {:.4g} to {:.4g})".format(*(each[axis.param] for each in ends))
 
 
 def _stages(cost: "Cost", crossed: int | None) -> list[str]:
@@ -182,8 +202,8 @@ def _sum(spec: "SweepSpec", cost: "Cost", crossed: int | None) -> list[str]:
     ]
 
 
-def _boundary_cells_of_the_grid(spec: "SweepSpec") -> int | None:
-    """Count the boundary cells of the first grid; None unless it was completed on this machine."""
+def _dataset_of(spec: "SweepSpec") -> "Sweep | None":
+    """Return the sweep if it has a dataset on this machine."""
     if "://" in spec.storage:
         return None
     from fractal_ray.errors import SweepError
@@ -191,16 +211,28 @@ def _boundary_cells_of_the_grid(spec: "SweepSpec") -> int | None:
 
     if not (user_path(spec.storage, SweepError) / spec.name).is_dir():
         return None
-    from fractal_ray.plane.boundary import boundary_cells, labels
     from fractal_ray.sweep import Sweep
 
     sweep = Sweep(spec)
-    if not sweep.is_of_this_spec():
-        return None
+    return sweep if sweep.is_of_this_spec() else None
+
+
+def _boundary_cells_of_the_grid(sweep: "Sweep") -> int | None:
+    """Count the boundary cells of the first grid; None unless it was completed."""
+    from fractal_ray.plane.boundary import boundary_cells, labels
+
     raster = sweep.raster(sweep.store().read(skip_corrupt=True), frame=0, coarse=True)
     if not raster.known.all():
         return None
-    return boundary_cells(labels(raster, spec.label.boundary)).n_mixed
+    return boundary_cells(labels(raster, sweep.spec.label.boundary)).n_mixed
+
+
+def _steps(sweep: "Sweep | None") -> list[str]:
+    """Return a line with the steps of runs that were counted when the dataset was begun."""
+    if sweep is None or sweep.spec.workload.window_fit(sweep.spec.planned_runs) is not None:
+        return []
+    counts = [curve.size for curve in sweep.rule.baseline.curves.values()]
+    return [f"  steps: at most {max(counts):,} a run in {sweep.location}"] if counts else []
 
 
 def _gpu_hours(slot_hours: float | None, gpu: float) -> float | None:

@@ -149,10 +149,12 @@ def _draw(sweep: "Sweep", raster: "Raster", name: str, advice: "Advice | None") 
     """Draw the map with the best point and the safe region of an advice; return its path."""
     from fractal_ray.figures.advice import mark_advice
     from fractal_ray.figures.maps import three_panel
+    from fractal_ray.figures.notes import add_foot, notes_on
 
     drawn = three_panel(raster, title=title_of(sweep), label=sweep.spec.label.boundary)
     if advice is not None:
         mark_advice(drawn, raster, advice)
+    add_foot(drawn, notes_on(sweep, raster))
     return keep_figure(sweep, drawn, name)
 
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from fractal_ray.errors import SweepError
 from fractal_ray.plane.label_rule import LabelRule
-from fractal_ray.plane.outcome import Outcome
+from fractal_ray.plane.outcome import Criterion, Outcome
 
 RULE_COLUMNS = ("outcome", "losses", "x", "y", "val_loss")
 """Columns that the rule reads."""
@@ -52,6 +52,35 @@ def ratios(table: pa.Table, rule: LabelRule) -> NDArray[np.float64]:
     """Return the number that the threshold limits by row, under `rule`; NaN without a curve."""
     rows = (rule.ratio(*row[1:]) for row in _rows(table))
     return np.fromiter(rows, dtype=np.float64, count=table.num_rows)
+
+
+def long_windows(table: pa.Table, criterion: Criterion) -> NDArray[np.bool_]:
+    """Return True for each row whose label window is more than half of its steps.
+
+    Rows that diverged or have no curve are left out, and all rows where the label depends on no
+    window (reference `held_out`).
+
+    Parameters
+    ----------
+    table
+        Rows with the columns `outcome`, `losses` and `steps`.
+    criterion
+    """
+    if criterion.reference == "held_out":
+        return np.zeros(table.num_rows, dtype=np.bool_)
+    steps = table.column("steps").to_numpy()
+    return ended_with_curve(table) & (2 * criterion.window > steps)
+
+
+def ended_with_curve(table: pa.Table) -> NDArray[np.bool_]:
+    """Return True for each row that has a loss curve and has not diverged."""
+    ended = table.column("outcome").to_numpy(zero_copy_only=False) != Outcome.DIVERGED.value
+    return ended & has_curve(table)
+
+
+def has_curve(table: pa.Table) -> NDArray[np.bool_]:
+    """Return True for each row with a loss curve."""
+    return np.diff(table.column("losses").combine_chunks().offsets.to_numpy()) > 0
 
 
 def curves(table: pa.Table) -> Iterator[NDArray[np.float32]]:

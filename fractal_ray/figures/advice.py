@@ -92,7 +92,7 @@ def mark_advice(figure: Figure, raster: Raster, advice: Advice) -> None:
     along_x, along_y = rulers(raster)
     x, y = along_x.positions(raster.x), along_y.positions(raster.y)
     region = next(each for each in advice.safe if each.percent == _SHOWN)
-    _outline(axes, edges(x), edges(y), region.mask, "solid")
+    _outline(axes, edges(x), edges(y), region.mask[_nearest_runs(advice.surface)], "solid")
     place = np.array([best.x]), np.array([best.y])
     axes.plot(along_x.positions(place[0]), along_y.positions(place[1]), **_BEST)  # pyright: ignore[reportArgumentType]
     name = f"best, and within {_SHOWN:g} % of it ({region.runs:,} runs)"
@@ -101,23 +101,29 @@ def mark_advice(figure: Figure, raster: Raster, advice: Advice) -> None:
 
 
 def _map(figure: Figure, axes: Axes, advice: Advice, best: BestPoint) -> None:
-    """Draw losses of trained runs, other outcomes, contours, and the margins to the cliff."""
+    """Draw losses of trained runs, other outcomes, contours, and the margins to the cliff.
+
+    Nodes that were not run have the colour of the nearest run with the label of their cell.
+    """
     surface = advice.surface
+    at = _nearest_runs(surface)
+    loss, state = surface.loss[at], surface.state[at]
     x, y = _edges(surface.x, surface.x_scale), _edges(surface.y, surface.y_scale)
     handles: list[Patch | Line2D] = []
     axes.set_facecolor(BLANK_COLOR)
-    for state, outcome in _OTHERS.items():
-        here = surface.measured & (surface.state == state)
+    for kind, outcome in _OTHERS.items():
+        here = state == kind
         if here.any():
             cells = np.ma.masked_where(~here, np.zeros(here.shape))
             axes.pcolormesh(x, y, cells, cmap=listed([OUTCOME_COLORS[outcome]]))
-            name = f"{OUTCOME_NAMES[outcome]} ({here.sum():,})"
+            name = f"{OUTCOME_NAMES[outcome]} ({(here & surface.measured).sum():,})"
             handles.append(color_patch(name, OUTCOME_COLORS[outcome]))
-    losses = np.ma.masked_where(~surface.trained, surface.loss)
+    losses = np.ma.masked_where((state != State.TRAINED) | ~np.isfinite(loss), loss)
     tiles = axes.pcolormesh(x, y, losses, cmap=_LOSSES)
-    figure.colorbar(tiles, ax=axes, shrink=0.9, label=f"loss of trained runs ({losses.count():,})")
+    name = f"loss of trained runs ({surface.trained.sum():,})"
+    figure.colorbar(tiles, ax=axes, shrink=0.9, label=name)
     for region in advice.safe:
-        _outline(axes, x, y, region.mask, _DASHES[region.percent])
+        _outline(axes, x, y, region.mask[at], _DASHES[region.percent])
         label = f"within {region.percent:g} % ({region.runs:,} runs)"
         handles.append(Line2D([], [], color="black", ls=_DASHES[region.percent], label=label))
     if isinstance(advice.cliff, Cliff):
@@ -127,6 +133,9 @@ def _map(figure: Figure, axes: Axes, advice: Advice, best: BestPoint) -> None:
     axes.plot(best.x, best.y, **_BEST)  # pyright: ignore[reportArgumentType]
     handles.append(Line2D([], [], label="best", **_BEST))  # pyright: ignore[reportArgumentType]
     handles += _shares(axes, advice)
+    if inferred := int(((state != State.NOT_RUN) & (surface.state == State.NOT_RUN)).sum()):
+        name = f"not run, as the\nnearest run ({inferred:,})"
+        handles.append(Line2D([], [], ls="none", label=name))
     _scales(axes, surface)
     figure.legend(handles=handles, loc="outside right upper")
 
@@ -147,6 +156,24 @@ def _shares(axes: Axes, advice: Advice) -> list[Line2D]:
     name = f"broken of {advice.seeds.checked} seeds"
     look = {**_SEEDS, "markerfacecolor": NO_TO_YES(0.5)}
     return [Line2D([], [], label=name, **look)]  # pyright: ignore[reportArgumentType]
+
+
+def _nearest_runs(surface: Surface) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the row and the column of the run that stands for each node, (ny, nx) each.
+
+    At nodes of a refined lattice it is the nearest run with the label of the node, at runs and at
+    nodes without a label the node itself.
+    """
+    at = np.indices(surface.state.shape)
+    for label in (0, 1):
+        runs = surface.measured & (surface.broken == label)
+        inferred = (surface.state == State.NOT_RUN) & (surface.broken == label)
+        if runs.any() and inferred.any():
+            from scipy.ndimage import distance_transform_edt  # takes a while to import
+
+            nearest = distance_transform_edt(~runs, return_distances=False, return_indices=True)
+            at[:, inferred] = np.asarray(nearest)[:, inferred]
+    return at[0], at[1]
 
 
 def _scales(axes: Axes, surface: Surface) -> None:

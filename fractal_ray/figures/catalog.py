@@ -56,6 +56,11 @@ FINE: Final = ("heatmap", "loss", "stability", "boundary", "scaling")
 _FIRST_FRAME: Final = ("zooms", "advice", "critical")
 """Kinds that draw the first frame by default, not the last."""
 
+_SPLITS: Final = ("outcomes", "zooms", "advice", "critical")
+"""Kinds that tell `too_slow` from `degraded` whatever border the sweep follows."""
+_COUNTS: Final = ("levels", "scaling")
+"""Kinds of counts alone, without axes of the sweep."""
+
 _AGAINST: Final[dict[str, Literal["zoom", "steps", "threshold"]]] = {
     "against-zoom": "zoom",
     "against-steps": "steps",
@@ -215,6 +220,15 @@ class _Scene:
 
 
 def _draw(scene: _Scene, kind: str) -> "Figure":
+    from fractal_ray.figures.notes import add_foot, notes_on
+
+    figure = _figure(scene, kind)
+    if kind not in (*_AGAINST, *_COUNTS):
+        add_foot(figure, notes_on(scene.sweep, scene.raster, splits=kind in _SPLITS))
+    return figure
+
+
+def _figure(scene: _Scene, kind: str) -> "Figure":
     from fractal_ray.figures import curve_maps, curves, maps, single_maps
 
     spec, colors, boundary = scene.sweep.spec, scene.colors, scene.sweep.spec.label.boundary

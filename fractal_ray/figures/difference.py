@@ -58,7 +58,7 @@ def _flips_panel(axes: Axes, comparison: Comparison, boundary: str) -> None:
     # A raster of the nodes that both sweeps know: the ground is hatched at all other nodes.
     first = comparison.rasters[0]
     outcome = np.where(both, first.outcome, UNKNOWN).astype(np.int8)
-    common = replace(first, outcome=outcome, inferred=None)
+    common = replace(first, outcome=outcome, inferred=None, long_window=None)
     set_frame(axes, common)
     colors = [*_SAME, *_FLIPS]
     norm = BoundaryNorm(np.arange(len(colors) + 1) - 0.5, len(colors))

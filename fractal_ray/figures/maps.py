@@ -1,5 +1,7 @@
 """Maps of a frame: labels, final losses, outcomes, measured nodes, and shares of seeds."""
 
+from dataclasses import replace
+
 import numpy as np
 from matplotlib.colors import BoundaryNorm, ListedColormap
 from matplotlib.figure import Figure
@@ -169,7 +171,7 @@ def share_map(
     with shared_style():
         figure = new_figure((8, 6), title)
         axes = figure.subplots()
-        set_frame(axes, raster)
+        set_frame(axes, replace(raster, long_window=None))  # each seed has a map of its own
         known = np.isfinite(share)
         values = np.where(known, share, 0.0)
         tiles = draw_tiles(axes, raster, values, known, cmap=look, vmin=0, vmax=1)

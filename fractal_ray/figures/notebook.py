@@ -41,12 +41,15 @@ class Map:
         "trainable" or "stable": the label of `labels` and `boundary_cells`.
     raster
         Outcomes, losses and axis values, (ny, nx); nodes that were run and inferred nodes.
+    notes
+        Notes at the foot of the picture, on rates and on the outcomes.
     """
 
     name: str
     frame: int
     boundary: str
     raster: Raster
+    notes: tuple[str, ...] = ()
 
     @property
     def labels(self) -> NDArray[np.int8]:
@@ -66,17 +69,21 @@ class Map:
     def figure(self) -> "Figure":
         """Draw the picture."""
         from fractal_ray.figures.maps import outcome_map
+        from fractal_ray.figures.notes import add_foot
 
-        return outcome_map(self.raster, title=self.title, boundary=self.boundary)
+        figure = outcome_map(self.raster, title=self.title, boundary=self.boundary)
+        add_foot(figure, self.notes)
+        return figure
 
     def __repr__(self) -> str:
-        """Return the size of the map and the numbers of its nodes, as one line."""
+        """Return the size of the map and the numbers of its nodes as one line, and the notes."""
         raster, cells = self.raster, self.boundary_cells
         ny, nx = raster.outcome.shape
         run, known = int(raster.measured.sum()), int(raster.known.sum())
         parts = [f"{nx} x {ny} nodes", f"{run:,} run", f"{known - run:,} inferred"]
         parts += [f"{nx * ny - known:,} not known"] if known < nx * ny else []
-        return f"{self.title}: {', '.join(parts)}; {cells.n_mixed:,} boundary cells"
+        line = f"{self.title}: {', '.join(parts)}; {cells.n_mixed:,} boundary cells"
+        return "\n  ".join([line, *self.notes])
 
     def _repr_png_(self) -> bytes:
         return _png(self.figure(), dpi=80)
@@ -143,8 +150,7 @@ def points_of(sweep: SweepData) -> "DataFrame":
 
 def map_of(sweep: SweepData, frame: int | None) -> Map:
     """Return the map of a frame; None for the last frame."""
-    data = _rows(sweep, frame)
-    return Map(sweep.spec.name, data.lattice.frame.id, sweep.spec.label.boundary, data.raster)
+    return _map(_rows(sweep, frame))
 
 
 def dimension_of(sweep: SweepData, frame: int | None) -> Dimension:
@@ -182,7 +188,8 @@ def page_of(sweep: SweepData) -> str:
     below = f"frame {number}, the last of {frames}: " if frames > 1 else ""
     cells = f"{analysis.boundary_cells:,} boundary cells ({escape(analysis.boundary)})"
     lines += [f"{below}{cells}", escape(_dimension(data, analysis).line)]
-    small_map = Map(spec.name, number, spec.label.boundary, data.raster)
+    small_map = _map(data)
+    lines += map(escape, small_map.notes)
     picture = base64.b64encode(_png(small_map.figure(), dpi=50)).decode()
     image = f'<img alt="{escape(small_map.title)}" src="data:image/png;base64,{picture}">'
     return "<br>".join([*lines, image])
@@ -204,6 +211,14 @@ def _dimension(data: FrameData, analysis: Analysis) -> Dimension:
         verdict=analysis.verdict,
         reasons=reasons,
     )
+
+
+def _map(data: FrameData) -> Map:
+    from fractal_ray.figures.notes import notes_on
+
+    spec = data.sweep.spec
+    notes = tuple(notes_on(data.sweep, data.raster, splits=True))
+    return Map(spec.name, data.lattice.frame.id, spec.label.boundary, data.raster, notes)
 
 
 def _let_notebooks_show(figure: type) -> None:

@@ -20,6 +20,7 @@ from fractal_ray.figures.tiles import (
     missing_patch,
     paint_cells,
     set_frame,
+    window_entry,
 )
 from fractal_ray.plane.boundary import UNKNOWN, Raster, boundary_cells, labels
 from fractal_ray.plane.color_schemes import Colors
@@ -116,5 +117,5 @@ def boundary_map(raster: Raster, *, title: str, boundary: str) -> Figure:
             if where.any():
                 paint_cells(axes, raster, where, color)
                 handles.append(color_patch(f"{name} ({np.count_nonzero(where):,})", color))
-        legend_below(axes, handles)
+        legend_below(axes, [*handles, *window_entry(raster)])
         return figure

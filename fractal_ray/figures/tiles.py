@@ -29,6 +29,14 @@ _DOT: dict[str, Any] = {
 }
 
 
+_WINDOW_DOT: dict[str, Any] = {
+    "color": "black",
+    "linestyle": "none",
+    "marker": "o",
+    "markeredgecolor": "white",
+}
+
+
 class Filled(Raster):
     """Raster whose points without an outcome are painted like the nearest point with one.
 
@@ -71,15 +79,23 @@ def set_frame(axes: Axes, raster: Raster) -> None:
     for axis, along in zip((axes.xaxis, axes.yaxis), rulers(raster), strict=True):
         axis.set_label_text(along.label)
         axis.set_major_locator(MaxNLocator(nbins=6, steps=[1, 2, 2.5, 5, 10]))
+    if raster.long_window is not None:
+        _draw_dots(axes, raster, raster.long_window, 90, _WINDOW_DOT)
     if filled(raster):
-        row, column = np.nonzero(~raster.known)
-        across, up = _positions(raster)
-        size = float(np.clip(150 / max(raster.outcome.shape), 0.5, 5))
-        width = 0.15 * size
-        axes.plot(across[column], up[row], ms=size, markeredgewidth=width, zorder=4, **_DOT)
+        _draw_dots(axes, raster, ~raster.known, 150, _DOT)
     elif not raster.known.all():
         ground = Rectangle((0, 0), 1, 1, transform=axes.transAxes, zorder=0, **_missing_look())
         axes.add_patch(ground)
+
+
+def _draw_dots(
+    axes: Axes, raster: Raster, nodes: NDArray[np.bool_], points: float, look: dict[str, Any]
+) -> None:
+    """Draw a dot at each node of a mask, of `points` divided by the nodes along a side in size."""
+    row, column = np.nonzero(nodes)
+    across, up = _positions(raster)
+    size = float(np.clip(points / max(raster.outcome.shape), 0.5, points / 30))
+    axes.plot(across[column], up[row], ms=size, markeredgewidth=0.15 * size, zorder=4, **look)
 
 
 def draw_tiles(
@@ -139,11 +155,21 @@ def limit_to_cells(axes: Axes, raster: Raster) -> None:
 
 
 def missing_patch(raster: Raster) -> list[Artist]:
-    """Return the legend entry for points without an outcome; empty if there are none."""
+    """Return the legend entries for points without an outcome, and for long label windows."""
+    marks = window_entry(raster)
     if count := filled(raster):
-        return [Line2D([], [], label=f"not known, painted\nlike the nearest ({count:,})", **_DOT)]
+        name = f"not known, painted\nlike the nearest ({count:,})"
+        return [Line2D([], [], label=name, **_DOT), *marks]
     missing = int(raster.known.size - raster.known.sum())
-    return [Patch(label=f"not known ({missing})", **_missing_look())] if missing else []
+    patches = [Patch(label=f"not known ({missing})", **_missing_look())] if missing else []
+    return [*patches, *marks]
+
+
+def window_entry(raster: Raster) -> list[Artist]:
+    """Return the legend entry for runs with a long label window; empty if there are none."""
+    count = 0 if raster.long_window is None else int(raster.long_window.sum())
+    name = f"window above half\nof the steps ({count:,})"
+    return [Line2D([], [], label=name, ms=3, **_WINDOW_DOT)] if count else []
 
 
 def inferred_patch(raster: Raster) -> list[Patch]:

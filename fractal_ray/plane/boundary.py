@@ -11,7 +11,7 @@ refined lattice comes with its unmeasured points filled in, and marked (`analysi
 """
 
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -58,6 +58,8 @@ _LABELS: Final = {
 }
 BOUNDARIES: Final = tuple(_LABELS)
 """Names of the boundaries that `labels` accepts."""
+Boundary = Literal["trainable", "stable", "broken"]
+"""Type of these names."""
 
 
 @dataclass(frozen=True)
@@ -83,6 +85,9 @@ class Raster:
     inferred
         (ny, nx) bool, True where the outcome is not a run's own but follows from the cell that the
         node lies in; None where there is no such node.
+    long_window
+        (ny, nx) bool, True at runs whose label window is more than half of their steps; None where
+        there is no such run.
 
     Raises
     ------
@@ -99,6 +104,7 @@ class Raster:
     x_scale: str
     y_scale: str
     inferred: NDArray[np.bool_] | None = None
+    long_window: NDArray[np.bool_] | None = None
 
     def __post_init__(self) -> None:
         """Refuse arrays that do not describe one lattice."""

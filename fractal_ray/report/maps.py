@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from fractal_ray.analysis.rates import rate_factors
 from fractal_ray.dataset.relabel import ratios
 from fractal_ray.figures.nesting import chain, inside
 from fractal_ray.figures.ruler import Ruler
@@ -117,10 +118,14 @@ def _drawn(facts: Facts, frame: FrameFacts) -> dict[str, Any]:
     failed, errors = _failed(facts, frame)
     codes = np.where(raster.known & ~raster.measured, raster.outcome + INFERRED, raster.outcome)
     codes = np.where(raster.known, codes, np.where(failed, FAILED, MISSING)).astype(np.uint8)
+    factors = rate_factors(facts.sweep.spec, facts.rule)
     along = dict(zip("xy", zip(rulers(raster), (raster.x, raster.y), strict=True), strict=True))
     return {
         "number": frame.number,
-        "axes": {side: _axis(*each) for side, each in along.items()},
+        "axes": {
+            side: {**_axis(*each), "effective": factors.get(each[0].name)}
+            for side, each in along.items()
+        },
         "codes": pack(codes),
         "views": [_view(v) for v in views(raster, failed, facts.sweep.spec.label.boundary)],
         "errors": errors,

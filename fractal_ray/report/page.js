@@ -73,7 +73,10 @@
     const { x, y } = frame.axes, runs = frame.open;
     const number = first(y.values, iy) * x.values.length + first(x.values, ix);
     const code = runs.codes[number];
-    const lines = [[x.name, String(x.values[ix])], [y.name, String(y.values[iy])]];
+    // The optimizer scales some rates by the width of the model.
+    const rate = (along, value) => along.effective === null ? String(value)
+      : `${value} (effective ${Number((along.effective * value).toPrecision(6))})`;
+    const lines = [[x.name, rate(x, x.values[ix])], [y.name, rate(y, y.values[iy])]];
     if (code === MISSING) return ["not run yet", lines];
     if (code === FAILED) return ["failed, outcome unknown", [...lines, ["why", data.failures[frame.errors[number]]]]];
     if (code >= INFERRED) {
@@ -85,7 +88,8 @@
     if (!Number.isNaN(runs.ratio[row])) lines.push(["ratio", short(runs.ratio[row])]);
     if (data.losses) {
       if (!Number.isNaN(runs.loss[row]) || runs.diverged[row] >= 0) lines.push(["final loss", short(runs.loss[row])]);
-      lines.push(["steps", String(runs.steps[row])]);
+      const steps = runs.steps[row], long = data.window && 2 * data.window > steps && runs.diverged[row] < 0;
+      lines.push(["steps", long ? `${steps}, the label window (${data.window}) is more than half of them` : String(steps)]);
     }
     if (runs.diverged[row] >= 0) lines.push(["diverged at step", String(runs.diverged[row])]);
     const bytes = runs.id.subarray(16 * row, 16 * row + 16);

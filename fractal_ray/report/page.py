@@ -27,11 +27,13 @@ def render(facts: Facts) -> str:
     dimensions = sections.dimensions(facts)
     against_zoom = charts.against_zoom(facts)
     drawn = [chart for each in dimensions for chart in each["charts"]] + against_zoom
+    criterion = facts.rule.criterion
     data = {
         "frames": frames,
         "charts": drawn,
         "failures": [group["first_line"] for group in background.failures(facts)],
         "boundary": facts.sweep.spec.label.boundary,
+        "window": None if criterion.reference == "held_out" else criterion.window,
         "losses": facts.sweep.spec.workload.records_losses,
     }
     text = background.spec_text(facts)

@@ -3,6 +3,7 @@
 from typing import Any
 
 from fractal_ray.analysis.advice.readable import duration
+from fractal_ray.analysis.rates import notes_on_rates
 from fractal_ray.analysis.status import frame_line
 from fractal_ray.analysis.verify.kept_sheet import verify_command
 from fractal_ray.dataset.secrets import without_keys
@@ -39,7 +40,7 @@ def head(facts: Facts) -> dict[str, Any]:
             ("failures", f"{status.failures:,}"),
             (activity, duration(status.seconds)),
         ],
-        "notes": notes + _warnings(facts),
+        "notes": [*notes, *map(_sentence, notes_on_rates(spec, facts.rule)), *_warnings(facts)],
     }
 
 
@@ -173,4 +174,8 @@ def _number(frame: FrameFacts) -> str:
 
 def _warnings(facts: Facts) -> list[str]:
     warnings = [warning for frame in facts.frames for warning in frame.analysis.warnings]
-    return [f"{warning[0].upper()}{warning[1:]}." for warning in dict.fromkeys(warnings)]
+    return list(map(_sentence, dict.fromkeys(warnings)))
+
+
+def _sentence(note: str) -> str:
+    return f"{note[0].upper()}{note[1:]}."

@@ -4,9 +4,9 @@ from typing import Any, Literal
 
 from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
 
+from fractal_ray.plane.boundary import Boundary
 from fractal_ray.plane.outcome import Criterion
 from fractal_ray.workloads.model import Model
-from fractal_ray.workloads.section import Boundary
 
 
 class LabelSpec(Model):

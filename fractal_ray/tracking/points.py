@@ -1,5 +1,6 @@
 """W&B runs for a sample of a sweep's points, with the keys of a single fine-tune (T10)."""
 
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -58,6 +59,8 @@ def point_runs(
             "tokens_seen": row["tokens_seen"],
             "runtime_s": row["seconds"],
         }
+        if row["val_loss"] is not None and not math.isnan(row["val_loss"]):
+            summary["val/loss"] = row["val_loss"]
         yield config, history, summary
 
 

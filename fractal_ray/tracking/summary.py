@@ -40,7 +40,8 @@ TABLE_COLUMNS: Final = (
     "tokens_seen",
     "runtime_s",
 )
-"""Columns of the results table; x and y get the names of the swept parameters."""
+"""Columns of the results table; x and y get the names of the swept parameters. Where runs have
+validation losses, the column `val_loss` follows."""
 
 
 def summary_values(result: Analysis, raster: Raster, progress: Progress) -> dict[str, Any]:
@@ -90,7 +91,10 @@ def advice_values(advice: Advice) -> dict[str, Any]:
         "advice/metric": advice.metric,
         f"advice/best_{surface.x_name}": best.x,
         f"advice/best_{surface.y_name}": best.y,
+        **{f"advice/effective_{name}": rate for name, rate in advice.effective.items()},
     }
+    if advice.untouched is not None:
+        values["advice/untouched_loss"] = advice.untouched
     for name, ends in ((surface.x_name, safe.x_range), (surface.y_name, safe.y_range)):
         values[f"advice/safe_{name}_low"], values[f"advice/safe_{name}_high"] = ends
     for margin in advice.cliff.margins if isinstance(advice.cliff, Cliff) else ():
@@ -127,6 +131,7 @@ def results_table(spec: SweepSpec, rule: LabelRule, table: pa.Table) -> dict[str
     table = drawn(table, MOST_ROWS)
     # Outcomes under the current label, which may differ from the label of the runs.
     labelled = zip(outcomes(table, rule), ratios(table, rule).tolist(), strict=True)
+    validated = bool(np.any(~np.isnan(table.column("val_loss").to_numpy())))
     rows = [
         [
             row["point_id"],
@@ -140,13 +145,15 @@ def results_table(spec: SweepSpec, rule: LabelRule, table: pa.Table) -> dict[str
             outcome is not Outcome.DIVERGED,
             row["tokens_seen"],
             row["seconds"],
+            *([row["val_loss"]] if validated else []),
         ]
         for row, (outcome, ratio) in zip(
             table.drop_columns("losses").to_pylist(), labelled, strict=True
         )
     ]
     swept = {"x": spec.axes.x.param, "y": spec.axes.y.param}
-    return {"columns": [swept.get(name, name) for name in TABLE_COLUMNS], "data": rows}
+    columns = (*TABLE_COLUMNS, "val_loss") if validated else TABLE_COLUMNS
+    return {"columns": [swept.get(name, name) for name in columns], "data": rows}
 
 
 def run_id(dataset: str, part: str) -> str:

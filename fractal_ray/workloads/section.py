@@ -9,6 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from fractal_ray.errors import SweepError
 from fractal_ray.plane.axes import Axis
+from fractal_ray.plane.boundary import Boundary
 from fractal_ray.plane.outcome import Criterion
 from fractal_ray.plane.precision import Arithmetic
 from fractal_ray.workloads.base import Repeat, RepeatRequest, Seeding, Workload
@@ -17,8 +18,8 @@ from fractal_ray.workloads.model import Model
 if TYPE_CHECKING:
     from fractal_ray.workloads.windows import WindowFit
 
-Boundary = Literal["trainable", "stable", "broken"]
-"""Names of the borders (`fractal_ray.plane.boundary`)."""
+SCALING = "(width / 768)^-1/2"
+"""Factor from nominal to effective rates of AdamW, in words."""
 
 
 @dataclass(frozen=True)
@@ -158,11 +159,12 @@ class WorkloadSection(Model):
         return False
 
     def effective_rates(self, values: Mapping[str, float], width: int | None) -> dict[str, float]:
-        """Return the rates that the optimizer applies, by swept parameter; {} if not known.
-
-        `width` is that of the model.
-        """
+        """Return the rates applied in a model of a width, by swept parameter; {} if not known."""
         return {}
+
+    def finetune_command(self, values: Mapping[str, str]) -> str | None:
+        """Return the command of a single run with swept values as texts; None without one."""
+        return None
 
     @property
     def records_losses(self) -> bool:
@@ -285,10 +287,9 @@ class WorkloadSection(Model):
         """
         return np.zeros((), np.int64)
 
-    @property
-    def validation_cost(self) -> str | None:
-        """Return a line about the cost of the validation after each run; None without it."""
-        return None
+    def notes_on_runs(self, planned: PlannedRuns) -> list[str]:
+        """Return lines on the length of a run, and on the validation after it."""
+        return []
 
     @property
     def step_setting(self) -> str:

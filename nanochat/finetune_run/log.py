@@ -85,8 +85,7 @@ class RunLog:
         members = group_members(self._inputs.model)
         counts = {group: sum(p.numel() for p in members[group]) for group in self._groups}
         groups = (
-            f"{group} {counts[group]:,} "
-            + (f"at {lr:.3g}" if (lr := self.lrs[group]) else "frozen")
+            f"{group} {counts[group]:,} " + (self._rate(group) if self.lrs[group] else "frozen")
             for group in self._groups
         )
         self._say(f"parameters: {', '.join(groups)}")
@@ -110,6 +109,12 @@ class RunLog:
         self._tracker.summary(values)
         if self._before:
             self._tracker.samples(self._rows(0, self._before), 0, last=False)
+
+    def _rate(self, group: str) -> str:
+        """Return the nominal rate of a group, and the rate of the optimizer if it differs."""
+        nominal, effective = self._recipe.group_lrs()[group], self.lrs[group]
+        both = f" (effective {effective:.3g})" if effective != nominal else ""
+        return f"at {nominal:.3g}{both}"
 
     def step(self, report: StepReport) -> None:
         """Log a step; `nanochat.train.finetune.finetune` calls this after each step."""

@@ -19,6 +19,7 @@ from fractal_ray.analysis.advice.results import (
 from fractal_ray.analysis.advice.seed_results import SeedCheck
 from fractal_ray.analysis.advice.seed_text import seeds_text
 from fractal_ray.analysis.advice.surface import Surface
+from fractal_ray.workloads.section import SCALING
 
 _SHOWN = 2.0
 """Percentage of the safe region that the line `safe` shows."""
@@ -79,6 +80,10 @@ class Advice:
         Rates that the optimizer applies at the best, where they differ from the nominal ones.
     recipe
         The values to paste: swept parameters at the best.
+    command
+        Command of a single run at the best, with the rounded values of `best`; None without one.
+    needs_width
+        True if the optimizer scales a swept rate by the width of the model, and this is not known.
     keeps_model
         True if a point can be run again to keep its model.
     notes
@@ -100,6 +105,8 @@ class Advice:
     seeds: SeedCheck
     effective: dict[str, float]
     recipe: dict[str, float]
+    command: str | None
+    needs_width: bool
     keeps_model: bool
     notes: tuple[str, ...]
     surface: Surface
@@ -128,6 +135,7 @@ class Advice:
             "law": plain(self.law),
             "seeds": {"checked": self.seeds.checked, **plain(self.seeds)},
             "recipe": self.recipe,
+            "command": self.command,
             "next": next_commands(self),
             "notes": list(self.notes),
         }
@@ -166,7 +174,30 @@ def lines_of(advice: Advice) -> list[str]:
         lines += law_lines(advice.law)
     lines.append(f"seeds   {seeds_text(advice.seeds, surface, best)}")
     lines.append(f"next    {'   |   '.join(next_commands(advice))}")
+    lines += _recipe_lines(advice)
     return [*lines, *(f"note    {note}" for note in advice.notes)]
+
+
+def _recipe_lines(advice: Advice) -> list[str]:
+    """Return the best as a command, as YAML, and as rates for another trainer."""
+    if advice.command is None:
+        return []
+    values = ", ".join(f"{name}: {text}" for name, text in rounded(advice.recipe).items())
+    parts = [f"YAML  recipe: {{{values}}}"]
+    if advice.needs_width:
+        parts.append(f"another trainer  AdamW rates x {SCALING}")
+    elif advice.effective:
+        rates = (f"{name} {text}" for name, text in rounded(advice.effective).items())
+        parts.append(f"another trainer  {', '.join(rates)}")
+    return [f"recipe  {advice.command}", f"        {'   |   '.join(parts)}"]
+
+
+def rounded(values: Mapping[str, float]) -> dict[str, str]:
+    """Return values as users paste them: whole numbers in full, others with three digits."""
+    return {
+        name: str(int(value)) if float(value).is_integer() else number(value)
+        for name, value in values.items()
+    }
 
 
 def next_commands(advice: Advice) -> list[str]:

@@ -6,7 +6,7 @@ from typing import Final
 
 import numpy as np
 
-from fractal_ray.analysis.advice.advice import Advice, Law
+from fractal_ray.analysis.advice.advice import Advice, Law, rounded
 from fractal_ray.analysis.advice.best import find_best
 from fractal_ray.analysis.advice.cliff import find_cliff
 from fractal_ray.analysis.advice.contour import safe_region
@@ -59,13 +59,17 @@ def advise(data: FrameData, at: Sequence[float] = ()) -> Advice:
     safe: tuple[SafeRegion, ...] = ()
     effective: dict[str, float] = {}
     recipe: dict[str, float] = {}
+    command, needs_width = None, False
     untouched = None
     spread: tuple[Sensitivity, ...] = ()
     if isinstance(best, BestPoint):
         safe = tuple(safe_region(surface, best, percent) for percent in PERCENTS)
         spread = sensitivities(surface, best)
         recipe = {surface.x_name: best.x, surface.y_name: best.y}
-        effective = spec.workload.effective_rates(recipe, sweep.rule.baseline.width)
+        width = sweep.rule.baseline.width
+        effective = spec.workload.effective_rates(recipe, width)
+        needs_width = not effective and bool(spec.workload.effective_rates(recipe, 1))
+        command = spec.workload.finetune_command(rounded(recipe))
         untouched = _untouched(surface, best)
     return Advice(
         name=spec.name,
@@ -82,6 +86,8 @@ def advise(data: FrameData, at: Sequence[float] = ()) -> Advice:
         seeds=check,
         effective=effective,
         recipe=recipe,
+        command=command,
+        needs_width=needs_width,
         keeps_model=_keeps_model(spec),
         notes=(*_notes(data, measured, best), *check.left_out),
         surface=surface,
@@ -230,11 +236,22 @@ def _notes(data: FrameData, measured: FrameSurface, best: BestPoint | Refusal) -
             notes.append("too few runs around the best for an interval of its place")
         if "no_inner_node" in best.flags:
             notes.append("each run that trained has a neighbour that did not")
+    if data.lattice.level:
+        notes.append(
+            f"the frame is refined: {surface.measured.sum():,} of its {surface.measured.size:,}"
+            " nodes were run, most of them near the border; the best is one of these runs, and"
+            " means weight each run by its area"
+        )
     if data.replayed is None:
         notes.append(f"the frame is not finished; go on: {sweep.run_command}")
     if measured.lacking:
         notes.append(
             f"{measured.lacking} runs have no validation loss, so the last losses are compared"
+        )
+    if measured.without_curve and np.isfinite(surface.loss).any():
+        notes.append(
+            f"{measured.without_curve} runs have no loss curve: their stored losses are compared,"
+            " and those that did not improve count neither as too slow nor as degraded"
         )
     if sweep.rule.source == "stand-in" and spec.workload.records_losses:
         notes.append(

@@ -48,7 +48,7 @@ def find_best(
     """
     trained = surface.trained
     if not trained.any():
-        return Refusal("nothing_trained", "no run trained, so there is no best point")
+        return Refusal("nothing_trained", f"no run trained{_counts(surface)}")
     losses = surface.loss[trained]
     if losses.size > 1 and np.ptp(losses) <= 1e-12 * np.abs(losses).max():
         return Refusal(
@@ -98,6 +98,17 @@ def find_best(
         smooth=_together(basins),
         basin=best,
     )
+
+
+def _counts(surface: Surface) -> str:
+    """Return the states of the runs as text."""
+    states = (State.TOO_SLOW, State.DEGRADED, State.DIVERGED, State.UNKNOWN, State.FAILED)
+    texts = [
+        f"{count} {state.name.lower().replace('_', ' ')}"
+        for state in states
+        if (count := int((surface.state == state).sum()))
+    ]
+    return f": {', '.join(texts)}" if texts else ", and none has ended"
 
 
 def _basins(surface: Surface, regions: Regions, nodes: Mask, noise: Noise | None) -> list[Basin]:

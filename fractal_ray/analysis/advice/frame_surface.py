@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from fractal_ray.analysis.advice.surface import State, Surface
 from fractal_ray.analysis.frame_data import FrameData, addresses_of
-from fractal_ray.dataset.relabel import curves, outcomes
+from fractal_ray.dataset.relabel import curves, has_curve, outcomes
 from fractal_ray.plane.boundary import labels
 from fractal_ray.plane.label_rule import LabelRule
 from fractal_ray.plane.outcome import Outcome
@@ -38,6 +38,8 @@ class FrameSurface:
         Number of finished runs without a validation loss, if some runs have one; else 0.
     steps, seconds
         (ny, nx) steps and time of each run, 0 where there is no run.
+    without_curve
+        Number of finished runs on the frame that have no loss curve.
     """
 
     surface: Surface
@@ -45,6 +47,7 @@ class FrameSurface:
     lacking: int
     steps: NDArray[np.int64]
     seconds: NDArray[np.float64]
+    without_curve: int = 0
 
     @property
     def on_validation(self) -> bool:
@@ -105,7 +108,9 @@ def surface_of(data: FrameData) -> FrameSurface:
     window = rule.criterion.window
     metric = ON_VALIDATION if on_validation else f"mean of the last {window} losses"
     some = 0 < lacking < int(finished.sum())
-    return FrameSurface(surface, metric, lacking if some else 0, steps, seconds)
+    bare = finished & on_lattice & ~has_curve(table)
+    some_lacking = lacking if some else 0
+    return FrameSurface(surface, metric, some_lacking, steps, seconds, int(bare.sum()))
 
 
 def state_is_measured(state: NDArray[np.int8]) -> NDArray[np.bool_]:
@@ -114,9 +119,13 @@ def state_is_measured(state: NDArray[np.int8]) -> NDArray[np.bool_]:
 
 
 def tails_of(table: pa.Table, rule: LabelRule) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return, by row, the mean of the last losses, and that of the untouched model on these."""
-    rows = table.num_rows
-    tails, references = np.full(rows, np.nan), np.full(rows, np.nan)
+    """Return, by row, the mean of the last losses, and that of the untouched model on these.
+
+    Of a row without a curve it is the stored mean, or else its last loss.
+    """
+    stored, last = (table.column(name).to_numpy() for name in ("tail_loss", "final_loss"))
+    tails = np.where(np.isfinite(stored), stored, last).astype(np.float64)
+    references = np.full(table.num_rows, np.nan)
     places = (table.column(name).to_numpy().tolist() for name in ("x", "y"))
     for row, (curve, x, y) in enumerate(zip(curves(table), *places, strict=True)):
         if curve.size:

@@ -179,6 +179,7 @@ def _part(raster: Raster, columns: NDArray[np.int64], rows: NDArray[np.int64]) -
         x=raster.x[columns],
         y=raster.y[rows],
         inferred=None if raster.inferred is None else raster.inferred[at],
+        long_window=None if raster.long_window is None else raster.long_window[at],
     )
 
 

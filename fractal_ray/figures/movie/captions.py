@@ -1,5 +1,7 @@
 """Strip under the pictures of a movie: place, depth and meaning of the colours."""
 
+import textwrap
+from collections.abc import Sequence
 from decimal import Decimal
 from pathlib import Path
 
@@ -23,6 +25,8 @@ class Captions:
         Title of the movie; a long one is cut.
     meaning
         Names of -1 and of 1, and a note on the colours between them.
+    notes
+        Sentences below, wrapped to the width.
     colors
         Colour map of the numbers from -1 to 1.
     width
@@ -30,16 +34,22 @@ class Captions:
     """
 
     def __init__(
-        self, title: str, meaning: tuple[str, str, str], colors: Colormap, width: int
+        self,
+        title: str,
+        meaning: tuple[str, str, str],
+        colors: Colormap,
+        width: int,
+        notes: Sequence[str] = (),
     ) -> None:
         size = max(9, width // 50)
         folder = Path(matplotlib.get_data_path()) / "fonts" / "ttf"
         self._font = ImageFont.truetype(folder / "DejaVuSans.ttf", size)
         self._line = round(1.45 * size)
         self._title, self._meaning, self._width = title, meaning, width
+        self._notes = [line for note in notes for line in self._wrapped(note)]
         bar = colors(np.linspace(0, 1, 8 * size), bytes=True)[None, :, :3]
         self._bar = Image.fromarray(np.repeat(bar, size, axis=0))
-        self.height = _LINES * self._line + size
+        self.height = (_LINES + len(self._notes)) * self._line + size
 
     def draw(
         self, picture: Image.Image, frame: Frame, window: tuple[float, ...], deep: float
@@ -67,6 +77,8 @@ class Captions:
             line = self._fitting(text, self._width - 2 * left)
             pen.text((left, top + number * self._line), line, "black", self._font)
         self._legend(picture, pen, left, top + 3 * self._line)
+        for number, note in enumerate(self._notes, _LINES):
+            pen.text((left, top + number * self._line), note, "black", self._font)
 
     def _legend(self, picture: Image.Image, pen: ImageDraw.ImageDraw, left: int, top: int) -> None:
         low, high, between = self._meaning
@@ -76,6 +88,11 @@ class Captions:
         at += self._bar.width + left
         text = self._fitting(f"{high}{between}", self._width - at - left)
         pen.text((at, top), text, "black", self._font)
+
+    def _wrapped(self, text: str) -> list[str]:
+        """Return a text as lines that fit the width of the pictures."""
+        letters = max(20, int(self._width / self._font.getlength("n")))
+        return textwrap.wrap(text, letters)
 
     def _fitting(self, text: str, room: float) -> str:
         while text and self._font.getlength(text) > room:

@@ -16,6 +16,7 @@ from fractal_ray.figures.movie.camera import Timing, boxes_of, length, views
 from fractal_ray.figures.movie.captions import Captions
 from fractal_ray.figures.movie.pictures import Painter
 from fractal_ray.figures.nesting import chain, innermost, magnification, no_zooms
+from fractal_ray.figures.notes import notes_on
 from fractal_ray.plane.color_schemes import Colors
 from fractal_ray.plane.palette import NO, YES
 from fractal_ray.spec.frames import SweepFrame
@@ -68,7 +69,9 @@ class Movie:
                 f" {number} of {sweep.location} lies in none that has points"
             )
         self.colors = colormap(shade, colors)
-        self._captions = Captions(title, self._meaning(), self.colors, timing.width)
+        first = read_frame(sweep, self.chain[0].frame.id, table=table).raster
+        notes = notes_on(sweep, first)
+        self._captions = Captions(title, self._meaning(), self.colors, timing.width, notes)
         height = timing.width + self._captions.height
         # Even, as MP4 asks.
         self.size = timing.width // 2 * 2, height // 2 * 2

@@ -4,10 +4,11 @@ from typing import Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
+from fractal_ray.plane.boundary import Boundary
 from fractal_ray.plane.outcome import Criterion
 from fractal_ray.workloads.base import Workload
 from fractal_ray.workloads.maps.known_sets import known_set
-from fractal_ray.workloads.section import Boundary, PlannedRuns, WorkloadSection
+from fractal_ray.workloads.section import PlannedRuns, WorkloadSection
 from nanochat.errors import quoted
 
 

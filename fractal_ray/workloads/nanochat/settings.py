@@ -1,5 +1,8 @@
 """Settings of the workload `nanochat` in a spec: model, data, recipe and kernels."""
 
+import dataclasses
+import shlex
+from collections.abc import Mapping
 from typing import Any, Literal, Self
 
 from pydantic import (
@@ -14,6 +17,7 @@ from fractal_ray.plane.axes import Axis
 from fractal_ray.workloads.model import Model
 from nanochat.data.source import DataSource
 from nanochat.errors import quoted
+from nanochat.finetune_run.settings import Settings
 from nanochat.sources.load import ModelSource, check_source
 from nanochat.train.kernels import Kernels
 from nanochat.train.recipe import Recipe
@@ -174,6 +178,28 @@ class NanochatSettings(Model):
         by_steps = self.fixed_recipe.num_iterations > 0
         return f"workload.recipe.{'num_iterations' if by_steps else 'num_tokens'}"
 
+    def finetune_command(self, values: Mapping[str, str]) -> str:
+        """Return the command ``nanochat finetune`` that trains as the run of a point does.
+
+        Settings with their default are left out. A validation on other data is left out too,
+        because it changes no run.
+
+        Parameters
+        ----------
+        values
+            Values of the swept parameters, as texts; they replace those of the recipe.
+        """
+        validation = self.data.validation
+        settings = Settings.of_sources(
+            self.to_source(),
+            self.data.to_source(),
+            val_share=validation.share or 0.0 if validation else 0.0,
+        )
+        recipe = {key.replace("-", "_"): value for key, value in self.recipe.items()}
+        options = {**_changed(settings), **recipe, **values}
+        words = [word for name, value in options.items() for word in _option(name, value)]
+        return shlex.join(["nanochat", "finetune", *words])
+
     def token_budget(self, axes: tuple[Axis, Axis]) -> int | None:
         """Return the largest `num_tokens` of all points; None if the recipe sets the steps."""
         largest = {axis.param: axis.max for axis in axes}
@@ -186,3 +212,20 @@ class NanochatSettings(Model):
         """Return the largest `device_batch_size` of all points."""
         largest = {axis.param: axis.max for axis in axes}
         return int(largest.get("device_batch_size", self.fixed_recipe.device_batch_size))
+
+
+def _changed(settings: Settings) -> dict[str, Any]:
+    """Return the settings that differ from their default."""
+    values = {field.name: getattr(settings, field.name) for field in dataclasses.fields(settings)}
+    defaults = {field.name: field.default for field in dataclasses.fields(settings)}
+    return {name: value for name, value in values.items() if value != defaults[name]}
+
+
+def _option(name: str, value: Any) -> list[str]:
+    """Return an option with its value as words of a command line."""
+    dashed = name.replace("_", "-")
+    if isinstance(value, bool):
+        return [f"--{dashed}" if value else f"--no-{dashed}"]
+    if isinstance(value, list | tuple):
+        value = ",".join(map(str, value))
+    return [f"--{dashed}", str(value)]

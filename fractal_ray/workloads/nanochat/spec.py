@@ -24,6 +24,7 @@ from fractal_ray.workloads.section import (
 from nanochat.data.source import DataSource
 from nanochat.errors import nearest_name, quoted
 from nanochat.sources.load import local_tokenizer
+from nanochat.train.presets import get_preset
 from nanochat.train.recipe import DERIVED, PARTS, REFERENCE_WIDTH, Recipe
 
 _DATA_AXES = ("num_tokens", "num_iterations", "device_batch_size", "target_examples_per_step")
@@ -155,7 +156,12 @@ class NanochatSpec(NanochatSettings, WorkloadSection):
         return param in _DATA_AXES
 
     def effective_rates(self, values: Mapping[str, float], width: int | None) -> dict[str, float]:
-        """Return the swept rates, with those of AdamW scaled by the width of the model."""
+        """Return the swept rates, with those of AdamW scaled by the width of the model.
+
+        The width of a preset is known without `width`.
+        """
+        if width is None and self.model.startswith("preset:"):
+            width = get_preset(self.model.removeprefix("preset:")).n_embd
         if width is None or not set(values) & set(_ADAMW):
             return {}
         scale = (width / REFERENCE_WIDTH) ** -0.5
@@ -303,18 +309,22 @@ class NanochatSpec(NanochatSettings, WorkloadSection):
             return []
         return DataSource(validation.file, "validation").local_files()
 
-    @property
-    def validation_cost(self) -> str | None:
-        """Return a line about the validation after each run; None without validation."""
+    def notes_on_runs(self, planned: PlannedRuns) -> list[str]:
+        """Return the least number of steps where the data decide it, and the validation's time."""
+        from fractal_ray.workloads.nanochat.steps import least_steps_note
+
+        note = least_steps_note(self.fixed_recipe, planned, self.data.max_seq_len)
+        lines = [note] if note else []
         if (validation := self.data.validation) is None:
-            return None
+            return lines
         recipe = self.fixed_recipe
         steps = validation.batches / (3 * recipe.accumulation)
-        return (
+        line = (
             f"validation: {validation.batches:,} batches of {recipe.device_batch_size:,} rows"
             f" ({validation.origin}) after each run, about the time of {max(1, round(steps)):,}"
             f" training step{'s' if round(steps) > 1 else ''}"
         )
+        return [*lines, line]
 
     def rates(self, values: Mapping[str, float], steps: int) -> Rates:
         """Return the learning rates of a run by step, under the keys of a single fine-tune.

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fractal_ray.workloads.nanochat.shared import Shared
+from fractal_ray.workloads.section import PlannedRuns
 from nanochat.errors import NanochatError
 from nanochat.train.recipe import Recipe
 
@@ -57,6 +58,30 @@ def planned_steps(
         first = np.asarray(each)[which.ravel()].reshape(shape)
     steps = -(-tokens.astype(np.int64) // np.maximum(1, first))
     return np.where(first > 0, np.maximum(1, steps), 0)
+
+
+def least_steps_note(recipe: Recipe, planned: PlannedRuns, max_seq_len: int) -> str | None:
+    """Return a line on the least number of steps of a run; None where `num_iterations` sets it.
+
+    The data decide the number: a step takes the supervised tokens of its rows, at most
+    `max_seq_len` - 1 each. To count them, the tokenizer and all rows have to be read.
+    """
+    values = planned.grid_values()
+    if planned_steps(recipe, values) is not None:
+        return None
+    tokens = values.get("num_tokens", np.asarray(recipe.num_tokens)).astype(np.int64)
+    sizes = [
+        values.get(name, np.asarray(getattr(recipe, name))).astype(np.int64)
+        for name in ("device_batch_size", "target_examples_per_step")
+    ]
+    most = np.maximum(*sizes) * (max_seq_len - 1)
+    steps = -(-tokens // np.maximum(1, most))
+    fewest, largest = int(steps.min()), int(steps.max())
+    least = f"{fewest:,}" if fewest == largest else f"{fewest:,} to {largest:,}"
+    return (
+        f"steps: at least {least} a run (num_tokens over rows of at most {max_seq_len - 1:,}"
+        " supervised tokens); run counts them in the data"
+    )
 
 
 def _or_zero(

@@ -34,11 +34,17 @@ def test_five_lines_name_best_safe_region_cliff_seeds_and_next_command(
     assert code == 0
     keys = ["best", "safe", "cliff", "seeds", "next"]
     assert [line.split()[0] for line in lines[:5]] == keys
-    assert {line.split()[0] for line in lines[5:]} == {"note"}
+    assert [line.split()[0] for line in lines[5:7]] == ["recipe", "YAML"]
+    assert {line.split()[0] for line in lines[7:]} == {"note"}
     assert "unembedding_lr 5.62e-3  matrix_lr 0.0562" in lines[0]
     assert "unembedding_lr breaks between 0.0487 and 0.0604, 8.66x to 10.7x away" in lines[2]
     assert "matrix_lr does not break" in lines[2]
-    assert any("first loss of each run stands in" in line for line in lines[5:])
+    assert lines[5].startswith("recipe  nanochat finetune --model preset:tiny ")
+    assert lines[5].endswith(" --unembedding-lr 5.62e-3 --matrix-lr 0.0562")
+    assert "recipe: {unembedding_lr: 5.62e-3, matrix_lr: 0.0562}" in lines[6]
+    assert lines[0].endswith("(effective 0.0225, 0.0562)")
+    assert lines[6].endswith("another trainer  unembedding_lr 0.0225, matrix_lr 0.0562")
+    assert any("first loss of each run stands in" in line for line in lines[7:])
     code, analysis, _ = advise(capsys, monkeypatch, "analyze", str(FIRST_MAP))
     assert analysis.splitlines()[: len(lines)] == lines
 

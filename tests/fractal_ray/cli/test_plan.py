@@ -1,5 +1,7 @@
 """Answers of `fractal-ray plan` to specs that cannot be run."""
 
+from pathlib import Path
+
 import pytest
 from typer.testing import CliRunner
 
@@ -41,3 +43,32 @@ def test_inputs_that_can_be_on_no_machine_are_refused(
 def test_inputs_that_another_machine_may_have_are_planned(spec: str, setting: str) -> None:
     done = CliRunner().invoke(app, ["plan", spec, "--set", setting])
     assert done.exit_code == 0, done.output
+
+
+def test_rates_have_their_effective_values() -> None:
+    text = CliRunner().invoke(app, ["plan", FINE_TUNE]).stdout
+    assert "  x: unembedding_lr, log from 0.001 to 1.0 (effective 0.004 to 4)\n" in text
+    assert "  y: matrix_lr, log from 0.001 to 10.0\n" in text
+    folder = ["plan", FINE_TUNE, "--set", "workload.model=/models/d20"]
+    text = CliRunner().invoke(app, folder).stdout
+    assert "to 1.0 (nominal; effective: x (width / 768)^-1/2)\n" in text
+
+
+@pytest.mark.parametrize(
+    ("spec", "settings", "line"),
+    [
+        (FINE_TUNE, [], "steps: at least 8 a run (num_tokens over rows of at most 63 "),
+        ("sweeps/lr_tokens.yaml", [], "steps: at least 1 to 16 a run "),
+        (FINE_TUNE, ["workload.recipe.target_examples_per_step=16"], "steps: at least 4 a run "),
+        (FINE_TUNE, ["workload.recipe.num_iterations=30"], None),
+        (NETWORK, [], None),
+    ],
+)
+def test_a_budget_of_tokens_has_a_least_number_of_steps(
+    spec: str, settings: list[str], line: str | None, tmp_path: Path
+) -> None:
+    words = [word for setting in settings for word in ("--set", setting)]
+    done = CliRunner().invoke(app, ["plan", spec, "--storage", str(tmp_path), *words])
+    lines = [each for each in done.stdout.splitlines() if each.startswith("  steps: ")]
+    assert len(lines) == (line is not None)
+    assert line is None or line in lines[0]

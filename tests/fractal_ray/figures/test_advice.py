@@ -46,6 +46,20 @@ def test_the_best_and_its_regions_stand_at_real_values(first_map: Sweep) -> None
     assert column.get_xlabel() == "matrix_lr"
 
 
+def test_nodes_that_were_not_run_have_the_colour_of_the_nearest_run(first_map: Sweep) -> None:
+    advice, raster = first_map.advice(), first_map.raster()
+    figure = advice_figure(advice, title="title")
+    meshes = [each for each in figure.axes[0].collections if each.get_array() is not None]
+    masks = [np.ma.getmaskarray(each.get_array()) for each in meshes]
+    assert raster.inferred is not None
+    inferred = raster.inferred & (advice.surface.broken >= 0)
+    assert inferred.any()
+    painted = sum((~mask).astype(int) for mask in masks).reshape(raster.outcome.shape)
+    assert (painted[inferred | advice.surface.trained] == 1).all()
+    texts = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert f"not run, as the\nnearest run ({inferred.sum():,})" in texts
+
+
 def test_the_map_of_run_marks_the_best(first_map: Sweep) -> None:
     advice, raster = first_map.advice(), first_map.raster()
     figure = three_panel(raster, title="title", label="trainable")

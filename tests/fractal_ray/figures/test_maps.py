@@ -441,3 +441,14 @@ def test_threads_draw_and_leave_the_settings_alone(raster: Raster, tmp_path: Pat
     with shared_style():
         assert matplotlib.rcParams["svg.hashsalt"] == "fractal-ray"
     assert dict(matplotlib.rcParams) == before
+
+
+def test_runs_with_a_long_label_window_are_marked(raster: Raster) -> None:
+    marked = replace(raster, long_window=np.array([[True, False, False], [False, True, False]]))
+    for axes in three_panel(marked, title="").axes[:3]:
+        (dots,) = [line for line in axes.lines if line.get_marker() == "o"]
+        assert dots.get_ydata().tolist() == pytest.approx([10, 20])
+        assert "window above half\nof the steps (2)" in legend_texts(axes)
+    plain = three_panel(raster, title="").axes[0]
+    assert not plain.lines
+    assert not any("window" in text for text in legend_texts(plain))

@@ -191,7 +191,7 @@ def test_errors_of_runs_are_text_and_axes_are_logarithmic(hostile: Opened) -> No
     said = hostile.point_at(2, 2)
     assert said[""] == "failed, outcome unknown"
     assert "</script><script>window.hacked" in said["why"]
-    assert said["unembedding_lr"] == "0.001"
+    assert said["unembedding_lr"] == "0.001 (effective 0.004)"
     row, run = hostile.row(0, 4, 4), hostile.point_at(4, 4)
     assert float(run["ratio"]) == pytest.approx(row["ratio"], rel=1e-5)
     assert float(run["final loss"]) == pytest.approx(row["final_loss"], rel=1e-5)

@@ -145,3 +145,11 @@ def test_plan_refuses_and_notes(tmp_path: Path) -> None:
 @pytest.mark.parametrize("path", sorted(Path("sweeps").rglob("*.yaml")), ids=lambda p: p.stem)
 def test_windows_of_shipped_sweeps_fit(path: Path) -> None:
     assert refused_lines(load_spec(path)) == []
+
+
+def test_the_sweep_of_rate_and_tokens_follows_a_border_without_a_window() -> None:
+    """Its label window is more than half of the steps of half of its runs."""
+    spec = load_spec("sweeps/lr_tokens.yaml")
+    assert spec.label.boundary == "broken"
+    shipped = load_spec("notebooks/data/lr-tokens.yaml")
+    assert spec.model_dump(exclude={"storage"}) == shipped.model_dump(exclude={"storage"})

@@ -279,6 +279,25 @@ def test_ratio_and_outcome_are_those_of_the_label_in_force(make_sweep: MakeSweep
     assert all(row["converged"] == (row["trainable_ratio"] < 0.7) for row in other if row["stable"])
 
 
+def test_validation_losses_are_sent_where_runs_have_them(make_sweep: MakeSweep) -> None:
+    sweep = make_sweep()
+    sweep.run("local")
+    table = sweep.table()
+    plain = results_table(sweep.spec, sweep.rule, table)
+    assert "val_loss" not in plain["columns"]
+    summaries = [each for _, _, each in point_runs(sweep.spec, sweep.rule, table, 9)]
+    assert not any("val/loss" in each for each in summaries)
+    values = [None if row["outcome"] == "diverged" else 1.5 for row in table.to_pylist()]
+    place = table.column_names.index("val_loss")
+    measured = table.set_column(place, table.schema.field(place), pa.array(values, pa.float64()))
+    sent = results_table(sweep.spec, sweep.rule, measured)
+    rows = [dict(zip(sent["columns"], row, strict=True)) for row in sent["data"]]
+    assert {row["val_loss"] for row in rows if row["stable"]} == {1.5}
+    assert {row["val_loss"] for row in rows if not row["stable"]} == {None}
+    for _, _, summary in point_runs(sweep.spec, sweep.rule, measured, 81):
+        assert summary.get("val/loss") == (1.5 if summary["stable"] else None)
+
+
 def test_losses_of_rows_that_keep_only_some_have_their_steps(make_sweep: MakeSweep) -> None:
     sweep = make_sweep()
     sweep.run("local")

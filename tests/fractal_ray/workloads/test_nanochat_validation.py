@@ -214,11 +214,12 @@ def test_a_sweep_keeps_the_losses_and_a_rerun_compares_them(
 
 def test_plan_says_how_long_it_takes() -> None:
     spec = parse_spec(raw_of({"file": "held_out.jsonl", "batches": 12}))
-    assert spec.workload.validation_cost == (
+    assert spec.workload.notes_on_runs(spec.planned_runs)[-1] == (
         "validation: 12 batches of 4 rows (held_out.jsonl) after each run, about the time of 4"
         " training steps"
     )
-    assert parse_spec(raw_of()).workload.validation_cost is None
+    plain = parse_spec(raw_of())
+    assert plain.workload.notes_on_runs(plain.planned_runs) == []
     assert ("workload.data.validation.file", "held_out.jsonl") in list(spec.workload.files())
     wrong = parse_spec(raw_of({"file": "held_out.txt"}))
     with pytest.raises(NanochatError, match=r"held_out\.txt"):

@@ -73,7 +73,7 @@ def test_it_is_the_published_fine_tune_and_says_so(
 def test_result_has_the_fields_of_the_source_and_the_real_rates(
     given: dict[str, Any], tmp_path: Path
 ) -> None:
-    done, _ = _run({**given, "learning_rate": 1, "grid_i": 3, "grid-j": "4"}, tmp_path)
+    done, lines = _run({**given, "learning_rate": 1, "grid_i": 3, "grid-j": "4"}, tmp_path)
     assert re.fullmatch(r"finetune_single_dummy_\d{8}_\d{6}\.json", done.path.name)
     content = _strict(done.path)
     assert set(content) == {"config", "result", "repro"}
@@ -87,6 +87,9 @@ def test_result_has_the_fields_of_the_source_and_the_real_rates(
     assert result["unembedding_lr"] == pytest.approx(0.2)
     assert result["unembedding_lr_effective"] == pytest.approx(0.2 * math.sqrt(12))
     assert (result["matrix_lr"], result["embedding_lr_effective"]) == (1.0, 0.0)
+    shown = next(line for line in lines if line.startswith("parameters: "))
+    rates = r"frozen, matrix [\d,]+ at 1, unembedding [\d,]+ at 0\.2 \(effective 0\.693\)"
+    assert re.search(rates, shown)
     assert content["config"]["data"] == "stdlib_qa"
     repro = content["repro"]
     assert (repro["seed"], repro["deterministic"], repro["threads"]) == (999, True, 1)
