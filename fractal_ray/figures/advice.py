@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from fractal_ray.analysis.advice.advice import Advice
 from fractal_ray.analysis.advice.results import BestPoint, Cliff, Margin
+from fractal_ray.analysis.advice.seed_nodes import BEST
 from fractal_ray.analysis.advice.surface import State, Surface
 from fractal_ray.errors import SweepError
 from fractal_ray.figures.canvas import color_patch, new_figure, set_scales
@@ -40,7 +41,7 @@ _BEST: Final[dict[str, object]] = {
 }
 _SEEDS: Final[dict[str, object]] = {
     "marker": "o",
-    "markersize": 9,
+    "markersize": 7,
     "markeredgecolor": "black",
     "linestyle": "none",
 }
@@ -141,19 +142,29 @@ def _map(figure: Figure, axes: Axes, advice: Advice, best: BestPoint) -> None:
 
 
 def _shares(axes: Axes, advice: Advice) -> list[Line2D]:
-    """Mark the nodes with several seeds by their share of broken seeds; return the legend entry."""
+    """Mark the nodes with several seeds by their share of broken seeds; return the legend entry.
+
+    The number of broken seeds stands below a node where it is not 0.
+    """
     nodes = [each for each in advice.seeds.nodes if each.label.seeds > 1]
     for node in nodes:
         broken, seeds = node.label.broken, node.label.seeds
         look = {**_SEEDS, "markerfacecolor": NO_TO_YES(1 - broken / seeds)}
-        at_best = "best" in node.roles
-        axes.plot(node.x, node.y, zorder=1.9 if at_best else 3, **look)  # pyright: ignore[reportArgumentType]
-        box = {"facecolor": "white", "alpha": 0.8, "edgecolor": "none", "pad": 0.8}
-        below = {"xytext": (0, -14), "textcoords": "offset points", "ha": "center"}
-        axes.annotate(f"{broken}/{seeds}", (node.x, node.y), fontsize=7, bbox=box, **below)
+        if broken or BEST not in node.roles:  # the star of the best stays visible
+            axes.plot(node.x, node.y, **look)  # pyright: ignore[reportArgumentType]
+        if broken:
+            axes.annotate(
+                f"{broken}/{seeds}",
+                (node.x, node.y),
+                xytext=(0, -16),
+                textcoords="offset points",
+                ha="center",
+                fontsize=8,
+                bbox={"facecolor": "white", "alpha": 0.8, "edgecolor": "none", "pad": 0.8},
+            )
     if not nodes:
         return []
-    name = f"broken of {advice.seeds.checked} seeds"
+    name = f"share of {advice.seeds.checked} seeds broken"
     look = {**_SEEDS, "markerfacecolor": NO_TO_YES(0.5)}
     return [Line2D([], [], label=name, **look)]  # pyright: ignore[reportArgumentType]
 

@@ -5,7 +5,7 @@
 * `cliff.find_cliff(surface, node)` -> `Cliff`
 * `sensitivity.sensitivities(surface, best)` -> `Sensitivity` of x, and of y
 * `power_law.fit_power_law(columns, seed_noise)` -> `PowerLaw` or `Refusal`
-* `seeds.label_of_seeds`, `seeds.share_map`, `seeds.re_estimate`, `seeds.noise_of_seeds`
+* `seeds.label_of_seeds`, `seeds.re_estimate`, `seeds.noise_of_seeds`
 
 Nothing here reads files, draws or runs. docs/advice.md explains each number and its limits.
 """

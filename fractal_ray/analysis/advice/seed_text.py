@@ -19,7 +19,9 @@ def seeds_text(check: SeedCheck, surface: Surface, best: BestPoint | Refusal) ->
     cost = f"{_count(check.lacking, 'run')}, about {duration(check.seconds)}"
     if not check.seeds:
         return f"not checked: {check.command}   ({cost})"
-    parts = [f"{_count(len(check.seeds), 'seed')} with {check.changes}: {_best(check.best)}"]
+    parts = [f"{_count(len(check.seeds), 'seed')} with {check.changes}"]
+    if isinstance(best, BestPoint):
+        parts[0] += f": {_best(check.best)}"
     parts += [f"the best {_broken(each)}" for each in check.with_role(BEST) if each.label.broken]
     beside = check.with_role(NEIGHBOUR)
     if breaking := sum(each.label.label == 0 for each in beside):

@@ -27,30 +27,6 @@ def label_of_seeds(broken: int, seeds: int, risk: float = RISK) -> SeedLabel:
     return SeedLabel(broken, seeds, broken / seeds, float(low[0]), float(high[0]), label)
 
 
-def share_map(labels: NDArray[np.int8]) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """Return the share of broken seeds of each node, and the number of seeds with a label.
-
-    Parameters
-    ----------
-    labels
-        (seeds, ny, nx): 1 unbroken, 0 broken, -1 unknown.
-
-    Returns
-    -------
-    Two arrays (ny, nx). The share is NaN where no seed has a label.
-    """
-    seeds = (labels >= 0).sum(axis=0)
-    broken = (labels == 0).sum(axis=0)
-    share = np.where(seeds > 0, broken / np.maximum(seeds, 1), np.nan)
-    return share, seeds
-
-
-def labels_at_risk(labels: NDArray[np.int8], risk: float = RISK) -> NDArray[np.int8]:
-    """Return the label of each node over its seeds, (ny, nx): 1, 0 or -1 without seeds."""
-    share, seeds = share_map(labels)
-    return np.where(seeds == 0, -1, np.where(share >= risk, 0, 1)).astype(np.int8)
-
-
 def re_estimate(losses: NDArray[np.float64], chose: NDArray[np.bool_]) -> ReEstimate:
     """Return the loss of a node from the seeds that did not choose it.
 

@@ -8,10 +8,8 @@ from scipy.stats import binomtest
 
 from fractal_ray.analysis.advice.seeds import (
     label_of_seeds,
-    labels_at_risk,
     noise_of_seeds,
     re_estimate,
-    share_map,
 )
 from fractal_ray.dimension.intervals import wilson_interval
 
@@ -37,16 +35,6 @@ def test_wilson_covers_shares() -> None:
         broken = rng.binomial(8, share, size=4000)
         low, high = wilson_interval(broken, np.full(4000, 8))
         assert ((low <= share) & (share <= high)).mean() > 0.9
-
-
-def test_shares_count_only_seeds_with_a_label() -> None:
-    labels = np.array([[[1, 0, -1, 0]], [[1, 1, -1, -1]], [[0, 1, -1, -1]]], dtype=np.int8)
-    share, seeds = share_map(labels)
-    assert seeds.tolist() == [[3, 3, 0, 1]]
-    assert share[0, :2].tolist() == pytest.approx([1 / 3, 1 / 3])
-    assert math.isnan(share[0, 2]) and share[0, 3] == 1
-    assert labels_at_risk(labels).tolist() == [[1, 1, -1, 0]]
-    assert labels_at_risk(labels, risk=0.3).tolist() == [[0, 0, -1, 0]]
 
 
 def test_the_re_estimate_has_no_bias_of_choice() -> None:
