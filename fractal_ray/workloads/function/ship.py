@@ -112,13 +112,13 @@ class LoadedFunction:
         """Keep the local modules that were imported since `before` as those of the function."""
         for name in [each for each in sys.modules if each not in before]:
             module = sys.modules[name]
-            path = getattr(module, "__file__", None)
+            path = vars(module).get("__file__")
             if name in self.source.modules or is_local(path) or _is_namespace(module, self.folder):
                 self._modules[name] = module
 
     def imported_from_originals(self) -> dict[str, str]:
         """Return the files of local modules that are not in the copy, by name."""
-        paths = {name: getattr(module, "__file__", None) for name, module in self._modules.items()}
+        paths = {name: vars(module).get("__file__") for name, module in self._modules.items()}
         return {
             name: path
             for name, path in paths.items()
@@ -158,7 +158,8 @@ def check_elsewhere(source: Source) -> None:
 
 def _is_namespace(module: ModuleType, folder: str) -> bool:
     """Return True for a namespace package of the copy."""
-    places = list(getattr(module, "__path__", []))
+    # Not by getattr, which some modules answer with objects of their own.
+    places = list(vars(module).get("__path__") or [])
     return bool(places) and all(str(place).startswith(folder) for place in places)
 
 
@@ -174,7 +175,7 @@ def _copy(source: Source) -> str:
     """Write the files of a source into a new private folder."""
     _remove_old_copies()
     folder = os.path.realpath(tempfile.mkdtemp(prefix=f"{_PREFIX}{os.getpid()}-"))
-    _at_exit(os.getpid(), lambda: shutil.rmtree(folder, ignore_errors=True))
+    _at_exit(os.getpid(), lambda: _remove(folder))
     for name, content in source.files.items():
         path = Path(folder, name)
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -182,6 +183,11 @@ def _copy(source: Source) -> str:
     for name in (*source.search, source.folder):
         Path(folder, name).mkdir(parents=True, exist_ok=True)
     return folder
+
+
+def _remove(folder: str) -> None:
+    shutil.rmtree(folder, ignore_errors=True)
+    _remove_old_copies()  # workers of a Ray that this process started were killed
 
 
 def _at_exit(process: int, call: Callable[[], None]) -> None:

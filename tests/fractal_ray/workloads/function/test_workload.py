@@ -446,3 +446,20 @@ def test_modules_of_this_process_are_left_alone(make_sweep: MakeSweep, tmp_path:
     assert "train" not in sys.modules
     assert sys.path == path
     assert Path.cwd() == folder
+
+
+def test_modules_that_answer_every_attribute_do_no_harm(make_sweep: MakeSweep) -> None:
+    """`torch.classes` is such a module."""
+    sweep = make_sweep(
+        """
+        import sys, types
+        class Odd(types.ModuleType):
+            def __getattr__(self, name): return self
+        sys.modules["odd_module"] = Odd("odd_module")
+        def train(params): return [1.0, 0.5]
+        """
+    )
+    try:
+        assert len(list(runner_of(sweep).evaluate(points_of(sweep)))) == 9
+    finally:
+        del sys.modules["odd_module"]
