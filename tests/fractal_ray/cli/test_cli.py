@@ -28,6 +28,8 @@ from tests.fractal_ray.engine.test_engines import contents
 
 SPEC = "sweeps/quickstart.yaml"
 SMALL = ("--set", "workload.recipe.num_tokens=10000", "--set", "stages.0.grid.points=6")
+# Two slots would be through before the rows are written a second time.
+ONE_SLOT = ("--set", "resources.slots=1", "--quiet")
 
 Done = subprocess.CompletedProcess[str]
 Command = Callable[..., Done]
@@ -78,33 +80,41 @@ def one_message(done: Done) -> str:
     return done.stderr
 
 
+@pytest.mark.timeout(360)  # two clusters, one after the other
+def test_a_sweep_killed_on_ray_goes_on_to_what_local_gives(
+    storage: str, unbroken: tuple[str, list[dict[str, Any]]]
+) -> None:
+    arguments = ["run", SPEC, *SMALL, "--storage", storage]
+    folder = f"{storage}/quickstart"
+    killed = kill_on_ray(arguments, folder)
+
+    done = own_process(*arguments, "--json")
+    assert done.returncode == 0, done.stderr
+    assert "Traceback" not in done.stderr
+    summary = json.loads(done.stdout)
+    assert summary["points"] == summary["done"] == 36
+    assert summary["reused"] == killed
+    assert summary["dataset"] == folder
+    assert Path(summary["figure"]).stat().st_size > 10_000
+    sweep = Sweep.open(folder)
+    assert contents(sweep.table()) == unbroken[1]
+    assert sweep.run("ray").reused == 36
+
+
+@pytest.mark.slow
 @pytest.mark.timeout(360)  # three clusters, one after the other
 def test_a_sweep_killed_and_stopped_on_ray_goes_on_to_what_local_gives(
     storage: str, unbroken: tuple[str, list[dict[str, Any]]]
 ) -> None:
     arguments = ["run", SPEC, *SMALL, "--storage", storage]
-    # One slot: two would be through before the rows are written a second time.
-    slowly = [*arguments, "--set", "resources.slots=1", "--quiet"]
     folder = f"{storage}/quickstart"
-    with started(*slowly) as process:
-        wait_for_points(folder, 5)
-        process.kill()
-        process.wait(timeout=30)
-    killed = Store(folder).read(["point_id"]).num_rows
-    assert 5 <= killed < 36
-    stopped = stop(slowly, signal.SIGTERM, folder, killed + 1)
+    killed = kill_on_ray(arguments, folder)
+    stopped = stop([*arguments, *ONE_SLOT], signal.SIGTERM, folder, killed + 1)
 
     done = own_process(*arguments, "--json")
     assert done.returncode == 0, done.stderr
-    assert "Traceback" not in done.stderr
-    found = json.loads(done.stdout)
-    assert found["points"] == found["done"] == 36
-    assert found["reused"] == stopped
-    assert found["dataset"] == folder
-    assert Path(found["figure"]).stat().st_size > 10_000
-    sweep = Sweep.open(folder)
-    assert contents(sweep.table()) == unbroken[1]
-    assert sweep.run("ray").reused == 36
+    assert json.loads(done.stdout)["reused"] == stopped
+    assert contents(Sweep.open(folder).table()) == unbroken[1]
 
 
 @pytest.mark.slow
@@ -128,6 +138,17 @@ def test_a_sweep_killed_without_ray_goes_on_to_the_same_dataset(
 def test_ctrl_c_says_how_to_go_on(storage: str, engine: str) -> None:
     arguments = ["run", SPEC, *SMALL, "--storage", storage, "--engine", engine, "--quiet"]
     stop(arguments, signal.SIGINT, f"{storage}/quickstart", 3)
+
+
+def kill_on_ray(arguments: list[str], folder: str) -> int:
+    """Kill a run when its dataset holds 5 points; return the number of points that it holds."""
+    with started(*arguments, *ONE_SLOT) as process:
+        wait_for_points(folder, 5)
+        process.kill()
+        process.wait(timeout=30)
+    killed = Store(folder).read(["point_id"]).num_rows
+    assert 5 <= killed < 36
+    return killed
 
 
 def stop(arguments: list[str], how: signal.Signals, folder: str, count: int) -> int:

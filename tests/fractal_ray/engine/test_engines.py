@@ -76,7 +76,7 @@ def test_local_gives_the_same_with_any_tile(
 class TestRay:
     """Tests on a Ray that they share."""
 
-    @pytest.mark.parametrize("tile", ["auto", 1, 7])
+    @pytest.mark.parametrize("tile", ["auto", 1, pytest.param(7, marks=pytest.mark.slow)])
     def test_the_same_as_local_with_any_tile(
         self, make_sweep: Maker, expected: list[dict[str, Any]], tile: Any
     ) -> None:
@@ -110,7 +110,7 @@ class TestRay:
         [
             (Unopenable(), "weights are unreadable"),
             (KilledOpening(), "the worker process was lost"),
-            (Unpicklable(), "the worker process was lost"),
+            pytest.param(Unpicklable(), "the worker process was lost", marks=pytest.mark.slow),
         ],
     )
     def test_workers_that_never_get_to_work_end_the_sweep(
