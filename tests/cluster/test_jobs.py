@@ -219,6 +219,7 @@ def test_keys_reach_the_processes_of_a_sweep_and_no_file_or_list(
     Path("sitecustomize.py").write_text(NOTES.format(names=names, folder=arrived))
     subprocess.run(["git", "add", "."], check=True)
     options = [word for name in names[2:] for word in ("--env", name)]
+    options += ["--include", "sitecustomize.py"]
     kept = ["--", "--storage", str(tmp_path / "kept"), "--set", "resources.slots=1"]
 
     seen: set[str] = set()
