@@ -25,7 +25,13 @@ from fractal_ray.analysis.advice.seed_check import (
 )
 from fractal_ray.analysis.advice.seed_nodes import Roles, checked_nodes, joined
 from fractal_ray.analysis.advice.seed_results import SeedCheck
-from fractal_ray.analysis.advice.seed_runs import SeedRuns, lacking_runs, read_seeds
+from fractal_ray.analysis.advice.seed_runs import (
+    SeedRuns,
+    lacking_runs,
+    read_seeds,
+    refuse_foreign,
+)
+from fractal_ray.analysis.advice.seed_text import seed_notes
 from fractal_ray.analysis.advice.sensitivity import sensitivities
 from fractal_ray.analysis.advice.surface import Surface
 from fractal_ray.analysis.frame_data import FrameData
@@ -89,7 +95,7 @@ def advise(data: FrameData, at: Sequence[float] = ()) -> Advice:
         command=command,
         needs_width=needs_width,
         keeps_model=_keeps_model(spec),
-        notes=(*_notes(data, measured, best), *check.left_out),
+        notes=(*seed_notes(check), *_notes(data, measured, best)),
         surface=surface,
     )
 
@@ -142,18 +148,23 @@ def seed_runs(data: FrameData, count: int) -> list[SeedRuns]:
     Raises
     ------
     SweepError
-        If the runs have no seed, the frame is not finished, or there is no advice on it.
+        If the runs have no seed, the frame is not finished, there is no advice on it, or the
+        dataset of a seed does not belong to the sweep.
     """
+    sweep = data.sweep
+    if data.replayed is None and sweep.seeding is not None:
+        raise SweepError(
+            f"frame {data.lattice.frame.id} of {sweep.location} is not finished; run it first:"
+            f" {sweep.run_command}"
+        )
     check = advise(data).seeds
     if check.reason:
-        raise SweepError(f"{data.sweep.location}: no seeds to run: {check.reason}")
-    if data.replayed is None:
-        raise SweepError(
-            f"frame {data.lattice.frame.id} of {data.sweep.location} is not finished; run it first:"
-            f" {data.sweep.run_command}"
-        )
+        raise SweepError(f"{sweep.location}: no seeds to run: {check.reason}")
     nodes = [each.node for each in check.nodes]
-    return lacking_runs(data, nodes, read_seeds(data, surface_of(data)), count)
+    lacking = lacking_runs(data, nodes, read_seeds(data, surface_of(data)), count)
+    for runs in lacking:
+        refuse_foreign(sweep, runs.seed)
+    return lacking
 
 
 def _checked(

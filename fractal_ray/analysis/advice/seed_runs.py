@@ -22,6 +22,7 @@ from fractal_ray.analysis.sweep_data import SweepData
 from fractal_ray.dataset.header import ORIGIN, read_header
 from fractal_ray.dataset.relabel import outcomes
 from fractal_ray.dataset.store import inside
+from fractal_ray.errors import SweepError
 from fractal_ray.plane.axes import Frame, Point
 from fractal_ray.plane.boundary import label
 from fractal_ray.plane.zoom import Zoom
@@ -105,7 +106,7 @@ def seeds_to_run(sweep: SweepData, count: int) -> list[int]:
     seeding = sweep.seeding
     if seeding is None:
         return []
-    return [seeding.seed + i for i in range(shares_first_seed(sweep), count)]
+    return [seeding.seed + i for i in range(int(shares_first_seed(sweep)), count)]
 
 
 def read_seeds(data: FrameData, measured: FrameSurface) -> SeedRows:
@@ -121,10 +122,7 @@ def read_seeds(data: FrameData, measured: FrameSurface) -> SeedRows:
     for seed in stored_seeds(sweep) if seeding is not None else ():
         of_seed = data_of_seed(sweep, seed)
         if not _belongs(of_seed, sweep):
-            left_out.append(
-                f"{of_seed.location} holds runs of other settings or of another model, and is not"
-                " counted; delete it"
-            )
+            left_out.append(f"{_foreign(of_seed)}: they are not counted; delete it")
             continue
         left_out += of_seed.left_out()
         for node, run in _runs_of(of_seed, data, on_validation=measured.on_validation):
@@ -140,6 +138,23 @@ def read_seeds(data: FrameData, measured: FrameSurface) -> SeedRows:
                 by_seed[seeding.seed] = own
     finished = {(node, seed) for node, by_seed in runs.items() for seed in by_seed}
     return SeedRows(runs, frozenset(failed - finished), tuple(left_out))
+
+
+def refuse_foreign(sweep: SweepData, seed: int) -> None:
+    """Refuse to add runs to the dataset of a seed that does not belong to the sweep.
+
+    Raises
+    ------
+    SweepError
+        The message names the dataset.
+    """
+    of_seed = data_of_seed(sweep, seed)
+    if read_header(of_seed.store()) is not None and not _belongs(of_seed, sweep):
+        raise SweepError(f"{_foreign(of_seed)}; delete it, and repeat the command")
+
+
+def _foreign(of_seed: SweepData) -> str:
+    return f"{of_seed.location} holds runs of other settings or of another model"
 
 
 def _belongs(of_seed: SweepData, sweep: SweepData) -> bool:

@@ -41,6 +41,19 @@ def seeds_text(check: SeedCheck, surface: Surface, best: BestPoint | Refusal) ->
     return "; ".join(part for part in parts if part)
 
 
+def seed_notes(check: SeedCheck) -> list[str]:
+    """Return sentences on a best that other seeds do not bear out, and on runs not counted."""
+    broken = [each for each in check.with_role(BEST) if each.label.label == 0]
+    return [
+        *(
+            f"the best point breaks with {each.label.broken} of {each.label.seeds} seeds; take a"
+            " point further away from the cliff"
+            for each in broken
+        ),
+        *check.left_out,
+    ]
+
+
 def _best(again: ReEstimate | None) -> str:
     """Return the loss of the best from other seeds than that which chose it."""
     if again is None or again.loss is None:

@@ -22,10 +22,13 @@ from fractal_ray.analysis.advice.results import BestPoint, Cliff, Refusal
 from fractal_ray.analysis.advice.seed_results import SeedCheck
 from fractal_ray.analysis.advice.seed_runs import SeedRows, SeedRun, data_of_seed
 from fractal_ray.cli.main import main
+from fractal_ray.dataset.baseline_file import write_baseline
 from fractal_ray.dataset.store import Store
 from fractal_ray.errors import SweepError
 from fractal_ray.figures.advice import advice_figure
 from fractal_ray.plane.axes import Point
+from fractal_ray.plane.baseline import Baseline
+from fractal_ray.spec.sweep_spec import SweepSpec
 from fractal_ray.sweep import Sweep
 from fractal_ray.tracking.summary import advice_values
 from fractal_ray.workloads.mlp.workload import MlpRunner
@@ -167,7 +170,7 @@ def test_an_unfinished_frame_is_refused(mlp: Path, command: Run) -> None:
     shutil.rmtree(mlp / "points/frame=0/level=2")
     code, _, error = command("advise", str(mlp), "--seeds", "2", "--engine", "local")
     assert code == 2
-    assert "the frame is not finished" in error or "is not finished" in error
+    assert f"is not finished; run it first: fractal-ray run {mlp}" in error
     assert not (mlp / "seeds").exists()
 
 
@@ -179,7 +182,10 @@ def test_runs_of_another_model_are_refused_and_not_counted(ran: Path, command: R
     advice = fractal_ray.load(ran).advice()
     assert advice.seeds.seeds == (3, 5)
     (note,) = [line for line in advice.lines() if "of another model" in line]
-    assert "seed-4 holds runs of other settings or of another model, and is not counted" in note
+    assert "seed-4 holds runs of other settings or of another model: they are not counted" in note
+    code, _, error = command("advise", str(ran), "--seeds", "2", "--engine", "local")
+    assert code == 2
+    assert "seeds/seed-4 holds runs of other settings or of another model; delete it" in error
     shutil.rmtree(ran / "seeds")
     shutil.rmtree(ran / "points")
     table = Store(str(DATASETS / "mlp")).read()
@@ -208,6 +214,20 @@ def test_a_damaged_part_is_named_and_left_out_on_demand(ran: Path, command: Run)
         sweep.run_seeds(3, engine="local")
     sweep.run_seeds(3, engine="local")
     assert _check(ran).lacking == 0
+
+
+def test_a_later_baseline_is_that_of_all_seeds_without_one(
+    ran: Path, command: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    places = []
+
+    def evaluate(spec: SweepSpec, location: str, *_: Any) -> None:
+        places.append((location, spec.workload.model_dump()["draw"]))
+
+    monkeypatch.setattr("fractal_ray.engine.baseline.evaluate_untouched", evaluate)
+    write_baseline(Store(str(ran / "seeds/seed-4")), Baseline())
+    assert command("advise", str(ran), "--baseline")[0] == 0
+    assert places == [(str(ran), 3), (str(ran / "seeds/seed-5"), 5)]
 
 
 def test_ensemble_takes_the_datasets_of_seeds(ran: Path, command: Run) -> None:
@@ -403,6 +423,7 @@ def test_a_best_that_breaks_and_failures_are_said(
     _, advice = _with_seeds(fractal_ray.load(mlp), monkeypatch, labels, failed=2)
     line = advice.lines()[3]
     assert "the best broke with 3 of 3 seeds" in line
+    assert any("the best point breaks with 3 of 3 seeds" in note for note in advice.notes)
     assert re.search(r"neighbours that break: (\d) of \1", line)
     assert advice.seeds.noise is None
 
