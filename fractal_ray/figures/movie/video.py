@@ -133,6 +133,8 @@ def _mp4(path: Path, size: tuple[int, int], fps: int) -> Iterator[Add]:
             failed = running.wait() != 0
         except BrokenPipeError:
             failed = True
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                running.wait(5)  # it may be writing its reason
         finally:
             if running.poll() is None:
                 running.kill()
@@ -141,4 +143,5 @@ def _mp4(path: Path, size: tuple[int, int], fps: int) -> Iterator[Add]:
                 pipe.close()
         if failed:
             errors.seek(0)
-            raise SweepError(f"ffmpeg failed: {errors.read().decode(errors='replace').strip()}")
+            reason = " ".join(errors.read().decode(errors="replace").split())
+            raise SweepError(f"ffmpeg failed: {reason or f'exit code {running.returncode}'}")

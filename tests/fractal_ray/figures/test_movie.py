@@ -276,13 +276,24 @@ class TestFiles:
         assert b"-s 20x10 -r 30" in content
         assert content.endswith(b"".join(2 * each.tobytes() for each in self._pictures()))
 
+    @pytest.mark.parametrize(
+        ("body", "reason"),
+        [
+            ("sys.exit('no such codec')", "no such codec"),
+            (
+                "sys.exit('av_write_frame: No space left\\n\\nError writing trailer')",
+                "av_write_frame: No space left Error writing trailer",
+            ),
+            ("import os; os.kill(os.getpid(), 25)", "exit code -25"),  # a limit of file sizes
+        ],
+    )
     def test_what_ffmpeg_says_when_it_fails(
-        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, body: str, reason: str
     ) -> None:
-        self._ffmpeg(tmp_path, "sys.exit('no such codec')", monkeypatch)
+        self._ffmpeg(tmp_path, body, monkeypatch)
         large = Image.new("RGB", (400, 400))
         with (
-            pytest.raises(SweepError, match="ffmpeg failed: no such codec"),
+            pytest.raises(SweepError, match=f"^ffmpeg failed: {reason}$"),
             open_video(tmp_path / "a.mp4", (400, 400), 30, colormap("rank")) as add,
         ):
             for _ in range(50):

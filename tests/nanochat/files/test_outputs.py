@@ -76,8 +76,11 @@ from nanochat.cli.model_options import write_nanochat
 from nanochat.data.messages_table import write_table
 from nanochat.model.checkpoint import Checkpoint
 from nanochat.model.gpt import GPT, GPTConfig
+from nanochat.files.outputs import writing
 from nanochat.prepare.row_files import write_jsonl, write_parquet
+from nanochat.sharing.transformers_format import export_transformers
 from nanochat.tokenizer.tokenizer import Tokenizer
+import safetensors.torch
 
 folder = Path(sys.argv[1])
 rows = [{"text": f"{number ** 9}"} for number in range(4000)]
@@ -85,6 +88,11 @@ table = {"text": pa.array([row["text"] for row in rows])}
 tokenizer = Tokenizer.train(["one two three", "two four"] * 20, 275)
 model = GPT(GPTConfig(16, 275, 1, 1, 1, 64), vocab_rows=320)
 model.init_weights(torch.Generator().manual_seed(0))
+checkpoint = Checkpoint(model.state_dict(), model.config, 1, {"step": 1})
+
+def export():
+    with writing(folder / "exported"):  # as `nanochat export` does
+        export_transformers(checkpoint, tokenizer, folder / "exported")
 
 def movie():
     with open_video(folder / "zoom.gif", (400, 400), 9, colormaps["viridis"]) as add:
@@ -100,11 +108,8 @@ writers = {
         folder / "rows.parquet", rows, pa.schema([("text", pa.string())])
     ),
     "shard.parquet": lambda: write_table(folder / "shard.parquet", table),
-    "model": lambda: write_nanochat(
-        folder / "model",
-        Checkpoint(model.state_dict(), model.config, 1, {"step": 1}),
-        tokenizer,
-    ),
+    "model": lambda: write_nanochat(folder / "model", checkpoint, tokenizer),
+    "exported": export,
 }
 resource.setrlimit(resource.RLIMIT_FSIZE, (1500, 1500))
 for name, write in writers.items():
@@ -121,7 +126,7 @@ def test_every_writer_names_the_file_that_finds_no_room(tmp_path: Path) -> None:
     command = [sys.executable, "-B", "-c", FULL_DISK, str(tmp_path)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120)
     lines = done.stdout.splitlines()
-    assert len(lines) == 8, done.stderr
+    assert len(lines) == 9, done.stderr
     for line in lines:
         name = line.partition(":")[0]
         kind = "SweepError" if name.startswith(("map", "zoom")) else "NanochatError"
