@@ -291,7 +291,7 @@ def test_fine_tunes_get_shuffled_data_and_a_baseline_of_their_own(tmp_path: Path
     assert len(orders) == 3 and orders[0] != orders[1] != orders[2]
     shuffled = Sweep.open(sweep.location, ("workload.recipe.shuffle=true",))
     assert shuffled.with_seed(999) is shuffled.spec
-    assert shuffled.with_seed(1000) == sweep.with_seed(1000)
+    assert shuffled.with_seed(1000).workload == sweep.with_seed(1000).workload
     assert (
         Sweep.open(
             sweep.location, ("axes.x={param: seed, min: 1, max: 9}", "workload.recipe.shuffle=true")
