@@ -82,7 +82,8 @@ class LabelRule:
             return Outcome.TOO_SHORT
         untouched, rise = self.untouched(losses, x, y)
         limit = untouched[: losses.size] + rise * np.abs(untouched[: losses.size])
-        return Outcome.DEGRADED if bool(np.any(losses > limit)) else Outcome.TOO_SLOW
+        # The first loss is that of the untouched model itself, but for rounding.
+        return Outcome.DEGRADED if bool(np.any(losses[1:] > limit[1:])) else Outcome.TOO_SLOW
 
     def ratio(
         self, losses: NDArray[np.float32], x: float, y: float, val_loss: float = math.nan

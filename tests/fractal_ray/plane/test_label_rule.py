@@ -110,3 +110,13 @@ def test_a_larger_rise_never_degrades_more_and_no_number_of_theirs_changes(
     if found[0] is Outcome.DEGRADED:
         assert found[1] is Outcome.DEGRADED
     assert found[0] in (Outcome.TRAINED, *SPLIT)
+
+
+def test_without_a_rise_the_rounding_of_the_first_loss_degrades_no_run() -> None:
+    """The first loss is computed twice: by the run, and by a forward pass alone."""
+    rule = LabelRule(Criterion(window=3, threshold=0.9, rise=0), "broken", RULE.baseline)
+    curve = (UNTOUCHED * np.linspace(1, 0.97, 8)).astype(np.float32)
+    curve[0] = np.nextafter(UNTOUCHED[0], np.float32(np.inf))
+    assert outcome(curve, rule) is Outcome.TOO_SLOW
+    curve[1] = np.nextafter(UNTOUCHED[1], np.float32(np.inf))
+    assert outcome(curve, rule) is Outcome.DEGRADED
