@@ -80,8 +80,7 @@ def plan(
     print(
         "\n".join(
             [
-                *_what(sweep),
-                *_steps(made),
+                *_what(sweep, made),
                 *_stages(cost, crossed),
                 *_depths(sweep),
                 *_sum(sweep, cost, crossed),
@@ -90,7 +89,7 @@ def plan(
     )
 
 
-def _what(spec: "SweepSpec") -> list[str]:
+def _what(spec: "SweepSpec", made: "Sweep | None") -> list[str]:
     from fractal_ray.spec.idle import idle_seeds
     from fractal_ray.spec.windows import window_note
 
@@ -102,6 +101,7 @@ def _what(spec: "SweepSpec") -> list[str]:
     if note := note_on_repeats(spec):
         lines.append(f"  {note}")
     lines += [f"  {line}" for line in spec.workload.notes_on_runs(spec.planned_runs)]
+    lines += _steps(made)
     window = window_note(spec)
     notes = [*idle_seeds(spec), *([window] if window else []), *spec.workload.plan_notes()]
     return [*lines, *(f"  note: {line}" for line in notes)]

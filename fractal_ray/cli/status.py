@@ -51,6 +51,7 @@ def status(
             skip_corrupt=skip_corrupt,
         )
         return
+    from fractal_ray.analysis.rates import notes_on_rates
     from fractal_ray.analysis.status import failure_groups, frame_line, read_frames, read_status
 
     sweep = open_sweep(sweep_path, settings, storage, skip_corrupt=skip_corrupt)
@@ -62,6 +63,7 @@ def status(
         sections |= {"frames": listed} if frames else {}
         print(json.dumps({**state.to_dict(), **sections}))
         return
-    print("\n".join([*state.lines(), *map(frame_line, listed)]))
+    rates = notes_on_rates(sweep.spec, sweep.rule) if frames else []
+    print("\n".join([*state.lines(), *map(frame_line, listed), *rates]))
     for group in groups:
         print(f"\n{group['count']} x {group['error']}\n{group['traceback']}".rstrip())

@@ -36,7 +36,7 @@ _INHERITED: Final = 0.5
 A region that is visibly no quadratic consists of parts that are none either, even where the noise
 hides it there. Half the length makes the decay half as large.
 """
-_CHOICE: Final = 1.05
+_CHOICE: Final = 1.15
 """Factor of the intervals of the optimum, because the narrowest of several is chosen."""
 CHOICE: Final = 1.3
 """Factor of the intervals of losses and crossings, for the same reason."""

@@ -2,11 +2,17 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 from typer.testing import CliRunner
 
 from fractal_ray.cli.main import app
+from fractal_ray.dataset.baseline_file import write_baseline
+from fractal_ray.dataset.header import write_header
+from fractal_ray.dataset.store import Store
 from fractal_ray.errors import SweepError
+from fractal_ray.plane.baseline import Baseline
+from fractal_ray.spec.yaml_file import load_spec
 
 FINE_TUNE = "sweeps/quickstart.yaml"
 NETWORK = "sweeps/paper/tanh.yaml"
@@ -72,3 +78,17 @@ def test_a_budget_of_tokens_has_a_least_number_of_steps(
     lines = [each for each in done.stdout.splitlines() if each.startswith("  steps: ")]
     assert len(lines) == (line is not None)
     assert line is None or line in lines[0]
+
+
+def test_the_steps_that_an_earlier_run_counted_are_planned(tmp_path: Path) -> None:
+    spec = load_spec(FINE_TUNE, (f"storage={tmp_path}",))
+    store = Store(str(tmp_path / spec.name))
+    write_header(store, {"spec": spec.model_dump(mode="json")})
+    curves = {(): np.full(14, 7.5, np.float32)}
+    write_baseline(store, Baseline(curves=curves, width=48))
+    words = ["plan", FINE_TUNE, "--storage", str(tmp_path)]
+    assert (
+        f"  steps: at most 14 a run in {store.location}\n" in CliRunner().invoke(app, words).stdout
+    )
+    other = [*words, "--set", "workload.data.max_seq_len=65"]
+    assert "at most" not in CliRunner().invoke(app, other).stdout

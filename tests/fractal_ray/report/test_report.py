@@ -413,6 +413,19 @@ class TestSecrets:
         assert "s3://bucket/sweeps/border?region=eu" in visible(page)
 
 
+class TestRates:
+    def test_effective_rates_stand_beside_nominal_ones(self, make_sweep: Maker) -> None:
+        """The model of the spec has a width of 48, which scales rates of AdamW by 4."""
+        sweep = make_sweep()
+        sweep.run("local")
+        facts = read_facts(sweep)
+        ((drawn,), _) = maps.maps(facts)
+        factors = {side: axis["effective"] for side, axis in drawn["axes"].items()}
+        assert factors == {"x": 4.0, "y": None}
+        note = "The rate unembedding_lr is nominal: the optimizer applies 4 x unembedding_lr."
+        assert note in sections.head(facts)["notes"]
+
+
 class TestFramesOfItsOwn:
     def test_a_closer_look_is_made_again_from_its_two_files(
         self, make_sweep: Maker, tmp_path: Path
