@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import replace
 
-from fractal_ray.analysis.advice.advise import seed_runs
+from fractal_ray.analysis.advice.advise import plan_seed_runs
 from fractal_ray.analysis.advice.seed_runs import spent_elsewhere
 from fractal_ray.analysis.frame_data import read_frame
 from fractal_ray.analysis.sweep_data import SweepData
@@ -51,7 +51,7 @@ def run_seeds(
         For each seed with runs that were lacking, its dataset and the state at the end.
     """
     states: list[tuple[str, Progress]] = []
-    for runs in seed_runs(read_frame(sweep, frame), seeds):
+    for runs in plan_seed_runs(read_frame(sweep, frame), seeds):
         options.say(f"seed {runs.seed}: {runs.lacking} points")
         points, seconds = spent_elsewhere(sweep, runs.seed)
         budget = replace(options.budget, other_points=points, other_seconds=seconds)

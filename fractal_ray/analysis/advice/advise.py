@@ -142,7 +142,7 @@ def _judge(
     return _Judgement(best, cliff, law)
 
 
-def seed_runs(data: FrameData, count: int) -> list[SeedRuns]:
+def plan_seed_runs(data: FrameData, count: int) -> list[SeedRuns]:
     """Return the runs that the advice on a frame lacks for a number of seeds, by seed.
 
     Raises

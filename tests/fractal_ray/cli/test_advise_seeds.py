@@ -262,10 +262,15 @@ def test_runs_that_fail_are_counted_and_tried_again(
 
 
 def test_fine_tunes_get_shuffled_data_and_a_baseline_of_their_own(tmp_path: Path) -> None:
-    settings = ("stages=[{grid: {points: 5}}]", "label.window=2", "axes.y.max=1")
+    settings = ("stages=[{grid: {points: 4}}]", "label.window=2", "axes.y.max=1")
     sweep = Sweep.open(
         ROOT / "sweeps/quickstart.yaml",
-        (f"storage={tmp_path}", "workload.recipe.num_tokens=1200", *settings),
+        (
+            f"storage={tmp_path}",
+            "workload.recipe.num_tokens=1200",
+            "workload.data.limit=300",
+            *settings,
+        ),
     )
     sweep.run("local")
     before = sweep.advice().seeds
