@@ -234,8 +234,8 @@ def _spec_with(
     stages = [*raw["stages"][:stage_count], {"zoom": stage}]
     stages += [{"refine": {"levels": levels}}] if levels else []
     changed = {**raw, "stages": stages, "name": name, "storage": storage}
-    folder = spec.workload.folder
-    return parse_spec(changed, origin=f"the zoom of {spec.name}", folder=folder)
+    context = spec.workload.context
+    return parse_spec(changed, origin=f"the zoom of {spec.name}", context=context)
 
 
 def _begin(

@@ -6,6 +6,7 @@ methods that run a sweep.
 
 import functools
 import shlex
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -79,10 +80,47 @@ class SweepData:
         if header is None:
             missing = f"{path} holds no sweep: there is no {HEADER} in it"
             raise SweepError(missing if remote else no_sweep_in(Path(path)))
-        folder = str(Path(path) / header["folder"]) if not remote and "folder" in header else ""
-        spec = parse_spec(header["spec"], overrides, origin=f"{path}/{HEADER}", folder=folder)
+        has_folder = not remote and "folder" in header
+        context = {"folder": str(Path(path) / header["folder"])} if has_folder else {}
+        spec = parse_spec(header["spec"], overrides, origin=f"{path}/{HEADER}", context=context)
         location = str(path) if remote else str(Path(path).absolute())
         return cls(spec, location=location, skip_corrupt=skip_corrupt, opened_with=opened_with)
+
+    @classmethod
+    def from_function(
+        cls,
+        function: Callable[..., Any],
+        *,
+        axes: Mapping[str, Any],
+        stages: Sequence[Mapping[str, Any]],
+        storage: str = "results",
+        name: str | None = None,
+        **keys: Any,
+    ) -> Self:
+        """Return a sweep of a Python function that has run nothing yet.
+
+        Parameters
+        ----------
+        function
+            A function of a module, or of a notebook; docs/sweeps.md has what it gets and returns.
+        axes, stages, storage
+            As in YAML, ``axes={"x": {"param": "lr", "min": 1e-4, "max": 1.0}, "y": ...}``. An axis
+            may also be a `fractal_ray.Axis`.
+        name
+            Name of the sweep; None for that of the function.
+        keys
+            Other keys of the spec (`label`, `resources`, ...) and of its section `workload`
+            (`settings`, `metrics`, `files`, `seed`, ...).
+
+        Raises
+        ------
+        SweepError
+            For a wrong key, and for what is no function.
+        """
+        from fractal_ray.spec.function_spec import function_spec
+
+        spec = function_spec(function, axes, stages, name, storage, keys)
+        return cls(spec, location=inside(spec.storage, spec.name))
 
     def store(self) -> Store:
         """Return the dataset."""

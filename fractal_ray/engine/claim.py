@@ -83,9 +83,10 @@ def own_header(
 
 def _folder_of(spec: SweepSpec, store: Store) -> dict[str, str]:
     """Return the folder of the spec, relative to the dataset, if paths in the spec need it."""
-    if store.is_remote or not spec.workload.folder:
+    folder = spec.workload.context.get("folder")
+    if store.is_remote or not folder:
         return {}
-    return {"folder": os.path.relpath(spec.workload.folder, store.root)}
+    return {"folder": os.path.relpath(folder, store.root)}
 
 
 def data_facts(store: Store, facts: Mapping[str, Any]) -> dict[str, Any]:

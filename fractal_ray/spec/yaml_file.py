@@ -6,6 +6,7 @@ It reports all mistakes at once, one line each: the key, its value, and the allo
 import copy
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import yaml
@@ -52,7 +53,7 @@ def load_spec(path: str | Path, overrides: Iterable[str] = ()) -> SweepSpec:
         raise SweepError(f"{file} is not valid YAML: {shortened(error)}") from error
     if not isinstance(raw, dict):
         raise SweepError(f"{file} must hold a mapping (name, workload, axes, stages, ...)")
-    return parse_spec(raw, overrides, origin=str(file), folder=str(file.parent))
+    return parse_spec(raw, overrides, origin=str(file), context={"folder": str(file.parent)})
 
 
 def parse_spec(
@@ -60,7 +61,7 @@ def parse_spec(
     overrides: Iterable[str] = (),
     *,
     origin: str = "spec",
-    folder: str = "",
+    context: Mapping[str, Any] = MappingProxyType({}),
 ) -> SweepSpec:
     """Apply overrides to a mapping and validate it.
 
@@ -70,8 +71,9 @@ def parse_spec(
         The mapping, and changes as in `load_spec`.
     origin
         Name of the mapping in messages.
-    folder
-        Folder that paths of a workload `function` are relative to; "" for the current one.
+    context
+        Facts outside of the text (`WorkloadSection.context`): `folder`, the folder that paths of a
+        workload `function` are relative to, and `function`, that of a notebook.
 
     Raises
     ------
@@ -83,7 +85,7 @@ def parse_spec(
         for override in overrides:
             _apply(changed, override)
         try:
-            return SweepSpec.model_validate(changed, context={"folder": folder})
+            return SweepSpec.model_validate(changed, context=dict(context))
         except ValidationError as error:
             # pydantic also counts a list as empty when none of its items is valid.
             problems = [p for p in error.errors() if not (p["type"] == "too_short" and p["input"])]

@@ -234,6 +234,15 @@ class Runner(Protocol):
 
 
 @runtime_checkable
+class PackedByValue(Protocol):
+    """The contract of shared data with functions that other processes cannot import."""
+
+    def packed(self, dumps: Callable[[Any], bytes]) -> Any:
+        """Return plain data: `dumps` turns a function into bytes for `pickle.loads`."""
+        ...
+
+
+@runtime_checkable
 class ReportsProgress(Protocol):
     """The contract of a runner that reports progress within a point."""
 

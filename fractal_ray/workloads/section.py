@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Container, Iterable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -259,9 +259,9 @@ class WorkloadSection(Model):
         return "resources.lease_seconds sets how long it may be"
 
     @property
-    def folder(self) -> str:
-        """Return the folder that paths in the section are relative to; "" for the current one."""
-        return ""
+    def context(self) -> Mapping[str, Any]:
+        """Return facts outside of the text, for a new validation: the `folder` of its paths."""
+        return {}
 
     def is_integer(self, param: str) -> bool:
         """Return True if a swept parameter takes whole numbers only."""

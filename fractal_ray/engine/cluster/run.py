@@ -21,7 +21,7 @@ from fractal_ray.engine.dispatcher_spec import DispatcherSpec
 from fractal_ray.engine.progress import Progress, View
 from fractal_ray.errors import SweepError
 from fractal_ray.spec.resources import ResourcesSpec
-from fractal_ray.workloads.base import Footprint, Prepared, Probed, Workload
+from fractal_ray.workloads.base import Footprint, PackedByValue, Prepared, Probed, Workload
 
 
 def run_on_ray(
@@ -60,6 +60,10 @@ def run_on_ray(
     SweepStoppedError
         When the sweep cannot go on; all finished points are in the dataset.
     """
+    if isinstance(prepared.shared, PackedByValue):
+        from ray import cloudpickle
+
+        prepared = replace(prepared, shared=prepared.shared.packed(vars(cloudpickle)["dumps"]))
     address = address_to_join(address)
     say("starting Ray ..." if address is None else f"joining Ray at {address} ...")
     with cluster(address, num_cpus, say) as own:

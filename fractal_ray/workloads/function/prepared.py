@@ -7,8 +7,9 @@ import os
 import pickle
 import platform
 import sys
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, is_dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, Final
 
 import numpy as np
@@ -17,11 +18,13 @@ from numpy.typing import NDArray
 from fractal_ray.errors import SweepError
 from fractal_ray.workloads.base import Prepared
 from fractal_ray.workloads.function.call import declared_arguments
+from fractal_ray.workloads.function.content import add_content
+from fractal_ray.workloads.function.modules import module_roots
+from fractal_ray.workloads.function.notebook import notebook_source, unpicklable
 from fractal_ray.workloads.function.settings import NOTEBOOK, FunctionSettings
 from fractal_ray.workloads.function.ship import LoadedFunction, also_known_as, loaded
 from fractal_ray.workloads.function.source import (
     Source,
-    module_roots,
     read_source,
     with_modules,
 )
@@ -45,12 +48,43 @@ class Shared:
     pickled, buffers
         The value of `prepare`, pickled apart from its arrays: it may hold objects of the
         function's own classes, which a worker knows only after the import. Arrays are read-only.
+    function
+        The function of a notebook, or its bytes; None for one that is imported.
     """
 
     source: Source
     fingerprint: str
     pickled: bytes = field(repr=False)
     buffers: tuple[NDArray[np.uint8], ...] = field(repr=False)
+    function: Any = field(default=None, repr=False)
+
+    def loaded(self) -> LoadedFunction:
+        """Return the function, imported or unpickled in this process."""
+        if self.function is None:
+            return loaded(self.source)
+        if isinstance(self.function, bytes):
+            return loaded(self.source, make=partial(pickle.loads, self.function))
+        return LoadedFunction(self.source, make=lambda: self.function)
+
+    def packed(self, dumps: Callable[[Any], bytes]) -> "Shared":
+        """Return these data with a function of a notebook as bytes.
+
+        Raises
+        ------
+        SweepError
+            If the function cannot be pickled; the message names what it holds.
+        """
+        if self.function is None:
+            return self
+        try:
+            return replace(self, function=dumps(self.function))
+        except Exception as error:
+            name = self.source.function
+            part = unpicklable(self.function, dumps) or shortened(error)
+            raise SweepError(
+                f"{name} cannot be sent to workers: {part}. Make it inside of {name} or in"
+                ' prepare(), or run with engine="local"'
+            ) from error
 
     def value(self) -> Any:
         """Return the value of `prepare`, with read-only arrays."""
@@ -65,22 +99,26 @@ def prepare_function(spec: FunctionSettings) -> Prepared:
     SweepError
         If a file is missing, the import fails, or `call` names no function that can be called.
     """
-    if spec.call.startswith(f"{NOTEBOOK}:"):
+    held = spec.held_function
+    if held is not None:
+        declared_arguments(held, spec.call)
+        source = notebook_source(held, spec.folder, spec.inputs)
+        function = LoadedFunction(source, make=lambda: held)
+    elif spec.call.startswith(f"{NOTEBOOK}:"):
         raise SweepError(
             f"workload.call: {spec.call} was defined in a notebook or a script; run the sweep from"
             " there (fractal_ray.Sweep.from_function)"
         )
-    source = read_source(spec.call, spec.folder, spec.inputs)
-    function = _imported(spec, source)
+    else:
+        function = _imported(spec, read_source(spec.call, spec.folder, spec.inputs))
     declared = declared_arguments(function.function, spec.call)
     value = _shared_value(spec, function) if "shared" in declared else None
     source = function.source
     fingerprint = _fingerprint(source, value)
     pickled, buffers = _pickled(spec, function, value)
     facts = {"function": {"call": spec.call, "packages": _versions(source.imported)}}
-    return Prepared(
-        fingerprint, Shared(source, fingerprint, pickled, buffers), facts, kept_texts(source)
-    )
+    shared = Shared(source, fingerprint, pickled, buffers, held)
+    return Prepared(fingerprint, shared, facts, kept_texts(source))
 
 
 def _imported(spec: FunctionSettings, source: Source) -> LoadedFunction:
@@ -111,7 +149,7 @@ def _place_of(error: BaseException) -> str:
 
 def _shared_value(spec: FunctionSettings, function: LoadedFunction) -> Any:
     """Return the value of the function `prepare` of the module, called with what it declares."""
-    prepare = getattr(function.module, "prepare", None)
+    prepare = function.names.get("prepare")
     if prepare is None:
         raise SweepError(
             f"{spec.call} declares the argument shared, and its module has no function prepare()"
@@ -155,40 +193,16 @@ def _fingerprint(source: Source, value: Any) -> str:
     facts = [NUMERICS, source.function, sorted(source.digests.items())]
     digest = hashlib.sha256(json.dumps(facts).encode())
     if value is not None:
-        _add_content(digest, value)
+        add_content(digest, value)
     return digest.hexdigest()[:32]
-
-
-def _add_content(digest: Any, value: Any) -> None:
-    """Add plain data to a digest; of other objects only the type, since their bytes may vary."""
-    if hasattr(value, "detach") and hasattr(value, "numpy"):  # a tensor
-        value = value.detach().cpu().numpy()
-    if isinstance(value, np.ndarray) and value.dtype != object:
-        digest.update(f"{value.dtype} {value.shape}".encode())
-        digest.update(np.ascontiguousarray(value).data)
-    elif isinstance(value, Mapping):
-        digest.update(f"mapping {len(value)}".encode())
-        for key, inner in value.items():
-            _add_content(digest, key)
-            _add_content(digest, inner)
-    elif isinstance(value, list | tuple):
-        digest.update(f"list {len(value)}".encode())
-        for inner in value:
-            _add_content(digest, inner)
-    elif isinstance(value, bytes):
-        digest.update(value)
-    elif isinstance(value, str | int | float | bool | complex | np.generic | None):
-        digest.update(f"{type(value).__name__} {value!r}".encode())
-    elif is_dataclass(value):
-        _add_content(digest, vars(value) if hasattr(value, "__dict__") else type(value).__name__)
-    else:
-        digest.update(type(value).__qualname__.encode())
 
 
 def kept_texts(source: Source) -> dict[str, dict[str, str | None]]:
     """Return digest and text of each file, for the dataset; None for bytes and long texts."""
-    texts: dict[str, dict[str, str | None]] = {}
+    texts = {name: dict(part) for name, part in source.parts.items()}
     for name, digest in source.digests.items():
+        if name in texts:
+            continue
         content = source.files.get(name.partition(" ")[2])
         texts[name] = {"digest": digest, "text": None if content is None else _text(content)}
     return texts

@@ -3,6 +3,7 @@
 import math
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self
 
@@ -46,6 +47,17 @@ class DivergenceSpec(Model):
     text: str = ""
 
 
+@dataclass(frozen=True, eq=False)
+class HeldFunction:
+    """A function of this process that a spec refers to; it stays here when the spec is pickled."""
+
+    function: Any = field(default=None, repr=False)
+
+    def __reduce__(self) -> Any:
+        """Leave the function out."""
+        return HeldFunction, ()
+
+
 class FunctionSettings(Model):
     """The function of a sweep, and what it gets and gives."""
 
@@ -64,6 +76,7 @@ class FunctionSettings(Model):
     diverges_on: tuple[DivergenceSpec, ...] = ()
     """Exceptions that mean divergence, besides FloatingPointError and `Diverged`."""
     _folder: str = PrivateAttr(default="")
+    _held: HeldFunction = PrivateAttr(default=HeldFunction())
 
     @field_validator("call")
     @classmethod
@@ -115,6 +128,7 @@ class FunctionSettings(Model):
     def _in_folder(self, info: ValidationInfo) -> Self:
         context = info.context or {}
         self._folder = context.get("folder", "")
+        self._held = context.get("function", self._held)
         return self
 
     @model_serializer(mode="wrap")
@@ -127,6 +141,16 @@ class FunctionSettings(Model):
         return isinstance(other, FunctionSettings) and self.__dict__ == other.__dict__
 
     __hash__ = None  # pyright: ignore[reportAssignmentType] - settings have no hash either
+
+    @property
+    def context(self) -> dict[str, Any]:
+        """Return the context in which this section is validated again."""
+        return {"folder": self._folder, "function": self._held}
+
+    @property
+    def held_function(self) -> Any:
+        """Return the function of a notebook; None for a function of a module."""
+        return self._held.function
 
     @property
     def folder(self) -> str:

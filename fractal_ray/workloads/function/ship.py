@@ -14,12 +14,13 @@ import shutil
 import socket
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Final
 
-from fractal_ray.workloads.function.source import Source, is_local
+from fractal_ray.workloads.function.modules import is_local
+from fractal_ray.workloads.function.source import Source
 
 _PREFIX: Final = f"fractal-ray-function-{socket.gethostname()}-"
 _LOADED: Final[dict[str, "LoadedFunction"]] = {}
@@ -36,6 +37,8 @@ class LoadedFunction:
     originals
         Folders of the original files, which are searched last: modules that only an import shows
         are found there. Only the driver has them.
+    make
+        Function that returns the function inside of the copy; None imports it from there.
 
     Raises
     ------
@@ -43,17 +46,28 @@ class LoadedFunction:
         If the import fails; the message has its reason, the cause its traceback.
     """
 
-    def __init__(self, source: Source, originals: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self,
+        source: Source,
+        originals: tuple[str, ...] = (),
+        make: Callable[[], Any] | None = None,
+    ) -> None:
         self.source = source
         self.folder = _copy(source)
         self._path = [str(Path(self.folder, each)) for each in source.search]
         self._modules: dict[str, ModuleType] = {}
+        if make is not None:
+            with self.active():
+                self.function = make()
+            self.names: Mapping[str, Any] = getattr(self.function, "__globals__", {})
+            return
         with self.active(also=originals):
-            self.module = self._import()
+            module = self._import()
+        self.names = vars(module)
         place = source.main or source.module
-        if not hasattr(self.module, source.function):
+        if not hasattr(module, source.function):
             raise ImportError(f"{place} has no {source.function!r}")
-        self.function: Any = getattr(self.module, source.function)
+        self.function: Any = getattr(module, source.function)
 
     def _import(self) -> ModuleType:
         source = self.source
@@ -126,11 +140,13 @@ class LoadedFunction:
         }
 
 
-def loaded(source: Source, originals: tuple[str, ...] = ()) -> LoadedFunction:
-    """Return the function of a source, imported once in a process."""
+def loaded(
+    source: Source, originals: tuple[str, ...] = (), make: Callable[[], Any] | None = None
+) -> LoadedFunction:
+    """Return the function of a source, imported or made once in a process."""
     function = _LOADED.get(source.digest)
     if function is None:
-        function = LoadedFunction(source, originals)
+        function = LoadedFunction(source, originals, make)
         _LOADED[source.digest] = function
     return function
 

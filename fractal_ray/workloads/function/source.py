@@ -4,22 +4,27 @@ Everything is found by reading, nothing is imported. A local module is one outsi
 library and of site-packages.
 """
 
-import ast
 import hashlib
 import os
-import sys
-import sysconfig
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
-from importlib.machinery import EXTENSION_SUFFIXES, PathFinder
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from fractal_ray.errors import SweepError
+from fractal_ray.workloads.function.modules import (
+    absolute,
+    file_of,
+    installed_file,
+    is_installed,
+    is_local,
+    local_modules,
+    module_name,
+    parent,
+    search_path,
+)
 from nanochat.errors import quoted
 
-_OURS: Final = ("fractal_ray", "nanochat")
-_INSTALLED: Final = ("site-packages", "dist-packages")
 _MOST_BYTES: Final = 1 << 30
 _OUTSIDE: Final = "_path"
 """Folder, in a copy of the source, for modules that are not below the folder of the spec."""
@@ -47,6 +52,8 @@ class Source:
         Digests of declared files with absolute paths, which every worker has to see.
     imported
         Names of installed packages that the local modules import.
+    parts
+        Digest and text of what else is part of a function, such as globals of a notebook, by name.
     """
 
     module: str
@@ -58,6 +65,7 @@ class Source:
     folder: str
     elsewhere: Mapping[str, str] = field(default_factory=dict)
     imported: tuple[str, ...] = ()
+    parts: Mapping[str, Mapping[str, str | None]] = field(default_factory=dict, repr=False)
 
     @property
     def digests(self) -> dict[str, str]:
@@ -67,7 +75,8 @@ class Source:
             f"{'module' if path in modules else 'file'} {path}": hashlib.sha256(content).hexdigest()
             for path, content in self.files.items()
         }
-        return {**named, **{f"file {path}": digest for path, digest in self.elsewhere.items()}}
+        elsewhere = {f"file {path}": digest for path, digest in self.elsewhere.items()}
+        return {**named, **elsewhere, **{k: str(v["digest"]) for k, v in self.parts.items()}}
 
     @property
     def digest(self) -> str:
@@ -94,48 +103,85 @@ def read_source(call: str, folder: str, inputs: Iterable[str]) -> Source:
         If a file does not exist, or is no Python.
     """
     place, _, function = call.rpartition(":")
-    home, inputs = _absolute(folder or "."), list(inputs)
+    home, inputs = absolute(folder or "."), list(inputs)
     if place.endswith(".py"):
-        file = _absolute(Path(home, Path(place).expanduser()))
+        file = absolute(Path(home, Path(place).expanduser()))
         if not Path(file).is_file():
             raise SweepError(
                 f"workload.call: there is no file {file}; the path is relative to the spec"
                 + ("" if folder else ", or to the current folder where a dataset is named")
             )
-        roots = _search_path([_parent(file), home])
-        name = _module_name(Path(file).stem)
+        roots = search_path([parent(file), home])
+        name = module_name(Path(file).stem)
     else:
-        roots, name = _search_path([home]), place
-        file = _file_of(place, roots) or _installed_file(place)
+        roots, name = search_path([home]), place
+        file = file_of(place, roots) or installed_file(place)
         if file is None:
             raise SweepError(f"workload.call: there is no module {quoted(place)} in {home}")
-    base = _base(home, file if not Path(place).is_absolute() else home, inputs)
+    if not place.endswith(".py") and is_installed(file):
+        digest = hashlib.sha256(Path(file).read_bytes()).hexdigest()
+        parts = {f"module {name}": {"digest": digest, "text": None}}
+        source = _read_all(name, function, {}, roots, home, _base(home, None, inputs), inputs)
+        return replace(source, imported=(name.partition(".")[0],), parts=parts)
+    found, imported = local_modules({name: file}, roots)
+    base = _base(home, None if Path(place).is_absolute() else file, inputs)
+    source = _read_all(name, function, found, roots, home, base, inputs)
+    return replace(source, main=source.modules[name], imported=tuple(sorted(imported)))
+
+
+def read_modules(
+    module: str,
+    function: str,
+    names: Iterable[str],
+    folder: str,
+    inputs: Iterable[str],
+    parts: Mapping[str, Mapping[str, str | None]],
+) -> Source:
+    """Read the local modules among names, those that they import, and data files.
+
+    Parameters
+    ----------
+    module, function
+        Names of a function that is in no file.
+    names
+        Dotted names of modules that it uses.
+    folder, inputs
+        As in `read_source`.
+    parts
+        What else is part of the function.
+    """
+    home, inputs = absolute(folder or "."), list(inputs)
+    roots = search_path([home])
+    found, imported = local_modules(dict.fromkeys(names), roots)
+    base = _base(home, None, inputs)
+    source = _read_all(module, function, found, roots, home, base, inputs)
+    return replace(source, imported=tuple(sorted(imported)), parts=parts)
+
+
+def _read_all(
+    module: str,
+    function: str,
+    found: Mapping[str, str],
+    roots: list[str],
+    home: str,
+    base: str,
+    inputs: list[str],
+) -> Source:
+    """Read local modules, given their files by name, and declared files."""
     paths = _Paths(base, roots)
-    installed = not place.endswith(".py") and _is_installed(file)
-    found, imported = ({name: file}, set()) if installed else _local_modules(name, file, roots)
     content: dict[str, bytes] = {}
-    modules = {}
+    modules, elsewhere = {}, {}
     for dotted, path in found.items():
         modules[dotted] = paths.inside(path)
         content[modules[dotted]] = Path(path).read_bytes()
-    elsewhere = {}
     for path in _listed(home, inputs):
         if path.startswith(base + os.sep):
             content[os.path.relpath(path, base)] = _read(path)
         else:
             elsewhere[path] = hashlib.sha256(_read(path)).hexdigest()
     _check_size(content)
-    return Source(
-        module=name,
-        function=function,
-        main=None if installed else modules[name],
-        files=content,
-        modules=modules,
-        search=paths.search(home),
-        folder=os.path.relpath(home, base),
-        elsewhere=elsewhere,
-        imported=tuple(sorted(imported)),
-    )
+    here = os.path.relpath(home, base)
+    return Source(module, function, None, content, modules, paths.search(home), here, elsewhere)
 
 
 def with_modules(source: Source, loaded: Mapping[str, str], base_roots: Iterable[str]) -> Source:
@@ -147,32 +193,7 @@ def with_modules(source: Source, loaded: Mapping[str, str], base_roots: Iterable
         modules[dotted], files[place] = place, Path(path).read_bytes()
     if loaded:
         search.append(f"{_OUTSIDE}_imported")
-    return Source(
-        **{**_fields(source), "files": files, "modules": modules, "search": tuple(search)}
-    )
-
-
-def _fields(source: Source) -> dict[str, Any]:
-    return {name: getattr(source, name) for name in source.__dataclass_fields__}
-
-
-def is_local(path: str | None) -> bool:
-    """Return True for the path of a module of the user's own."""
-    return path is not None and Path(path).is_absolute() and not _is_installed(path)
-
-
-def module_roots(source_file_folder: str, folder: str) -> list[str]:
-    """Return the folders in which the local modules of a function are searched."""
-    return _search_path([source_file_folder, _absolute(folder or ".")])
-
-
-def _absolute(path: str | Path) -> str:
-    """Return an absolute path without "..", with links as they are."""
-    return os.path.normpath(Path(path).absolute())
-
-
-def _parent(path: str) -> str:
-    return str(Path(path).parent)
+    return replace(source, files=files, modules=modules, search=tuple(search))
 
 
 # Files ----------------------------------------------------------------------------------------
@@ -204,14 +225,14 @@ class _Paths:
 
 def _root_of(path: str, roots: Iterable[str]) -> str:
     """Return the folder of the search path that a file was found in: the first above it."""
-    return next((r for r in roots if path.startswith(r + os.sep)), _parent(path))
+    return next((r for r in roots if path.startswith(r + os.sep)), parent(path))
 
 
-def _base(home: str, file: str, inputs: Iterable[str]) -> str:
+def _base(home: str, file: str | None, inputs: Iterable[str]) -> str:
     """Return the folder above the spec and all files that it names by relative paths."""
-    paths = [home, _parent(file)] if is_local(file) else [home]
+    paths = [home, parent(file)] if file is not None and is_local(file) else [home]
     paths += [
-        _parent(_absolute(Path(home, each)))
+        parent(absolute(Path(home, each)))
         for each in inputs
         if not Path(each).expanduser().is_absolute()
     ]
@@ -222,7 +243,7 @@ def _base(home: str, file: str, inputs: Iterable[str]) -> str:
 def _listed(home: str, inputs: Iterable[str]) -> Iterator[str]:
     """Yield the absolute path of every declared file, those below declared folders included."""
     for index, each in enumerate(inputs):
-        path = Path(_absolute(Path(home, Path(each).expanduser())))
+        path = Path(absolute(Path(home, Path(each).expanduser())))
         if path.is_dir():
             yield from (str(file) for file in sorted(path.rglob("*")) if file.is_file())
         elif path.is_file():
@@ -248,133 +269,3 @@ def _refuse_size(size: int, name: str) -> None:
         " Leave it out, put it where every worker sees it, and name its path and its version in"
         " workload.settings"
     )
-
-
-# Modules --------------------------------------------------------------------------------------
-
-
-def _module_name(stem: str) -> str:
-    """Return the name under which a file is imported: its stem, if no other module has it."""
-    plain = "".join(each if each.isalnum() else "_" for each in stem)
-    taken = plain in sys.stdlib_module_names or plain in _OURS or not plain.isidentifier()
-    return f"function_{plain}" if taken else plain
-
-
-def _search_path(first: Iterable[str]) -> list[str]:
-    """Return the folders of local modules: `first`, then those of the search path of Python."""
-    others = (_absolute(each or ".") for each in sys.path)
-    paths = [*first, *(each for each in others if Path(each).is_dir())]
-    return [each for each in dict.fromkeys(paths) if not _is_installed(each)]
-
-
-def _is_installed(path: str) -> bool:
-    """Return True for the standard library, site-packages, and the packages of this project."""
-    parts = Path(path).parts
-    ours = tuple(str(Path(__file__).parents[3] / name) for name in _OURS)
-    if any(each in _INSTALLED for each in parts) or path.startswith(ours):
-        return True
-    return any(
-        path == home or path.startswith(home + os.sep)
-        for home in (sysconfig.get_path("stdlib"), sysconfig.get_path("platstdlib"))
-    )
-
-
-def _local_modules(name: str, file: str, roots: list[str]) -> tuple[dict[str, str], set[str]]:
-    """Return all local modules that a module needs, by name, and the other names it imports."""
-    found: dict[str, str] = {}
-    imported: set[str] = set()
-    waiting = [*_with_parents(name)]
-    while waiting:
-        dotted = waiting.pop()
-        top = dotted.partition(".")[0]
-        if dotted in found or top in _OURS or top in sys.stdlib_module_names:
-            continue
-        origin = file if dotted == name else _file_of(dotted, roots)
-        if origin is None or _is_installed(origin):
-            imported.add(top)
-            continue
-        found[dotted] = origin
-        waiting.extend(_imports(dotted, origin))
-    tops = {dotted.partition(".")[0] for dotted in found}
-    return {n: path for n, path in found.items() if not Path(path).is_dir()}, imported - tops
-
-
-def _imports(name: str, path: str) -> Iterator[str]:
-    """Yield the dotted names that a module imports anywhere, also in its functions."""
-    if not path.endswith(".py"):
-        return
-    try:
-        tree = ast.parse(Path(path).read_bytes(), path)
-    except (SyntaxError, ValueError) as error:
-        raise SweepError(f"{path} is not valid Python: {error}") from error
-    package = name if path.endswith(f"{os.sep}__init__.py") else name.rpartition(".")[0]
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            for alias in node.names:
-                yield from _with_parents(alias.name)
-        elif isinstance(node, ast.ImportFrom):
-            above = package.split(".")[: len(package.split(".")) - node.level + 1]
-            parts = [*above, *([node.module] if node.module else [])] if node.level else []
-            origin = ".".join(parts) if node.level else str(node.module)
-            yield from _with_parents(origin)
-            yield from (f"{origin}.{alias.name}" for alias in node.names if origin)
-        elif (
-            isinstance(node, ast.Call)
-            and ast.unparse(node.func).endswith(("import_module", "__import__"))
-            and node.args
-            and isinstance(node.args[0], ast.Constant)
-            and isinstance(node.args[0].value, str)
-        ):
-            yield from _with_parents(node.args[0].value)
-
-
-def _with_parents(dotted: str) -> Iterator[str]:
-    parts = [part for part in dotted.split(".") if part]
-    yield from (".".join(parts[:end]) for end in range(1, len(parts) + 1))
-
-
-def _file_of(dotted: str, roots: Iterable[str]) -> str | None:
-    """Return the file of a local module, the folder of a namespace package, or None."""
-    folders, parts = list(roots), dotted.split(".")
-    for index, part in enumerate(parts):
-        namespaces = []
-        for folder in folders:
-            base = str(Path(folder, part))
-            if (origin := _regular(base)) is not None:
-                break
-            if Path(base).is_dir():
-                namespaces.append(base)
-        else:
-            origin = None
-        if origin is None and index == 0 and namespaces and PathFinder.find_spec(part) is not None:
-            spec = PathFinder.find_spec(part)
-            if spec is not None and spec.origin is not None:
-                return None  # an installed package, beside a folder of data with its name
-        if index == len(parts) - 1:
-            return origin if origin is not None else next(iter(namespaces), None)
-        if origin is None:
-            folders = namespaces
-        elif origin.endswith("__init__.py"):
-            folders = [_parent(origin)]
-        else:
-            return None
-    return None
-
-
-def _regular(base: str) -> str | None:
-    """Return the file of a package or of a module, given its path without an ending."""
-    candidates = [str(Path(base, "__init__.py")), f"{base}.py"]
-    candidates += [f"{base}{suffix}" for suffix in EXTENSION_SUFFIXES]
-    return next((each for each in candidates if Path(each).is_file()), None)
-
-
-def _installed_file(dotted: str) -> str | None:
-    """Return the file of an installed module, without importing its package."""
-    path: Any = None
-    origin = None
-    for name in _with_parents(dotted):
-        spec = PathFinder.find_spec(name, path)
-        if spec is None:
-            return None
-        path, origin = spec.submodule_search_locations, spec.origin
-    return origin

@@ -26,7 +26,7 @@ from fractal_ray.workloads.function.prepared import Shared, prepare_function
 from fractal_ray.workloads.function.result import checked_metrics, record_of
 from fractal_ray.workloads.function.seeding import free_card, isolated, kept_generators
 from fractal_ray.workloads.function.settings import FunctionSettings
-from fractal_ray.workloads.function.ship import LoadedFunction, check_elsewhere, loaded
+from fractal_ray.workloads.function.ship import LoadedFunction, check_elsewhere
 
 
 @dataclass(frozen=True)
@@ -104,7 +104,7 @@ class FunctionRunner:
         self._device = "cuda:0" if device == "cuda" else device
         self._out_dir = out_dir
         check_elsewhere(shared.source)
-        self._loaded: LoadedFunction = loaded(shared.source)
+        self._loaded: LoadedFunction = shared.loaded()
         self._function = self._loaded.function
         self._declared = declared_arguments(self._function, self._name)
         # A batch has one seed, so it serves only points that have the same one.

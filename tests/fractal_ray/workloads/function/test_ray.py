@@ -1,5 +1,6 @@
 """Functions on Ray: their files reach workers, and a yield keeps a long run alive."""
 
+import threading
 from pathlib import Path
 
 import pytest
@@ -7,8 +8,16 @@ import pytest
 from fractal_ray.dataset.store import Store
 from fractal_ray.engine.progress import Progress
 from fractal_ray.engine.workers import Workers
+from fractal_ray.errors import SweepError
 from fractal_ray.workloads.function import ship
-from tests.fractal_ray.workloads.function.conftest import MakeSweep, load, write
+from tests.fractal_ray.workloads.function.conftest import (
+    CELL,
+    MakeSweep,
+    Notebook,
+    load,
+    sweep_of,
+    write,
+)
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -31,31 +40,54 @@ def train(params, shared):
 
 
 @pytest.mark.usefixtures("ray_session")
-def test_workers_run_the_files_that_the_driver_read(make_sweep: MakeSweep, tmp_path: Path) -> None:
-    """One run takes longer than the lease, which its yields renew; another one hangs."""
-    write(tmp_path, late="def late(): return 1.0\n")
-    (tmp_path / "data.txt").write_text("123")
-    marker = tmp_path / "marker"
-    sweep = make_sweep(LONG.format(marker=str(marker)), files=["data.txt"])
-    sweep.run("local")
-    marker.touch()
-    again = load(tmp_path, "name=ray", "resources.lease_seconds=3", "points_per_tile=1")
+class TestRay:
+    """Tests on a Ray that they share."""
 
-    def break_files(progress: Progress) -> None:
-        write(tmp_path, late="raise RuntimeError('read on a worker')\n")
-        (tmp_path / "data.txt").unlink(missing_ok=True)
+    def test_workers_run_the_files_that_the_driver_read(
+        self, make_sweep: MakeSweep, tmp_path: Path
+    ) -> None:
+        """One run takes longer than the lease, which its yields renew; another one hangs."""
+        write(tmp_path, late="def late(): return 1.0\n")
+        (tmp_path / "data.txt").write_text("123")
+        marker = tmp_path / "marker"
+        sweep = make_sweep(LONG.format(marker=str(marker)), files=["data.txt"])
+        sweep.run("local")
+        marker.touch()
+        again = load(tmp_path, "name=ray", "resources.lease_seconds=3", "points_per_tile=1")
 
-    assert again.run("ray", view=break_files).done == 9
-    rows = [
-        sorted(map(str, each.table().select(["point_id", "losses"]).to_pylist()))
-        for each in (sweep, again)
-    ]
-    assert rows[0] == rows[1]
-    (failure,) = Store(again.location).read_failures().to_pylist()
-    assert failure["kind"] == "timed_out"
-    assert (failure["x"], failure["y"]) == (0.0, 1.0)
-    assert "train.py:train may run that long without a sign of life" in failure["error"]
-    assert "raise resources.lease_seconds, or yield the losses" in failure["error"]
+        def break_files(progress: Progress) -> None:
+            write(tmp_path, late="raise RuntimeError('read on a worker')\n")
+            (tmp_path / "data.txt").unlink(missing_ok=True)
+
+        assert again.run("ray", view=break_files).done == 9
+        rows = [
+            sorted(map(str, each.table().select(["point_id", "losses"]).to_pylist()))
+            for each in (sweep, again)
+        ]
+        assert rows[0] == rows[1]
+        (failure,) = Store(again.location).read_failures().to_pylist()
+        assert failure["kind"] == "timed_out"
+        assert (failure["x"], failure["y"]) == (0.0, 1.0)
+        assert "train.py:train may run that long without a sign of life" in failure["error"]
+        assert "raise resources.lease_seconds, or yield the losses" in failure["error"]
+
+    def test_a_notebook_function_runs_on_ray_or_says_what_it_cannot_send(
+        self, notebook: Notebook, tmp_path: Path
+    ) -> None:
+        write(tmp_path, helper="def scale(): return 0.1\n")
+        local = sweep_of(notebook(CELL), tmp_path, name="local")
+        local.run("local")
+        sweep = sweep_of(notebook(CELL), tmp_path)
+        assert sweep.run("ray").done == 9
+        assert list(sweep.points["final_loss"]) == list(local.points["final_loss"])
+        lock = threading.Lock()
+        held = notebook("def train(params):\n    with LOCK: return [1.0]\n")
+        held.__globals__["LOCK"] = lock
+        with pytest.raises(
+            SweepError, match="train cannot be sent to workers: global LOCK, <unlocked"
+        ):
+            sweep_of(held, tmp_path, name="held").run("ray")
+        assert sweep_of(held, tmp_path, name="held").run("local").done == 9
 
 
 def test_a_function_that_a_worker_cannot_import_is_named(

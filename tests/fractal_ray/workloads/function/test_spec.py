@@ -94,7 +94,7 @@ def test_a_spec_survives_its_json() -> None:
     raw = spec.model_dump(mode="json")
     assert raw["workload"]["files"] == ["data.csv"]
     assert parse_spec(raw) == spec
-    assert parse_spec(raw, folder="elsewhere") == spec
+    assert parse_spec(raw, context={"folder": "elsewhere"}) == spec
     assert parse_spec(raw, ["workload.seed=1"]) != spec
 
 
@@ -105,7 +105,7 @@ def test_an_axis_that_a_setting_names_is_refused_for_a_new_dataset() -> None:
 
 
 def test_the_files_of_a_job_are_those_of_the_spec() -> None:
-    spec = parse_spec(parse(files=["data"]).model_dump(mode="json"), folder="sweeps")
+    spec = parse_spec(parse(files=["data"]).model_dump(mode="json"), context={"folder": "sweeps"})
     assert isinstance(spec.workload, FunctionSpec)
     assert dict(spec.workload.files()) == {
         "workload.call": "sweeps/train.py",
