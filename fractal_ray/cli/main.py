@@ -16,6 +16,7 @@ from fractal_ray.cli.analyze import analyze
 from fractal_ray.cli.compact import compact
 from fractal_ray.cli.compare import compare
 from fractal_ray.cli.ensemble import ensemble
+from fractal_ray.cli.init import init
 from fractal_ray.cli.movie import movie
 from fractal_ray.cli.other_way import SweepCommands
 from fractal_ray.cli.plan import plan
@@ -38,6 +39,7 @@ app = typer.Typer(
 )
 
 for command in (
+    init,
     plan,
     run,
     submit,

@@ -65,7 +65,13 @@ BudgetHoursOption = Annotated[
     ),
 ]
 QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")]
-SpecArgument = Annotated[str, typer.Argument(help="The sweep's YAML.", show_default=False)]
+SpecArgument = Annotated[
+    str,
+    typer.Argument(
+        help="The sweep's YAML, or the name of a shipped spec: quickstart, paper/tanh, ...",
+        show_default=False,
+    ),
+]
 SweepArgument = Annotated[
     str, typer.Argument(help="The sweep's YAML, or the folder of its dataset.", show_default=False)
 ]

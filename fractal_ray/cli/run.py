@@ -3,6 +3,7 @@
 import json
 import shlex
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -73,6 +74,7 @@ def run(
     from fractal_ray.engine.budget import Budget
     from fractal_ray.spec.idle import check_new_dataset
     from fractal_ray.spec.resources import WHOLE_CARD
+    from fractal_ray.spec.shipped import keep_copy, shipped_spec
     from fractal_ray.tracking import tracked
     from fractal_ray.tracking.base import both
     from nanochat.errors import LaterSteps
@@ -88,6 +90,11 @@ def run(
     note = _quiet if quiet or as_json else _note
     if warning := note_on_repeats(sweep.spec):
         note(warning)
+    shipped = None if Path(spec).exists() else shipped_spec(spec)
+    if shipped and (
+        copy := keep_copy(shipped, sweep.spec.storage, sweep.spec.name, sweep.run_command)
+    ):
+        note(f"spec: {copy} (a copy of {spec}, which comes with fractal-ray)")
     with tracked(sweep, tracking, note=note) as tracker:
         with watched(sweep, quiet=quiet, as_json=as_json) as how:
             progress = sweep.run(

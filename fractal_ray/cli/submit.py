@@ -117,6 +117,7 @@ def _prepared(
     from fractal_ray.engine.jobs import request as job_request
     from fractal_ray.engine.jobs.package import gather
     from fractal_ray.errors import SweepError
+    from fractal_ray.spec.shipped import FOLDER, shipped_spec
     from fractal_ray.spec.yaml_file import load_spec
     from fractal_ray.tracking.target import find_target
 
@@ -130,15 +131,18 @@ def _prepared(
     sweep = load_spec(spec, overrides(options["settings"], options["storage"]))
     warnings = [*job_request.check_storage(sweep), *job_request.check_settings(sweep)]
     _say(f"warning: {line}" for line in warnings)
+    by_name = None if Path(spec).exists() else shipped_spec(spec)
     shipment = gather(
         [spec, *(path for _, path in job_request.relative_files(sweep))],
         include,
         data=sweep.workload.package_data(),
         install=install,
+        beside={} if by_name is None else {f"{FOLDER}/{spec}.yaml": by_name},
     )
-    shipment.refuse_missing(spec, "spec")
+    if by_name is None:
+        shipment.refuse_missing(spec, "spec")
     _say(f"warning: {line}" for line in job_request.check_paths(sweep, shipment))
-    folder = job_request.job_folder(shipment)
+    folder = "." if by_name else job_request.job_folder(shipment)
     if folder is None:
         raise SweepError(
             "a job runs in the folder of the package that matches the current one, and no file of"

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from fractal_ray.dataset.header import HEADER
+from fractal_ray.spec.shipped import shipped_names
 from nanochat.errors import nearest_name
 
 SUFFIXES = (".yaml", ".yml")
@@ -45,9 +46,12 @@ def no_spec_at(path: Path) -> str:
         start = f"there is nothing at {path}: no spec, and no folder of a dataset"
     specs = _specs_near(folder)
     places = [*specs, *sweeps] if path.suffix in SUFFIXES else [*sweeps, *specs]
+    shipped = [Path(name) for name in shipped_names()]
+    places += shipped
     if near := _nearest(path, places):
         return f"{start}; did you mean {near}?"
-    lists = [("specs here", specs), ("sweeps there", sweeps)]
+    by_name = ("specs by name", shipped)
+    lists = [("specs here", specs), ("sweeps there", sweeps), by_name]
     return "; ".join(
         [
             start,

@@ -14,6 +14,7 @@ from pydantic import ValidationError
 
 from fractal_ray.errors import SweepError, nearest, reading
 from fractal_ray.spec.nearby import no_spec_at
+from fractal_ray.spec.shipped import shipped_spec
 from fractal_ray.spec.sweep_spec import SweepSpec
 from fractal_ray.spec.workloads import KINDS
 from fractal_ray.spec.yaml_loader import DEEPEST, LONGEST_TEXT, parse_yaml
@@ -30,7 +31,7 @@ def load_spec(path: str | Path, overrides: Iterable[str] = ()) -> SweepSpec:
     Parameters
     ----------
     path
-        The YAML file.
+        The YAML file, or the name of a shipped spec where there is no such file.
     overrides
         ``"axes.x.max=0.1"``: dotted key, then a YAML value; applied in order before validation.
 
@@ -42,7 +43,10 @@ def load_spec(path: str | Path, overrides: Iterable[str] = ()) -> SweepSpec:
     file = Path(path)
     with reading(path):
         if not file.is_file():
-            raise SweepError(no_spec_at(file))
+            shipped = None if file.exists() else shipped_spec(path)
+            if shipped is None:
+                raise SweepError(no_spec_at(file))
+            file = shipped
         if is_pointer(file):
             raise SweepError(pointer_message(file))
         with file.open(encoding="utf-8") as stream:

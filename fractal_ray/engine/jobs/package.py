@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
+from types import MappingProxyType
 from typing import Any
 
 from fractal_ray.engine.jobs.own_code import PACKAGES, installed_files, is_for_runs
@@ -18,6 +19,7 @@ from fractal_ray.errors import SweepError
 _TIME = (1980, 1, 1, 0, 0, 0)
 _CHUNK = 1 << 20
 _PROJECT = "pyproject.toml"
+_NOTHING: Mapping[str, Path] = MappingProxyType({})
 _NAMED = 8  # links that a message names
 
 
@@ -99,6 +101,7 @@ def gather(
     *,
     data: Iterable[str] = (),
     install: bool = False,
+    beside: Mapping[str, Path] = _NOTHING,
 ) -> Shipment:
     """List the files that a job started from the current folder ships.
 
@@ -117,6 +120,8 @@ def gather(
     install
         Ship what pip needs to install the project: its readme and licence, or, for a project other
         than fractal-ray, all files that git tracks.
+    beside
+        More files of this machine by their path in the job.
 
     Raises
     ------
@@ -148,7 +153,8 @@ def gather(
     ends = {name: _end(root, root / name) for name in sorted(files)}
     links = {name: end for name, end in ends.items() if end != name}
     _refuse_links_out(root, links, {_end(root, Path(path)) for path in included})
-    installed = installed_files([package for package in PACKAGES if package not in own], data)
+    others = [package for package in PACKAGES if package not in own]
+    installed = {**installed_files(others, data), **beside}
     sources = {**installed, **{name: root / name for name in files}}
     return Shipment(
         root,
