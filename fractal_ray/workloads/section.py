@@ -119,6 +119,10 @@ class WorkloadSection(Model):
     """True if a GPU can compute the runs."""
     takes_card: ClassVar[bool] = False
     """True if slots take a card each, where there are any and the spec names no number."""
+    records_losses: ClassVar[bool] = True
+    """True if a run trains and records losses."""
+    baseline_remedy: ClassVar[str] = ""
+    """Clause on how to get losses of the untouched model, for sweeps without them."""
 
     @classmethod
     def kind_name(cls) -> str:
@@ -165,11 +169,6 @@ class WorkloadSection(Model):
     def finetune_command(self, values: Mapping[str, str]) -> str | None:
         """Return the command of a single run with swept values as texts; None without one."""
         return None
-
-    @property
-    def records_losses(self) -> bool:
-        """Return True if a run trains and records losses."""
-        return True
 
     def trained_rule(self, criterion: Criterion) -> str:
         """Return the rule of the outcome `trained` in words."""

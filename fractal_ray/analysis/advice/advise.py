@@ -233,8 +233,8 @@ def _notes(data: FrameData, measured: FrameSurface, best: BestPoint | Refusal) -
     if isinstance(best, BestPoint):
         if "rim" in best.flags:
             notes.append(
-                f"the best touches the rim of the frame ({', '.join(best.rim)}): a better point may"
-                " lie beyond; widen the axes"
+                f"the best runs reach the rim of the frame ({', '.join(best.rim)}): a better point"
+                " may lie beyond; widen the axes"
             )
         notes += [
             f"another region is as good: {surface.x_name} {region.x:.3g},"
@@ -266,8 +266,8 @@ def _notes(data: FrameData, measured: FrameSurface, best: BestPoint | Refusal) -
         )
     if sweep.rule.source == "stand-in" and spec.workload.records_losses:
         notes.append(
-            "the untouched model has not been evaluated: the first loss of each run stands in for"
-            " it, with a rise of 10 %; fractal-ray advise SWEEP --baseline evaluates it"
+            "the first loss of each run stands in for that of the untouched model, with a rise of"
+            f" 10 %{spec.workload.baseline_remedy}"
         )
     if len(sweep.frames) > 1:
         notes.append(

@@ -42,6 +42,8 @@ CHOICE: Final = 1.3
 """Factor of the intervals of losses and crossings, for the same reason."""
 _QUANTILE: Final = 2.0
 """Number of standard errors of half a 95 % interval."""
+_REACH: Final = 2.0
+"""Largest ratio of a loss to the lowest for a node that counts in a fit."""
 _SHARE: Final = 0.6
 """Share of the nodes of a region that the next smaller region keeps."""
 
@@ -70,8 +72,8 @@ class Basin:
         The candidates of this region.
     chosen
         The fit with the narrowest interval of the optimum; None with too few nodes.
-    expected
-        Loss at the optimum, from the chosen fit.
+    lowest
+        The fit with the narrowest interval of the loss at the optimum; None with too few nodes.
     smooth
         Smoothed loss of each node of the region, NaN elsewhere; the measured loss without a fit.
     """
@@ -79,7 +81,7 @@ class Basin:
     nodes: Mask
     domains: tuple[Domain, ...]
     chosen: Domain | None
-    expected: Interval | None
+    lowest: Domain | None
     smooth: Array
 
 
@@ -133,7 +135,7 @@ def fill_basin(surface: Surface, regions: Regions, nodes: Mask, noise: Noise | N
     """Fit the losses of a connected region of candidates in nested parts of it."""
     domains: list[Domain] = []
     smooth = np.where(nodes, surface.loss, np.nan)
-    part = nodes
+    part = _near_lowest(surface, regions, nodes)
     decay = 0.0
     while (domain := _domain(surface, regions, part, noise, decay)) is not None:
         domains.append(domain)
@@ -143,11 +145,13 @@ def fill_basin(surface: Surface, regions: Regions, nodes: Mask, noise: Noise | N
             break
     if not domains:
         return Basin(nodes, (), None, None, smooth)
-    domains = _with_agreement(domains)
-    chosen = min(domains, key=lambda each: (_cut(surface, each, domains[0]), each.location.area))
-    for domain in domains[: domains.index(chosen) + 1]:
+    whole = domains[0]
+    domains = _with_agreement(_without_misfits(domains))
+    chosen = min(domains, key=lambda each: (_cut(surface, each, whole), each.location.area))
+    lowest = min(domains, key=lambda each: each.expected.high - each.expected.low)
+    for domain in domains[: max(domains.index(chosen), domains.index(lowest)) + 1]:
         smooth[domain.nodes] = fitted(surface, domain.fit, domain.nodes)
-    return Basin(nodes, tuple(domains), chosen, chosen.expected, smooth)
+    return Basin(nodes, tuple(domains), chosen, lowest, smooth)
 
 
 def fitted(surface: Surface, fit: SmoothFit, nodes: Mask) -> Array:
@@ -208,6 +212,46 @@ def widened(estimates: Sequence[Interval | None], factor: float) -> list[Interva
             )
         )
     return result
+
+
+def _near_lowest(surface: Surface, regions: Regions, nodes: Mask) -> Mask:
+    """Return the connected part of a region whose losses are at most twice the lowest.
+
+    Losses that span powers of ten, as on the way to a small error, would decide a fit to all of
+    them, and hide the differences next to the best. The loss of a node is here the median of its
+    own and those of its neighbours, so that one lucky run sets no level. Losses around 0, of
+    which some are negative, have no such ratio, and all nodes count.
+    """
+    neighbours = neighbour_indices(nodes)
+    around = np.where(neighbours >= 0, surface.loss.ravel()[np.maximum(neighbours, 0)], np.nan)
+    medians = np.where(nodes, surface.loss, np.nan)
+    medians[nodes] = np.nanmedian(np.vstack([medians[nodes], around[:, nodes]]), axis=0)
+    lowest = int(np.nanargmin(medians))
+    near = np.nan_to_num(medians, nan=np.inf) <= _REACH * medians.flat[lowest]
+    part = regions.around(near, lowest) if surface.loss[nodes].min() > 0 else nodes
+    return part if part.sum() >= _LEAST_PART else nodes
+
+
+def _without_misfits(domains: list[Domain]) -> list[Domain]:
+    """Leave out fits whose best loss contradicts that of a smaller part of their region.
+
+    The losses of a region may span several powers of ten, of which a fit reproduces the largest
+    only. The fit to the smallest part stays.
+    """
+    return [
+        domain
+        for index, domain in enumerate(domains)
+        if not any(
+            _contradict(domain.expected, part.expected)
+            for part in domains[index + 1 : index + 1 + _PARTS]
+        )
+    ]
+
+
+def _contradict(one: Interval, other: Interval) -> bool:
+    """Return True if two estimates differ by more than their intervals allow together."""
+    halves = ((each.high - each.low) / 2 for each in (one, other))
+    return abs(one.value - other.value) > float(np.hypot(*halves))
 
 
 def _with_agreement(domains: list[Domain]) -> list[Domain]:

@@ -84,7 +84,7 @@ def find_best(
         loss=float(surface.loss[iy, ix]),
         x_optimum=_real(location.u, surface.x_scale) if location else None,
         y_optimum=_real(location.v, surface.y_scale) if location else None,
-        expected=best.expected,
+        expected=best.lowest.expected if best.lowest else None,
         noise=noise or _noise_of_neighbours(best),
         standard_error=error,
         runs=int(within.sum()),
@@ -127,15 +127,15 @@ def _basins(surface: Surface, regions: Regions, nodes: Mask, noise: Noise | None
 
 
 def _standard_error(basin: Basin) -> float:
-    if basin.chosen is None:
+    if basin.lowest is None:
         return 0.0
-    return float(basin.chosen.fit.error(basin.chosen.location.row[None])[0])
+    return float(basin.lowest.fit.error(basin.lowest.location.row[None])[0])
 
 
 def _noise_of_neighbours(basin: Basin) -> Noise | None:
-    if basin.chosen is None:
+    if basin.lowest is None:
         return None
-    return Noise(basin.chosen.fit.sd, basin.chosen.fit.freedom, "neighbours")
+    return Noise(basin.lowest.fit.sd, basin.lowest.fit.freedom, "neighbours")
 
 
 def _together(basins: list[Basin]) -> np.ndarray:

@@ -32,9 +32,7 @@ def safe_region(surface: Surface, best: BestPoint, percent: float) -> SafeRegion
         Result of `find_best` for this surface.
     """
     basin: Basin = best.basin
-    lowest = best.expected.value if best.expected else float(best.smooth[best.node])
-    allowance = abs(lowest) * percent / 100
-    level = lowest + max(allowance, best.standard_error)
+    allowance, level = _level(best, percent)
     regions = Regions(surface.measured)
     good = basin.nodes & (np.nan_to_num(basin.smooth, nan=np.inf) <= level)
     good[best.node] = True
@@ -53,6 +51,20 @@ def safe_region(surface: Surface, best: BestPoint, percent: float) -> SafeRegion
         rim=tuple(side for side, touch in zip(SIDES, touches, strict=True) if touch),
         mask=mask,
     )
+
+
+def _level(best: BestPoint, percent: float) -> tuple[float, float]:
+    """Return the allowance of a percentage in units of the loss, and the largest loss within it.
+
+    Where the fitted optimum is so far below all nodes that the best node itself is not within the
+    percentage of it, the smoothed loss of the best node takes its place.
+    """
+    own = float(best.smooth[best.node])
+    levels = []
+    for lowest in (best.expected.value if best.expected else own, own):
+        allowance = abs(lowest) * percent / 100
+        levels.append((allowance, lowest + max(allowance, best.standard_error)))
+    return levels[0] if own <= levels[0][1] else levels[1]
 
 
 def _range(values: Array) -> tuple[float, float]:
@@ -97,8 +109,7 @@ def _crossing(line: _Line, regions: Regions, percent: float) -> Crossing:
     """Return the crossing of the level on a line: fitted, or else between two runs."""
     best, surface = line.best, line.surface
     basin: Basin = best.basin
-    lowest = best.expected.value if best.expected else float(best.smooth[best.node])
-    level = lowest + max(abs(lowest) * percent / 100, best.standard_error)
+    _, level = _level(best, percent)
     smooth = np.nan_to_num(basin.smooth[line.iy, line.ix], nan=np.inf)
     smooth[0] = min(smooth[0], level)
     beyond = np.flatnonzero(smooth > level)

@@ -16,6 +16,7 @@ class MapSpec(WorkloadSection):
     """The section of the workload `map`, which takes labels from a known set without training."""
 
     can_use_card: ClassVar[bool] = False
+    records_losses: ClassVar[bool] = False
 
     kind: Literal["map"] = "map"
     set: str
@@ -38,11 +39,6 @@ class MapSpec(WorkloadSection):
     def default_boundary(self) -> Boundary:
         """Return "trainable": without loss curves nothing is known about damage."""
         return "trainable"
-
-    @property
-    def records_losses(self) -> bool:
-        """Return False: a set answers without training."""
-        return False
 
     def trained_rule(self, criterion: Criterion) -> str:
         """Return that the set decides, and no setting of the label."""

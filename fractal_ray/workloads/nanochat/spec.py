@@ -35,6 +35,7 @@ class NanochatSpec(NanochatSettings, WorkloadSection):
     """The section of the workload `nanochat`, which fine-tunes a checkpoint at every point."""
 
     takes_card: ClassVar[bool] = True
+    baseline_remedy: ClassVar[str] = "; fractal-ray advise SWEEP --baseline evaluates it"
 
     @classmethod
     def place_of(cls, name: str) -> str | None:

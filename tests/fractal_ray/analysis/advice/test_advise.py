@@ -74,7 +74,7 @@ CASES: dict[str, tuple[Surface, list[str]]] = {
     "nothing broken": (GRID, ["cliff   no run is broken: the axes end before the cliff"]),
     "best at a rim": (
         RIM.surface(17, 17, 0.02, 0),
-        ["note    the best touches the rim of the frame (-x): a better point may lie beyond"],
+        ["note    the best runs reach the rim of the frame (-x): a better point may lie beyond"],
     ),
     "two regions": (two_regions(), ["note    another region is as good: x 0.1, y 0.1, loss 2.5"]),
     "3 x 3 nodes": (
