@@ -331,7 +331,10 @@ def identity_of(spec: str) -> dict[str, Any]:
     """Digest a spec and recipe, and name some points under a made-up fingerprint."""
     border = f"label.boundary={RECORDED_BORDERS.get(spec, 'trainable')}"
     sweep = fractal_ray.load(ROOT / spec, border)
-    dumped = load_spec(ROOT / spec, (border, *CHANGED.get(spec, ()))).model_dump(mode="json")
+    former = (border, *CHANGED.get(spec, ()))
+    if load_spec(ROOT / spec).resources.gpu is None:
+        former = (*former, "resources.gpu=0")
+    dumped = load_spec(ROOT / spec, former).model_dump(mode="json")
     frame = next(iter(sweep.frames.values())).frame
     points = [frame.point(0, *address) for address in ((0, 0), (1, 2), (3, 1))]
     params = (sweep.spec.axes.x.param, sweep.spec.axes.y.param)

@@ -250,8 +250,8 @@ def _without_misfits(domains: list[Domain]) -> list[Domain]:
 
 def _contradict(one: Interval, other: Interval) -> bool:
     """Return True if two estimates differ by more than their intervals allow together."""
-    halves = ((each.high - each.low) / 2 for each in (one, other))
-    return abs(one.value - other.value) > float(np.hypot(*halves))
+    halves = np.hypot(one.high - one.low, other.high - other.low) / 2
+    return abs(one.value - other.value) > float(halves)
 
 
 def _with_agreement(domains: list[Domain]) -> list[Domain]:
