@@ -8,11 +8,11 @@ from typing import Final
 PACKAGES: Final = ("fractal_ray", "nanochat")
 _NOT_FOR_RUNS = (
     *("fractal_ray/report/", "fractal_ray/testing/", "fractal_ray/figures/movie/"),
-    *("nanochat/prepare/", "nanochat/sharing/"),
+    *("fractal_ray/cli/templates/", "nanochat/prepare/", "nanochat/sharing/", "nanochat/sizing/"),
 )
 """Rooms that no run imports: they make pages, movies and data sets, share models and test."""
-_DATA = "nanochat/data/stdlib_qa/"
-"""The conversations of the package, a third of its size, for the sweeps that read them."""
+_DATA = ("nanochat/data/stdlib_qa/", "fractal_ray/workloads/mlp/paper_draw.npz")
+"""Data of the package, a third of its size, for the sweeps that read them."""
 
 
 def is_for_runs(name: str, data: Container[str]) -> bool:

@@ -142,6 +142,10 @@ class MlpSpec(MlpSettings, WorkloadSection):
                 " a seed (0 or more), paper, or an .npz file"
             )
 
+    def package_data(self) -> Iterable[str]:
+        """Return the weights and examples of the paper, where they are the draw."""
+        return ["fractal_ray/workloads/mlp/paper_draw.npz"] if self.draw == "paper" else []
+
     def files(self) -> Iterable[tuple[str, str]]:
         """Return the key and the .npz file of weights and examples, if the spec names one."""
         if str(self.draw).endswith(".npz"):

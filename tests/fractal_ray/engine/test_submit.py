@@ -270,8 +270,9 @@ def test_a_job_of_a_checkout_has_the_code_and_its_spec(
     assert {str(spec)} <= besides_code(shipment) <= {str(spec), "pyproject.toml"}
     assert sum(shipment.sizes.values()) <= MOST_BYTES
     assert "fractal_ray/__main__.py" in shipment
-    conversations = "nanochat/data/stdlib_qa/train.jsonl" in shipment
-    assert conversations == ("stdlib_qa" in spec.read_text())
+    text = spec.read_text()
+    assert ("nanochat/data/stdlib_qa/train.jsonl" in shipment) == ("stdlib_qa" in text)
+    assert ("fractal_ray/workloads/mlp/paper_draw.npz" in shipment) == ("draw: paper" in text)
 
 
 def test_the_files_of_a_job_run_a_sweep_by_themselves(tmp_path: Path, repository: Path) -> None:
