@@ -1,12 +1,18 @@
 """Seconds per point outside the training loop, measured with a workload that does nothing.
 
-    python benchmarks/overhead.py                # all four ways, about 3 minutes on two cores
+    python benchmarks/overhead.py                # all ways, about 4 minutes on two cores
     python benchmarks/overhead.py --ways slots-1 slots-auto
+    python benchmarks/overhead.py --ways function-1 function-auto tune-function optuna
 
 Ways: `slots-1` (slots, one point a tile), `slots-auto` (slots, tiles by measured time), `points`
 (a Tune trial per point), `process` (one Python process per point, two at a time, the way of
 shell-script sweeps: it imports what a fine-tune needs, reads the small checkpoint, tokenises the
 shipped data and builds the model, and trains nothing).
+
+Four ways run a Python function that computes for 1 ms, 1,000 times in two slots: `function-1` and
+`function-auto` by the workload `function` (seeding, 20 losses and a metric included),
+`tune-function` as a Ray Tune trial each, `optuna` by `Study.optimize` with two threads where Optuna
+is installed. Half a millisecond, the share of the function itself, is subtracted from these.
 
 Every row is the wall time of the sweep between the first point handed out and the last one
 written, divided by its points. The start of Ray, paid once a sweep, is printed beside it.
@@ -20,6 +26,8 @@ import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 from fractal_ray.engine.cluster.start import cluster
@@ -30,15 +38,36 @@ from fractal_ray.spec.yaml_file import parse_spec
 from fractal_ray.sweep import Sweep
 from fractal_ray.workloads.base import Prepared
 
-EXPECTED_MS = {"slots-1": 3.0, "slots-auto": 0.1, "points": 30.0}
+EXPECTED_MS = {
+    "slots-1": 3.0,
+    "slots-auto": 0.1,
+    "points": 30.0,
+    "function-1": 2.0,
+    "function-auto": 0.1,
+}
 SIDES = {"slots-1": 64, "slots-auto": 400, "points": 20}
 PROCESSES = 6
+CALLS = 1000
+CALL_SECONDS = 0.001
+SLOTS = 2
+_SHARE_MS = CALL_SECONDS / SLOTS * 1000
+FUNCTION = f"""
+import time
+def train(params, seed):
+    end = time.perf_counter() + {CALL_SECONDS}
+    losses = [1.0 - params["x"] * step for step in range(20)]
+    while time.perf_counter() < end: pass
+    return {{"losses": losses, "metrics": {{"accuracy": params["y"]}}}}
+"""
 ONE_PROCESS = """
 import torch, datasets, wandb
 from fractal_ray.sweep import Sweep
 workload = Sweep.open("sweeps/quickstart.yaml").workload()
 workload.open(workload.prepare().shared, "cpu")
 """
+
+
+WAYS = [*SIDES, "process", "function-1", "function-auto", "tune-function", "optuna"]
 
 
 class Nothing:
@@ -109,9 +138,94 @@ def process_ms() -> float:
     return (time.perf_counter() - start) / PROCESSES * 1000
 
 
+def function_ms(way: str) -> float:
+    """Measure the milliseconds per call of the workload `function` beyond those of the call."""
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder, "train.py").write_text(FUNCTION)
+        spec = parse_spec(
+            {
+                "name": way,
+                "workload": {
+                    "kind": "function",
+                    "call": "train.py:train",
+                    "metrics": {"accuracy": "max"},
+                },
+                "axes": {
+                    side: {"param": side, "scale": "linear", "min": 0.0, "max": 0.01}
+                    for side in ("x", "y")
+                },
+                "stages": [{"grid": {"points": [25, CALLS // 25]}}],
+                "points_per_tile": 1 if way == "function-1" else "auto",
+                "storage": folder,
+            },
+            context={"folder": folder},
+        )
+        watch = Watch()
+        Sweep(spec).run("ray", view=watch)
+        assert watch.states[-1][1].done == CALLS
+        return watch.seconds_per_point() * 1000 - _SHARE_MS
+
+
+def tune_ms() -> float:
+    """Measure the milliseconds beyond those of the call of a Ray Tune trial."""
+    import ray.tune
+
+    def trial(config: dict[str, Any]) -> None:
+        space: dict[str, Any] = {}
+        exec(FUNCTION, space)
+        result = space["train"](config, 0)
+        ray.tune.report({"loss": result["losses"][-1]})
+
+    grid = {side: ray.tune.grid_search(list(range(10))) for side in ("x", "y")}
+    with tempfile.TemporaryDirectory() as folder:
+        start = time.perf_counter()
+        ray.tune.Tuner(
+            trial,
+            param_space=grid,
+            run_config=ray.tune.RunConfig(storage_path=folder, verbose=0),
+        ).fit()
+        return (time.perf_counter() - start) / 100 * 1000 - _SHARE_MS
+
+
+def optuna_ms() -> float:
+    """Measure the milliseconds beyond those of the call of a trial of Optuna."""
+    import optuna  # pyright: ignore[reportMissingImports] - not a dependency
+
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    space: dict[str, Any] = {}
+    exec(FUNCTION, space)
+
+    def objective(trial: Any) -> float:
+        values = {side: trial.suggest_float(side, 0.0, 0.01) for side in ("x", "y")}
+        return space["train"](values, 0)["losses"][-1]
+
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(0))
+    start = time.perf_counter()
+    study.optimize(objective, n_trials=CALLS, n_jobs=SLOTS)
+    return (time.perf_counter() - start) / CALLS * 1000 - _SHARE_MS
+
+
+def measure(way: str) -> float:
+    """Measure the milliseconds per point of a way."""
+    if way == "process":
+        return process_ms()
+    if way.startswith("function"):
+        return function_ms(way)
+    if way == "tune-function":
+        return tune_ms()
+    return optuna_ms() if way == "optuna" else sweep_ms(way, SIDES[way])
+
+
+def points_of(way: str) -> int:
+    """Return the number of points of a way."""
+    if way in SIDES:
+        return SIDES[way] ** 2
+    return {"process": PROCESSES, "tune-function": 100}.get(way, CALLS)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--ways", nargs="+", default=[*SIDES, "process"])
+    parser.add_argument("--ways", nargs="+", default=WAYS)
     parser.add_argument("--repeats", type=int, default=3)
     options = parser.parse_args()
     print(
@@ -122,11 +236,11 @@ def main() -> None:
     with cluster(None, num_cpus=2):
         ray_start = time.perf_counter() - start
         for way in options.ways:
-            points = PROCESSES if way == "process" else SIDES[way] ** 2
-            runs = [
-                process_ms() if way == "process" else sweep_ms(way, SIDES[way])
-                for _ in range(options.repeats)
-            ]
+            points = points_of(way)
+            if way == "optuna" and find_spec("optuna") is None:
+                print(f"{way:<12} is not installed")
+                continue
+            runs = [measure(way) for _ in range(options.repeats)]
             expected = f"{EXPECTED_MS[way]:g}" if way in EXPECTED_MS else "-"
             print(
                 f"{way:<12} {points:>8} {statistics.median(runs):>24.3f}"

@@ -124,6 +124,9 @@ class WorkloadSection(Model):
     baseline_remedy: ClassVar[str] = ""
     """Clause on how to get losses of the untouched model, for sweeps without them."""
 
+    has_typed_axes: ClassVar[bool] = False
+    """True if the section does not know which parameters take whole numbers."""
+
     @classmethod
     def kind_name(cls) -> str:
         """Return the value of `kind` in YAML."""
@@ -246,11 +249,6 @@ class WorkloadSection(Model):
             f"resources.points_per_trial is {points}, and a workload {self.kind_name()} computes"
             " all points of a tile at once; leave it out (points_per_tile sets their number)"
         )
-
-    @property
-    def has_typed_axes(self) -> bool:
-        """Return True if the section does not know which parameters take whole numbers."""
-        return False
 
     @property
     def lease_note(self) -> str:

@@ -14,9 +14,11 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal
 
+import pyarrow as pa
+
 from fractal_ray.analysis.sweep_data import SweepData
 from fractal_ray.analysis.verify.sheet import LabelCheck
-from fractal_ray.dataset.relabel import outcomes
+from fractal_ray.dataset.relabel import curves, outcomes
 from fractal_ray.dataset.store import inside
 from fractal_ray.dimension.intervals import clopper_pearson
 from fractal_ray.plane.axes import Axis, Frame, Point
@@ -175,7 +177,8 @@ def read_flips(sweep: SweepData, lattice: SweepFrame, sample: Sample) -> list[La
         flips = sum(now != before for now, before in pairs)
         low, high = clopper_pearson(flips, len(pairs))
         failed = sum(point in lost for point in points)
-        checks.append(LabelCheck(runs.check, len(pairs), flips, low, high, failed))
+        lengths = _other_lengths(sweep, runs.data) if runs.check == "repeat" else 0
+        checks.append(LabelCheck(runs.check, len(pairs), flips, low, high, failed, lengths))
     return checks
 
 
@@ -184,6 +187,17 @@ def _labels_by_values(checks: SweepData, rule: LabelRule) -> dict[Values, bool |
     table = checks.table()
     yes = [label(outcome, rule.boundary) for outcome in outcomes(table, rule)]
     return dict(zip(_values(table), yes, strict=True))
+
+
+def _other_lengths(sweep: SweepData, repeats: SweepData) -> int:
+    """Return the number of repeated runs with another number of losses than in the sweep."""
+    before, again = (_lengths(each.table()) for each in (sweep, repeats))
+    return sum(before[name] != count for name, count in again.items() if name in before)
+
+
+def _lengths(table: pa.Table) -> dict[str, int]:
+    counts = (curve.size for curve in curves(table))
+    return dict(zip(table["point_id"].to_pylist(), counts, strict=True))
 
 
 def _lost(sweep: SweepData) -> set[Values]:

@@ -58,6 +58,8 @@ class LabelCheck:
         Clopper-Pearson interval of the share of flips, 95 %; None without runs.
     failed
         Number of runs that failed for good and show nothing.
+    other_lengths
+        Number of repeated runs with more or fewer losses than before.
     """
 
     check: str
@@ -66,6 +68,7 @@ class LabelCheck:
     low: float | None
     high: float | None
     failed: int = 0
+    other_lengths: int = 0
 
     def __str__(self) -> str:
         """Return the result as one line of text."""
@@ -74,6 +77,8 @@ class LabelCheck:
         )
         if self.low is not None and self.high is not None:
             text += f" (95 %: {self.low:.1%} to {self.high:.1%})"
+        if self.other_lengths:
+            text += f", {self.other_lengths} runs gave another number of losses than before"
         return text + (f", {self.failed} runs failed" if self.failed else "")
 
 
@@ -172,7 +177,11 @@ class Sheet:
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain data for JSON."""
-        return {**asdict(self), "dimension": self.dimension}
+        plain = {**asdict(self), "dimension": self.dimension}
+        for check in plain["evidence"]["flips"]:
+            if not check["other_lengths"]:  # a sheet of most sweeps is that of older versions
+                del check["other_lengths"]
+        return plain
 
     def lines(self) -> list[str]:
         """Return the sheet as lines of text."""

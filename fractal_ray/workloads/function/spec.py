@@ -5,7 +5,7 @@ Nothing here reads or imports the function: `plan`, `status` and all readers wor
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
 from fractal_ray.plane.outcome import Criterion
 from fractal_ray.workloads.base import Repeat, RepeatRequest, Seeding, Workload
@@ -22,6 +22,8 @@ from nanochat.errors import quoted
 class FunctionSpec(FunctionSettings, WorkloadSection):
     """The section of the workload `function`: a function of the user's own runs every point."""
 
+    has_typed_axes: ClassVar[bool] = True
+
     @property
     def title(self) -> str:
         """Return the name of the function and of its module."""
@@ -37,11 +39,6 @@ class FunctionSpec(FunctionSettings, WorkloadSection):
     def with_seed(self, seed: int) -> "FunctionSpec":
         """Return the function with another seed."""
         return self if seed == self.seed else self.model_copy(update={"seed": seed})
-
-    @property
-    def has_typed_axes(self) -> bool:
-        """Return True: only the spec knows which parameters are whole numbers."""
-        return True
 
     @property
     def loading_note(self) -> str:

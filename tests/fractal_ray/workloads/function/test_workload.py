@@ -9,6 +9,7 @@ import pytest
 import torch
 
 import fractal_ray
+from fractal_ray.engine.rerun import rerun
 from fractal_ray.errors import SweepError
 from fractal_ray.plane.axes import Point
 from fractal_ray.plane.outcome import Outcome
@@ -463,3 +464,57 @@ def test_modules_that_answer_every_attribute_do_no_harm(make_sweep: MakeSweep) -
         assert len(list(runner_of(sweep).evaluate(points_of(sweep)))) == 9
     finally:
         del sys.modules["odd_module"]
+
+
+def test_verify_names_losses_of_another_length(make_sweep: MakeSweep, tmp_path: Path) -> None:
+    marker = tmp_path / "marker"
+    text = f"""
+    from pathlib import Path
+    def train(params):
+        more = Path({str(marker)!r}).exists()
+        return [1.0, 1.0 + 30 * params["lr"]] * (15 + more)
+    """
+    sweep = make_sweep(text)
+    sweep.run("local")
+    marker.touch()
+    lines = sweep.verify(points=20, engine="local").lines()
+    assert any("6 runs gave another number of losses than before" in line for line in lines), lines
+    kept = (Path(sweep.location) / "verify/frame-0/sheet-broken.json").read_text()
+    assert kept.count('"other_lengths": 6') == kept.count("other_lengths") == 1
+
+
+def test_rerun_keeps_what_the_function_writes(make_sweep: MakeSweep, tmp_path: Path) -> None:
+    text = """
+    def train(params, out_dir):
+        (out_dir / "model.txt").write_text(str(params["lr"]))
+        return [1.0, 0.5 + params["lr"]] * 20
+    """
+    sweep = make_sweep(text)
+    sweep.run("local")
+    lines: list[str] = []
+    best = rerun(sweep, "-0.02,0.5", tmp_path / "models", lines.append)
+    assert best.deviation == 0
+    assert best.exit_code == 0
+    assert best.model is not None
+    assert (best.model / "model.txt").read_text() == "-0.02"
+    assert best.result == tmp_path / "models/lr=-0.02-decay=0.5/result.json"
+    again = rerun(sweep, "-0.02,0.5", tmp_path / "models", lines.append)
+    assert again.result == tmp_path / "models/lr=-0.02-decay=0.5-2/result.json"
+    write(tmp_path, train="def train(params): return [1.0, 0.5]\n")
+    with pytest.raises(SweepError, match=r"train\.py:train or its files have changed since"):
+        rerun(sweep, "-0.02,0.5", tmp_path / "models", lines.append)
+
+
+def test_advice_on_a_function_names_no_baseline_command(make_sweep: MakeSweep) -> None:
+    sweep = make_sweep(TRAIN)
+    sweep.run("local")
+    text = "\n".join(sweep.advice().lines())
+    assert "the first loss of each run stands in for that of the untouched model" in text
+    assert "--baseline" not in text
+
+
+def test_a_zoom_of_a_function_runs_the_same_function(make_sweep: MakeSweep) -> None:
+    sweep = make_sweep(TRAIN)
+    sweep.run("local")
+    closer = sweep.zoom((0.0, 0.015), (0.5, 0.7), points=3, engine="local")
+    assert len(closer.table()) > len(sweep.table())
