@@ -176,7 +176,7 @@ def tune_ms() -> float:
         result = space["train"](config, 0)
         ray.tune.report({"loss": result["losses"][-1]})
 
-    grid = {side: ray.tune.grid_search(list(range(10))) for side in ("x", "y")}
+    grid = {side: ray.tune.grid_search(list(range(5))) for side in ("x", "y")}
     with tempfile.TemporaryDirectory() as folder:
         start = time.perf_counter()
         ray.tune.Tuner(
@@ -184,7 +184,7 @@ def tune_ms() -> float:
             param_space=grid,
             run_config=ray.tune.RunConfig(storage_path=folder, verbose=0),
         ).fit()
-        return (time.perf_counter() - start) / 100 * 1000 - _SHARE_MS
+        return (time.perf_counter() - start) / 25 * 1000 - _SHARE_MS
 
 
 def optuna_ms() -> float:
@@ -220,7 +220,7 @@ def points_of(way: str) -> int:
     """Return the number of points of a way."""
     if way in SIDES:
         return SIDES[way] ** 2
-    return {"process": PROCESSES, "tune-function": 100}.get(way, CALLS)
+    return {"process": PROCESSES, "tune-function": 25}.get(way, CALLS)
 
 
 def main() -> None:

@@ -5,6 +5,7 @@ that does not use it does not wait for it. Where a call imports torch, it is see
 """
 
 import contextlib
+import functools
 import importlib.abc
 import importlib.util
 import random
@@ -23,7 +24,20 @@ def seed_all(seed: int) -> None:
     np.random.seed(seed)  # noqa: NPY002 - functions use the global generator
     torch = loaded_torch()
     if torch is not None:
+        _seed_torch(torch, seed)
+
+
+def _seed_torch(torch: Any, seed: int) -> None:
+    if _has_accelerator():
         torch.manual_seed(seed)
+    else:  # several times as fast
+        torch.default_generator.manual_seed(seed)
+
+
+@functools.cache
+def _has_accelerator() -> bool:
+    torch = sys.modules["torch"]
+    return torch.cuda.is_available() or torch.backends.mps.is_available()
 
 
 def loaded_torch() -> Any:
@@ -61,8 +75,8 @@ def isolated(seed: int, threads: int) -> Iterator[None]:
     seed_all(seed)
     errors, torch = np.geterr(), loaded_torch()
     before = None if torch is None else _settings(torch)
-    if torch is not None:
-        torch.set_num_threads(threads)
+    if before is not None and before[1] != threads:
+        sys.modules["torch"].set_num_threads(threads)
     at_import = None if "torch" in sys.modules else _AtImportOfTorch(seed, threads)
     if at_import is not None:
         sys.meta_path.insert(0, at_import)
@@ -85,9 +99,17 @@ def _settings(torch: Any) -> tuple[Any, ...]:
         torch.get_num_threads(),
         torch.is_grad_enabled(),
         torch.are_deterministic_algorithms_enabled(),
-        str(torch.get_default_device()),
+        _default_device(torch),
         torch.backends.cudnn.benchmark,
     )
+
+
+def _default_device(torch: Any) -> str:
+    """Return the default device; without asking torch, which makes a tensor, if none was set."""
+    context = getattr(torch, "_GLOBAL_DEVICE_CONTEXT", None)
+    if context is not None and getattr(context, "device_context", None) is None:
+        return "cpu"
+    return str(torch.get_default_device())
 
 
 def _put_back(torch: Any, before: tuple[Any, ...]) -> None:
@@ -124,7 +146,7 @@ class _AtImportOfTorch(importlib.abc.MetaPathFinder):
 
     def _imported(self, torch: Any) -> None:
         self.settings = _settings(torch)
-        torch.manual_seed(self._seed)
+        _seed_torch(torch, self._seed)
         torch.set_num_threads(self._threads)
 
 

@@ -14,7 +14,7 @@ import shutil
 import socket
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Final
@@ -55,6 +55,7 @@ class LoadedFunction:
         self.source = source
         self.folder = _copy(source)
         self._path = [str(Path(self.folder, each)) for each in source.search]
+        self._current = str(Path(self.folder, source.folder))
         self._modules: dict[str, ModuleType] = {}
         if make is not None:
             with self.active():
@@ -106,25 +107,25 @@ class LoadedFunction:
         names = {*self._modules, *self.source.modules}
         others = {name: sys.modules.pop(name) for name in names if name in sys.modules}
         sys.modules.update(self._modules)
-        path, before = list(sys.path), set(sys.modules)
+        path, count = list(sys.path), len(sys.modules)
         sys.path[:] = [*self._path, *path, *(each for each in also if each not in path)]
         here = _current_folder()
-        os.chdir(folder or Path(self.folder, self.source.folder))
+        os.chdir(folder or self._current)
         try:
             yield
         finally:
             if here is not None:
                 os.chdir(here)
             sys.path[:] = path
-            if len(sys.modules) != len(before):
-                self._take(before)
+            if len(sys.modules) != count:
+                self._take(list(sys.modules)[count:])
             for name in self._modules:
                 sys.modules.pop(name, None)
             sys.modules.update(others)
 
-    def _take(self, before: set[str]) -> None:
-        """Keep the local modules that were imported since `before` as those of the function."""
-        for name in [each for each in sys.modules if each not in before]:
+    def _take(self, names: Iterable[str]) -> None:
+        """Keep the local modules among those that were just imported as those of the function."""
+        for name in names:
             module = sys.modules[name]
             path = vars(module).get("__file__")
             if name in self.source.modules or is_local(path) or _is_namespace(module, self.folder):
