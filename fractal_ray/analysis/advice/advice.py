@@ -48,7 +48,7 @@ class Law:
     predictions: tuple[Prediction, ...] = ()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Advice:
     """The advice that the runs of one frame allow.
 
@@ -143,6 +143,10 @@ class Advice:
     def lines(self) -> list[str]:
         """Return the advice as lines of text."""
         return lines_of(self)
+
+    def __repr__(self) -> str:
+        """Return the lines, for notebooks."""
+        return "\n".join(self.lines())
 
 
 def lines_of(advice: Advice) -> list[str]:

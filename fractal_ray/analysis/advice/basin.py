@@ -146,7 +146,9 @@ def fill_basin(surface: Surface, regions: Regions, nodes: Mask, noise: Noise | N
     if not domains:
         return Basin(nodes, (), None, None, smooth)
     whole = domains[0]
-    domains = _with_agreement(_without_misfits(domains))
+    domains = _with_agreement(_without_misfits(surface, domains))
+    if not domains:
+        return Basin(nodes, (), None, None, smooth)
     chosen = min(domains, key=lambda each: (_cut(surface, each, whole), each.location.area))
     lowest = min(domains, key=lambda each: each.expected.high - each.expected.low)
     for domain in domains[: max(domains.index(chosen), domains.index(lowest)) + 1]:
@@ -232,20 +234,27 @@ def _near_lowest(surface: Surface, regions: Regions, nodes: Mask) -> Mask:
     return part if part.sum() >= _LEAST_PART else nodes
 
 
-def _without_misfits(domains: list[Domain]) -> list[Domain]:
-    """Leave out fits whose best loss contradicts that of a smaller part of their region.
+def _without_misfits(surface: Surface, domains: list[Domain]) -> list[Domain]:
+    """Leave out fits whose best loss contradicts their runs, or a smaller part of their region.
 
     The losses of a region may span several powers of ten, of which a fit reproduces the largest
-    only. The fit to the smallest part stays.
+    only.
     """
     return [
         domain
         for index, domain in enumerate(domains)
-        if not any(
+        if not _below_all_runs(domain, surface.loss[domain.nodes])
+        and not any(
             _contradict(domain.expected, part.expected)
             for part in domains[index + 1 : index + 1 + _PARTS]
         )
     ]
+
+
+def _below_all_runs(domain: Domain, losses: Array) -> bool:
+    """Return True if the optimum is further below the lowest run than a quarter of them above."""
+    lowest = losses.min()
+    return bool(lowest - domain.expected.high > np.quantile(losses, 0.25) - lowest)
 
 
 def _contradict(one: Interval, other: Interval) -> bool:

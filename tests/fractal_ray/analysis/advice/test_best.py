@@ -256,3 +256,17 @@ def test_losses_over_powers_of_ten_do_not_hide_those_next_to_the_best(
     region = safe_region(surface, best, 2)
     assert region.runs > 5
     assert loss[region.mask].max() <= 1.02 * lowest or region.below_noise
+
+
+def test_a_fit_far_below_all_runs_is_left_out() -> None:
+    """Take gradient descent on a parabola: its losses fall to 0 over many powers of ten."""
+    lattice = {"x": np.logspace(-3, 1, 8), "y": np.linspace(0, 1, 8), "y_scale": "linear"}
+    rate, curvature = np.meshgrid(lattice["x"], lattice["y"])
+    loss = np.minimum(20 * (1 - 2 * rate * (1 + curvature)) ** 88, 1e6)
+    trained = loss < 20
+    state = np.where(trained, State.TRAINED, State.DEGRADED).astype(np.int8)
+    surface = changed(BOWL.surface(8, 8, 0, 0), loss=loss, state=state, **lattice)
+    best = find_best(changed(surface, broken=trained.astype(np.int8)))
+    assert isinstance(best, BestPoint)
+    assert best.loss < 1e-3
+    assert best.expected is None or best.expected.high > 0
