@@ -160,6 +160,8 @@ def _explain(problem: Any) -> str:
             place = KINDS[location[1]].place_of(location[-1])
             near = f"; did you mean workload.{place}?" if place else ""
         return f"{where}: unknown key{near}{known}"
+    if problem["type"] == "missing" and location in (["axes", "x"], ["axes", "y"]):
+        return f"{where}: missing; a sweep has two axes (for a function, seed may be one of them)"
     if problem["type"] == "missing":
         return f"{where}: missing"
     if problem["type"] == "model_type":

@@ -53,14 +53,11 @@ def search_path(first: Iterable[str]) -> list[str]:
 
 def is_installed(path: str) -> bool:
     """Return True for the standard library, site-packages, and the packages of this project."""
-    parts = Path(path).parts
-    ours = tuple(str(Path(__file__).parents[3] / name) for name in _OURS)
-    if any(each in _INSTALLED for each in parts) or path.startswith(ours):
+    if any(each in _INSTALLED for each in Path(path).parts):
         return True
-    return any(
-        path == home or path.startswith(home + os.sep)
-        for home in (sysconfig.get_path("stdlib"), sysconfig.get_path("platstdlib"))
-    )
+    ours = (str(Path(__file__).parents[3] / name) for name in _OURS)
+    homes = (sysconfig.get_path("stdlib"), sysconfig.get_path("platstdlib"), *ours)
+    return any(path == home or path.startswith(home + os.sep) for home in homes)
 
 
 def local_modules(

@@ -36,9 +36,9 @@ def train(params, seed):
 
 
 def write(folder: Path, **modules: str) -> None:
-    """Write modules by name; `train` is the function of the spec."""
+    """Write modules by name, `a/b` or `a__b`; `train` is the function of the spec."""
     for name, text in modules.items():
-        path = folder / f"{name.replace('__', '/')}.py"
+        path = folder / f"{name if '/' in name else name.replace('__', '/')}.py"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(textwrap.dedent(text))
 

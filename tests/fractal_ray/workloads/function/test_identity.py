@@ -39,7 +39,7 @@ CHANGES = {
 def begin(make_sweep: MakeSweep, folder: Path) -> Sweep:
     """Run a sweep of a function with a helper, a package and a data file."""
     write(folder, helper="def scale(): return 1.0\n", late="def late(): return 4\n")
-    write(folder, package____init__="", package__part="LIMIT = 1\n")
+    write(folder, package__part="LIMIT = 1\n", **{"package/__init__": ""})
     (folder / "data.txt").write_text("1234")
     sweep = make_sweep(USES_HELPER, files=["data.txt"])
     sweep.run("local")

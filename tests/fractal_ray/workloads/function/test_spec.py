@@ -69,6 +69,11 @@ def test_a_third_axis_is_refused() -> None:
         parse({**AXES, "z": AXES["x"]})
 
 
+def test_a_missing_axis_is_named_with_a_way_out() -> None:
+    with pytest.raises(SweepError, match=r"axes\.y: missing; a sweep has two axes .*, seed may be"):
+        parse({"x": AXES["x"]})
+
+
 def test_other_workloads_have_types_of_their_own() -> None:
     raw = raw_spec()
     raw["axes"]["x"]["type"] = "int"
