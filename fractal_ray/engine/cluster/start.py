@@ -84,7 +84,9 @@ def cluster(
                 with _signals_held():
                     if folder is None:
                         _join(str(address))
-                        if warning := note_on_open_folder(_joined_session_folder()):
+                        if (joined := _joined_session_folder()) and (
+                            warning := note_on_open_folder(joined)
+                        ):
                             say(warning)
                     else:
                         say(f"starting workers on Ray at {_start(num_cpus, folder)} ...")
@@ -125,12 +127,11 @@ def _join(address: str) -> None:
         ) from error
 
 
-def _joined_session_folder() -> Path:
-    """Return the folder on this machine of the Ray that this process has joined."""
+def _joined_session_folder() -> Path | None:
+    """Return the folder on this machine of the Ray that this process has joined, if it knows it."""
     from ray._private.worker import _global_node
 
-    assert _global_node is not None
-    return Path(_global_node.get_session_dir_path())
+    return None if _global_node is None else Path(_global_node.get_session_dir_path())
 
 
 def _knock(address: str) -> None:
