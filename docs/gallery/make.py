@@ -85,7 +85,8 @@ GALLERY = (
     ),
     Picture(
         "critical", LR_TOKENS, "",
-        "Bars go from the last unbroken to the first broken run of a column.",
+        "Bars go from the last unbroken to the first broken run of a column. The safe rate is the"
+        " lower of the dashed line (rule of thumb) and the dotted one (what the runs support).",
     ),
     Picture("levels", BORDER, "--frame 0"),
     Picture(

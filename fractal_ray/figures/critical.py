@@ -4,7 +4,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from fractal_ray.analysis.advice.advice import Advice, Law
+from fractal_ray.analysis.advice.advice import Advice, Law, scatter_text
 from fractal_ray.analysis.advice.law_results import Column, PowerLaw
 from fractal_ray.analysis.advice.power_law import predict
 from fractal_ray.errors import SweepError
@@ -36,7 +36,10 @@ def critical_figure(advice: Advice, *, title: str) -> Figure:
     columns = [column for column in law.columns if column.at_rim != "unknown"]
     if not columns:
         raise SweepError("this figure needs labelled runs, and no column of this frame has one")
-    note = "" if isinstance(law.fit, PowerLaw) else f"no power law: {law.fit.reason}"
+    if isinstance(law.fit, PowerLaw):
+        note = scatter_text(law.fit)
+    else:
+        note = f"no power law: {law.fit.reason}"
     with shared_style():
         figure = new_figure((9, 7), title, note)
         axes = figure.subplots()
@@ -82,12 +85,16 @@ def _best(axes: Axes, columns: list[Column]) -> None:
 
 
 def _line(axes: Axes, law: Law, fit: PowerLaw) -> None:
-    """Draw the fitted law, its 95 % band, and the safe value of the rule of thumb."""
+    """Draw the fitted law, its 95 % band, and the safe values by rule and by the runs."""
     amounts = np.geomspace(min(fit.amounts) / 1.2, max(fit.amounts) * 1.2, 60)
     places = [predict(fit, float(amount)) for amount in amounts]
     label = f"critical {law.rate}, exponent {fit.b.value:.3g} ({fit.b.low:.3g} to {fit.b.high:.3g})"
     axes.plot(amounts, [each.critical.value for each in places], color="black", label=label)
     low, high = ([getattr(each.critical, end) for each in places] for end in ("low", "high"))
     axes.fill_between(amounts, low, high, color="black", alpha=0.15, lw=0)
-    safe = [each.safe.value for each in places]
-    axes.plot(amounts, safe, color="black", ls="--", label=f"{fit.safe_factor:g} x critical")
+    by_rule = [each.by_rule.value for each in places]
+    label = f"{fit.rule_factor:g} x critical (rule of thumb)"
+    axes.plot(amounts, by_rule, color="black", ls="--", label=label)
+    supported = [each.supported.value for each in places]
+    label = f"{fit.supported_factor:.2g} x critical (supported by the runs)"
+    axes.plot(amounts, supported, color="black", ls=":", label=label)

@@ -221,17 +221,31 @@ def law_lines(law: Law) -> list[str]:
     fit = law.fit
     lines.append(
         f"law     critical {law.rate} = {number(10**fit.a.value)} x {law.amount}^{fit.b.value:.3g}"
-        f" (exponent {fit.b.low:.3g} to {fit.b.high:.3g}, 95 %); safe by rule of thumb:"
-        f" {fit.safe_factor:g} x critical, supported by the runs: {fit.supported_factor:.2g} x"
+        f" (exponent {fit.b.low:.3g} to {fit.b.high:.3g}, 95 %), {scatter_text(fit)};"
+        f" safe {fit.safe_factor:.2g} x critical (rule of thumb {fit.rule_factor:g} x, the data"
+        f" support {fit.supported_factor:.2g} x)"
     )
     for each in law.predictions:
         beyond = f", {each.extrapolated:.1f} decades beyond the runs" if each.extrapolated else ""
         lines.append(
             f"at      {law.amount} {number(each.amount)}: critical {number(each.critical.value)}"
             f" ({number(each.run[0])} to {number(each.run[1])}, 95 %), safe"
-            f" {number(each.safe.value)}{beyond}"
+            f" {number(each.safe.value)} ({fit.rule_factor:g} x critical ="
+            f" {number(each.by_rule.value)}, the data support {fit.supported_factor:.2g} x ="
+            f" {number(each.supported.value)}){beyond}"
         )
     return lines
+
+
+def scatter_text(fit: PowerLaw) -> str:
+    """Return the scatter around a power law, its largest residual, and the noise of seeds."""
+    text = "no scatter: the line passes through all brackets"
+    if fit.scatter:
+        largest = 10 ** max(abs(each) for each in fit.residuals)
+        text = f"scatter a factor {10**fit.scatter:.2g}, largest residual a factor {largest:.2g}"
+    if fit.seed_noise is None:
+        return f"{text}, noise of seeds not checked"
+    return f"{text}, noise of seeds a factor {10**fit.seed_noise:.2g}"
 
 
 def _column(column: Column) -> str:
@@ -246,7 +260,9 @@ def _column(column: Column) -> str:
         border = f"no bracket ({column.at_rim})"
     else:
         border = " and ".join("?" if end is None else number(end) for end in ends)
-    return f"{number(column.amount)}: {best}, {border}"
+    others = ", ".join(number(amount) for amount in column.same_runs)
+    same = f" (the same runs: {others})" if others else ""
+    return f"{number(column.amount)}{same}: {best}, {border}"
 
 
 def _cliff(advice: Advice) -> str:

@@ -123,7 +123,7 @@ def _judge(
     between: Between = NO_SPREAD,
 ) -> _Judgement:
     """Return the best, the cliff and the law of a surface, with what seeds say about its runs."""
-    law = _law(spec, surface, at, between)
+    law = _law(spec, measured, surface, at, between)
     best: BestPoint | Refusal
     if law is not None and not measured.on_validation:
         best = Refusal(
@@ -189,7 +189,13 @@ def _checked(
     return result, replace(check, noise=between.noise, critical_noise=between.critical, moved=moved)
 
 
-def _law(spec: SweepSpec, surface: Surface, at: Sequence[float], between: Between) -> Law | None:
+def _law(
+    spec: SweepSpec,
+    measured: FrameSurface,
+    surface: Surface,
+    at: Sequence[float],
+    between: Between,
+) -> Law | None:
     sides = [
         side
         for side, name in (("x", surface.x_name), ("y", surface.y_name))
@@ -206,7 +212,7 @@ def _law(spec: SweepSpec, surface: Surface, at: Sequence[float], between: Betwee
     side = "x" if sides[0] == "x" else "y"
     names = (surface.x_name, surface.y_name)
     amount, rate = names if side == "x" else names[::-1]
-    columns = columns_of(surface, side, between.noise)
+    columns = columns_of(surface, side, between.noise, measured.seen)
     fit = fit_power_law(columns, between.critical)
     predictions = () if isinstance(fit, Refusal) else tuple(predict(fit, each) for each in at)
     return Law(amount, rate, columns, fit, predictions)

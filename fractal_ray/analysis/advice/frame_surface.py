@@ -38,6 +38,8 @@ class FrameSurface:
         Number of finished runs without a validation loss, if some runs have one; else 0.
     steps, seconds
         (ny, nx) steps and time of each run, 0 where there is no run.
+    tokens
+        (ny, nx) supervised tokens that each run saw, 0 where there is no run.
     without_curve
         Number of finished runs on the frame that have no loss curve.
     """
@@ -47,12 +49,19 @@ class FrameSurface:
     lacking: int
     steps: NDArray[np.int64]
     seconds: NDArray[np.float64]
+    tokens: NDArray[np.int64]
     without_curve: int = 0
 
     @property
     def on_validation(self) -> bool:
         """Return True if the losses are those on the validation batches."""
         return self.metric == ON_VALIDATION
+
+    @property
+    def seen(self) -> NDArray[np.int64]:
+        """Return steps and tokens of each run, (2, ny, nx); 0 where a run stopped early."""
+        ended = self.surface.state != State.DIVERGED
+        return np.where(ended, np.stack([self.steps, self.tokens]), 0)
 
 
 def surface_of(data: FrameData) -> FrameSurface:
@@ -77,8 +86,10 @@ def surface_of(data: FrameData) -> FrameSurface:
     shape = raster.outcome.shape
     loss, state = np.full(shape, np.nan), np.full(shape, State.NOT_RUN, dtype=np.int8)
     untouched, steps = np.full(shape, np.nan), np.zeros(shape, dtype=np.int64)
-    seconds = np.zeros(shape)
-    row_steps, row_seconds = (table.column(name).to_numpy() for name in ("steps", "seconds"))
+    seconds, tokens = np.zeros(shape), np.zeros(shape, dtype=np.int64)
+    row_steps, row_seconds, row_tokens = (
+        table.column(name).to_numpy() for name in ("steps", "seconds", "tokens_seen")
+    )
     for at, row in zip(zip(iy, ix, strict=True), np.flatnonzero(on_lattice), strict=True):
         if not raster.measured[at]:
             continue  # a run of another frame, which this frame's stages did not choose
@@ -86,6 +97,7 @@ def surface_of(data: FrameData) -> FrameSurface:
         loss[at] = row_loss[row] if np.isfinite(row_loss[row]) else np.nan
         untouched[at] = references[row]
         steps[at], seconds[at] = row_steps[row], row_seconds[row]
+        tokens[at] = row_tokens[row]
     _mark_failed(data, state)
     if on_validation:
         value = rule.baseline.val_loss
@@ -110,7 +122,7 @@ def surface_of(data: FrameData) -> FrameSurface:
     some = 0 < lacking < int(finished.sum())
     bare = finished & on_lattice & ~has_curve(table)
     some_lacking = lacking if some else 0
-    return FrameSurface(surface, metric, some_lacking, steps, seconds, int(bare.sum()))
+    return FrameSurface(surface, metric, some_lacking, steps, seconds, tokens, int(bare.sum()))
 
 
 def state_is_measured(state: NDArray[np.int8]) -> NDArray[np.bool_]:

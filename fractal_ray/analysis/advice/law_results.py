@@ -19,6 +19,9 @@ class Column:
     ----------
     amount
         Real value of the axis that changes the data.
+    same_runs
+        Smaller amounts whose runs have the same steps and tokens, so that they are the same runs;
+        they are merged into this column.
     best
         Best value of the other axis with its interval; None where there are too few runs.
     best_loss
@@ -43,6 +46,7 @@ class Column:
     first_broken: float | None
     critical: Interval | None
     at_rim: Literal["", "unbroken", "broken", "unknown"]
+    same_runs: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -62,11 +66,13 @@ class PowerLaw:
         Distance in log10 from the line to each bracket; 0 where the line passes through it.
     amounts
         The amounts of the columns.
-    safe_factor
+    rule_factor
         0.5: the safe value of the rule of thumb is this factor times the critical value.
     supported_factor
         Largest factor for which no run of a column at or below the factor times the fitted
         critical value is broken, and which runs of every column reach.
+    safe_factor
+        The smaller of the two: the safe value over the critical value.
     seed_noise
         Standard deviation of log10 critical between seeds, or None where it is not known; the
         residuals are then not checked.
@@ -80,8 +86,9 @@ class PowerLaw:
     residuals: tuple[float, ...]
     outside: tuple[float, ...]
     amounts: tuple[float, ...]
-    safe_factor: float
+    rule_factor: float
     supported_factor: float
+    safe_factor: float
     seed_noise: float | None
     line: CensoredLine = field(repr=False, compare=False)
 
@@ -97,7 +104,9 @@ class Prediction:
     run
         Lowest and highest value for a further column, which scatters around the line.
     safe
-        0.5 x critical, with its interval.
+        The smaller of `by_rule` and `supported`.
+    by_rule, supported
+        `rule_factor` and `supported_factor` of the law times critical, with their intervals.
     extrapolated
         Decades beyond the columns; 0 within them.
     """
@@ -106,4 +115,6 @@ class Prediction:
     critical: Interval
     run: tuple[float, float]
     safe: Interval
+    by_rule: Interval
+    supported: Interval
     extrapolated: float

@@ -3,13 +3,16 @@
 Losses of different columns are not comparable unless they are validation losses, so each column has
 its own best, its own range within 2 % and its own bracket of the critical value. The critical value
 lies in its bracket; the law log10 critical = a + b log10 amount is fitted to the brackets, not to
-their middles (`censored_line.py`).
+their middles (`censored_line.py`). Columns whose runs have the same steps and tokens hold the same
+runs, because steps are whole numbers; they are one column.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Final, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fractal_ray.analysis.advice.basin import Mask
 from fractal_ray.analysis.advice.censored_line import CensoredLine, fit_line, outside
@@ -20,7 +23,7 @@ from fractal_ray.analysis.advice.results import Interval, Margin, Noise, Refusal
 from fractal_ray.analysis.advice.smooth_fit import Array, fit_surface
 from fractal_ray.analysis.advice.surface import Surface, real_value
 
-SAFE_FACTOR: Final = 0.5
+RULE_FACTOR: Final = 0.5
 """Factor of the rule of thumb: the safe value over the critical value."""
 LEAST_COLUMNS: Final = 4
 """Least number of columns of a power law."""
@@ -30,7 +33,10 @@ _COLUMN_NODES: Final = 6
 
 
 def columns_of(
-    surface: Surface, data_axis: Literal["x", "y"], noise: Noise | None = None
+    surface: Surface,
+    data_axis: Literal["x", "y"],
+    noise: Noise | None = None,
+    seen: NDArray[np.int64] | None = None,
 ) -> tuple[Column, ...]:
     """Return the best, the range within 2 % and the critical bracket of each column.
 
@@ -42,11 +48,45 @@ def columns_of(
         The axis that changes the data. Columns are its values.
     noise
         Noise of one run from seeds.
+    seen
+        (2, ny, nx) steps and tokens of each run, 0 where they are not known. Columns with the same
+        numbers are merged.
     """
     if data_axis == "y":
         surface = surface.transposed()
-    runs = surface.measured.sum(axis=0)
-    return tuple(_column(surface, int(index), noise) for index in np.flatnonzero(runs >= 2))
+        seen = None if seen is None else seen.swapaxes(1, 2)
+    columns = []
+    for group in _groups(surface, seen):
+        index = group[-1]
+        merged = _merged(surface, group)
+        if merged.measured[:, index].sum() >= 2:
+            same_runs = tuple(float(surface.x[other]) for other in group[:-1])
+            columns.append(replace(_column(merged, index, noise), same_runs=same_runs))
+    return tuple(columns)
+
+
+def _groups(surface: Surface, seen: NDArray[np.int64] | None) -> list[list[int]]:
+    """Return the columns that have runs, those with the same steps and tokens together."""
+    groups: dict[tuple[int, ...], list[int]] = {}
+    for index in np.flatnonzero(surface.measured.any(axis=0)).tolist():
+        numbers = (0, 0) if seen is None else tuple(seen[:, :, index].max(axis=1).tolist())
+        groups.setdefault(numbers if all(numbers) else (index,), []).append(index)
+    return sorted(groups.values(), key=lambda group: group[-1])
+
+
+def _merged(surface: Surface, group: list[int]) -> Surface:
+    """Return a surface whose last column of a group has the runs of the whole group."""
+    if len(group) == 1:
+        return surface
+    last = group[-1]
+    arrays = {name: getattr(surface, name).copy() for name in ("loss", "state", "broken")}
+    measured = surface.measured.copy()
+    for other in reversed(group[:-1]):
+        lacking = ~measured[:, last] & measured[:, other]
+        for array in arrays.values():
+            array[lacking, last] = array[lacking, other]
+        measured[:, last] |= lacking
+    return replace(surface, measured=measured, **arrays)
 
 
 def _column(surface: Surface, index: int, noise: Noise | None) -> Column:
@@ -159,7 +199,7 @@ def fit_power_law(columns: Sequence[Column], seed_noise: float | None = None) ->
         return Refusal(
             "few_columns",
             f"a power law needs at least {LEAST_COLUMNS} columns with labelled runs;"
-            f" there are {len(known)}",
+            f" there are {len(known)}{_merged_text(known)}",
         )
     for side, words in (("unbroken", "do not break"), ("broken", "have no unbroken run")):
         amounts = [f"{column.amount:g}" for column in known if column.at_rim == side]
@@ -185,6 +225,9 @@ def fit_power_law(columns: Sequence[Column], seed_noise: float | None = None) ->
             f"the critical values lie up to a factor {10 ** beyond.max():.3g} off any power law,"
             f" beyond the noise of seeds (a factor {10**seed_noise:.3g})",
         )
+    places = np.log10([amount for column in known for amount in (*column.same_runs, column.amount)])
+    ends = np.repeat(low, [1 + len(column.same_runs) for column in known])
+    supported = float(10 ** (ends - line.a - line.b * places).min())
     return PowerLaw(
         a=line.at(0.0),
         b=line.slope,
@@ -192,11 +235,18 @@ def fit_power_law(columns: Sequence[Column], seed_noise: float | None = None) ->
         residuals=tuple(((low + high) / 2 - fitted).tolist()),
         outside=tuple(beyond.tolist()),
         amounts=tuple(amounts.tolist()),
-        safe_factor=SAFE_FACTOR,
-        supported_factor=float(10 ** (low - fitted).min()),
+        rule_factor=RULE_FACTOR,
+        supported_factor=supported,
+        safe_factor=min(RULE_FACTOR, supported),
         seed_noise=seed_noise,
         line=line,
     )
+
+
+def _merged_text(columns: Sequence[Column]) -> str:
+    groups = [(*column.same_runs, column.amount) for column in columns if column.same_runs]
+    texts = [" and ".join(f"{amount:g}" for amount in group) for group in groups]
+    return f", as columns with the same runs count once ({'; '.join(texts)})" if texts else ""
 
 
 def _beyond_noise(beyond: Array, widths: Array, noise: float, freedom: int) -> bool:
@@ -221,12 +271,17 @@ def predict(law: PowerLaw, amount: float) -> Prediction:
     low = 10 ** (place.value - np.hypot(place.value - place.low, half))
     high = 10 ** (place.value + np.hypot(place.high - place.value, half))
     critical = Interval(10**place.value, 10**place.low, 10**place.high)
-    safe = Interval(*(SAFE_FACTOR * each for each in (critical.value, critical.low, critical.high)))
+    by_rule, supported, safe = (
+        Interval(factor * critical.value, factor * critical.low, factor * critical.high)
+        for factor in (law.rule_factor, law.supported_factor, law.safe_factor)
+    )
     ends = np.log10(min(law.amounts)), np.log10(max(law.amounts))
     return Prediction(
         amount=float(amount),
         critical=critical,
         run=(float(low), float(high)),
         safe=safe,
+        by_rule=by_rule,
+        supported=supported,
         extrapolated=float(max(ends[0] - t, t - ends[1], 0.0)),
     )

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from fractal_ray.analysis.advice.law_results import PowerLaw
 from fractal_ray.analysis.advice.results import BestPoint
 from fractal_ray.errors import SweepError
 from fractal_ray.figures.advice import advice_figure, mark_advice
@@ -86,6 +87,38 @@ def test_critical_shows_the_bracket_of_each_column(lr_tokens: Sweep) -> None:
     ends = [tuple(map(float, line.get_ydata())) for line in bars]
     closed = [column for column in advice.law.columns if not column.at_rim]
     assert ends == [(column.last_unbroken, column.first_broken) for column in closed]
+
+
+def test_critical_shows_both_safe_values_and_the_scatter(lr_tokens: Sweep) -> None:
+    advice = lr_tokens.advice()
+    assert advice.law is not None and isinstance(advice.law.fit, PowerLaw)
+    figure, fit = critical_figure(advice, title="title"), advice.law.fit
+    lines = {str(line.get_label()): line.get_ydata() for line in figure.axes[0].lines}
+    critical = next(data for label, data in lines.items() if label.startswith("critical "))
+    by_rule = lines["0.5 x critical (rule of thumb)"]
+    supported = lines[f"{fit.supported_factor:.2g} x critical (supported by the runs)"]
+    assert np.allclose(by_rule, 0.5 * np.asarray(critical))
+    assert np.allclose(supported, fit.supported_factor * np.asarray(critical))
+    heading = figure.get_suptitle()
+    assert f"scatter a factor {10**fit.scatter:.2g}" in heading
+    assert "noise of seeds not checked" in heading
+
+
+def test_the_law_of_a_budget_names_its_safe_rate_and_the_columns_of_the_same_runs(
+    lr_tokens: Sweep,
+) -> None:
+    advice = lr_tokens.advice(at=(3311.0,))
+    assert advice.law is not None and isinstance(advice.law.fit, PowerLaw)
+    assert len(advice.law.fit.amounts) == 9
+    text = "\n".join(advice.lines())
+    assert "939 (the same runs: 685): " in text and "1763 (the same runs: 1287): " in text
+    (prediction,) = advice.law.predictions
+    # The column of 3311 tokens broke at 0.449.
+    assert prediction.safe.value < 0.449 < prediction.by_rule.value
+    assert (
+        f"safe {prediction.safe.value:.3g} (0.5 x critical = {prediction.by_rule.value:.3g}, the"
+        f" data support {advice.law.fit.supported_factor:.2g} x = {prediction.supported.value:.3g})"
+    ) in text
 
 
 def test_critical_refuses_a_sweep_of_two_rates(first_map: Sweep) -> None:

@@ -30,7 +30,7 @@ def lines_on(
 ) -> list[str]:
     """Return the lines of the advice on a made surface, as if it were that of a sweep."""
     steps = np.zeros(surface.loss.shape, dtype=np.int64)
-    made = FrameSurface(surface, "mean of the last 5 losses", 0, steps, 0.0 * steps, **facts)
+    made = FrameSurface(surface, "mean of the last 5 losses", 0, steps, 0.0 * steps, steps, **facts)
     monkeypatch.setattr(module, "surface_of", lambda _: made)
     return advise(data).lines()
 

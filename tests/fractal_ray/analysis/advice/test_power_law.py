@@ -1,10 +1,15 @@
 """Power laws of critical values: coverage, widths, refusals and predictions."""
 
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Literal
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 from scipy.special import stdtrit
 
+from fractal_ray.analysis.advice.advice import scatter_text
 from fractal_ray.analysis.advice.censored_line import fit_line
 from fractal_ray.analysis.advice.law_results import PowerLaw
 from fractal_ray.analysis.advice.power_law import columns_of, fit_power_law, predict
@@ -121,12 +126,13 @@ def test_the_law_and_its_predictions() -> None:
     law = fit_power_law(columns_of(law_surface(), "x"))
     assert isinstance(law, PowerLaw)
     assert law.a.low <= -0.5 <= law.a.high and law.b.low <= -0.4 <= law.b.high
-    assert law.scatter == 0 and max(law.outside) < 1e-3 and law.safe_factor == 0.5
+    assert law.scatter == 0 and max(law.outside) < 1e-3 and law.rule_factor == 0.5
     inside, beyond = predict(law, 1e5), predict(law, 1e7)
     for prediction in (inside, beyond):
         truth = 10 ** (-0.5 - 0.4 * np.log10(prediction.amount))
         assert prediction.critical.low <= truth <= prediction.critical.high
-        assert prediction.safe.value == pytest.approx(prediction.critical.value / 2)
+        assert prediction.by_rule.value == pytest.approx(prediction.critical.value / 2)
+        assert law.supported_factor > 0.5 and prediction.safe == prediction.by_rule
         assert prediction.run[0] <= prediction.critical.low
     assert inside.extrapolated == 0 and beyond.extrapolated == pytest.approx(1)
     ratios = [each.critical.high / each.critical.low for each in (inside, beyond)]
@@ -186,3 +192,85 @@ def test_columns_without_labels_are_left_out() -> None:
     assert columns[2].at_rim == "unknown" and columns[2].critical is None
     law = fit_power_law(columns)
     assert isinstance(law, PowerLaw) and len(law.amounts) == 4
+
+
+def zigzag(size: float) -> Surface:
+    """Return a surface of 8 columns whose critical values lie this many decades off a law."""
+    surface = law_surface(columns=8)
+    off = np.where(np.arange(8) % 2 == 0, size, -size)
+    over = np.log10(surface.y)[:, None] > -0.5 - 0.4 * np.log10(surface.x)[None, :] + off
+    return replace(
+        surface,
+        state=np.where(over, State.DEGRADED, State.TRAINED).astype(np.int8),
+        broken=np.where(over, 0, 1).astype(np.int8),
+    )
+
+
+def seen_by(surface: Surface, steps: Sequence[int]) -> NDArray[np.int64]:
+    """Return steps of each column, and 100 tokens a step."""
+    numbers = np.array([steps, [100 * each for each in steps]], dtype=np.int64)
+    return np.broadcast_to(numbers[:, None], (2, *surface.loss.shape))
+
+
+def test_the_safe_value_lies_below_each_broken_run() -> None:
+    """Take the factor that the runs support where it is smaller than that of the rule."""
+    surface = zigzag(0.5)
+    law = fit_power_law(columns_of(surface, "x", seen=seen_by(surface, [2, 2, 3, 4, 5, 6, 7, 8])))
+    assert isinstance(law, PowerLaw)
+    assert law.safe_factor == law.supported_factor < law.rule_factor == 0.5
+    for column in columns_of(surface, "x"):  # also those that were merged
+        prediction = predict(law, column.amount)
+        assert column.last_unbroken is not None
+        assert prediction.safe.value <= column.last_unbroken * (1 + 1e-9)
+        assert prediction.safe == prediction.supported
+        assert plain(prediction)["by_rule"]["value"] == 0.5 * prediction.critical.value
+    scatter, residual = 10**law.scatter, 10 ** np.abs(law.residuals).max()
+    text = f"scatter a factor {scatter:.2g}, largest residual a factor {residual:.2g}"
+    assert scatter > 2 and scatter_text(law) == f"{text}, noise of seeds not checked"
+    assert scatter_text(replace(law, seed_noise=0.5)) == f"{text}, noise of seeds a factor 3.2"
+
+
+@pytest.mark.parametrize("axis", ["x", "y"])
+def test_columns_with_the_same_runs_are_one(axis: Literal["x", "y"]) -> None:
+    surface = law_surface(columns=6)
+    seen = seen_by(surface, [2, 2, 3, 3, 3, 4])
+    if axis == "y":
+        surface, seen = surface.transposed(), seen.swapaxes(1, 2)
+    amounts = surface.x if axis == "x" else surface.y
+    columns = columns_of(surface, axis, seen=seen)
+    assert [column.amount for column in columns] == [amounts[1], amounts[4], amounts[5]]
+    assert [len(column.same_runs) for column in columns] == [1, 2, 0]
+    assert columns[1].same_runs == tuple(amounts[2:4])
+    refusal = fit_power_law(columns)
+    assert isinstance(refusal, Refusal) and refusal.code == "few_columns"
+    names = [f"{amount:g}" for amount in amounts]
+    same = f"{names[0]} and {names[1]}; {names[2]} and {names[3]} and {names[4]}"
+    assert refusal.reason.endswith(
+        f"there are 3, as columns with the same runs count once ({same})"
+    )
+
+
+def test_columns_with_other_data_or_unknown_steps_stay_apart() -> None:
+    surface = law_surface(columns=6)
+    unknown = np.zeros((2, *surface.loss.shape), dtype=np.int64)
+    other_tokens = seen_by(surface, [3] * 6).copy()
+    other_tokens[1] += np.arange(6)  # such as with another number of rows a step
+    for seen in (unknown, other_tokens):
+        columns = columns_of(surface, "x", seen=seen)
+        assert len(columns) == 6 and not any(column.same_runs for column in columns)
+
+
+def test_a_merged_column_has_the_runs_of_all_its_columns() -> None:
+    surface = law_surface(columns=4)
+    measured = surface.measured.copy()
+    measured[::2, 0], measured[1::2, 1] = False, False
+    whole, half = columns_of(surface, "x"), columns_of(replace(surface, measured=measured), "x")
+    (merged, *_) = columns_of(
+        replace(surface, measured=measured), "x", seen=seen_by(surface, [2, 2, 3, 4])
+    )
+    assert merged.last_unbroken is not None and merged.first_broken is not None
+    assert half[1].last_unbroken is not None and half[1].first_broken is not None
+    step = surface.y[1] / surface.y[0]
+    assert half[1].first_broken / half[1].last_unbroken == pytest.approx(step**2)
+    assert merged.first_broken / merged.last_unbroken == pytest.approx(step)
+    assert whole[1].amount == merged.amount
