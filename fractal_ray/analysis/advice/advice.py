@@ -5,8 +5,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from fractal_ray.analysis.advice.law_results import Column, PowerLaw, Prediction
-from fractal_ray.analysis.advice.readable import number
+from fractal_ray.analysis.advice.readable import number, runs_text
 from fractal_ray.analysis.advice.results import (
     BestPoint,
     Cliff,
@@ -18,7 +20,7 @@ from fractal_ray.analysis.advice.results import (
 )
 from fractal_ray.analysis.advice.seed_results import SeedCheck
 from fractal_ray.analysis.advice.seed_text import seeds_text
-from fractal_ray.analysis.advice.surface import Surface
+from fractal_ray.analysis.advice.surface import State, Surface
 from fractal_ray.workloads.section import SCALING
 
 _SHOWN = 2.0
@@ -133,6 +135,7 @@ class Advice:
             "cliff": plain(self.cliff),
             "sensitivities": [plain(each) for each in self.sensitivities],
             "law": plain(self.law),
+            "outcomes": outcomes_of(self.surface),
             "seeds": {"checked": self.seeds.checked, **plain(self.seeds)},
             "recipe": self.recipe,
             "command": self.command,
@@ -163,13 +166,13 @@ def lines_of(advice: Advice) -> list[str]:
             change = f"{advice.untouched:.4g} -> {change}"
         lines.append(
             f"best    {surface.x_name} {number(best.x)}  {surface.y_name} {number(best.y)}"
-            f"      loss {change}{effective}"
+            f"      {_loss_name(advice.metric)} {change}{effective}"
         )
         region = next(each for each in advice.safe if each.percent == _SHOWN)
         within = "one standard error" if region.below_noise else f"{region.percent:g} %"
         lines.append(
             f"safe    {_range(region.x_range)} x {_range(region.y_range)}"
-            f"      within {within} of the best, {region.runs} run{'s' * (region.runs != 1)}"
+            f"      within {within} of the best, {runs_text(region.runs)}"
         )
     else:
         lines.append(f"best    none: {best.reason}")
@@ -276,7 +279,10 @@ def _cliff(advice: Advice) -> str:
     for name, sides in ((surface.x_name, ("+x", "-x")), (surface.y_name, ("+y", "-y"))):
         margins = [each for each in cliff.margins if each.direction in sides]
         broken = [each for each in margins if each.first_broken is not None]
-        texts += [f"{name} {_margin(each)}{_by_seeds(moved, each)}" for each in broken]
+        texts += [
+            f"{name} {_margin(each)}{_ending(advice, each)}{_by_seeds(moved, each)}"
+            for each in broken
+        ]
         if not broken:
             ends = ", ".join(
                 f"{'up' if each.direction[0] == '+' else 'down'} to {number(each.grid_end)}"
@@ -285,6 +291,32 @@ def _cliff(advice: Advice) -> str:
             before = "".join(_by_seeds(moved, each) for each in margins)
             texts.append(f"{name} does not break {ends} (grid ends){before}")
     return "; ".join(texts)
+
+
+def outcomes_of(surface: Surface) -> dict[str, int]:
+    """Return the number of runs in each state."""
+    states = (State.TRAINED, State.TOO_SLOW, State.DEGRADED, State.DIVERGED, State.UNKNOWN)
+    return {
+        state.name.lower(): int((surface.state == state).sum()) for state in (*states, State.FAILED)
+    }
+
+
+def _loss_name(metric: str) -> str:
+    return "validation loss" if metric == "validation loss" else "loss"
+
+
+def _ending(advice: Advice, margin: Margin) -> str:
+    """Return the outcome of the first broken run; nothing where seeds say so against it."""
+    if not isinstance(advice.best, BestPoint):
+        return ""
+    surface, (iy, ix) = advice.surface, advice.best.node
+    along_x = margin.direction[1] == "x"
+    places = np.flatnonzero((surface.x if along_x else surface.y) == margin.first_broken)
+    if not places.size:
+        return ""
+    state = surface.state[iy, places[0]] if along_x else surface.state[places[0], ix]
+    names = {State.DEGRADED: " (degraded)", State.DIVERGED: " (diverged)"}
+    return names.get(State(int(state)), "")
 
 
 def _by_seeds(moved: Mapping[str, Margin], margin: Margin) -> str:
@@ -305,7 +337,7 @@ def _bracket(margin: Margin) -> str:
 def _margin(margin: Margin) -> str:
     unit = "x" if margin.scale == "log" else ""
     ends = [end for end in (margin.low, margin.high) if end is not None]
-    away = " to ".join(f"{end:.3g}{unit}" for end in ends)
+    away = " to ".join(f"{number(end)}{unit}" for end in ends)
     single = ", a single run" if margin.isolated else ""
     return f"{_bracket(margin)}, {away} away{single}"
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Final, Literal
 
 import numpy as np
 
@@ -12,6 +12,7 @@ from fractal_ray.analysis.advice.cliff import find_cliff
 from fractal_ray.analysis.advice.contour import safe_region
 from fractal_ray.analysis.advice.frame_surface import FrameSurface, surface_of
 from fractal_ray.analysis.advice.power_law import columns_of, fit_power_law, predict
+from fractal_ray.analysis.advice.readable import number, runs_text
 from fractal_ray.analysis.advice.results import BestPoint, Cliff, Refusal, SafeRegion, Sensitivity
 from fractal_ray.analysis.advice.seed_check import (
     NO_SPREAD,
@@ -33,7 +34,7 @@ from fractal_ray.analysis.advice.seed_runs import (
 )
 from fractal_ray.analysis.advice.seed_text import seed_notes
 from fractal_ray.analysis.advice.sensitivity import sensitivities
-from fractal_ray.analysis.advice.surface import Surface
+from fractal_ray.analysis.advice.surface import State, Surface
 from fractal_ray.analysis.frame_data import FrameData
 from fractal_ray.errors import SweepError
 from fractal_ray.spec.sweep_spec import SweepSpec
@@ -125,13 +126,9 @@ def _judge(
     """Return the best, the cliff and the law of a surface, with what seeds say about its runs."""
     law = _law(spec, measured, surface, at, between)
     best: BestPoint | Refusal
-    if law is not None and not measured.on_validation:
-        best = Refusal(
-            "data_axis",
-            f"{law.amount} changes the data of a run, so its losses are not comparable across"
-            f" columns; the best of each column is in the table (workload.data.validation makes"
-            " them comparable)",
-        )
+    names = [name for _, name in _data_axes(spec, surface)]
+    if names and not measured.on_validation:
+        best = Refusal("data_axis", _not_comparable(names))
     elif not np.isfinite(surface.loss).any():
         best = Refusal("no_losses", "the runs have no losses, so only the border is known")
     else:
@@ -140,6 +137,24 @@ def _judge(
     if isinstance(best, BestPoint):
         cliff = find_cliff(surface, best.node)
     return _Judgement(best, cliff, law)
+
+
+def _data_axes(spec: SweepSpec, surface: Surface) -> list[tuple[Literal["x", "y"], str]]:
+    """Return side and name of each axis that changes the data of a run."""
+    axes: tuple[tuple[Literal["x", "y"], str], ...] = (("x", surface.x_name), ("y", surface.y_name))
+    return [(side, name) for side, name in axes if spec.workload.changes_data(name)]
+
+
+def _not_comparable(names: Sequence[str]) -> str:
+    """Return the reason for which a sweep over axes that change the data has no best point."""
+    remedy = "workload.data.validation makes them comparable"
+    if len(names) > 1:
+        both = " and ".join(names)
+        return f"{both} change the data of a run, so no losses are comparable ({remedy})"
+    return (
+        f"{names[0]} changes the data of a run, so its losses are not comparable across columns;"
+        f" the best of each column is in the table ({remedy})"
+    )
 
 
 def plan_seed_runs(data: FrameData, count: int) -> list[SeedRuns]:
@@ -196,12 +211,8 @@ def _law(
     at: Sequence[float],
     between: Between,
 ) -> Law | None:
-    sides = [
-        side
-        for side, name in (("x", surface.x_name), ("y", surface.y_name))
-        if spec.workload.changes_data(name)
-    ]
-    if len(sides) != 1:
+    axes = _data_axes(spec, surface)
+    if len(axes) != 1:
         if at:
             raise SweepError(
                 "--at predicts a critical value along an axis that changes the data (num_tokens,"
@@ -209,9 +220,8 @@ def _law(
                 f" {surface.y_name}"
             )
         return None
-    side = "x" if sides[0] == "x" else "y"
-    names = (surface.x_name, surface.y_name)
-    amount, rate = names if side == "x" else names[::-1]
+    (side, amount), names = axes[0], (surface.x_name, surface.y_name)
+    rate = names[1] if side == "x" else names[0]
     columns = columns_of(surface, side, between.noise, measured.seen)
     fit = fit_power_law(columns, between.critical)
     predictions = () if isinstance(fit, Refusal) else tuple(predict(fit, each) for each in at)
@@ -232,6 +242,21 @@ def _untouched(surface: Surface, best: BestPoint) -> float | None:
     return float(surface.untouched[best.node])
 
 
+def _too_slow(surface: Surface) -> str | None:
+    """Return the runs that moved too little, with their ranges; None if there are none."""
+    slow = surface.state == State.TOO_SLOW
+    if not slow.any():
+        return None
+    ranges = (
+        f"{name} {number(values[0])} .. {number(values[-1])}"
+        for name, values in (
+            (surface.x_name, surface.x[slow.any(axis=0)]),
+            (surface.y_name, surface.y[slow.any(axis=1)]),
+        )
+    )
+    return f"too slow: {runs_text(int(slow.sum()))}, {', '.join(ranges)}"
+
+
 def _notes(data: FrameData, measured: FrameSurface, best: BestPoint | Refusal) -> list[str]:
     """Return sentences on what limits the advice."""
     sweep, spec, surface = data.sweep, data.sweep.spec, measured.surface
@@ -244,7 +269,7 @@ def _notes(data: FrameData, measured: FrameSurface, best: BestPoint | Refusal) -
             )
         notes += [
             f"another region is as good: {surface.x_name} {region.x:.3g},"
-            f" {surface.y_name} {region.y:.3g}, loss {region.loss:.4g}, {region.runs} runs"
+            f" {surface.y_name} {region.y:.3g}, loss {region.loss:.4g}, {runs_text(region.runs)}"
             for region in best.other_regions
         ]
         if best.failures_beside:
@@ -253,11 +278,13 @@ def _notes(data: FrameData, measured: FrameSurface, best: BestPoint | Refusal) -
             notes.append("too few runs around the best for an interval of its place")
         if "no_inner_node" in best.flags:
             notes.append("each run that trained has a neighbour that did not")
+    if slow := _too_slow(surface):
+        notes.append(slow)
     if data.lattice.level:
         notes.append(
             f"the frame is refined: {surface.measured.sum():,} of its {surface.measured.size:,}"
-            " nodes were run, most of them near the border; the best is one of these runs, and"
-            " means weight each run by its area"
+            " nodes were run, most of them near the border"
+            + ("; means weight each run by its area" if isinstance(best, BestPoint) else "")
         )
     if data.replayed is None:
         notes.append(f"the frame is not finished; go on: {sweep.run_command}")

@@ -42,7 +42,7 @@ CHOICE: Final = 1.3
 """Factor of the intervals of losses and crossings, for the same reason."""
 _QUANTILE: Final = 2.0
 """Number of standard errors of half a 95 % interval."""
-_REACH: Final = 2.0
+_REACH: Final = 3.0
 """Largest ratio of a loss to the lowest for a node that counts in a fit."""
 _SHARE: Final = 0.6
 """Share of the nodes of a region that the next smaller region keeps."""
@@ -217,7 +217,7 @@ def widened(estimates: Sequence[Interval | None], factor: float) -> list[Interva
 
 
 def _near_lowest(surface: Surface, regions: Regions, nodes: Mask) -> Mask:
-    """Return the connected part of a region whose losses are at most twice the lowest.
+    """Return the connected part of a region whose losses are at most three times the lowest.
 
     Losses that span powers of ten, as on the way to a small error, would decide a fit to all of
     them, and hide the differences next to the best. The loss of a node is here the median of its

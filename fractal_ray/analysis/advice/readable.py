@@ -19,3 +19,8 @@ def number(value: float) -> str:
         return f"{value:.3g}" if abs(value) < 1000 else f"{value:.0f}"
     mantissa, exponent = f"{value:.2e}".split("e")
     return f"{float(mantissa):g}e{int(exponent)}"
+
+
+def runs_text(count: int) -> str:
+    """Return a number of runs in words."""
+    return f"{count:,} run{'s' * (count != 1)}"
