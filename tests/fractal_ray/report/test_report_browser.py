@@ -88,6 +88,7 @@ class Opened:
         return left, top
 
     def point_at(self, ix: int, iy: int) -> dict[str, str]:
+        self.page.locator("#map").scroll_into_view_if_needed()
         self.page.mouse.move(*self.place(ix, iy))
         return self.tip()
 
