@@ -37,7 +37,10 @@ def test_five_lines_name_best_safe_region_cliff_seeds_and_next_command(
     assert [line.split()[0] for line in lines[5:7]] == ["recipe", "YAML"]
     assert {line.split()[0] for line in lines[7:]} == {"note"}
     assert "unembedding_lr 5.62e-3  matrix_lr 0.0562" in lines[0]
-    assert "unembedding_lr breaks between 0.0487 and 0.0604, 8.66x to 10.7x away" in lines[2]
+    assert (
+        "unembedding_lr breaks between 0.0487 and 0.0604, 8.66x to 10.7x away (degraded)"
+        in lines[2]
+    )
     assert "matrix_lr does not break" in lines[2]
     assert lines[5].startswith("recipe  nanochat finetune --model preset:tiny ")
     assert lines[5].endswith(" --unembedding-lr 5.62e-3 --matrix-lr 0.0562")
@@ -45,6 +48,7 @@ def test_five_lines_name_best_safe_region_cliff_seeds_and_next_command(
     assert lines[0].endswith("(effective 0.0225, 0.0562)")
     assert lines[6].endswith("another trainer  unembedding_lr 0.0225, matrix_lr 0.0562")
     assert any("first loss of each run stands in" in line for line in lines[7:])
+    assert "too slow: 31 runs, unembedding_lr 1e-3 .. 0.0604, matrix_lr 1e-3 .. 3.16" in lines[7]
     code, analysis, _ = advise(capsys, monkeypatch, "analyze", str(FIRST_MAP))
     assert analysis.splitlines()[: len(lines)] == lines
 
@@ -58,6 +62,8 @@ def test_json_has_the_documented_keys_and_no_number_that_json_lacks(
         raise AssertionError(constant)
 
     data = json.loads(text, parse_constant=refuse)
+    assert data["outcomes"]["too_slow"] == 31
+    assert sum(data["outcomes"].values()) == 563
     assert code == 0
     assert {"best", "safe", "cliff", "seeds", "next"} <= data.keys()
     assert [region["percent"] for region in data["safe"]] == [1, 2, 5]
@@ -90,6 +96,26 @@ def test_mistakes_are_one_line(
     code, _, error = advise(capsys, monkeypatch, "rerun", str(FIRST_MAP))
     assert code == 2
     assert "--best" in error
+
+
+def test_two_axes_that_change_the_data_have_no_best(tmp_path: Path) -> None:
+    """Refuse a best where no two columns and no two rows have comparable losses."""
+    sweep = fractal_ray.load(
+        ROOT / "sweeps/lr_tokens.yaml",
+        f"storage={json.dumps(str(tmp_path))}",
+        "stages.0.grid.points=[2, 2]",
+        "axes.x.max=1000",
+        "axes.y={param: device_batch_size, scale: linear, min: 1, max: 2}",
+        "workload.data.max_seq_len=32",
+        "label.window=1",
+    )
+    sweep.run("local")
+    advice = sweep.advice()
+    assert not advice.given
+    reason = (
+        "num_tokens and device_batch_size change the data of a run, so no losses are comparable"
+    )
+    assert advice.lines()[0].startswith(f"best    none: {reason}")
 
 
 def test_losses_of_columns_of_data_are_not_compared(tmp_path: Path) -> None:
