@@ -25,7 +25,7 @@ from nanochat.model.gpt import GPT, IGNORED
 from nanochat.model.torch_settings import isolated
 from nanochat.train.finetune import FinetuneResult
 from nanochat.train.optim.groups import ADAM_BETAS, ADAM_EPS
-from nanochat.train.optim.learning_rates import effective_lrs, lr_factor
+from nanochat.train.optim.learning_rates import lr_factor
 from nanochat.train.optim.muon import NEWTON_SCHULZ, NEWTON_SCHULZ_STEPS
 from nanochat.train.recipe import GROUPS, Recipe
 
@@ -104,7 +104,7 @@ def build(
     """Build AdamW for head and embedding, and list Muon's matrices with momentum and rate."""
     lrs = {
         group: lr * recipe.init_lr_frac
-        for group, lr in effective_lrs(recipe, model.config.n_embd).items()
+        for group, lr in recipe.effective_lrs(model.config.n_embd).items()
     }
     members = {
         "embedding": list(model.wte.parameters()),

@@ -30,7 +30,8 @@ def notes_on_rates(spec: SweepSpec, rule: LabelRule) -> list[str]:
 
 def _factors(spec: SweepSpec, width: int | None) -> dict[str, float]:
     names = (spec.axes.x.param, spec.axes.y.param)
-    return spec.workload.effective_rates(dict.fromkeys(names, 1.0), width)
+    rates = spec.workload.effective_rates(dict.fromkeys(names, 1.0), width)
+    return {name: factor for name, factor in rates.items() if name in names}
 
 
 def _scaled(factors: Mapping[str, float]) -> dict[str, float]:

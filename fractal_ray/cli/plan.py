@@ -113,9 +113,13 @@ def _effective(spec: "SweepSpec", axis: "Axis") -> str:
 
     ends = [spec.workload.effective_rates({axis.param: end}, None) for end in (axis.min, axis.max)]
     if not ends[0]:
-        scaled = spec.workload.effective_rates({axis.param: 1.0}, 1)
+        scaled = axis.param in spec.workload.effective_rates({axis.param: 1.0}, 1)
         return f" (nominal; effective: x {SCALING})" if scaled else ""
-    return " (effective {:.4g} to {:.4g})".format(*(each[axis.param] for each in ends))
+    ranges = (
+        f"{'' if name == axis.param else f'{name} '}{low:.4g} to {ends[1][name]:.4g}"
+        for name, low in ends[0].items()
+    )
+    return f" (effective {', '.join(ranges)})"
 
 
 def _stages(cost: "Cost", crossed: int | None) -> list[str]:

@@ -1,6 +1,7 @@
 """The file ``baseline.json``: losses of the untouched model, by which readers judge runs."""
 
 import json
+import shlex
 from typing import Any, Final
 
 import numpy as np
@@ -26,7 +27,8 @@ def read_baseline(store: Store) -> Baseline:
     text = store.read_text(BASELINE)
     if text is None:
         return NO_BASELINE
-    remedy = "; delete it, and `fractal-ray advise SWEEP --baseline` makes it again"
+    command = f"fractal-ray advise {shlex.quote(store.location)} --baseline"
+    remedy = f"; delete it, and `{command}` makes it again"
     with reading(f"{store.location}/{BASELINE}", remedy, also=(KeyError, TypeError, OverflowError)):
         content = json.loads(text)
         if (version := content["schema_version"]) != _VERSION:

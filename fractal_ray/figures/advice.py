@@ -29,6 +29,8 @@ _OTHERS: Final = {
     State.DIVERGED: Outcome.DIVERGED,
     State.UNKNOWN: Outcome.TOO_SHORT,
 }
+_HATCHES: Final = {State.TOO_SLOW: "////"}
+"""Hatches of outcomes with a colour that losses have too."""
 _SHOWN: Final = 2.0
 """Percentage of the safe region in slices and on the map of `run`."""
 _DASHES: Final = {1.0: "solid", 2.0: "dashed", 5.0: "dotted"}
@@ -116,9 +118,15 @@ def _map(figure: Figure, axes: Axes, advice: Advice, best: BestPoint) -> None:
         here = state == kind
         if here.any():
             cells = np.ma.masked_where(~here, np.zeros(here.shape))
-            axes.pcolormesh(x, y, cells, cmap=listed([OUTCOME_COLORS[outcome]]))
+            colors, hatch = listed([OUTCOME_COLORS[outcome]]), _HATCHES.get(kind, "")
+            if hatch:
+                axes.pcolor(x, y, cells, cmap=colors, hatch=hatch, edgecolor="black", linewidth=0)
+            else:
+                axes.pcolormesh(x, y, cells, cmap=colors)
             name = f"{OUTCOME_NAMES[outcome]} ({(here & surface.measured).sum():,})"
-            handles.append(color_patch(name, OUTCOME_COLORS[outcome]))
+            patch = color_patch(name, OUTCOME_COLORS[outcome])
+            patch.set_hatch(hatch)
+            handles.append(patch)
     losses = np.ma.masked_where((state != State.TRAINED) | ~np.isfinite(loss), loss)
     tiles = axes.pcolormesh(x, y, losses, cmap=_LOSSES)
     name = f"loss of trained runs ({surface.trained.sum():,})"

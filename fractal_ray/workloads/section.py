@@ -121,9 +121,6 @@ class WorkloadSection(Model):
     """True if slots take a card each, where there are any and the spec names no number."""
     records_losses: ClassVar[bool] = True
     """True if a run trains and records losses."""
-    baseline_remedy: ClassVar[str] = ""
-    """Clause on how to get losses of the untouched model, for sweeps without them."""
-
     has_typed_axes: ClassVar[bool] = False
     """True if the section does not know which parameters take whole numbers."""
 
@@ -166,8 +163,12 @@ class WorkloadSection(Model):
         return False
 
     def effective_rates(self, values: Mapping[str, float], width: int | None) -> dict[str, float]:
-        """Return the rates applied in a model of a width, by swept parameter; {} if not known."""
+        """Return the rates applied in a model of a width, by parameter or group; {} if unknown."""
         return {}
+
+    def baseline_remedy(self, location: str) -> str:
+        """Return a clause on how to get losses of the untouched model, for a sweep without them."""
+        return ""
 
     def finetune_command(self, values: Mapping[str, str]) -> str | None:
         """Return the command of a single run with swept values as texts; None without one."""

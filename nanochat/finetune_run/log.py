@@ -16,7 +16,6 @@ from nanochat.model.torch_settings import isolated
 from nanochat.train.finetune import StepReport, planned_steps
 from nanochat.train.first_loss import check_first_loss
 from nanochat.train.optim.groups import group_members
-from nanochat.train.optim.learning_rates import effective_lrs
 from nanochat.train.recipe import PARTS, Recipe
 
 GB = 1e9
@@ -62,7 +61,7 @@ class RunLog:
     ) -> None:
         self.losses: list[float] = []
         self.tokens_seen = 0
-        full = effective_lrs(recipe, inputs.model.config.n_embd)
+        full = recipe.effective_lrs(inputs.model.config.n_embd)
         trained = set(recipe.trainable_param_groups)
         trained |= set(PARTS) if "matrix" in trained else set()
         self.lrs = {group: lr if group in trained else 0.0 for group, lr in full.items()}

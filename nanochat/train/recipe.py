@@ -15,6 +15,8 @@ DERIVED = -1.0
 """Value of a group's learning rate that says: derive it from `learning_rate`."""
 
 GROUPS = ("embedding", "matrix", "unembedding")
+ADAMW = ("embedding", "unembedding")
+"""Of `GROUPS`: those that AdamW trains, at rates scaled by the width of the model."""
 REFERENCE_WIDTH = 768
 """Width of the model at which the rates of AdamW are nominal."""
 PARTS = ("attention", "mlp")
@@ -183,6 +185,14 @@ class Recipe:
         if any(own[part] > 0 for part in PARTS):
             lrs |= {part: own[part] if own[part] > 0 else lrs["matrix"] for part in PARTS}
         return lrs
+
+    def effective_lrs(self, width: int) -> dict[str, float]:
+        """Return `group_lrs` with the AdamW rates scaled by the width of the model.
+
+        `init_lr_frac` and the schedule are not applied.
+        """
+        scale = (width / REFERENCE_WIDTH) ** -0.5
+        return {g: lr * scale if g in ADAMW else lr for g, lr in self.group_lrs().items()}
 
     @property
     def accumulation(self) -> int:

@@ -20,7 +20,7 @@ from nanochat.errors import quoted
 from nanochat.finetune_run.settings import Settings
 from nanochat.sources.load import ModelSource, check_source
 from nanochat.train.kernels import Kernels
-from nanochat.train.recipe import Recipe
+from nanochat.train.recipe import ADAMW, PARTS, Recipe
 
 
 class ValidationSpec(Model):
@@ -229,3 +229,51 @@ def _option(name: str, value: Any) -> list[str]:
     if isinstance(value, list | tuple):
         value = ",".join(map(str, value))
     return [f"--{dashed}", str(value)]
+
+
+def swept_rates(recipe: Recipe, values: Mapping[str, float], width: int) -> dict[str, float]:
+    """Return the rates that swept values set, before warm-up and `init_lr_frac`.
+
+    Parameters
+    ----------
+    recipe
+        The recipe before the axes set their fields.
+    values
+        Swept parameters.
+    width
+        Width of the model.
+
+    Returns
+    -------
+    dict
+        Swept rates of groups under their own name, as `matrix_lr`; then the rates of trained groups
+        that derive from `learning_rate` or a multiplier, under the name of the group. Empty where
+        AdamW has none of these rates, so that all of them are applied as given.
+    """
+    rates = {name: value for name, value in values.items() if _is_rate(name)}
+    at_point = recipe.with_values(rates)
+    full = at_point.effective_lrs(width)
+    own = {name: name.removesuffix("_lr") for name in rates if name.endswith("_lr")}
+    chosen = own | {group: group for group in _derived(at_point, rates)}
+    if not set(chosen.values()) & set(ADAMW):
+        return {}
+    return {name: full[group] for name, group in chosen.items()}
+
+
+def _is_rate(name: str) -> bool:
+    return name == "learning_rate" or name.endswith(("_lr", "_lr_mult"))
+
+
+def _derived(recipe: Recipe, rates: Mapping[str, float]) -> list[str]:
+    """Return the trained groups whose rate derives from `learning_rate` or a swept multiplier."""
+    groups = set(recipe.trainable_param_groups)
+    lrs = recipe.group_lrs()
+    if "matrix" in groups and lrs.keys() >= set(PARTS):
+        groups = groups - {"matrix"} | set(PARTS)
+    sources = {group: {"learning_rate", f"{group}_lr_mult"} & rates.keys() for group in lrs}
+    return [g for g in lrs if g in groups and sources[g] and not _has_own(recipe, g)]
+
+
+def _has_own(recipe: Recipe, group: str) -> bool:
+    names = {group, "matrix"} if group in PARTS else {group}
+    return any(getattr(recipe, f"{name}_lr") > 0 for name in names)

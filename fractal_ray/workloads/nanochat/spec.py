@@ -3,6 +3,7 @@
 import dataclasses
 import os
 import re
+import shlex
 from collections.abc import Container, Iterable, Mapping
 from pathlib import Path
 from typing import ClassVar, Literal
@@ -15,7 +16,7 @@ from fractal_ray.plane.axes import Axis
 from fractal_ray.plane.outcome import Criterion
 from fractal_ray.plane.precision import Arithmetic
 from fractal_ray.workloads.base import Repeat, RepeatRequest, Seeding, Workload
-from fractal_ray.workloads.nanochat.settings import NanochatSettings
+from fractal_ray.workloads.nanochat.settings import NanochatSettings, swept_rates
 from fractal_ray.workloads.section import (
     PlannedRuns,
     Rates,
@@ -25,17 +26,15 @@ from nanochat.data.source import DataSource
 from nanochat.errors import nearest_name, quoted
 from nanochat.sources.load import local_tokenizer
 from nanochat.train.presets import get_preset
-from nanochat.train.recipe import DERIVED, PARTS, REFERENCE_WIDTH, Recipe
+from nanochat.train.recipe import DERIVED, PARTS, Recipe
 
 _DATA_AXES = ("num_tokens", "num_iterations", "device_batch_size", "target_examples_per_step")
-_ADAMW = ("embedding_lr", "unembedding_lr")
 
 
 class NanochatSpec(NanochatSettings, WorkloadSection):
     """The section of the workload `nanochat`, which fine-tunes a checkpoint at every point."""
 
     takes_card: ClassVar[bool] = True
-    baseline_remedy: ClassVar[str] = "; fractal-ray advise SWEEP --baseline evaluates it"
 
     @classmethod
     def place_of(cls, name: str) -> str | None:
@@ -157,20 +156,18 @@ class NanochatSpec(NanochatSettings, WorkloadSection):
         return param in _DATA_AXES
 
     def effective_rates(self, values: Mapping[str, float], width: int | None) -> dict[str, float]:
-        """Return the swept rates, with those of AdamW scaled by the width of the model.
+        """Return the rates that swept values set, with those of AdamW scaled by the width.
 
-        The width of a preset is known without `width`.
+        `learning_rate` and the multipliers set the rates of trained groups, which have the name of
+        the group. The width of a preset is known without `width`.
         """
         if width is None and self.model.startswith("preset:"):
             width = get_preset(self.model.removeprefix("preset:")).n_embd
-        if width is None or not set(values) & set(_ADAMW):
-            return {}
-        scale = (width / REFERENCE_WIDTH) ** -0.5
-        return {
-            name: value * scale if name in _ADAMW else value
-            for name, value in values.items()
-            if name.endswith("_lr")
-        }
+        return {} if width is None else swept_rates(self.fixed_recipe, values, width)
+
+    def baseline_remedy(self, location: str) -> str:
+        """Return a clause with the command that evaluates the untouched model."""
+        return f"; fractal-ray advise {shlex.quote(location)} --baseline evaluates it"
 
     def idle_seeds(self) -> list[str]:
         """Return a line for a seed in the recipe while the data stay in file order."""

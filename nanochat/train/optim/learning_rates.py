@@ -1,4 +1,4 @@
-"""Learning rates of the optimizers: nominal rates, width scaling, warm-up and cosine."""
+"""Learning rates of the optimizers: assignment to groups, warm-up and cosine."""
 
 import math
 from collections.abc import Iterable
@@ -7,17 +7,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from nanochat.train.optim.muon import Muon
-from nanochat.train.recipe import REFERENCE_WIDTH, Recipe
-
-
-def effective_lrs(recipe: Recipe, width: int) -> dict[str, float]:
-    """Return `Recipe.group_lrs` with the AdamW rates scaled by the width of the model.
-
-    `init_lr_frac` and the schedule are not applied.
-    """
-    scale = (width / REFERENCE_WIDTH) ** -0.5
-    adamw = ("embedding", "unembedding")
-    return {g: lr * scale if g in adamw else lr for g, lr in recipe.group_lrs().items()}
+from nanochat.train.recipe import Recipe
 
 
 def assign_rates(optimizers: Iterable[Optimizer], width: int, *recipes: Recipe) -> None:
@@ -30,7 +20,7 @@ def assign_rates(optimizers: Iterable[Optimizer], width: int, *recipes: Recipe) 
     *recipes
         One recipe, or one for each of the first copies of a stack.
     """
-    lrs = [effective_lrs(recipe, width) for recipe in recipes]
+    lrs = [recipe.effective_lrs(width) for recipe in recipes]
     for optimizer in optimizers:
         for group in optimizer.param_groups:
             rates = [

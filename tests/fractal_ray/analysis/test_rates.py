@@ -46,6 +46,15 @@ def test_rates_of_adamw_are_scaled_by_the_width(
     assert notes_on_rates(sweep.spec, sweep.rule) == notes
 
 
+def test_a_swept_base_rate_has_no_factor_of_its_own() -> None:
+    # The groups have different factors; `advise` and `plan` name each.
+    sweep = Sweep.open("notebooks/data/lr-tokens")
+    assert (rate_factors(sweep.spec, sweep.rule), notes_on_rates(sweep.spec, sweep.rule)) == (
+        {},
+        [],
+    )
+
+
 def test_a_workload_without_such_rates_has_no_note() -> None:
     mlp = Sweep.open("tests/golden/datasets/mlp")
     assert notes_on_rates(mlp.spec, mlp.rule) == []

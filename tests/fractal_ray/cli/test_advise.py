@@ -47,7 +47,8 @@ def test_five_lines_name_best_safe_region_cliff_seeds_and_next_command(
     assert "recipe: {unembedding_lr: 5.62e-3, matrix_lr: 0.0562}" in lines[6]
     assert lines[0].endswith("(effective 0.0225, 0.0562)")
     assert lines[6].endswith("another trainer  unembedding_lr 0.0225, matrix_lr 0.0562")
-    assert any("first loss of each run stands in" in line for line in lines[7:])
+    (note,) = (line for line in lines[7:] if "first loss of each run stands in" in line)
+    assert note.endswith(f"; fractal-ray advise {FIRST_MAP} --baseline evaluates it")
     assert "too slow: 31 runs, unembedding_lr 1e-3 .. 0.0604, matrix_lr 1e-3 .. 3.16" in lines[7]
     code, analysis, _ = advise(capsys, monkeypatch, "analyze", str(FIRST_MAP))
     assert analysis.splitlines()[: len(lines)] == lines

@@ -58,6 +58,9 @@ def test_rates_have_their_effective_values() -> None:
     folder = ["plan", FINE_TUNE, "--set", "workload.model=/models/d20"]
     text = CliRunner().invoke(app, folder).stdout
     assert "to 1.0 (nominal; effective: x (width / 768)^-1/2)\n" in text
+    text = CliRunner().invoke(app, ["plan", "sweeps/lr_tokens.yaml"]).stdout
+    groups = "matrix 0.0001 to 100, unembedding 8e-05 to 80"
+    assert f"  y: learning_rate, log from 0.0001 to 100.0 (effective {groups})\n" in text
 
 
 @pytest.mark.parametrize(

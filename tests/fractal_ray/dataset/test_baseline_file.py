@@ -1,5 +1,6 @@
 """The file of the untouched model's losses: the same values back, and damage named."""
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -59,5 +60,6 @@ HEAD = '{"schema_version": 1, "sides": [], "val_loss": '
 )
 def test_damage_is_one_line_with_the_way_out(tmp_path: Path, text: str) -> None:
     (tmp_path / BASELINE).write_text(text)
-    with pytest.raises(SweepError, match=r"baseline\.json.*--baseline"):
+    command = re.escape(f"`fractal-ray advise {tmp_path} --baseline`")
+    with pytest.raises(SweepError, match=rf"baseline\.json.*{command}"):
         read_baseline(Store(str(tmp_path)))

@@ -61,6 +61,15 @@ def test_nodes_that_were_not_run_have_the_colour_of_the_nearest_run(first_map: S
     assert f"not run, as the\nnearest run ({inferred.sum():,})" in texts
 
 
+def test_runs_that_were_too_slow_are_hatched_on_the_losses(first_map: Sweep) -> None:
+    figure = advice_figure(first_map.advice(), title="title")
+    hatched = [each for each in figure.axes[0].collections if each.get_hatch()]
+    assert len(hatched) == 1
+    entries = {patch.get_label(): patch.get_hatch() for patch in figure.legends[0].get_patches()}
+    assert entries["too slow (31)"] == hatched[0].get_hatch()
+    assert not entries["degraded (235)"]
+
+
 def test_the_map_of_run_marks_the_best(first_map: Sweep) -> None:
     advice, raster = first_map.advice(), first_map.raster()
     figure = three_panel(raster, title="title", label="trainable")
