@@ -159,8 +159,7 @@ def lines_of(advice: Advice) -> list[str]:
     if isinstance(best := advice.best, BestPoint):
         effective = ""
         if advice.effective:
-            values = ", ".join(number(value) for value in advice.effective.values())
-            effective = f"   (effective {values})"
+            effective = f"   (effective {_effective(advice)})"
         change = f"{best.loss:.4g}"
         if advice.untouched is not None:
             change = f"{advice.untouched:.4g} -> {change}"
@@ -183,6 +182,15 @@ def lines_of(advice: Advice) -> list[str]:
     lines.append(f"next    {'   |   '.join(next_commands(advice))}")
     lines += _recipe_lines(advice)
     return [*lines, *(f"note    {note}" for note in advice.notes)]
+
+
+def _effective(advice: Advice) -> str:
+    """Return the applied rates, with the names of groups where a base rate sets several."""
+    swept = set(advice.effective) <= {advice.surface.x_name, advice.surface.y_name}
+    return ", ".join(
+        number(value) if swept else f"{name} {number(value)}"
+        for name, value in advice.effective.items()
+    )
 
 
 def _recipe_lines(advice: Advice) -> list[str]:

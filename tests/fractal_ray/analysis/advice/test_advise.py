@@ -110,6 +110,13 @@ def test_what_cannot_be_said_has_a_line_with_the_reason(
     assert not [line for line in lines if line.startswith(tuple(notes))]
 
 
+def test_rates_of_groups_have_their_names(first_map: FrameData) -> None:
+    """Name the groups whose rates follow from one base rate, as that of lr_tokens.yaml."""
+    rates = {"matrix": 0.0373, "unembedding": 0.0298}
+    line = replace(advise(first_map), effective=rates).lines()[0]
+    assert line.endswith("(effective matrix 0.0373, unembedding 0.0298)")
+
+
 def test_an_unfinished_frame_is_said_with_the_command_that_goes_on(first_map: FrameData) -> None:
     assert not [line for line in advise(first_map).lines() if "not finished" in line]
     lines = advise(replace(first_map, replayed=None)).lines()
