@@ -123,7 +123,8 @@ def _put_back(torch: Any, before: tuple[Any, ...]) -> None:
     if now[3] != deterministic:  # the call imports a large part of torch
         torch.use_deterministic_algorithms(deterministic)
     if now[4] != device:
-        torch.set_default_device(None if device == "cpu" else device)
+        # Not None: `get_default_device` of torch 2.9 fails after it.
+        torch.set_default_device(device)
     torch.backends.cudnn.benchmark = benchmark
 
 
