@@ -25,7 +25,7 @@ from fractal_ray.dimension.result import Estimate
 from fractal_ray.errors import SweepError
 from fractal_ray.plane.axes import stage_of
 from fractal_ray.plane.boundary import UNKNOWN, Raster, boundary_cells, labels
-from fractal_ray.plane.label_rule import STAND_IN_RISE, LabelRule
+from fractal_ray.plane.label_rule import LabelRule
 from fractal_ray.plane.outcome import (
     SPLIT,
     Criterion,
@@ -261,10 +261,9 @@ def notes_on_baseline(rule: LabelRule, counts: Mapping[Outcome, int]) -> list[st
     """Return a note where the first loss stands in for the untouched model."""
     if rule.source != "stand-in" or not any(counts.get(part) for part in SPLIT):
         return []
-    rise = max(rule.criterion.rise, STAND_IN_RISE)
     note = (
         "too_slow and degraded are judged by the first loss of each run, with a rise of"
-        f" {rise:g}, because the untouched model has not been evaluated"
+        f" {rule.stand_in_rise:g}, because the untouched model has not been evaluated"
     )
     return [note]
 

@@ -103,6 +103,11 @@ class LabelRule:
             return math.nan
         return self.criterion.tail(losses) / self.criterion.tail(curve[: losses.size])
 
+    @property
+    def stand_in_rise(self) -> float:
+        """Return the rise of a degraded run where its first loss stands in for the baseline."""
+        return max(self.criterion.rise, STAND_IN_RISE)
+
     def told(self, outcome: Outcome) -> Outcome | None:
         """Return the outcome that planners are told; None if it leaves the label open.
 
@@ -122,5 +127,5 @@ class LabelRule:
             return first, self.criterion.rise
         curve = self.baseline.curve(x, y)
         if curve is None or curve.size < losses.size:
-            return first, max(self.criterion.rise, STAND_IN_RISE)
+            return first, self.stand_in_rise
         return curve.astype(np.float64), self.criterion.rise

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from fractal_ray.analysis.advice.frame_surface import ON_VALIDATION
 from fractal_ray.analysis.advice.law_results import Column, PowerLaw, Prediction
 from fractal_ray.analysis.advice.readable import number, runs_text
 from fractal_ray.analysis.advice.results import (
@@ -163,9 +164,10 @@ def lines_of(advice: Advice) -> list[str]:
         change = f"{best.loss:.4g}"
         if advice.untouched is not None:
             change = f"{advice.untouched:.4g} -> {change}"
+        loss_name = ON_VALIDATION if advice.metric == ON_VALIDATION else "loss"
         lines.append(
             f"best    {surface.x_name} {number(best.x)}  {surface.y_name} {number(best.y)}"
-            f"      {_loss_name(advice.metric)} {change}{effective}"
+            f"      {loss_name} {change}{effective}"
         )
         region = next(each for each in advice.safe if each.percent == _SHOWN)
         within = "one standard error" if region.below_noise else f"{region.percent:g} %"
@@ -309,12 +311,8 @@ def outcomes_of(surface: Surface) -> dict[str, int]:
     }
 
 
-def _loss_name(metric: str) -> str:
-    return "validation loss" if metric == "validation loss" else "loss"
-
-
 def _ending(advice: Advice, margin: Margin) -> str:
-    """Return the outcome of the first broken run; nothing where seeds say so against it."""
+    """Return the outcome of the first broken run; "" where only other seeds broke there."""
     if not isinstance(advice.best, BestPoint):
         return ""
     surface, (iy, ix) = advice.surface, advice.best.node

@@ -300,7 +300,7 @@ def _notes(data: FrameData, measured: FrameSurface, best: BestPoint | Refusal) -
     if sweep.rule.source == "stand-in" and spec.workload.records_losses:
         notes.append(
             "the first loss of each run stands in for that of the untouched model, with a rise of"
-            f" 10 %{spec.workload.baseline_remedy(sweep.location)}"
+            f" {100 * sweep.rule.stand_in_rise:g} %{spec.workload.baseline_remedy(sweep.location)}"
         )
     if len(sweep.frames) > 1:
         notes.append(

@@ -15,10 +15,12 @@ import socket
 import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from inspect import isfunction
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Final
 
+from fractal_ray.errors import nearest
 from fractal_ray.workloads.function.modules import is_local
 from fractal_ray.workloads.function.source import Source
 
@@ -67,7 +69,12 @@ class LoadedFunction:
         self.names = vars(module)
         place = source.main or source.module
         if not hasattr(module, source.function):
-            raise ImportError(f"{place} has no {source.function!r}")
+            functions = [name for name, value in self.names.items() if isfunction(value)]
+            listed = ", ".join(functions) or "none"
+            raise ImportError(
+                f"{place} has no {source.function!r}"
+                f"{nearest(source.function, functions) or f'; its functions: {listed}'}"
+            )
         self.function: Any = getattr(module, source.function)
 
     def _import(self) -> ModuleType:

@@ -117,6 +117,11 @@ def test_rates_of_groups_have_their_names(first_map: FrameData) -> None:
     assert line.endswith("(effective matrix 0.0373, unembedding 0.0298)")
 
 
+def test_the_note_on_the_stand_in_has_the_rise_of_the_spec() -> None:
+    data = read_frame(load(ROOT / "notebooks/data/first-map", "label.rise=0.3"))
+    assert any("with a rise of 30 %" in line for line in advise(data).lines())
+
+
 def test_an_unfinished_frame_is_said_with_the_command_that_goes_on(first_map: FrameData) -> None:
     assert not [line for line in advise(first_map).lines() if "not finished" in line]
     lines = advise(replace(first_map, replayed=None)).lines()
