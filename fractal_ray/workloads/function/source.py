@@ -104,6 +104,40 @@ def read_source(call: str, folder: str, inputs: Iterable[str]) -> Source:
     """
     place, _, function = call.rpartition(":")
     home, inputs = absolute(folder or "."), list(inputs)
+    name, file, roots = _module_of(place, folder)
+    if not place.endswith(".py") and is_installed(file):
+        digest = hashlib.sha256(Path(file).read_bytes()).hexdigest()
+        parts = {f"module {name}": {"digest": digest, "text": None}}
+        source = _read_all(name, function, {}, roots, home, _base(home, None, inputs), inputs)
+        return replace(source, imported=(name.partition(".")[0],), parts=parts)
+    found, imported = local_modules({name: file}, roots)
+    base = _base(home, None if Path(place).is_absolute() else file, inputs)
+    source = _read_all(name, function, found, roots, home, base, inputs)
+    return replace(source, main=source.modules[name], imported=tuple(sorted(imported)))
+
+
+def module_files(call: str, folder: str) -> tuple[str, ...]:
+    """Return the absolute paths of a function's module and of the local modules that it imports.
+
+    Parameters
+    ----------
+    call, folder
+        As in `read_source`.
+
+    Raises
+    ------
+    SweepError
+        If a file does not exist, or is no Python.
+    """
+    name, file, roots = _module_of(call.rpartition(":")[0], folder)
+    if not call.rpartition(":")[0].endswith(".py") and is_installed(file):
+        return ()
+    return tuple(local_modules({name: file}, roots)[0].values())
+
+
+def _module_of(place: str, folder: str) -> tuple[str, str, list[str]]:
+    """Return name and file of the module at a place, and the folders of its imports."""
+    home = absolute(folder or ".")
     if place.endswith(".py"):
         file = absolute(Path(home, Path(place).expanduser()))
         if not Path(file).is_file():
@@ -118,15 +152,7 @@ def read_source(call: str, folder: str, inputs: Iterable[str]) -> Source:
         file = file_of(place, roots) or installed_file(place)
         if file is None:
             raise SweepError(f"workload.call: there is no module {quoted(place)} in {home}")
-    if not place.endswith(".py") and is_installed(file):
-        digest = hashlib.sha256(Path(file).read_bytes()).hexdigest()
-        parts = {f"module {name}": {"digest": digest, "text": None}}
-        source = _read_all(name, function, {}, roots, home, _base(home, None, inputs), inputs)
-        return replace(source, imported=(name.partition(".")[0],), parts=parts)
-    found, imported = local_modules({name: file}, roots)
-    base = _base(home, None if Path(place).is_absolute() else file, inputs)
-    source = _read_all(name, function, found, roots, home, base, inputs)
-    return replace(source, main=source.modules[name], imported=tuple(sorted(imported)))
+    return name, file, roots
 
 
 def read_modules(

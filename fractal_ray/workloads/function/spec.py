@@ -1,6 +1,7 @@
 """The section `workload` of a spec of kind `function`: a Python function of the user's own.
 
-Nothing here reads or imports the function: `plan`, `status` and all readers work without it.
+Nothing here imports the function, and only `files` reads it, for jobs: `plan`, `status` and all
+readers work without it.
 """
 
 from collections.abc import Iterable
@@ -138,9 +139,16 @@ class FunctionSpec(FunctionSettings, WorkloadSection):
         return [lease, chance] if self.seed_per_point else [lease]
 
     def files(self) -> Iterable[tuple[str, str]]:
-        """Return the file of the function, and the data files that the spec declares."""
-        if self.file is not None:
+        """Return the files of the function, of its local modules, and the declared data."""
+        from fractal_ray.workloads.function.source import module_files
+
+        if self.file is not None and not Path(self.inside(self.file)).is_file():
             yield "workload.call", self.inside(self.file)
+        elif not self.call.startswith(f"{NOTEBOOK}:"):
+            here = Path.cwd()
+            for path in map(Path, module_files(self.call, self.folder)):
+                below = path.is_relative_to(here)
+                yield "workload.call", str(path.relative_to(here) if below else path)
         for index, path in enumerate(self.inputs):
             yield f"workload.files.{index}", self.inside(path)
 

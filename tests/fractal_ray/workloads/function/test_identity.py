@@ -172,3 +172,15 @@ def test_long_differences_are_cut() -> None:
     assert lines[-1].startswith("... and ")
     assert max(map(len, lines)) < 140
     assert changes(before, {}) == ["module train.py is gone"]
+
+
+@pytest.mark.parametrize("call", ["train.py:train", "train:train"])
+def test_a_job_takes_the_local_modules_along(
+    make_sweep: MakeSweep, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    write(tmp_path, helper="RATE = 2.0", **{"more/tools": "import json", "more/__init__": ""})
+    text = "import helper, numpy\nfrom more import tools\ndef train(params): return [1.0]"
+    sweep = make_sweep(text, call=call)
+    monkeypatch.chdir(tmp_path)
+    paths = {path for _, path in sweep.spec.workload.files()}
+    assert paths == {"train.py", "helper.py", "more/tools.py", "more/__init__.py"}
